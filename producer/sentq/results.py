@@ -1,0 +1,218 @@
+"""Reading outcomes. A job's outcome is the Celery result document `celery-task-meta-<id>`.
+
+    submit writes  {"status": "PENDING"}    so that a queued job differs from an unknown one
+    worker writes  {"status": "STARTED"}
+    worker writes  {"status": "SUCCESS", "result": JobOutcome}  or  {"status": "FAILURE", …}
+
+Whoever writes a document also publishes it on a channel of the same name. A reader subscribes
+first and looks second, so that no outcome can fall in between; and it looks again from time to
+time, because a half-open connection delivers nothing and says nothing.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any, Final, cast
+
+import orjson
+import redis
+from pydantic import ValidationError
+
+from sentq.contract import JobOutcome, JobStatus
+from sentq.errors import JobExpired, JobFailed, ResultsUnavailable, UnknownJob, WaitTimeout
+from sentq.ids import sent_at_ms
+
+if TYPE_CHECKING:
+    from celery import Celery
+
+__all__ = ["Results"]
+
+#: How long a reader waits on its subscription before it looks for itself.
+_LOOK_AGAIN_S: Final = 2.0
+
+#: How long Redis may be away before a reader without a time-out gives up.
+_OUTAGE_S: Final = 30.0
+
+_PAUSE_WHILE_AWAY_S: Final = 0.2
+
+#: What a connection to Redis raises when it breaks, or takes too long.
+_AWAY: Final = (redis.ConnectionError, redis.TimeoutError, ResultsUnavailable)
+
+_STATUS: Final = {
+    "PENDING": JobStatus.QUEUED,
+    "RECEIVED": JobStatus.QUEUED,
+    "STARTED": JobStatus.RUNNING,
+    "RETRY": JobStatus.RUNNING,
+    "SUCCESS": JobStatus.DONE,
+    "FAILURE": JobStatus.FAILED,
+    "REVOKED": JobStatus.FAILED,
+}
+
+_FINAL: Final = frozenset({"SUCCESS", "FAILURE", "REVOKED"})
+
+
+class Results:
+    """The outcomes of jobs, kept in Redis for `ttl_s` seconds. Safe to share between threads."""
+
+    def __init__(self, app: Celery, *, ttl_s: int) -> None:
+        self._app = app
+        self._ttl_s = ttl_s
+
+    def mark_queued(self, job_id: str) -> None:
+        """Make the job known. To be called before it is sent, lest it overtake its own worker.
+
+        Raises:
+            ResultsUnavailable: Redis did not answer.
+        """
+        document = orjson.dumps({"status": "PENDING", "result": None, "task_id": job_id})
+        self._command("SET", self._key(job_id), document, "EX", self._ttl_s, "NX")
+
+    def forget(self, job_id: str) -> None:
+        """Remove whatever is known of the job, if Redis can be reached."""
+        try:
+            self._command("DEL", self._key(job_id))
+        except ResultsUnavailable:
+            return  # It expires by itself.
+
+    def status(self, job_id: str) -> JobStatus:
+        """Where the job is now.
+
+        Raises:
+            ResultsUnavailable: Redis did not answer.
+        """
+        document = self._document(job_id)
+        if document is None:
+            return JobStatus.UNKNOWN
+        return _STATUS.get(document["status"], JobStatus.RUNNING)
+
+    def wait(self, job_id: str, *, timeout_s: float | None) -> JobOutcome:
+        """Wait for the job's outcome.
+
+        Raises:
+            WaitTimeout: It was not there within `timeout_s` seconds.
+            UnknownJob, JobExpired: Redis has nothing about the job (any more).
+            JobFailed: The job as a whole failed, or was revoked.
+            ResultsUnavailable: Redis went away and did not come back in time.
+        """
+        return self._outcome(job_id, self._final_document(job_id, _Deadline(timeout_s)))
+
+    def _final_document(self, job_id: str, deadline: _Deadline) -> dict[str, Any]:
+        document = self._known(job_id, self._document(job_id))
+        away_since: float | None = None
+        while document["status"] not in _FINAL:
+            try:
+                document = self._listen(job_id, deadline)
+                away_since = None
+            except _AWAY as error:
+                now = time.monotonic()
+                away_since = away_since or now
+                if deadline.passed or now - away_since > _OUTAGE_S:
+                    raise ResultsUnavailable(
+                        f"Redis went away while waiting for job {job_id}; the job is not affected"
+                    ) from error
+                time.sleep(_PAUSE_WHILE_AWAY_S)
+        return document
+
+    def _listen(self, job_id: str, deadline: _Deadline) -> dict[str, Any]:
+        """Subscribe, look, and wait for a final document on this one connection."""
+        with self._redis.pubsub(ignore_subscribe_messages=True) as subscription:
+            subscription.subscribe(self._key(job_id))
+            while True:
+                document = self._known(job_id, self._document(job_id))
+                if document["status"] in _FINAL:
+                    return document
+                look_again = _Deadline(min(_LOOK_AGAIN_S, deadline.remaining_s))
+                while not look_again.passed:
+                    message = subscription.get_message(timeout=look_again.remaining_s)
+                    if message is not None:
+                        break
+                if deadline.passed:
+                    raise WaitTimeout(
+                        f"job {job_id} has no outcome yet; it is "
+                        f"{_STATUS.get(document['status'], JobStatus.RUNNING)}",
+                        job_id,
+                    )
+
+    def _known(self, job_id: str, document: dict[str, Any] | None) -> dict[str, Any]:
+        if document is not None:
+            return document
+        sent_ms = sent_at_ms(job_id)
+        if sent_ms is not None and time.time() * 1000 - sent_ms > self._ttl_s * 1000:
+            raise JobExpired(
+                f"the outcome of job {job_id} was kept for {self._ttl_s} s and is gone", job_id
+            )
+        raise UnknownJob(
+            f"Redis knows no job {job_id}: it was never sent there, or Redis lost its data", job_id
+        )
+
+    def _outcome(self, job_id: str, document: dict[str, Any]) -> JobOutcome:
+        result = document.get("result")
+        if document["status"] == "SUCCESS":
+            try:
+                return JobOutcome.model_validate(result)
+            except ValidationError as error:
+                raise JobFailed(
+                    f"job {job_id} was answered by something that is not a sentq worker: "
+                    f"{error.error_count()} fields do not fit",
+                    job_id,
+                    "not_an_outcome",
+                ) from None
+        code, message = _failure(result)
+        if document["status"] == "REVOKED":
+            if "expired" in message:
+                raise JobExpired(f"job {job_id} was not run before it expired", job_id)
+            raise JobFailed(f"job {job_id} was revoked", job_id, "revoked")
+        raise JobFailed(f"job {job_id} failed: {code}: {message}", job_id, code)
+
+    def _document(self, job_id: str) -> dict[str, Any] | None:
+        raw = self._command("GET", self._key(job_id))
+        if raw is None:
+            return None
+        document = orjson.loads(raw)
+        if not isinstance(document, dict) or not isinstance(document.get("status"), str):
+            raise JobFailed(f"job {job_id} has no Celery result document", job_id, "not_a_result")
+        return document
+
+    def _command(self, *arguments: object) -> Any:
+        """Run one command, once more on a fresh connection where the pooled one was dead."""
+        try:
+            try:
+                return self._redis.execute_command(*arguments)
+            except redis.ConnectionError:
+                return self._redis.execute_command(*arguments)
+        except redis.TimeoutError as error:
+            raise ResultsUnavailable("Redis did not answer in time") from error
+        except redis.RedisError as error:
+            raise ResultsUnavailable(f"Redis cannot be used: {error}") from error
+
+    @property
+    def _redis(self) -> redis.Redis:
+        return cast("redis.Redis", self._app.backend.client)
+
+    def _key(self, job_id: str) -> bytes:
+        return cast("bytes", self._app.backend.get_key_for_task(job_id))
+
+
+class _Deadline:
+    """A point in time; never, where it is made of None."""
+
+    def __init__(self, timeout_s: float | None) -> None:
+        self._at = None if timeout_s is None else time.monotonic() + timeout_s
+
+    @property
+    def remaining_s(self) -> float:
+        return float("inf") if self._at is None else max(0.0, self._at - time.monotonic())
+
+    @property
+    def passed(self) -> bool:
+        return self.remaining_s == 0.0
+
+
+def _failure(result: object) -> tuple[str, str]:
+    """The class name and message of an exception as Celery writes it into JSON."""
+    if not isinstance(result, dict):
+        return "unknown", "no reason given"
+    message = result.get("exc_message")
+    if isinstance(message, list):
+        message = ", ".join(map(str, message))
+    return str(result.get("exc_type", "unknown")), str(message)

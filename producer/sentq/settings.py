@@ -1,0 +1,178 @@
+"""Settings: `SENTQ_*` variables over a TOML file over defaults. Unknown keys are refused.
+
+The file is the one named by the caller (`--config`), else by `SENTQ_CONFIG`, else there is none.
+Keys of its table `[worker]`, and variables that start with `SENTQ_WORKER_`, belong to the worker:
+`sentq_worker.settings` reads them with the same code, and the client passes over them, so that
+one file and one environment can serve both.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import tomllib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Annotated, ClassVar, Self
+
+from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import BaseSettings, EnvSettingsSource, SettingsConfigDict
+
+from sentq.contract import (
+    MAX_BYTES_PER_MESSAGE,
+    MAX_CHARS_PER_TEXT,
+    MAX_TEXTS_PER_JOB,
+    Limits,
+)
+from sentq.errors import SettingsError
+
+__all__ = ["LayeredSettings", "Settings"]
+
+#: The variable that names the TOML file. Not a setting itself.
+CONFIG_VARIABLE = "SENTQ_CONFIG"
+
+_REDIS_SCHEMES = ("redis://", "rediss://", "redis+socket://", "sentinel://")
+
+
+class LayeredSettings(BaseSettings):
+    """How both sides load their settings. Subclasses say where theirs stand."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="SENTQ_", extra="forbid", frozen=True, hide_input_in_errors=True
+    )
+
+    #: The TOML table that holds these settings; the top level where None.
+    toml_table: ClassVar[str | None] = None
+    #: TOML tables, and a prefix of variables, that are somebody else's to check.
+    foreign_tables: ClassVar[frozenset[str]] = frozenset()
+    foreign_prefix: ClassVar[str | None] = None
+
+    @classmethod
+    def load(cls, file: Path | None = None, **overrides: object) -> Self:
+        """Read the settings, once.
+
+        Args:
+            file: The TOML file; None for the one that `SENTQ_CONFIG` names, if any.
+            overrides: Values that beat file and environment; None counts as not given.
+
+        Raises:
+            SettingsError: A key is unknown (the message names the nearest known one), a value
+                does not fit, or the file cannot be read.
+        """
+        if file is None and os.environ.get(CONFIG_VARIABLE):
+            file = Path(os.environ[CONFIG_VARIABLE])
+        cls._refuse_unknown_variables(os.environ)
+        from_file = cls._read_file(file) if file else {}
+        from_environment = EnvSettingsSource(cls)()
+        given = {key: value for key, value in overrides.items() if value is not None}
+        try:
+            return cls.model_validate(from_file | from_environment | given)
+        except ValidationError as error:
+            raise SettingsError(cls._explain(error)) from None
+
+    @classmethod
+    def _refuse_unknown_variables(cls, environ: Mapping[str, str]) -> None:
+        prefix, foreign = cls.model_config["env_prefix"], cls.foreign_prefix
+        for name in environ:
+            if not name.startswith(prefix) or name == CONFIG_VARIABLE:
+                continue
+            if foreign is not None and name.startswith(foreign):
+                continue
+            key = name.removeprefix(prefix).lower()
+            if key not in cls.model_fields:
+                match = _nearest(key, cls.model_fields)
+                hint = f"did you mean {prefix}{match.upper()}?" if match else ""
+                if foreign is not None and not match:
+                    hint = f"the worker's start with {foreign}"
+                raise SettingsError(f"{name} is not a setting; {hint}".rstrip("; "))
+
+    @classmethod
+    def _read_file(cls, file: Path) -> dict[str, object]:
+        try:
+            document = tomllib.loads(file.read_text(encoding="utf-8"))
+        except (OSError, UnicodeDecodeError) as error:
+            raise SettingsError(f"cannot read the settings file {file}: {error}") from error
+        except tomllib.TOMLDecodeError as error:
+            raise SettingsError(f"{file} is not valid TOML: {error}") from error
+        table = document if cls.toml_table is None else document.get(cls.toml_table, {})
+        if not isinstance(table, dict):
+            raise SettingsError(f"{file}: [{cls.toml_table}] must be a table")
+        values = {key: value for key, value in table.items() if key not in cls.foreign_tables}
+        for key in values:
+            if key not in cls.model_fields:
+                where = f"[{cls.toml_table}] " if cls.toml_table else ""
+                match = _nearest(key, cls.model_fields)
+                hint = f"did you mean {match}?" if match else ""
+                raise SettingsError(f"{file}: {where}{key} is not a setting; {hint}".rstrip("; "))
+        return values
+
+    @classmethod
+    def _explain(cls, error: ValidationError) -> str:
+        lines = []
+        for problem in error.errors(include_url=False, include_input=False, include_context=False):
+            key = ".".join(map(str, problem["loc"])) or "settings"
+            lines.append(f"{key}: {problem['msg']}")
+        return "; ".join(lines)
+
+
+class Settings(LayeredSettings):
+    """What client and worker must agree on, and how long the client waits for Redis."""
+
+    foreign_tables = frozenset({"worker"})
+    foreign_prefix = "SENTQ_WORKER_"
+
+    #: Where jobs are sent, as a Celery broker URL.
+    broker_url: SecretStr = SecretStr("redis://127.0.0.1:6379/0")
+    #: Where outcomes are kept, a Redis URL; the broker's Redis where it is not given.
+    result_url: SecretStr | None = None
+    #: The queue of single jobs, and the one of bulk work that may wait behind it.
+    queue: Annotated[str, Field(min_length=1)] = "sentq"
+    bulk_queue: Annotated[str, Field(min_length=1)] = "sentq.bulk"
+    #: How long Redis keeps an outcome, in seconds.
+    result_ttl_s: Annotated[int, Field(ge=1)] = 24 * 60 * 60
+    #: How long a worker may hold a job before Redis gives it to another, in seconds.
+    visibility_timeout_s: Annotated[int, Field(ge=5)] = 300
+    #: How long a connection may take to open, and a command to answer, in seconds.
+    connect_timeout_s: Annotated[float, Field(gt=0)] = 1.5
+    socket_timeout_s: Annotated[float, Field(gt=0)] = 3.0
+    #: The contract's limits, which may be lowered.
+    texts_per_job: Annotated[int, Field(ge=1, le=MAX_TEXTS_PER_JOB)] = MAX_TEXTS_PER_JOB
+    chars_per_text: Annotated[int, Field(ge=1, le=MAX_CHARS_PER_TEXT)] = MAX_CHARS_PER_TEXT
+    bytes_per_message: Annotated[int, Field(ge=1024, le=MAX_BYTES_PER_MESSAGE)] = (
+        MAX_BYTES_PER_MESSAGE
+    )
+
+    @field_validator("result_url")
+    @classmethod
+    def _result_url_is_redis(cls, url: SecretStr | None) -> SecretStr | None:
+        if url is not None and not url.get_secret_value().startswith(_REDIS_SCHEMES):
+            raise ValueError(f"must start with one of {', '.join(_REDIS_SCHEMES)}")
+        return url
+
+    @property
+    def limits(self) -> Limits:
+        """The limits that apply to a job."""
+        return Limits(
+            texts_per_job=self.texts_per_job,
+            chars_per_text=self.chars_per_text,
+            bytes_per_message=self.bytes_per_message,
+        )
+
+    @property
+    def result_backend_url(self) -> SecretStr:
+        """Where outcomes are kept.
+
+        Raises:
+            SettingsError: The broker is not Redis and no `result_url` is set.
+        """
+        if self.result_url is not None:
+            return self.result_url
+        if self.broker_url.get_secret_value().startswith(_REDIS_SCHEMES):
+            return self.broker_url
+        raise SettingsError(
+            "the broker is not Redis: set SENTQ_RESULT_URL to the Redis that keeps the outcomes"
+        )
+
+
+def _nearest(name: str, known: Iterable[str]) -> str | None:
+    return next(iter(difflib.get_close_matches(name, list(known), n=1)), None)

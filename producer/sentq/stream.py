@@ -1,0 +1,76 @@
+"""A stream of texts through the workers: cut into jobs, kept in flight, answered in order.
+
+Memory is bounded by what is in flight, whatever the length of the stream.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+from sentq.contract import JobOutcome, Limits, Outcome, TextError, check_sendable, message_bytes
+
+__all__ = ["stream"]
+
+
+def stream(
+    texts: Iterable[object],
+    *,
+    limits: Limits,
+    texts_per_job: int,
+    jobs_in_flight: int,
+    send: Callable[[Sequence[str]], str],
+    wait: Callable[[str], JobOutcome],
+) -> Iterator[Outcome]:
+    """Yield one outcome a text, in order.
+
+    Args:
+        texts: Read `texts_per_job * jobs_in_flight` ahead of what was yielded, no further.
+        limits: A text that breaks them is not sent; its outcome says why.
+        send: Sends a job and returns its id.
+        wait: Returns the outcome of a job.
+    """
+    in_flight: deque[_Slice] = deque()
+    for piece in _slices(texts, limits, texts_per_job):
+        if piece.texts:
+            piece.job_id = send(piece.texts)
+        in_flight.append(piece)
+        if len(in_flight) >= jobs_in_flight:
+            yield from _outcomes(in_flight.popleft(), wait)
+    while in_flight:
+        yield from _outcomes(in_flight.popleft(), wait)
+
+
+@dataclass(slots=True)
+class _Slice:
+    """A run of the stream: the texts that make a job, and what is wrong with the others."""
+
+    texts: list[str] = field(default_factory=list)
+    #: One entry a text of the stream: None where it is part of the job.
+    problems: list[TextError | None] = field(default_factory=list)
+    job_id: str = ""
+
+
+def _slices(texts: Iterable[object], limits: Limits, texts_per_job: int) -> Iterator[_Slice]:
+    piece, size_bytes = _Slice(), 0
+    for text in texts:
+        problem = check_sendable(text, limits)
+        fit = text if problem is None and isinstance(text, str) else None
+        added_bytes = 0 if fit is None else message_bytes([fit])
+        full = len(piece.problems) >= texts_per_job
+        if piece.problems and (full or size_bytes + added_bytes > limits.bytes_per_message):
+            yield piece
+            piece, size_bytes = _Slice(), 0
+        piece.problems.append(problem)
+        if fit is not None:
+            piece.texts.append(fit)
+            size_bytes += added_bytes
+    if piece.problems:
+        yield piece
+
+
+def _outcomes(piece: _Slice, wait: Callable[[str], JobOutcome]) -> Iterator[Outcome]:
+    answered = iter(wait(piece.job_id).outcomes if piece.texts else ())
+    for problem in piece.problems:
+        yield next(answered) if problem is None else problem

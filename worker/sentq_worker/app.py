@@ -1,0 +1,73 @@
+"""The worker's Celery app, where everything is wired together."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from celery import Celery, Task
+from celery.utils.nodenames import gethostname
+
+from sentq.celery import make_app
+from sentq.contract import TASK_NAME
+from sentq.settings import Settings
+from sentq_worker.dispatcher import Dispatcher
+from sentq_worker.outcomes import OutcomeStore
+from sentq_worker.service import Service
+from sentq_worker.settings import WorkerSettings
+from sentq_worker.steps import DispatcherStep, EngineStep
+
+__all__ = ["make_worker_app"]
+
+
+def make_worker_app(
+    settings: Settings | None = None, worker_settings: WorkerSettings | None = None
+) -> Celery:
+    """Make the app that `celery worker` and `sentq-worker` run. Loads no model yet.
+
+    Raises:
+        SettingsError: A setting is unknown or does not fit.
+    """
+    settings = settings or Settings.load()
+    worker_settings = worker_settings or WorkerSettings.load()
+    app = make_app(settings, set_as_current=True)
+    app.conf.update(
+        worker_pool="solo",
+        worker_concurrency=1,
+        worker_prefetch_multiplier=worker_settings.prefetch_jobs,
+        worker_cancel_long_running_tasks_on_connection_loss=False,
+        worker_enable_prefetch_count_reduction=False,
+        task_acks_late=True,
+        task_reject_on_worker_lost=True,
+        task_track_started=True,
+    )
+    app.steps["worker"].add(EngineStep)
+    app.steps["consumer"].add(DispatcherStep)
+    service = Service(worker_settings, settings.limits)
+    dispatcher = Dispatcher(service, OutcomeStore(app), hostname=gethostname())
+    app.register_task(ScoreTask(service, dispatcher))
+    return app
+
+
+class ScoreTask(Task):
+    """`sentq.score`. Its body runs only for jobs that take Celery's own path."""
+
+    name = TASK_NAME
+    typing = False
+    Strategy = "sentq_worker.strategy:batching"
+    Request = "sentq_worker.request:ScoreRequest"
+
+    def __init__(self, service: Service, dispatcher: Dispatcher) -> None:
+        self.service = service
+        self.dispatcher = dispatcher
+
+    def run(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        """Score one job, alone.
+
+        Raises:
+            InvalidInput: The job as a whole breaks the contract.
+        """
+        texts = self.service.texts(args, kwargs)
+        scored = self.service.submit([texts]).result()
+        attempts = 1 + int(self.request.retries or 0)
+        outcome = self.service.outcome(self.request.id, scored, 0, attempts=attempts)
+        return outcome.model_dump(mode="json")

@@ -1,0 +1,193 @@
+"""The command `sentq-worker`: run a worker, look at its model, train one."""
+
+from __future__ import annotations
+
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from sentq import __version__
+from sentq.errors import SentqError
+from sentq.settings import Settings
+from sentq_worker.engine.base import EngineError
+from sentq_worker.engine.files import find_model
+from sentq_worker.settings import WorkerSettings
+from sentq_worker.training.command import train
+
+__all__ = ["app", "main"]
+
+_HELP = """Take jobs from the queue and score them, until SIGTERM or Ctrl-C.
+
+\b
+Examples:
+  sentq-worker
+  sentq-worker --broker-url redis://queue:6379/0 --model ./my-model
+  sentq-worker --model owner/name --revision 0a1b2c3 --device cuda
+  sentq-worker --config /etc/sentq.toml --queues sentq.bulk
+  sentq-worker model
+  sentq-worker train reviews.jsonl --base ./minilm --out ./my-model
+
+\b
+Exit codes:
+  0   stopped in good order
+  2   a wrong option or setting
+  78  the model or the device cannot be had
+"""
+
+app = typer.Typer(
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command("train")(train)
+
+_notes = Console(stderr=True, highlight=False)
+
+_EX_USAGE = 2
+_EX_CONFIG = 78
+
+
+def main() -> None:
+    """Run the command; every expected error ends in one line and an exit code."""
+    try:
+        app()
+    except SentqError as error:
+        _notes.print(f"sentq-worker: {error}", style="red", markup=False)
+        sys.exit(_EX_CONFIG if isinstance(error, EngineError) else _EX_USAGE)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"sentq-worker {__version__}")
+        raise typer.Exit
+
+
+class LogLevel(StrEnum):
+    """How much the worker says."""
+
+    DEBUG = "debug"
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
+
+
+Config = Annotated[
+    Path | None,
+    typer.Option(
+        help="TOML file with settings (default: what SENTQ_CONFIG names).", metavar="FILE"
+    ),
+]
+Model = Annotated[
+    str | None,
+    typer.Option(help="Folder or Hub id (default: the bundled model).", metavar="MODEL"),
+]
+Revision = Annotated[
+    str | None, typer.Option(help="Branch, tag or commit of a Hub model.", metavar="REVISION")
+]
+Device = Annotated[
+    str | None, typer.Option(help="auto, cpu, mps, cuda or cuda:N.", metavar="DEVICE")
+]
+
+
+@app.callback(invoke_without_command=True, help=_HELP)
+def run(
+    context: typer.Context,
+    model: Model = None,
+    revision: Revision = None,
+    device: Device = None,
+    threads: Annotated[
+        int | None, typer.Option(help="CPU threads of the engine (default: one a core).")
+    ] = None,
+    queues: Annotated[
+        str | None, typer.Option(help="Queues to take from, with commas (default: all of sentq's).")
+    ] = None,
+    name: Annotated[
+        str | None, typer.Option(help="Name of this worker, such as gpu0@%h.", metavar="NAME")
+    ] = None,
+    events: Annotated[bool, typer.Option("--events", "-E", help="Send events (Flower).")] = False,
+    loglevel: Annotated[LogLevel, typer.Option(help="How much to log.")] = LogLevel.INFO,
+    broker_url: Annotated[
+        str | None,
+        typer.Option(help="Where jobs come from (default: SENTQ_BROKER_URL).", metavar="URL"),
+    ] = None,
+    config: Config = None,
+    version: Annotated[  # noqa: ARG001 - handled by its callback
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    if context.invoked_subcommand is not None:
+        return
+    from sentq_worker.app import make_worker_app
+
+    celery = make_worker_app(
+        Settings.load(config, broker_url=broker_url),
+        WorkerSettings.load(config, model=model, revision=revision, device=device, threads=threads),
+    )
+    worker = celery.Worker(
+        hostname=name,
+        queues=queues,
+        loglevel=loglevel.upper(),
+        task_events=events,
+        without_mingle=True,
+        without_gossip=True,
+    )
+    worker.start()
+    raise typer.Exit(worker.exitcode or 0)
+
+
+_MODEL_HELP = """Show the model that a worker would use: where it is, and what it says.
+
+\b
+Examples:
+  sentq-worker model
+  sentq-worker model --path
+  sentq-worker model --model owner/name --revision main
+"""
+
+
+@app.command("model", help=_MODEL_HELP)
+def show_model(
+    path: Annotated[bool, typer.Option("--path", help="Print the folder alone.")] = False,
+    model: Model = None,
+    revision: Revision = None,
+    device: Device = None,
+    config: Config = None,
+) -> None:
+    settings = WorkerSettings.load(config, model=model, revision=revision, device=device)
+    files = find_model(settings.model, settings.revision)
+    if path:
+        typer.echo(files.folder)
+        return
+    from sentq_worker.engine.local import LocalEngine
+    from sentq_worker.labels import Labels
+
+    engine = LocalEngine(
+        files, device=settings.device, dtype=settings.dtype, threads=settings.threads
+    )
+    labels = Labels(engine.info.labels)
+    rows: dict[str, Any] = {
+        "model": files.name,
+        "folder": files.folder,
+        "revision": files.revision,
+        "labels": ", ".join(labels.names),
+        "window": f"{engine.window_tokens} tokens",
+        "device": engine.info.backend.removeprefix("local:"),
+        "dtype": engine.info.dtype,
+    }
+    for key, value in rows.items():
+        typer.echo(f"{key:<10}{value}")
+    card = files.folder / "README.md"
+    if card.is_file():
+        typer.echo("\n" + _body(card.read_text(encoding="utf-8")))
+
+
+def _body(card: str) -> str:
+    """A model card without the metadata block that stands above it for the Hub."""
+    if card.startswith("---\n"):
+        _, _, card = card.removeprefix("---\n").partition("\n---\n")
+    return card.strip()

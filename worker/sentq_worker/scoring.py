@@ -1,0 +1,117 @@
+"""Jobs in, outcomes out: check, tokenise, batch across all jobs in hand, predict, join.
+
+Pure computation: knows no queue, no Redis and no Celery.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sentq.contract import ErrorCode, Limits, Outcome, Prediction, TextError, check_text
+from sentq_worker.batcher import Row, predict_all
+from sentq_worker.engine.base import Engine, Window
+from sentq_worker.labels import Labels
+from sentq_worker.text import TextTokenizer, TextTokens, join
+
+__all__ = ["Scorer"]
+
+
+class Scorer:
+    """Scores the texts of many jobs as one. Used by one thread at a time."""
+
+    def __init__(
+        self, engine: Engine, tokenizer: TextTokenizer, *, limits: Limits, batch_tokens: int
+    ) -> None:
+        self.engine = engine
+        self._tokenizer = tokenizer
+        self._limits = limits
+        self._batch_tokens = batch_tokens
+        self._labels = Labels(engine.info.labels)
+
+    def score(self, jobs: Sequence[Sequence[object]]) -> list[list[Outcome]]:
+        """Score the texts of each job.
+
+        Returns:
+            A list a job, in it one outcome a text, in order. A text that breaks the contract,
+            or that the model cannot take, ends in a `TextError` and affects no other.
+        """
+        texts = [_checked(text, self._limits) for job in jobs for text in job]
+        self._tokenise(texts)
+        self._predict(texts)
+        outcomes = iter([self._outcome(text) for text in texts])
+        return [[next(outcomes) for _ in job] for job in jobs]
+
+    def _tokenise(self, texts: list[_Text]) -> None:
+        sound = [text for text in texts if text.problem is None]
+        for text, tokens in zip(
+            sound, self._tokenise_each([text.text for text in sound]), strict=True
+        ):
+            if isinstance(tokens, TextError):
+                text.problem = tokens
+            elif tokens.tokens == 0:
+                text.problem = _EMPTY
+            else:
+                text.tokens = tokens
+
+    def _tokenise_each(self, texts: list[str]) -> Sequence[TextTokens | TextError]:
+        try:
+            return self._tokenizer.tokenise(texts)
+        except Exception:  # noqa: BLE001 - one text fails the whole call; find it
+            if len(texts) <= 1:
+                return [_UNREADABLE] * len(texts)
+            half = len(texts) // 2
+            return [*self._tokenise_each(texts[:half]), *self._tokenise_each(texts[half:])]
+
+    def _predict(self, texts: list[_Text]) -> None:
+        readable = [text for text in texts if text.tokens is not None]
+        windows = [window for text in readable for window in text.windows]
+        rows = iter(predict_all(self.engine, windows, batch_tokens=self._batch_tokens))
+        for text in readable:
+            text.rows = [next(rows) for _ in text.windows]
+
+    def _outcome(self, text: _Text) -> Outcome:
+        if text.tokens is None:
+            return text.problem or _UNREADABLE
+        rows: list[list[float]] = []
+        for row in text.rows:
+            if isinstance(row, TextError):
+                return row
+            rows.append(row)
+        probabilities = join(text.tokens, rows)
+        best = max(range(len(probabilities)), key=probabilities.__getitem__)
+        return Prediction(
+            label=self._labels.names[best],
+            score=probabilities[best],
+            scores=dict(zip(self._labels.names, probabilities, strict=True)),
+            sentiment=self._labels.sentiment(probabilities),
+            tokens=text.tokens.tokens,
+            windows=len(rows),
+        )
+
+
+@dataclass(slots=True)
+class _Text:
+    """One text on its way to its outcome."""
+
+    text: str
+    problem: TextError | None = None
+    tokens: TextTokens | None = None
+    rows: Sequence[Row] = ()
+
+    @property
+    def windows(self) -> Sequence[Window]:
+        return () if self.tokens is None else self.tokens.windows
+
+
+def _checked(text: object, limits: Limits) -> _Text:
+    problem = check_text(text, limits)
+    if problem is not None or not isinstance(text, str):
+        return _Text("", problem)
+    return _Text(text, None if text.strip() else _EMPTY)
+
+
+_EMPTY = TextError(code=ErrorCode.EMPTY_TEXT, message="there is nothing to score in this text")
+_UNREADABLE = TextError(
+    code=ErrorCode.INFERENCE_FAILED, message="the tokenizer failed on this text, also alone"
+)

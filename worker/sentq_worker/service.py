@@ -1,0 +1,130 @@
+"""The scoring service of one worker process: the engine, loaded once, and the thread it runs in."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+
+from sentq.contract import JobOutcome, JobRequest, Limits, Outcome, check_count
+from sentq.ids import sent_at_ms
+from sentq_worker.engine.base import EngineInfo
+from sentq_worker.engine.files import find_model
+from sentq_worker.scoring import Scorer
+from sentq_worker.settings import WorkerSettings
+from sentq_worker.text import TextTokenizer
+
+__all__ = ["Scored", "Service", "load_scorer"]
+
+logger = logging.getLogger(__name__)
+
+
+def load_scorer(settings: WorkerSettings, limits: Limits) -> Scorer:
+    """Find the model, load it, warm it up.
+
+    Raises:
+        EngineError: It cannot be had; the message says what to do.
+    """
+    # torch takes seconds to import: only whoever loads a model pays for it.
+    from sentq_worker.engine.local import LocalEngine
+
+    started = time.monotonic()
+    files = find_model(settings.model, settings.revision)
+    engine = LocalEngine(
+        files, device=settings.device, dtype=settings.dtype, threads=settings.threads
+    )
+    tokenizer = TextTokenizer(
+        engine.tokenizer,
+        window_tokens=min(engine.window_tokens, settings.window_tokens or engine.window_tokens),
+        overlap_tokens=settings.window_overlap_tokens,
+        special_tokens=engine.special_tokens,
+    )
+    engine.warm_up()
+    logger.info(
+        "model %s (%.19s) on %s%s as %s, ready after %.1f s",
+        engine.info.model,
+        engine.info.revision,
+        engine.info.backend,
+        " (chosen by auto)" if settings.device == "auto" else "",
+        engine.info.dtype,
+        time.monotonic() - started,
+    )
+    return Scorer(engine, tokenizer, limits=limits, batch_tokens=settings.batch_tokens)
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """A round of jobs that went through the engine as one."""
+
+    jobs: list[list[Outcome]]
+    started_at_s: float
+    inference_ms: float
+
+
+class Service:
+    """Loads the engine when the worker starts, and runs it in a thread of its own, so that
+    Celery's loop goes on meanwhile."""
+
+    def __init__(self, settings: WorkerSettings, limits: Limits) -> None:
+        self.settings = settings
+        self.limits = limits
+        self._scorer: Scorer | None = None
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="sentq-engine")
+
+    def start(self) -> None:
+        """Load the model.
+
+        Raises:
+            EngineError: It cannot be had.
+        """
+        self._scorer = load_scorer(self.settings, self.limits)
+
+    def stop(self) -> None:
+        """Let the engine's thread end after what it is doing."""
+        self._thread.shutdown(wait=False, cancel_futures=True)
+
+    @property
+    def info(self) -> EngineInfo:
+        """Who answers."""
+        return self._loaded.engine.info
+
+    def submit(self, jobs: Sequence[Sequence[object]]) -> Future[Scored]:
+        """Score jobs as one round in the engine's thread."""
+        return self._thread.submit(self._score, jobs)
+
+    def _score(self, jobs: Sequence[Sequence[object]]) -> Scored:
+        started_at_s, started = time.time(), time.perf_counter()
+        outcomes = self._loaded.score(jobs)
+        return Scored(outcomes, started_at_s, (time.perf_counter() - started) * 1000)
+
+    def outcome(self, job_id: str, scored: Scored, index: int, *, attempts: int) -> JobOutcome:
+        """The outcome of the job that was number `index` of the round."""
+        info, sent_ms = self.info, sent_at_ms(job_id)
+        return JobOutcome(
+            outcomes=scored.jobs[index],
+            model=info.model,
+            revision=info.revision,
+            backend=info.backend,
+            dtype=info.dtype,
+            attempts=attempts,
+            queued_ms=None if sent_ms is None else max(0.0, scored.started_at_s * 1000 - sent_ms),
+            inference_ms=scored.inference_ms,
+        )
+
+    def texts(self, args: Sequence[object], kwargs: dict[str, object]) -> list[object]:
+        """The texts of a job's message.
+
+        Raises:
+            InvalidInput: The job as a whole breaks the contract.
+        """
+        texts: list[object] = JobRequest.from_task(args, kwargs).texts
+        check_count(len(texts), self.limits)
+        return texts
+
+    @property
+    def _loaded(self) -> Scorer:
+        if self._scorer is None:
+            raise RuntimeError("no model is loaded: Service.start comes first")
+        return self._scorer

@@ -1,0 +1,39 @@
+"""The worker's own settings: `SENTQ_WORKER_*` over the table `[worker]` over defaults."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+from pydantic_settings import SettingsConfigDict
+
+from sentq.settings import LayeredSettings
+
+__all__ = ["WorkerSettings"]
+
+
+class WorkerSettings(LayeredSettings):
+    """Which model to hold, where, and how much work to take at once."""
+
+    model_config = SettingsConfigDict(env_prefix="SENTQ_WORKER_")
+    toml_table = "worker"
+
+    #: A local folder or a Hub id; the bundled model where it is not given.
+    model: str | None = None
+    #: The Hub revision: a branch, tag or commit. What it resolves to stands in every outcome.
+    revision: str | None = None
+    #: `auto` takes CUDA, then MPS, then the CPU.
+    device: Annotated[str, Field(pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")] = "auto"
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    #: Threads of the CPU engine; torch's own choice (one a core) where it is not given.
+    threads: Annotated[int, Field(ge=1)] | None = None
+    #: Tokens of one forward pass, padding included.
+    batch_tokens: Annotated[int, Field(ge=16)] = 2048
+    #: Tokens that the model reads at once; as many as it can where it is not given. A longer
+    #: text is read in windows that share `window_overlap_tokens` with their neighbours.
+    window_tokens: Annotated[int, Field(ge=16)] | None = None
+    window_overlap_tokens: Annotated[int, Field(ge=0)] = 64
+    #: Jobs taken from the queue and not yet answered, at most.
+    prefetch_jobs: Annotated[int, Field(ge=1)] = 64
+    #: How long a worker goes on with what it holds after SIGTERM, in seconds.
+    shutdown_grace_s: Annotated[float, Field(ge=0)] = 10.0

@@ -1,0 +1,64 @@
+"""When things happen in the life of a Celery worker: load before it connects, drain as it ends.
+
+Celery starts its steps in order of their needs and stops them in reverse, so the engine's step
+ends after the consumer was told to take no more, and before its connection closes.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Any, Final
+
+from celery import bootsteps
+
+from sentq.contract import TASK_NAME
+from sentq_worker.engine.base import EngineError
+
+__all__ = ["DispatcherStep", "EngineStep"]
+
+logger = logging.getLogger(__name__)
+
+#: `sysexits.h`: the configuration, or what it refers to, is wrong.
+EX_CONFIG: Final = 78
+
+
+class EngineStep(bootsteps.StartStopStep):
+    """Loads the model before the worker connects; finishes what is held when it stops."""
+
+    requires = ("celery.worker.components:Pool",)
+
+    def __init__(self, worker: Any, **kwargs: Any) -> None:
+        super().__init__(worker, **kwargs)
+        if not worker.pool_cls.__module__.endswith(".solo"):
+            raise SystemExit(
+                "sentq_worker holds one model in one process: start it with -P solo, "
+                "and start more workers to use more cores or GPUs"
+            )
+
+    def start(self, worker: Any) -> None:
+        try:
+            _task(worker).service.start()
+        except EngineError as error:
+            logger.critical("%s", error)
+            raise SystemExit(EX_CONFIG) from None
+
+    def stop(self, worker: Any) -> None:
+        task = _task(worker)
+        task.dispatcher.drain(task.service.settings.shutdown_grace_s)
+        task.service.stop()
+
+    def terminate(self, worker: Any) -> None:
+        _task(worker).service.stop()
+
+
+class DispatcherStep(bootsteps.StartStopStep):
+    """Joins the dispatcher to the event loop of each new connection."""
+
+    requires = ("celery.worker.consumer.tasks:Tasks",)
+
+    def register_with_event_loop(self, consumer: Any, hub: Any) -> None:
+        _task(consumer).dispatcher.attach(consumer, hub)
+
+
+def _task(owner: Any) -> Any:
+    return owner.app.tasks[TASK_NAME]

@@ -1,0 +1,67 @@
+"""Text to windows of tokens, and the windows' scores back to the text's.
+
+A text longer than the model reads at once becomes several windows that overlap; nothing is cut
+off. Their probabilities are joined by the mean weighted with the windows' tokens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from tokenizers import Encoding, Tokenizer
+
+from sentq_worker.engine.base import Window
+
+__all__ = ["TextTokenizer", "TextTokens", "join"]
+
+
+@dataclass(frozen=True, slots=True)
+class TextTokens:
+    """One text as the model reads it. `tokens` counts the text's own, each once."""
+
+    windows: list[Window]
+    tokens: int
+
+
+class TextTokenizer:
+    """Cuts texts into windows of at most `window_tokens`, special tokens included.
+
+    Works on a `tokenizers.Tokenizer` directly: the wrapper of Transformers takes five times
+    as long a text.
+    """
+
+    def __init__(
+        self, tokenizer: Tokenizer, *, window_tokens: int, overlap_tokens: int, special_tokens: int
+    ) -> None:
+        own_tokens = window_tokens - special_tokens
+        self._overlap_tokens = min(overlap_tokens, own_tokens // 2)
+        self._special_tokens = special_tokens
+        self._tokenizer = tokenizer
+        self._tokenizer.no_padding()
+        self._tokenizer.enable_truncation(window_tokens, stride=self._overlap_tokens)
+
+    def tokenise(self, texts: Sequence[str]) -> list[TextTokens]:
+        """Tokenise valid strings, in order. No lone surrogates: one fails the whole call."""
+        encodings = self._tokenizer.encode_batch_fast(list(texts))
+        return [self._windows(encoding) for encoding in encodings]
+
+    def _windows(self, encoding: Encoding) -> TextTokens:
+        windows = [
+            Window(token_ids=part.ids, own_tokens=len(part.ids) - self._special_tokens)
+            for part in (encoding, *encoding.overflowing)
+        ]
+        repeated = self._overlap_tokens * (len(windows) - 1)
+        return TextTokens(windows, sum(window.own_tokens for window in windows) - repeated)
+
+
+def join(text: TextTokens, rows: Sequence[Sequence[float]]) -> list[float]:
+    """The text's probabilities from its windows', each weighted by the tokens it holds."""
+    if len(rows) == 1:
+        return list(rows[0])
+    total = sum(window.own_tokens for window in text.windows)
+    weights = [window.own_tokens / total for window in text.windows]
+    return [
+        sum(weight * value for weight, value in zip(weights, column, strict=True))
+        for column in zip(*rows, strict=True)
+    ]
