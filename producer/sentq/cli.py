@@ -318,3 +318,7 @@ def _stoppable() -> Iterator[None]:
 
 def _say(line: str) -> None:
     _notes.print(f"sentq: {line}" if not line.startswith("\n") else line.lstrip("\n"), markup=False)
+
+
+if __name__ == "__main__":
+    main()

@@ -94,11 +94,11 @@ def _from_hub(model: str, revision: str | None) -> ModelFiles:
     from huggingface_hub.errors import (
         GatedRepoError,
         HfHubHTTPError,
-        HTTPError,  # type: ignore[attr-defined] - its HTTP library's base, whichever that is
         LocalEntryNotFoundError,
         RepositoryNotFoundError,
         RevisionNotFoundError,
     )
+    from huggingface_hub.utils import httpx
 
     at = f"{model} at {revision or 'its main branch'}"
     try:
@@ -114,7 +114,7 @@ def _from_hub(model: str, revision: str | None) -> ModelFiles:
         raise ModelUnavailable(f"the Hub has no {at} (a private one needs HF_TOKEN)") from error
     except LocalEntryNotFoundError as error:
         raise ModelUnavailable(f"the Hub cannot be reached and {at} is not cached") from error
-    except (HfHubHTTPError, HTTPError, OSError) as error:
+    except (HfHubHTTPError, httpx.HTTPError, OSError) as error:
         raise ModelUnavailable(f"the Hub did not give {at}: {type(error).__name__}") from error
     if not any(folder.glob("*.safetensors")):
         raise ModelUnavailable(f"{at} has no safetensors weights; pickles are not loaded")

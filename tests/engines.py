@@ -1,0 +1,46 @@
+"""A scripted engine: answers from the tokens, fails where it was told to."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from sentq_worker.engine.base import EngineInfo, Window
+
+__all__ = ["ScriptedEngine", "window"]
+
+
+def window(*token_ids: int) -> Window:
+    """A window of these tokens."""
+    return Window(list(token_ids), own_tokens=len(token_ids))
+
+
+class ScriptedEngine:
+    """Gives each window a row that only depends on its tokens; records the batches it saw.
+
+    Args:
+        fails: Says for a window whether a batch that holds it raises.
+        row: The probabilities of a window.
+    """
+
+    def __init__(
+        self,
+        *,
+        fails: Callable[[Window], bool] = lambda _: False,
+        row: Callable[[Window], list[float]] = lambda w: [w.token_ids[0] / 1000, 0.5],
+    ) -> None:
+        self._fails = fails
+        self._row = row
+        self.batches: list[list[Window]] = []
+        self.info = EngineInfo(
+            model="scripted",
+            revision=None,
+            backend="test",
+            dtype="none",
+            labels=("negative", "positive"),
+        )
+
+    def predict(self, batch: Sequence[Window]) -> list[list[float]]:
+        self.batches.append(list(batch))
+        if any(self._fails(each) for each in batch):
+            raise RuntimeError("CANARY scripted failure")
+        return [self._row(each) for each in batch]

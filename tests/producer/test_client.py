@@ -1,0 +1,336 @@
+"""The client against a real Redis and a stock Celery worker that answers `sentq.score`."""
+
+from __future__ import annotations
+
+import logging
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+import sentq
+from celery import Celery
+from sentq import Client, Job, JobStatus, Prediction, errors
+from sentq.ids import new_job_id
+
+from tests.processes import RedisProcess, eventually, free_port
+
+
+def _answer(texts: list[str]) -> dict[str, Any]:
+    rows = [
+        {
+            "label": "positive" if "good" in text else "negative",
+            "score": 1.0,
+            "scores": {"negative": 0.0, "positive": 1.0},
+            "sentiment": 1.0,
+            "tokens": len(text.split()),
+            "windows": 1,
+        }
+        for text in texts
+    ]
+    about = {"model": "stock", "revision": None, "backend": "stock", "dtype": "none"}
+    times = {"attempts": 1, "queued_ms": None, "inference_ms": 0.1}
+    return {"outcomes": rows} | about | times
+
+
+@pytest.fixture
+def stock_worker(redis_server: RedisProcess) -> Iterator[None]:
+    """A plain Celery worker that registers the task and knows nothing of sentq."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", _STOCK_WORKER, redis_server.url],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    yield
+    process.terminate()
+    process.wait(20)
+
+
+_STOCK_WORKER = '''
+import sys
+from celery import Celery
+from tests.producer.test_client import _answer
+
+app = Celery("stock", broker=sys.argv[1], backend=sys.argv[1])
+
+@app.task(name="sentq.score")
+def score(texts):
+    if texts == ["fail"]:
+        raise LookupError("stock failure")
+    return _answer(texts)
+
+app.worker_main(
+    ["worker", "-P", "solo", "-Q", "sentq,sentq.bulk", "--without-mingle", "--without-gossip"]
+)
+'''
+
+
+def test_a_stock_celery_worker_can_answer(client: Client, stock_worker: None) -> None:
+    job = client.submit(["a good day", "a day"])
+    outcome = job.result(timeout=30)
+    assert [row.label for row in outcome.outcomes if isinstance(row, Prediction)] == [
+        "positive",
+        "negative",
+    ]
+    assert outcome.model == "stock"
+    assert job.status() is JobStatus.DONE
+    with pytest.raises(errors.JobFailed, match="stock failure") as failed:
+        client.submit("fail").result(timeout=30)
+    assert failed.value.code == "LookupError"
+    assert failed.value.job_id
+
+
+def test_map_streams_through_a_stock_worker_in_order(client: Client, stock_worker: None) -> None:
+    texts = [f"{'good' if i % 3 else 'bad'} {i}" for i in range(1000)]
+    labels = [
+        outcome.label if isinstance(outcome, Prediction) else outcome.code
+        for outcome in client.map(texts, texts_per_job=7, jobs_in_flight=5, timeout=30)
+    ]
+    assert labels == ["positive" if i % 3 else "negative" for i in range(1000)]
+
+
+def test_many_threads_share_one_client(client: Client, stock_worker: None) -> None:
+    with ThreadPoolExecutor(16) as threads:
+        outcomes = list(
+            threads.map(lambda i: client.submit(f"good {i}").result(timeout=30), range(200))
+        )
+    assert len(outcomes) == 200
+
+
+def test_a_queued_job_differs_from_an_unknown_one(client: Client) -> None:
+    job = client.submit("text")
+    assert job.status() is JobStatus.QUEUED
+    assert client.job(job.id).status() is JobStatus.QUEUED
+    assert client.job(new_job_id()).status() is JobStatus.UNKNOWN
+
+
+@pytest.mark.parametrize(
+    ("state", "status"),
+    [
+        ("STARTED", JobStatus.RUNNING),
+        ("RETRY", JobStatus.RUNNING),
+        ("SUCCESS", JobStatus.DONE),
+        ("FAILURE", JobStatus.FAILED),
+        ("REVOKED", JobStatus.FAILED),
+    ],
+)
+def test_each_state_of_celery_has_its_status(
+    client: Client, redis_server: RedisProcess, state: str, status: JobStatus
+) -> None:
+    job = client.submit("text")
+    with redis_server.client() as redis:
+        redis.set(f"celery-task-meta-{job.id}", f'{{"status": "{state}", "result": null}}')
+    assert job.status() is status
+
+
+def test_waiting_too_long_is_an_error_that_says_where_the_job_is(client: Client) -> None:
+    job = client.submit("text")
+    started = time.monotonic()
+    with pytest.raises(errors.WaitTimeout, match="queued") as waited:
+        job.result(timeout=0.3)
+    assert 0.25 < time.monotonic() - started < 2
+    assert isinstance(waited.value, TimeoutError)
+
+
+def test_an_unknown_job_is_not_waited_for(client: Client) -> None:
+    with pytest.raises(errors.UnknownJob):
+        client.job(new_job_id()).result(timeout=30)
+    with pytest.raises(errors.UnknownJob):
+        client.job("no id at all").result(timeout=30)
+
+
+def test_an_outcome_that_was_kept_long_enough_has_expired(redis_server: RedisProcess) -> None:
+    with Client(broker_url=redis_server.url, result_ttl_s=1) as client:
+        job = client.submit("text")
+        eventually(lambda: job.status() is JobStatus.UNKNOWN, within_s=5)
+        with pytest.raises(errors.JobExpired, match="1 s"):
+            job.result(timeout=5)
+
+
+def test_a_job_that_expired_in_the_queue_or_was_revoked_says_so(
+    client: Client, redis_server: RedisProcess
+) -> None:
+    for reason, error in (("expired", errors.JobExpired), ("revoked", errors.JobFailed)):
+        job = client.submit("text")
+        result = f'{{"exc_type": "TaskRevokedError", "exc_message": ["{reason}"]}}'
+        with redis_server.client() as redis:
+            redis.set(
+                f"celery-task-meta-{job.id}", f'{{"status": "REVOKED", "result": {result}}}'
+            )
+        with pytest.raises(error):
+            job.result(timeout=5)
+
+
+def test_an_answer_that_is_no_outcome_is_a_failure_that_does_not_quote_it(
+    client: Client, redis_server: RedisProcess
+) -> None:
+    job = client.submit("text")
+    with redis_server.client() as redis:
+        redis.set(f"celery-task-meta-{job.id}", '{"status": "SUCCESS", "result": {"x": "CANARY"}}')
+    with pytest.raises(errors.JobFailed) as failed:
+        job.result(timeout=5)
+    assert failed.value.code == "not_an_outcome"
+    assert "CANARY" not in str(failed.value)
+
+
+@pytest.mark.parametrize(
+    ("texts", "error"),
+    [
+        ([], errors.EmptyJob),
+        (["x"] * 257, errors.TooManyTexts),
+        ([1], errors.NotAString),
+        (b"bytes", errors.NotAString),
+        (None, errors.NotAString),
+        ("\ud800", errors.LoneSurrogate),
+        ("x" * 100_001, errors.TextTooLong),
+    ],
+)
+def test_bad_input_is_refused_before_anything_is_sent(
+    client: Client, redis_server: RedisProcess, texts: Any, error: type[Exception]
+) -> None:
+    with pytest.raises(error):
+        client.submit(texts)
+    with redis_server.client() as redis:
+        assert redis.keys() == []
+
+
+def test_single_jobs_and_bulk_work_have_queues_of_their_own(
+    client: Client, redis_server: RedisProcess
+) -> None:
+    client.submit("single")
+    client.submit("bulk", bulk=True)
+    with redis_server.client() as redis:
+        assert redis.llen("sentq") == 1
+        assert redis.llen("sentq.bulk") == 1
+
+
+def test_no_text_stands_in_the_headers_of_a_message(
+    client: Client, redis_server: RedisProcess
+) -> None:
+    client.submit("CANARY")
+    with redis_server.client() as redis:
+        (message,) = redis.lrange("sentq", 0, -1)
+    assert b"CANARY" not in message  # The body is base64; headers are not.
+    assert b"<1 text>" in message
+
+
+def test_redis_away_is_a_typed_error_within_five_seconds_and_no_more_after(
+    own_redis: RedisProcess,
+) -> None:
+    with Client(broker_url=own_redis.url) as client:
+        job = client.submit("before")
+        own_redis.stop()
+        for _ in range(2):
+            started = time.monotonic()
+            with pytest.raises(errors.BrokerUnavailable):
+                client.submit("while away")
+            assert time.monotonic() - started < 5
+        with pytest.raises(errors.ResultsUnavailable):
+            job.status()
+        own_redis.start()
+        assert job.status() is JobStatus.QUEUED
+        assert client.submit("after").status() is JobStatus.QUEUED
+
+
+def test_a_redis_that_accepts_and_never_answers_is_an_error_within_five_seconds() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        port = silent.getsockname()[1]
+        with Client(broker_url=f"redis://127.0.0.1:{port}/0") as client:
+            started = time.monotonic()
+            with pytest.raises(errors.BrokerUnavailable):
+                client.submit("text")
+            assert time.monotonic() - started < 5
+
+
+def test_a_redis_that_freezes_is_an_error_within_five_seconds(own_redis: RedisProcess) -> None:
+    assert own_redis.process is not None
+    with Client(broker_url=own_redis.url) as client:
+        client.submit("before")
+        subprocess.run(["kill", "-STOP", str(own_redis.process.pid)], check=True)
+        try:
+            started = time.monotonic()
+            with pytest.raises(errors.BrokerUnavailable):
+                client.submit("frozen")
+            assert time.monotonic() - started < 5
+        finally:
+            subprocess.run(["kill", "-CONT", str(own_redis.process.pid)], check=True)
+        assert client.submit("after").status() is JobStatus.QUEUED
+
+
+def test_nobody_listening_is_an_error_at_once() -> None:
+    with Client(broker_url=f"redis://127.0.0.1:{free_port()}/0") as client:
+        started = time.monotonic()
+        with pytest.raises(errors.BrokerUnavailable):
+            client.submit("text")
+        assert time.monotonic() - started < 2
+
+
+def test_a_waiter_survives_a_restart_of_redis(own_redis: RedisProcess) -> None:
+    with Client(broker_url=own_redis.url) as client, ThreadPoolExecutor(1) as thread:
+        job = client.submit("text")
+        waiting = thread.submit(job.result, 30)
+        with own_redis.client() as redis:
+            eventually(lambda: redis.pubsub_channels())
+        own_redis.stop()
+        own_redis.start()
+        app = Celery("w", backend=own_redis.url, broker=own_redis.url, set_as_current=False)
+        app.backend.store_result(job.id, _answer(["good"]), "SUCCESS")
+        assert waiting.result(30).model == "stock"
+
+
+def test_an_outcome_between_submit_and_waiting_is_not_missed(
+    client: Client, redis_server: RedisProcess
+) -> None:
+    app = Celery("w", backend=redis_server.url, broker=redis_server.url, set_as_current=False)
+    for delay_s in (0, 0.001, 0.003, 0.01):
+        job = client.submit("text")
+        store = threading.Timer(
+            delay_s, app.backend.store_result, (job.id, _answer(["good"]), "SUCCESS")
+        )
+        store.start()
+        assert job.result(timeout=5).model == "stock"
+        store.join()
+
+
+def test_celery_variables_of_the_host_application_are_not_ours(
+    redis_server: RedisProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CELERY_BROKER_URL", "amqp://elsewhere//")
+    monkeypatch.setenv("CELERY_RESULT_BACKEND", "file:///nowhere")
+    with Client(broker_url=redis_server.url) as client:
+        assert client.submit("text").status() is JobStatus.QUEUED
+    with redis_server.client() as redis:
+        assert redis.llen("sentq") == 1
+
+
+def test_the_host_applications_celery_stays_current(redis_server: RedisProcess) -> None:
+    host = Celery("host", broker="memory://")
+    Client(broker_url=redis_server.url).close()
+    import celery
+
+    assert celery.current_app.main == host.main
+
+
+def test_nothing_about_a_text_is_logged(
+    client: Client, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.DEBUG):
+        client.submit("CANARY")
+        with pytest.raises(errors.InvalidInput):
+            client.submit(["CANARY", "CANARY\ud800"])
+    assert "CANARY" not in caplog.text
+
+
+def test_handles_are_plain(client: Client) -> None:
+    job = client.submit("text")
+    assert repr(job) == f"Job('{job.id}')"
+    assert isinstance(client.job(job.id), Job)
+
+
+def test_the_public_names_are_there() -> None:
+    assert all(hasattr(sentq, name) for name in sentq.__all__)

@@ -1,0 +1,122 @@
+"""Streaming: order, what is in flight, and bad texts in their places."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from sentq.contract import ErrorCode, JobOutcome, Limits, Outcome, Prediction, TextError
+from sentq.stream import stream
+
+
+class Echo:
+    """Answers each text with a prediction that carries it as its label."""
+
+    def __init__(self) -> None:
+        self.jobs: dict[str, list[str]] = {}
+        self.answered = 0
+
+    def send(self, texts: Sequence[str]) -> str:
+        job_id = str(len(self.jobs))
+        self.jobs[job_id] = list(texts)
+        return job_id
+
+    def wait(self, job_id: str) -> JobOutcome:
+        self.answered += 1
+        outcomes: list[Outcome] = [_prediction(text) for text in self.jobs[job_id]]
+        return JobOutcome(
+            outcomes=outcomes,
+            model="echo",
+            revision=None,
+            backend="test",
+            dtype="none",
+            attempts=1,
+            queued_ms=None,
+            inference_ms=0,
+        )
+
+
+def _prediction(label: str) -> Prediction:
+    return Prediction(label=label, score=1, scores={}, sentiment=None, tokens=1, windows=1)
+
+
+def _run(
+    echo: Echo,
+    texts: Iterator[object],
+    *,
+    texts_per_job: int = 4,
+    jobs_in_flight: int = 3,
+    limits: Limits | None = None,
+) -> Iterator[Outcome]:
+    return stream(
+        texts,
+        limits=limits or Limits(),
+        texts_per_job=texts_per_job,
+        jobs_in_flight=jobs_in_flight,
+        send=echo.send,
+        wait=echo.wait,
+    )
+
+
+def test_outcomes_come_in_the_order_of_the_texts() -> None:
+    outcomes = list(_run(Echo(), (f"text {i}" for i in range(103))))
+    assert [o.label for o in outcomes if isinstance(o, Prediction)] == [
+        f"text {i}" for i in range(103)
+    ]
+
+
+def test_an_endless_stream_is_read_only_as_far_as_is_in_flight() -> None:
+    read = 0
+
+    def endless() -> Iterator[str]:
+        nonlocal read
+        while True:
+            read += 1
+            yield "x"
+
+    outcomes = _run(Echo(), endless())
+    next(outcomes)
+    assert read <= 4 * 3 + 1
+
+
+def test_no_more_jobs_are_in_flight_than_allowed() -> None:
+    echo = Echo()
+    for _ in _run(echo, (str(i) for i in range(100))):
+        assert len(echo.jobs) - echo.answered < 3
+
+
+def test_bad_texts_are_answered_in_their_places_and_never_sent() -> None:
+    echo = Echo()
+    texts: list[object] = ["a", 5, "b", "\ud800", "c", None, "x" * 100_001, "d"]
+    outcomes = list(_run(echo, iter(texts)))
+    seen = [o.label if isinstance(o, Prediction) else o.code for o in outcomes]
+    assert seen == [
+        "a",
+        ErrorCode.NOT_A_STRING,
+        "b",
+        ErrorCode.LONE_SURROGATE,
+        "c",
+        ErrorCode.NOT_A_STRING,
+        ErrorCode.TEXT_TOO_LONG,
+        "d",
+    ]
+    assert [text for job in echo.jobs.values() for text in job] == ["a", "b", "c", "d"]
+
+
+def test_a_stream_of_bad_texts_sends_nothing() -> None:
+    echo = Echo()
+    outcomes = list(_run(echo, iter([None] * 10)))
+    assert len(outcomes) == 10
+    assert all(isinstance(outcome, TextError) for outcome in outcomes)
+    assert not echo.jobs
+
+
+def test_jobs_are_cut_so_that_each_fits_into_a_message() -> None:
+    echo = Echo()
+    limits = Limits(bytes_per_message=2048)
+    outcomes = list(_run(echo, ("é" * 100 for _ in range(20)), texts_per_job=256, limits=limits))
+    assert len(outcomes) == 20
+    assert all(len(job) <= 3 for job in echo.jobs.values())
+
+
+def test_nothing_in_nothing_out() -> None:
+    assert list(_run(Echo(), iter(()))) == []

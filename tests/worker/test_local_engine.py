@@ -1,0 +1,173 @@
+"""The local engine and the way from text to outcome, on a small real model."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from sentq.contract import ErrorCode, Limits, Outcome, Prediction, TextError
+from sentq_worker.engine.base import DeviceUnavailable, ModelUnavailable
+from sentq_worker.engine.device import choose_device
+from sentq_worker.engine.files import find_model
+from sentq_worker.engine.local import LocalEngine
+from sentq_worker.scoring import Scorer
+from sentq_worker.service import load_scorer
+from sentq_worker.settings import WorkerSettings
+from transformers import pipeline
+
+from tests.tiny import WORDS, make_tiny_model
+
+TEXTS = [
+    "a good day",
+    "awful",
+    "the river station was number 12, and the window it was very very bright!",
+    "x",
+    "so sad and so dull " * 3,
+    "bad & ugly; nasty?",
+]
+
+
+@pytest.fixture(scope="module")
+def scorer(tiny_model: Path) -> Scorer:
+    return load_scorer(WorkerSettings.load(model=str(tiny_model)), Limits())
+
+
+def _one(scorer: Scorer, text: object) -> Outcome:
+    return scorer.score([[text]])[0][0]
+
+
+def _scores(outcome: Outcome) -> list[float]:
+    assert isinstance(outcome, Prediction)
+    return list(outcome.scores.values())
+
+
+def test_a_batch_scores_like_each_of_its_texts_alone(scorer: Scorer) -> None:
+    together = scorer.score([TEXTS * 5])[0]
+    for text, outcome in zip(TEXTS * 5, together, strict=True):
+        assert _scores(outcome) == pytest.approx(_scores(_one(scorer, text)), abs=1e-5)
+
+
+def test_the_pipeline_of_transformers_gives_the_same_scores(
+    scorer: Scorer, tiny_model: Path
+) -> None:
+    texts = [f"{a} {b} day {i}" for i, (a, b) in enumerate(zip(WORDS, WORDS[::-1], strict=True))]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        classify: Any = pipeline("sentiment-analysis", model=str(tiny_model), top_k=None)
+        expected = [{row["label"]: row["score"] for row in rows} for rows in classify(texts)]
+    for outcome, scores in zip(scorer.score([texts])[0], expected, strict=True):
+        assert isinstance(outcome, Prediction)
+        assert outcome.scores == pytest.approx(scores, abs=1e-4)
+
+
+def test_a_prediction_holds_together(scorer: Scorer) -> None:
+    for text in TEXTS:
+        outcome = _one(scorer, text)
+        assert isinstance(outcome, Prediction)
+        assert outcome.score == max(outcome.scores.values()) == outcome.scores[outcome.label]
+        assert sum(outcome.scores.values()) == pytest.approx(1)
+        assert outcome.sentiment == pytest.approx(
+            outcome.scores["positive"] - outcome.scores["negative"]
+        )
+        assert outcome.windows == 1
+        assert outcome.tokens >= 1
+
+
+@pytest.mark.parametrize(
+    ("text", "code"),
+    [
+        ("", ErrorCode.EMPTY_TEXT),
+        (" \n\t ", ErrorCode.EMPTY_TEXT),
+        ("\u200b", ErrorCode.EMPTY_TEXT),
+        (12, ErrorCode.NOT_A_STRING),
+        (None, ErrorCode.NOT_A_STRING),
+        (["a", "b"], ErrorCode.NOT_A_STRING),
+        ("\ud83d", ErrorCode.LONE_SURROGATE),
+        ("x" * 100_001, ErrorCode.TEXT_TOO_LONG),
+    ],
+)
+def test_one_bad_text_does_not_fail_its_neighbours(
+    scorer: Scorer, text: object, code: ErrorCode
+) -> None:
+    before, bad, after = scorer.score([["good", text, "bad"]])[0]
+    assert isinstance(bad, TextError)
+    assert bad.code is code
+    assert _scores(before) == pytest.approx(_scores(_one(scorer, "good")), abs=1e-5)
+    assert _scores(after) == pytest.approx(_scores(_one(scorer, "bad")), abs=1e-5)
+
+
+def test_outcomes_go_to_the_jobs_that_their_texts_came_from(scorer: Scorer) -> None:
+    jobs: list[list[object]] = [["good", "bad"], [], ["", "awful"], ["good"]]
+    scored = scorer.score(jobs)
+    assert [len(job) for job in scored] == [2, 0, 2, 1]
+    assert _scores(scored[0][0]) == pytest.approx(_scores(scored[3][0]), abs=1e-6)
+
+
+def test_a_long_text_is_read_in_windows_to_its_very_end(scorer: Scorer) -> None:
+    short = _one(scorer, "the film " * 31)
+    long = _one(scorer, "the film " * 200)
+    assert isinstance(short, Prediction)
+    assert isinstance(long, Prediction)
+    assert (short.windows, short.tokens) == (1, 62)
+    assert long.windows > 5
+    assert long.tokens == 400
+    ending = _one(scorer, "the film " * 200 + "ugly nasty " * 20)
+    assert _scores(ending) != pytest.approx(_scores(long), abs=1e-3)
+
+
+def test_a_long_text_is_the_mean_of_its_windows_weighted_by_their_tokens(
+    tiny_model: Path,
+) -> None:
+    settings = WorkerSettings.load(
+        model=str(tiny_model), window_tokens=22, window_overlap_tokens=0
+    )
+    scorer = load_scorer(settings, Limits())
+    outcome = _one(scorer, "good " * 20 + "bad " * 10)
+    first, second = _one(scorer, "good " * 20), _one(scorer, "bad " * 10)
+    expected = [
+        (20 * a + 10 * b) / 30 for a, b in zip(_scores(first), _scores(second), strict=True)
+    ]
+    assert _scores(outcome) == pytest.approx(expected, abs=1e-5)
+
+
+def test_the_longest_text_of_all_is_scored(scorer: Scorer) -> None:
+    outcome = _one(scorer, "bright " * 14_285)
+    assert isinstance(outcome, Prediction)
+    assert outcome.tokens == 14_285
+    assert all(map(math.isfinite, _scores(outcome)))
+
+
+def test_two_class_models_and_foreign_labels_keep_their_meaning(tmp_path: Path) -> None:
+    two = make_tiny_model(tmp_path / "two", labels=("NEGATIVE", "POSITIVE"))
+    outcome = _one(load_scorer(WorkerSettings.load(model=str(two)), Limits()), "fine")
+    assert isinstance(outcome, Prediction)
+    assert set(outcome.scores) == {"negative", "positive"}
+    joy = make_tiny_model(tmp_path / "joy", labels=("joy", "anger", "fear", "awe"))
+    outcome = _one(load_scorer(WorkerSettings.load(model=str(joy)), Limits()), "fine")
+    assert isinstance(outcome, Prediction)
+    assert outcome.label in {"joy", "anger", "fear", "awe"}
+    assert outcome.sentiment is None
+
+
+def test_auto_takes_the_cpu_where_there_is_nothing_better() -> None:
+    expected = "cuda" if torch.cuda.is_available() else "cpu"
+    if torch.backends.mps.is_available():
+        expected = "mps"
+    assert choose_device("auto").type == expected
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
+def test_a_gpu_that_is_not_there_is_refused_with_advice() -> None:
+    with pytest.raises(DeviceUnavailable, match="SENTQ_WORKER_DEVICE=auto"):
+        choose_device("cuda:1")
+
+
+def test_a_folder_that_is_no_classifier_is_refused(tmp_path: Path) -> None:
+    folder = make_tiny_model(tmp_path / "broken")
+    (folder / "tokenizer.json").write_text("{")
+    with pytest.raises(ModelUnavailable, match="cannot be loaded"):
+        LocalEngine(find_model(str(folder)), threads=None)
