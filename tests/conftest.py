@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+
 from sentq import Client, Settings
 from sentq.embedded import find_redis_server
-
 from tests.processes import RedisProcess, WorkerProcess
 from tests.tiny import make_tiny_model
 
@@ -67,6 +67,16 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_tiny_model(tmp_path_factory.mktemp("models") / "tiny")
 
 
+def worker_environment(broker_url: str, model: Path) -> dict[str, str]:
+    """What a worker of the tests is told. One thread: more of them only wait for each other
+    while other tests' processes use the cores."""
+    return {
+        "SENTQ_BROKER_URL": broker_url,
+        "SENTQ_WORKER_MODEL": str(model),
+        "SENTQ_WORKER_THREADS": "1",
+    }
+
+
 @pytest.fixture
 def start_worker(tmp_path: Path, tiny_model: Path) -> Iterator[StartWorker]:
     """Start workers of the given Redis; each is stopped at the end, if it still runs."""
@@ -79,7 +89,7 @@ def start_worker(tmp_path: Path, tiny_model: Path) -> Iterator[StartWorker]:
         wait: bool = True,
         **env: str,
     ) -> WorkerProcess:
-        environment = {"SENTQ_BROKER_URL": broker_url, "SENTQ_WORKER_MODEL": str(tiny_model)} | env
+        environment = worker_environment(broker_url, tiny_model) | env
         worker = WorkerProcess(tmp_path, environment, (*command, *options))
         started.append(worker)
         return worker.wait_until_ready() if wait else worker

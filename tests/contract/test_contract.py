@@ -8,6 +8,7 @@ from uuid import UUID
 
 import pytest
 from pydantic import ValidationError
+
 from sentq import errors
 from sentq.contract import (
     ErrorCode,
@@ -27,7 +28,9 @@ from sentq.ids import new_job_id, sent_at_ms
 LIMITS = Limits()
 
 
-@pytest.mark.parametrize("text", ["", " ", "plain", "naïve 👩‍👩‍👧‍👦 العربية", "x" * 100_000, "\0\x1b["])
+@pytest.mark.parametrize(
+    "text", ["", " ", "plain", "naïve 👩‍👩‍👧‍👦 العربية", "x" * 100_000, "\0\x1b["]
+)
 def test_any_valid_string_within_the_limit_is_accepted(text: str) -> None:
     assert check_text(text, LIMITS) is None
 
@@ -89,7 +92,7 @@ def test_a_text_too_large_for_any_message_is_an_outcome_of_its_own() -> None:
 
 
 def test_a_message_is_never_larger_than_it_was_measured() -> None:
-    for texts in (["plain"], ["é\n\t\\\"👍" * 500], ["a"] * 256):
+    for texts in (["plain"], ['é\n\t\\"👍' * 500], ["a"] * 256):
         body = json.dumps(
             [[texts], {}, {"callbacks": None, "errbacks": None, "chain": None, "chord": None}]
         )

@@ -7,18 +7,16 @@ import os
 import pty
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-
 from tests.conftest import StartWorker
 from tests.processes import RedisProcess, free_port
 
 
 @pytest.fixture
-def run(redis_server: RedisProcess) -> Iterator["Run"]:
-    yield Run(redis_server.url)
+def run(redis_server: RedisProcess) -> Run:
+    return Run(redis_server.url)
 
 
 class Run:

@@ -13,12 +13,12 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
-import sentq
 from celery import Celery
+from tests.processes import RedisProcess, eventually, free_port
+
+import sentq
 from sentq import Client, Job, JobStatus, Prediction, errors
 from sentq.ids import new_job_id
-
-from tests.processes import RedisProcess, eventually, free_port
 
 
 def _answer(texts: list[str]) -> dict[str, Any]:
@@ -51,7 +51,7 @@ def stock_worker(redis_server: RedisProcess) -> Iterator[None]:
     process.wait(20)
 
 
-_STOCK_WORKER = '''
+_STOCK_WORKER = """
 import sys
 from celery import Celery
 from tests.producer.test_client import _answer
@@ -67,7 +67,7 @@ def score(texts):
 app.worker_main(
     ["worker", "-P", "solo", "-Q", "sentq,sentq.bulk", "--without-mingle", "--without-gossip"]
 )
-'''
+"""
 
 
 def test_a_stock_celery_worker_can_answer(client: Client, stock_worker: None) -> None:
@@ -159,9 +159,7 @@ def test_a_job_that_expired_in_the_queue_or_was_revoked_says_so(
         job = client.submit("text")
         result = f'{{"exc_type": "TaskRevokedError", "exc_message": ["{reason}"]}}'
         with redis_server.client() as redis:
-            redis.set(
-                f"celery-task-meta-{job.id}", f'{{"status": "REVOKED", "result": {result}}}'
-            )
+            redis.set(f"celery-task-meta-{job.id}", f'{{"status": "REVOKED", "result": {result}}}')
         with pytest.raises(error):
             job.result(timeout=5)
 
@@ -275,7 +273,7 @@ def test_a_waiter_survives_a_restart_of_redis(own_redis: RedisProcess) -> None:
         job = client.submit("text")
         waiting = thread.submit(job.result, 30)
         with own_redis.client() as redis:
-            eventually(lambda: redis.pubsub_channels())
+            eventually(redis.pubsub_channels)
         own_redis.stop()
         own_redis.start()
         app = Celery("w", backend=own_redis.url, broker=own_redis.url, set_as_current=False)
@@ -316,9 +314,7 @@ def test_the_host_applications_celery_stays_current(redis_server: RedisProcess) 
     assert celery.current_app.main == host.main
 
 
-def test_nothing_about_a_text_is_logged(
-    client: Client, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_nothing_about_a_text_is_logged(client: Client, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.DEBUG):
         client.submit("CANARY")
         with pytest.raises(errors.InvalidInput):

@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 import pytest
+
 from sentq import Client, JobStatus
 from sentq.embedded import EmbeddedRedis, NoRedisFound, RedisDidNotStart, find_redis_server
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+
 from sentq.contract import ErrorCode, TextError
 from sentq.rows import FileProblem, Format, count_rows, open_texts, read_texts
 
@@ -33,7 +34,9 @@ def test_plain_lines(tmp_path: Path) -> None:
 
 
 def test_json_lines_with_a_field_of_choice(tmp_path: Path) -> None:
-    path = _write(tmp_path, "a.jsonl", '{"body": "one", "x": 1}\n\n{"body": "zw\\u00f6lf"}\n"bare"\n')
+    path = _write(
+        tmp_path, "a.jsonl", '{"body": "one", "x": 1}\n\n{"body": "zw\\u00f6lf"}\n"bare"\n'
+    )
     assert _read(path, "body") == ["one", "zwölf", "bare"]
 
 

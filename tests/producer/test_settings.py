@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+
 from sentq import Settings, SettingsError
 from sentq_worker.settings import WorkerSettings
 

@@ -14,12 +14,12 @@ from typing import Any
 import pytest
 from celery import Celery, chain, group
 from celery.exceptions import TaskRevokedError
+from tests.conftest import StartWorker, worker_environment
+from tests.processes import RedisProcess, WorkerProcess, eventually
+
 from sentq import Client, JobOutcome, JobStatus, Prediction, errors
 from sentq.embedded import find_redis_server
 from sentq.ids import new_job_id
-
-from tests.conftest import StartWorker
-from tests.processes import RedisProcess, WorkerProcess, eventually
 
 CANARY = "CANARY7f3a"
 
@@ -40,7 +40,7 @@ def service(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Itera
     redis = RedisProcess(find_redis_server(), tmp_path_factory.mktemp("redis")).start()
     worker = WorkerProcess(
         tmp_path_factory.mktemp("worker"),
-        {"SENTQ_BROKER_URL": redis.url, "SENTQ_WORKER_MODEL": str(tiny_model)},
+        worker_environment(redis.url, tiny_model),
         ("sentq_worker", "-E"),
     )
     try:
@@ -145,7 +145,7 @@ def test_stock_celery_is_served(service: Service) -> None:
         "not_a_string",
         "lone_surrogate",
     ]
-    assert client.submit("still alive?").result(timeout=30)
+    assert client.submit("still alive?").result(timeout=30).outcomes
     with service.redis.client() as redis:
         eventually(lambda: redis.hlen("unacked") == 0)
 
@@ -231,10 +231,8 @@ def test_a_revoked_job_is_not_scored(service: Service) -> None:
 def test_sigterm_under_load_loses_nothing_and_ends_with_zero(
     redis_server: RedisProcess, client: Client, start_worker: StartWorker
 ) -> None:
-    jobs = []
     worker = start_worker(redis_server.url)
-    for i in range(1500):
-        jobs.append(client.submit([f"good day {i}"] * (1 + i % 40), bulk=i % 2 == 0))
+    jobs = [client.submit([f"good day {i}"] * (1 + i % 40), bulk=i % 2 == 0) for i in range(1500)]
     started = time.monotonic()
     assert worker.stop() == 0
     assert time.monotonic() - started < 15
@@ -278,14 +276,14 @@ def test_a_restart_of_redis_needs_no_restart_of_anything_else(
 ) -> None:
     with Client(broker_url=own_redis.url) as client:
         worker = start_worker(own_redis.url)
-        assert client.submit("good").result(timeout=30)
+        assert client.submit("good").result(timeout=30).outcomes
         own_redis.stop()
         started = time.monotonic()
         with pytest.raises(errors.BrokerUnavailable):
             client.submit("good")
         assert time.monotonic() - started < 5
         own_redis.start()
-        assert client.submit("good again").result(timeout=60)
+        assert client.submit("good again").result(timeout=60).outcomes
         assert worker.process.poll() is None
         assert worker.stop() == 0
 

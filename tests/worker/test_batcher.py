@@ -6,11 +6,11 @@ import logging
 import random
 
 import pytest
+from tests.engines import ScriptedEngine, window
+
 from sentq.contract import ErrorCode, TextError
 from sentq_worker.batcher import predict_all
 from sentq_worker.engine.base import Window
-
-from tests.engines import ScriptedEngine, window
 
 
 def _windows(count: int) -> list[Window]:

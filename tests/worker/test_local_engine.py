@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-import warnings
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
+from tests.reference import pipeline_scores
+from tests.tiny import WORDS, make_tiny_model
+
 from sentq.contract import ErrorCode, Limits, Outcome, Prediction, TextError
 from sentq_worker.engine.base import DeviceUnavailable, ModelUnavailable
 from sentq_worker.engine.device import choose_device
@@ -17,9 +18,6 @@ from sentq_worker.engine.local import LocalEngine
 from sentq_worker.scoring import Scorer
 from sentq_worker.service import load_scorer
 from sentq_worker.settings import WorkerSettings
-from transformers import pipeline
-
-from tests.tiny import WORDS, make_tiny_model
 
 TEXTS = [
     "a good day",
@@ -55,10 +53,7 @@ def test_the_pipeline_of_transformers_gives_the_same_scores(
     scorer: Scorer, tiny_model: Path
 ) -> None:
     texts = [f"{a} {b} day {i}" for i, (a, b) in enumerate(zip(WORDS, WORDS[::-1], strict=True))]
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        classify: Any = pipeline("sentiment-analysis", model=str(tiny_model), top_k=None)
-        expected = [{row["label"]: row["score"] for row in rows} for rows in classify(texts)]
+    expected = pipeline_scores(tiny_model, texts)
     for outcome, scores in zip(scorer.score([texts])[0], expected, strict=True):
         assert isinstance(outcome, Prediction)
         assert outcome.scores == pytest.approx(scores, abs=1e-4)
@@ -122,9 +117,7 @@ def test_a_long_text_is_read_in_windows_to_its_very_end(scorer: Scorer) -> None:
 def test_a_long_text_is_the_mean_of_its_windows_weighted_by_their_tokens(
     tiny_model: Path,
 ) -> None:
-    settings = WorkerSettings.load(
-        model=str(tiny_model), window_tokens=22, window_overlap_tokens=0
-    )
+    settings = WorkerSettings.load(model=str(tiny_model), window_tokens=22, window_overlap_tokens=0)
     scorer = load_scorer(settings, Limits())
     outcome = _one(scorer, "good " * 20 + "bad " * 10)
     first, second = _one(scorer, "good " * 20), _one(scorer, "bad " * 10)

@@ -7,11 +7,11 @@ from typing import Any
 import orjson
 import pytest
 from celery.result import AsyncResult
+from tests.processes import RedisProcess
+
 from sentq import Settings
 from sentq.celery import make_app
 from sentq_worker.outcomes import OutcomeStore, failed, started, succeeded
-
-from tests.processes import RedisProcess
 
 
 @pytest.fixture

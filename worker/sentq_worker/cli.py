@@ -17,6 +17,7 @@ from sentq_worker.engine.base import EngineError
 from sentq_worker.engine.files import find_model
 from sentq_worker.settings import WorkerSettings
 from sentq_worker.training.command import train
+from sentq_worker.training.evaluate import evaluate
 
 __all__ = ["app", "main"]
 
@@ -30,6 +31,7 @@ Examples:
   sentq-worker --config /etc/sentq.toml --queues sentq.bulk
   sentq-worker model
   sentq-worker train reviews.jsonl --base ./minilm --out ./my-model
+  sentq-worker evaluate held-out.jsonl --model ./my-model
 
 \b
 Exit codes:
@@ -45,6 +47,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command("train")(train)
+app.command("evaluate")(evaluate)
 
 _notes = Console(stderr=True, highlight=False)
 

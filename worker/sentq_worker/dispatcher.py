@@ -79,6 +79,7 @@ class Dispatcher:
         self._hostname = hostname
         self._waiting: deque[HeldJob] = deque()
         self._round: Round | None = None
+        self._store_not_before = 0.0
         self._connection = 0
         self._hub: Any = None
         self._connection_errors: tuple[type[BaseException], ...] = ()
@@ -101,9 +102,14 @@ class Dispatcher:
         self._hub.call_soon(self._advance)
 
     def refuse(self, request: Any, error: Exception) -> None:
-        """End a job that breaks the contract as a whole."""
+        """End a job that breaks the contract as a whole. Where that cannot be stored the job is
+        not acknowledged either, and comes again."""
         job = HeldJob(request, [], 0, self._connection)
-        self._store.finish({job.id: failed(job.id, error)})
+        try:
+            self._store.finish({job.id: failed(job.id, error)})
+        except redis.RedisError as problem:
+            logger.warning("job %s cannot be refused: %s", job.id, type(problem).__name__)
+            return
         self._acknowledge(job)
         request.send_event("task-failed", exception=repr(error), traceback="")
 
@@ -131,6 +137,8 @@ class Dispatcher:
         if self._round is not None:
             if not self._round.future.done():
                 return
+            if time.monotonic() < self._store_not_before:
+                return
             try:
                 self._finish(self._round)
             except redis.RedisError as error:
@@ -139,6 +147,7 @@ class Dispatcher:
                     len(self._round.jobs),
                     type(error).__name__,
                 )
+                self._store_not_before = time.monotonic() + _STORE_AGAIN_S
                 self._hub.call_later(_STORE_AGAIN_S, self._advance)
                 return
             self._round = None

@@ -29,6 +29,11 @@ class Scorer:
         self._batch_tokens = batch_tokens
         self._labels = Labels(engine.info.labels)
 
+    @property
+    def label_names(self) -> tuple[str, ...]:
+        """The keys of each prediction's `scores`, in their order."""
+        return self._labels.names
+
     def score(self, jobs: Sequence[Sequence[object]]) -> list[list[Outcome]]:
         """Score the texts of each job.
 

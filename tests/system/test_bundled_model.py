@@ -1,0 +1,85 @@
+"""The model in the box: found by default, the same to everybody who loads it, and sensible."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from tests.reference import pipeline_scores
+
+import sentq_model
+from sentq.contract import Limits, Outcome, Prediction
+from sentq.demo import Review, load_reviews
+from sentq_worker.engine.files import find_model
+from sentq_worker.scoring import Scorer
+from sentq_worker.service import load_scorer
+from sentq_worker.settings import WorkerSettings
+
+
+@pytest.fixture(scope="module")
+def scorer() -> Scorer:
+    return load_scorer(WorkerSettings.load(), Limits())
+
+
+@pytest.fixture(scope="module")
+def scored(scorer: Scorer) -> list[tuple[Review, Outcome]]:
+    reviews = load_reviews()
+    return list(zip(reviews, scorer.score([[r.text for r in reviews]])[0], strict=True))
+
+
+def test_it_is_the_default_and_small_and_carries_its_card() -> None:
+    files = find_model(None)
+    assert files.folder == Path(sentq_model.folder())
+    assert (files.folder / "model.safetensors").stat().st_size <= 50_000_000
+    card = (files.folder / "README.md").read_text()
+    for said in ("licen", "limits", "Apache-2.0"):
+        assert said.lower() in card.lower()
+
+
+def test_the_pipeline_of_transformers_agrees_on_200_texts(scorer: Scorer) -> None:
+    reviews = [review.text for review in load_reviews() if len(review.text.split()) < 300]
+    texts = [text for text in reviews if text] + ["Superb!", "It opened in 1998."]
+    assert len(texts) == 200
+    expected = pipeline_scores(sentq_model.folder(), texts)
+    for outcome, scores in zip(scorer.score([texts])[0], expected, strict=True):
+        assert isinstance(outcome, Prediction)
+        assert outcome.scores == pytest.approx(scores, abs=1e-4)
+
+
+def test_it_agrees_with_a_person_on_nine_of_ten_reviews(
+    scored: list[tuple[Review, Outcome]],
+) -> None:
+    judged = [
+        isinstance(outcome, Prediction) and outcome.label == review.expect
+        for review, outcome in scored
+        if review.expect is not None
+    ]
+    assert len(judged) > 180
+    assert sum(judged) / len(judged) >= 0.9
+
+
+def test_the_longest_review_is_read_to_its_end_and_the_empty_one_is_an_error(
+    scored: list[tuple[Review, Outcome]],
+) -> None:
+    windows = {r.id: o.windows for r, o in scored if isinstance(o, Prediction)}
+    assert sorted(windows.values())[-2:] == [1, 2]
+    assert [r.text for r, o in scored if not isinstance(o, Prediction)] == [""]
+
+
+def test_the_command_shows_it() -> None:
+    shown = _sentq_worker("model")
+    for said in ("sentq-model", "sha256:", "negative, neutral, positive", "512 tokens", "float32"):
+        assert said in shown
+    assert _sentq_worker("model", "--path").strip() == sentq_model.folder()
+
+
+def _sentq_worker(*arguments: str) -> str:
+    return subprocess.run(
+        [sys.executable, "-m", "sentq_worker", *arguments],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=120,
+    ).stdout
