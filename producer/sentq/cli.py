@@ -270,10 +270,11 @@ def dev(
 ) -> None:
     folder = data or platformdirs.user_data_path("sentq") / "dev"
     with _stoppable(), local_stack(folder, redis_server=redis_server, say=_say) as stack:
-        _say("ready. In another terminal:\n")
-        typer.echo(f"export SENTQ_BROKER_URL='{stack.broker_url}'")
-        typer.echo('sentq score "What a lovely day"')
-        _say(f"\nThe worker's log: {stack.worker_log}. Ctrl-C stops everything.")
+        _say("ready. In another terminal:")
+        typer.echo(f"\nexport SENTQ_BROKER_URL='{stack.broker_url}'")
+        typer.echo('sentq score "What a lovely day"\n')
+        _say(f"the worker's log is {stack.worker_log}")
+        _say("Ctrl-C stops everything; queued jobs are kept")
         code = stack.worker.wait()
         raise WorkerDidNotStart(f"the worker ended with exit code {code}: see {stack.worker_log}")
 
@@ -317,7 +318,7 @@ def _stoppable() -> Iterator[None]:
 
 
 def _say(line: str) -> None:
-    _notes.print(f"sentq: {line}" if not line.startswith("\n") else line.lstrip("\n"), markup=False)
+    _notes.print(f"sentq: {line}", markup=False, soft_wrap=True)
 
 
 if __name__ == "__main__":

@@ -35,7 +35,8 @@ Examples:
 
 \b
 Exit codes:
-  0   stopped in good order
+  0   ended by SIGTERM
+  1   ended by Ctrl-C
   2   a wrong option or setting
   78  the model or the device cannot be had
 """
