@@ -1,0 +1,6 @@
+"""Fine-tuning: JSON lines of `text` and `label` in, an ordinary model folder out.
+
+The path of the data: `rows` (files -> checked rows) -> `corpus` (label set, token ids) ->
+`batches` (the order of an epoch) -> `learner` (one step) under `loop` (epochs, checkpoints)
+-> `export` (the folder) with `card` (its README). `command` wires them together.
+"""

@@ -1,0 +1,68 @@
+"""Which rows make up the batches of an epoch, in which order.
+
+Everything follows from the seed and the epoch's number, so a resumed epoch needs no record of
+what it had drawn: it skips as many batches as were done.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+__all__ = ["batches_per_epoch", "epoch_batches", "rows_drawn"]
+
+#: Batches whose rows are sorted by length together: more means less padding and less chance.
+_BATCHES_PER_BUCKET = 64
+
+
+def rows_drawn(size: int, weight: float) -> int:
+    """Tell how many of a source's `size` rows one epoch draws; the same for every epoch."""
+    return max(1, round(size * weight))
+
+
+def batches_per_epoch(sizes: Sequence[int], weights: Sequence[float], batch_size: int) -> int:
+    """Tell how many batches `epoch_batches` gives."""
+    drawn = sum(rows_drawn(size, weight) for size, weight in zip(sizes, weights, strict=True))
+    return math.ceil(drawn / batch_size)
+
+
+def epoch_batches(
+    lengths: Sequence[int],
+    sizes: Sequence[int],
+    weights: Sequence[float],
+    *,
+    batch_size: int,
+    seed: int,
+    epoch: int,
+) -> list[list[int]]:
+    """Draw the rows of an epoch and cut them in batches of similar lengths.
+
+    `lengths` are the token counts of all rows, source after source; `sizes` and `weights`
+    describe the sources. Returns row numbers: every batch but one has `batch_size` of them.
+    """
+    chance = random.Random(f"{seed}:{epoch}")  # noqa: S311 - an order, not a secret
+    order = _drawn(sizes, weights, chance)
+    chance.shuffle(order)
+    bucket = batch_size * _BATCHES_PER_BUCKET
+    by_length: list[int] = []
+    for start in range(0, len(order), bucket):
+        by_length += sorted(order[start : start + bucket], key=lengths.__getitem__)
+    batches = [by_length[at : at + batch_size] for at in range(0, len(by_length), batch_size)]
+    chance.shuffle(batches)
+    return batches
+
+
+def _drawn(sizes: Sequence[int], weights: Sequence[float], chance: random.Random) -> list[int]:
+    drawn: list[int] = []
+    first = 0
+    for size, weight in zip(sizes, weights, strict=True):
+        rows = range(first, first + size)
+        copies, rest = divmod(rows_drawn(size, weight), size)
+        drawn += list(rows) * copies
+        drawn += chance.sample(rows, rest)
+        first += size
+    return drawn

@@ -1,0 +1,158 @@
+"""The rows of all files as token ids and label numbers, split in training and validation."""
+
+from __future__ import annotations
+
+import hashlib
+from array import array
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from sentq_worker.training.errors import TrainingDataError
+from sentq_worker.training.rows import Rows, read_rows
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from transformers import PreTrainedTokenizerBase
+
+    from sentq_worker.training.rows import Filter, Source
+
+__all__ = ["Corpus", "Encoded", "encode", "hold_out", "label_order", "read_corpus"]
+
+#: Share of the rows that is held out for validation when no validation file is given.
+HELD_OUT = 0.05
+
+#: Far more characters than a token has in any script: what lies behind them is cut off anyway.
+_CHARS_PER_TOKEN = 32
+
+_SENTIMENTS = ("negative", "neutral", "positive")
+_ROWS_PER_CALL = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """Rows as the model sees them: token ids with special tokens, and label numbers."""
+
+    name: str
+    token_ids: list[array[int]]
+    targets: list[int]
+
+    def __len__(self) -> int:
+        return len(self.targets)
+
+
+@dataclass(frozen=True, slots=True)
+class Corpus:
+    """What is trained and validated on, still as text."""
+
+    labels: tuple[str, ...]
+    training: tuple[Rows, ...]
+    weights: tuple[float, ...]
+    validation: tuple[Rows, ...]
+
+    @property
+    def digest(self) -> str:
+        """Identifies the rows, their order and their labels."""
+        digests = [rows.digest for rows in (*self.training, *self.validation)]
+        return hashlib.blake2b("".join(digests).encode(), digest_size=16).hexdigest()
+
+    def seen_in_training(self, rows: Rows) -> int:
+        """Count the validation rows whose text, case and spaces aside, is trained on too."""
+        known = {_plain(text) for source in self.training for text in source.texts}
+        return sum(_plain(text) in known for text in rows.texts)
+
+
+def read_corpus(
+    sources: Sequence[Source],
+    *,
+    filters: Sequence[Filter] = (),
+    validation: Sequence[Path] = (),
+    validation_filters: Sequence[Filter] = (),
+    seed: int = 1,
+) -> Corpus:
+    """Read all files. Without validation files, hold out about 5% of the training rows.
+
+    Raises:
+        TrainingDataError: a file or a row is bad, there are fewer than two labels, validation
+            rows have a label that training rows lack, or nothing is left to validate on.
+    """
+    training = [read_rows(source.path, filters) for source in sources]
+    checked = [read_rows(path, validation_filters) for path in validation]
+    if not checked:
+        training, checked = hold_out(training, seed=seed)
+    labels = label_order({label for rows in training for label in rows.labels})
+    for rows in checked:
+        if strange := sorted(set(rows.labels) - set(labels)):
+            raise TrainingDataError(f"{rows.name} has labels that no training row has: {strange}")
+    weights = tuple(source.weight for source in sources)
+    return Corpus(labels, tuple(training), weights, tuple(checked))
+
+
+def label_order(labels: set[str]) -> tuple[str, ...]:
+    """Order the labels: negative, (neutral,) positive if these they are, else by name.
+
+    Raises:
+        TrainingDataError: there is only one.
+    """
+    if len(labels) < 2:  # noqa: PLR2004 - one label is nothing to choose from
+        raise TrainingDataError("training needs rows of at least two labels")
+    if labels <= set(_SENTIMENTS):
+        return tuple(label for label in _SENTIMENTS if label in labels)
+    return tuple(sorted(labels))
+
+
+def hold_out(training: Sequence[Rows], *, seed: int) -> tuple[list[Rows], list[Rows]]:
+    """Split off about 5% for validation; all copies of a text go to the same side.
+
+    Raises:
+        TrainingDataError: one of the sides would be empty.
+    """
+    kept: list[Rows] = []
+    held_texts: list[str] = []
+    held_labels: list[str] = []
+    for rows in training:
+        chosen = [_is_held_out(text, seed) for text in rows.texts]
+        kept.append(_subset(rows, [not one for one in chosen]))
+        held = _subset(rows, chosen)
+        held_texts += held.texts
+        held_labels += held.labels
+    if not held_texts or not all(kept):
+        raise TrainingDataError("too few rows to hold some out: name a file with --valid")
+    digest = f"{HELD_OUT}:{seed}"
+    return kept, [Rows("held-out rows", held_texts, held_labels, digest)]
+
+
+def encode(
+    rows: Rows, tokenizer: PreTrainedTokenizerBase, *, labels: Sequence[str], max_tokens: int
+) -> Encoded:
+    """Tokenise, keeping the first `max_tokens` tokens of a text, special tokens included."""
+    numbers = {label: number for number, label in enumerate(labels)}
+    max_chars = max_tokens * _CHARS_PER_TOKEN
+    token_ids: list[array[int]] = []
+    for start in range(0, len(rows), _ROWS_PER_CALL):
+        texts = [text[:max_chars] for text in rows.texts[start : start + _ROWS_PER_CALL]]
+        answer = tokenizer(
+            texts,
+            truncation=True,
+            max_length=max_tokens,
+            return_attention_mask=False,
+            return_token_type_ids=False,
+        )
+        token_ids += [array("i", ids) for ids in answer["input_ids"]]
+    return Encoded(rows.name, token_ids, [numbers[label] for label in rows.labels])
+
+
+def _plain(text: str) -> str:
+    return " ".join(text.casefold().split())
+
+
+def _is_held_out(text: str, seed: int) -> bool:
+    mark = hashlib.blake2b(f"{seed}\0{_plain(text)}".encode(), digest_size=4).digest()
+    return int.from_bytes(mark) < HELD_OUT * 2**32
+
+
+def _subset(rows: Rows, chosen: Sequence[bool]) -> Rows:
+    texts = [text for text, yes in zip(rows.texts, chosen, strict=True) if yes]
+    labels = [label for label, yes in zip(rows.labels, chosen, strict=True) if yes]
+    return Rows(rows.name, texts, labels, rows.digest)

@@ -1,0 +1,91 @@
+"""How well a model does on validation rows."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from sentq_worker.training.corpus import Encoded
+
+__all__ = ["Figures", "figures_of", "score"]
+
+_ROWS_PER_BATCH = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """Shares between 0 and 1 over `rows` rows.
+
+    `macro_f1` is the mean over the labels that the rows have. `polar_accuracy` leaves neutral
+    rows out and asks only which of positive and negative is likelier; None without such rows.
+    """
+
+    rows: int
+    accuracy: float
+    macro_f1: float
+    polar_accuracy: float | None
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            name: round(value, 4) if isinstance(value, float) else value
+            for name, value in asdict(self).items()
+        }
+
+    def line(self) -> str:
+        """Put the figures in words."""
+        polar = "" if self.polar_accuracy is None else f", polar {self.polar_accuracy:.4f}"
+        return f"accuracy {self.accuracy:.4f}, macro F1 {self.macro_f1:.4f}{polar}"
+
+
+def score(
+    predict: Callable[[Sequence[Sequence[int]]], list[list[float]]], rows: Encoded
+) -> list[list[float]]:
+    """Return the probabilities of all rows, in their order; scored by length to pad little."""
+    order = sorted(range(len(rows)), key=lambda row: len(rows.token_ids[row]))
+    probabilities: list[list[float]] = [[]] * len(rows)
+    for start in range(0, len(order), _ROWS_PER_BATCH):
+        chosen = order[start : start + _ROWS_PER_BATCH]
+        answers = predict([rows.token_ids[row] for row in chosen])
+        for row, answer in zip(chosen, answers, strict=True):
+            probabilities[row] = answer
+    return probabilities
+
+
+def figures_of(
+    probabilities: Sequence[Sequence[float]], targets: Sequence[int], *, labels: Sequence[str]
+) -> Figures:
+    """Compare one row of probabilities per text with the number of its right label."""
+    guesses = [max(range(len(row)), key=row.__getitem__) for row in probabilities]
+    right = sum(guess == target for guess, target in zip(guesses, targets, strict=True))
+    return Figures(
+        rows=len(targets),
+        accuracy=right / len(targets),
+        macro_f1=_macro_f1(guesses, targets),
+        polar_accuracy=_polar_accuracy(probabilities, targets, labels),
+    )
+
+
+def _macro_f1(guesses: Sequence[int], targets: Sequence[int]) -> float:
+    scores = []
+    for label in set(targets):
+        guessed, true = guesses.count(label), targets.count(label)
+        hits = sum(pair == (label, label) for pair in zip(guesses, targets, strict=True))
+        scores.append(2 * hits / (guessed + true))
+    return sum(scores) / len(scores)
+
+
+def _polar_accuracy(
+    probabilities: Sequence[Sequence[float]], targets: Sequence[int], labels: Sequence[str]
+) -> float | None:
+    if not {"negative", "positive"} <= set(labels):
+        return None
+    negative, positive = labels.index("negative"), labels.index("positive")
+    right = [
+        (row[positive] > row[negative]) == (target == positive)
+        for row, target in zip(probabilities, targets, strict=True)
+        if target in (negative, positive)
+    ]
+    return sum(right) / len(right) if right else None

@@ -1,0 +1,105 @@
+"""What a finished training says about itself: the card, training.json, and lines to print."""
+
+from __future__ import annotations
+
+import json
+import platform
+import shlex
+import sys
+from collections import Counter
+from typing import TYPE_CHECKING
+
+import torch
+import transformers
+
+from sentq_worker.training.batches import rows_drawn
+from sentq_worker.training.card import Card, SourceFigures
+from sentq_worker.training.rows import Source
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from sentq_worker.training.corpus import Corpus
+    from sentq_worker.training.loop import Course
+    from sentq_worker.training.options import TrainingOptions
+
+__all__ = ["files_beside", "source_figures", "summary"]
+
+
+def files_beside(options: TrainingOptions, corpus: Corpus, course: Course) -> dict[str, str]:
+    """Return the text files that go with the weights, by name. None contains a folder's path."""
+    sources = source_figures(corpus)
+    seen = {rows.name: corpus.seen_in_training(rows) for rows in corpus.validation}
+    card = Card(
+        name=options.name,
+        base=options.base_name,
+        labels=corpus.labels,
+        licence=options.licence,
+        sources=sources,
+        notes=options.source_notes,
+        best=course.best,
+        options=options.shown(),
+        max_tokens=options.max_tokens,
+        seen_in_training=seen,
+    )
+    record = {
+        "command": command_line(sys.argv),
+        "options": options.shown(),
+        "seed": options.schedule.seed,
+        "device": str(options.device),
+        "threads": torch.get_num_threads(),
+        "labels": list(corpus.labels),
+        "sources": [source.as_json() for source in sources],
+        "rows_digest": corpus.digest,
+        "validation_rows_seen_in_training": seen,
+        "epochs": course.history,
+        "best_epoch": course.best_epoch,
+        "wall_s": round(course.wall_s, 1),
+        "versions": {
+            "python": platform.python_version(),
+            "torch": torch.__version__,
+            "transformers": transformers.__version__,
+        },
+    }
+    return {"README.md": card.text(), "training.json": json.dumps(record, indent=2) + "\n"}
+
+
+def source_figures(corpus: Corpus) -> list[SourceFigures]:
+    """Count the rows of the training files."""
+    return [
+        SourceFigures(
+            name=rows.name,
+            rows=len(rows),
+            rows_per_epoch=rows_drawn(len(rows), weight),
+            labels=Counter(rows.labels),
+        )
+        for rows, weight in zip(corpus.training, corpus.weights, strict=True)
+    ]
+
+
+def summary(folder: Path, course: Course, size_bytes: int) -> str:
+    """Return what the command prints at the end."""
+    lines = [f"{folder}  ({size_bytes / 1e6:.1f} MB, epoch {course.best['epoch']})"]
+    files = [(one["name"], one) for one in course.best["files"]]
+    for name, one in [("all", course.best["overall"]), *files]:
+        polar = "" if one["polar_accuracy"] is None else f"  polar {one['polar_accuracy']:.4f}"
+        lines.append(
+            f"  {name}: {one['rows']} rows  accuracy {one['accuracy']:.4f}  "
+            f"macro F1 {one['macro_f1']:.4f}{polar}"
+        )
+    return "\n".join(lines)
+
+
+def command_line(arguments: list[str]) -> str:
+    """Join the arguments as for a shell, paths cut to their last part: they tell who trained."""
+    return shlex.join(_without_folder(argument) for argument in arguments)
+
+
+def _without_folder(argument: str) -> str:
+    option, equals, value = argument.partition("=")
+    if option.startswith("--") and equals:
+        return f"{option}={_without_folder(value)}"
+    path = Source.parse(argument).path
+    if not (path.is_absolute() or path.exists()):
+        return argument
+    return argument[len(str(path)) - len(path.name) :]
