@@ -247,6 +247,37 @@ def test_sigterm_under_load_loses_nothing_and_ends_with_zero(
         assert len(job.result(timeout=120).outcomes) == 1 + i % 40
 
 
+def test_what_cannot_be_finished_in_time_goes_back_to_the_queue(
+    redis_server: RedisProcess, client: Client, start_worker: StartWorker
+) -> None:
+    worker = start_worker(redis_server.url, SENTQ_WORKER_SHUTDOWN_GRACE_S="0.5")
+    jobs = [client.submit(["bright " * 14_000] * 10) for _ in range(4)]
+    eventually(lambda: jobs[0].status() is JobStatus.RUNNING)
+    started = time.monotonic()
+    assert worker.stop() == 0
+    assert time.monotonic() - started < 5
+    with redis_server.client() as redis:
+        assert redis.hlen("unacked") == 0
+        assert redis.llen("sentq") == 4 - [job.status() for job in jobs].count(JobStatus.DONE)
+    start_worker(redis_server.url)
+    assert all(len(job.result(timeout=120).outcomes) == 10 for job in jobs)
+
+
+def test_outcomes_wait_until_redis_can_store_them(
+    own_redis: RedisProcess, start_worker: StartWorker
+) -> None:
+    assert own_redis.process is not None
+    with Client(broker_url=own_redis.url) as client:
+        worker = start_worker(own_redis.url)
+        job = client.submit(["bright " * 14_000] * 10)
+        eventually(lambda: job.status() is JobStatus.RUNNING)
+        own_redis.process.send_signal(signal.SIGSTOP)
+        eventually(lambda: "cannot be stored" in worker.log, within_s=60)
+        own_redis.process.send_signal(signal.SIGCONT)
+        assert len(job.result(timeout=60).outcomes) == 10
+        assert client.submit("and on it goes").result(timeout=60).outcomes
+
+
 def test_a_worker_killed_under_load_is_followed_by_another(
     own_redis: RedisProcess, start_worker: StartWorker
 ) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from celery import Celery, Task
+from celery import Celery, Task, signals
 from celery.utils.nodenames import gethostname
 
 from sentq.celery import make_app
@@ -14,7 +14,7 @@ from sentq_worker.dispatcher import Dispatcher
 from sentq_worker.outcomes import OutcomeStore
 from sentq_worker.service import Service
 from sentq_worker.settings import WorkerSettings
-from sentq_worker.steps import DispatcherStep, EngineStep
+from sentq_worker.steps import DispatcherStep, EngineStep, leave
 
 __all__ = ["make_worker_app"]
 
@@ -43,6 +43,9 @@ def make_worker_app(
     app.steps["worker"].add(EngineStep)
     app.steps["consumer"].add(DispatcherStep)
     service = Service(worker_settings, settings.limits)
+    signals.worker_shutdown.connect(
+        lambda sender, **_: leave(service, sender), weak=False, dispatch_uid="sentq_worker.leave"
+    )
     dispatcher = Dispatcher(service, OutcomeStore(app), hostname=gethostname())
     app.register_task(ScoreTask(service, dispatcher))
     return app

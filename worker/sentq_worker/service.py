@@ -72,6 +72,7 @@ class Service:
         self.limits = limits
         self._scorer: Scorer | None = None
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="sentq-engine")
+        self._last: Future[Scored] | None = None
 
     def start(self) -> None:
         """Load the model.
@@ -92,7 +93,13 @@ class Service:
 
     def submit(self, jobs: Sequence[Sequence[object]]) -> Future[Scored]:
         """Score jobs as one round in the engine's thread."""
-        return self._thread.submit(self._score, jobs)
+        self._last = self._thread.submit(self._score, jobs)
+        return self._last
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether the engine computes something."""
+        return self._last is not None and self._last.running()
 
     def _score(self, jobs: Sequence[Sequence[object]]) -> Scored:
         started_at_s, started = time.time(), time.perf_counter()

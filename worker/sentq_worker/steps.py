@@ -7,14 +7,17 @@ ends after the consumer was told to take no more, and before its connection clos
 from __future__ import annotations
 
 import logging
+import os
+import sys
 from typing import Any, Final
 
 from celery import bootsteps
 
 from sentq.contract import TASK_NAME
 from sentq_worker.engine.base import EngineError
+from sentq_worker.service import Service
 
-__all__ = ["DispatcherStep", "EngineStep"]
+__all__ = ["DispatcherStep", "EngineStep", "leave"]
 
 logger = logging.getLogger(__name__)
 
@@ -58,6 +61,16 @@ class DispatcherStep(bootsteps.StartStopStep):
 
     def register_with_event_loop(self, consumer: Any, hub: Any) -> None:
         _task(consumer).dispatcher.attach(consumer, hub)
+
+
+def leave(service: Service, worker: Any) -> None:
+    """End the process now if the engine is still busy: all is handed back, and at its normal
+    end Python would wait for the engine's thread however long that takes."""
+    if service.is_busy:
+        logger.warning("leaving while the engine computes: its jobs went back to the queue")
+        logging.shutdown()
+        sys.stdout.flush()
+        os._exit(worker.exitcode or 0)
 
 
 def _task(owner: Any) -> Any:
