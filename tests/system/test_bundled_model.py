@@ -13,8 +13,8 @@ import sentq_model
 from sentq.contract import Limits, Outcome, Prediction
 from sentq.demo import Review, load_reviews
 from sentq_worker.engine.files import find_model
+from sentq_worker.loading import load_scorer
 from sentq_worker.scoring import Scorer
-from sentq_worker.service import load_scorer
 from sentq_worker.settings import WorkerSettings
 
 

@@ -11,7 +11,7 @@ import pytest
 from tests.tiny import WORDS
 
 from sentq.contract import Limits, Prediction
-from sentq_worker.service import load_scorer
+from sentq_worker.loading import load_scorer
 from sentq_worker.settings import WorkerSettings
 
 

@@ -15,8 +15,8 @@ from sentq_worker.engine.base import DeviceUnavailable, ModelUnavailable
 from sentq_worker.engine.device import choose_device
 from sentq_worker.engine.files import find_model
 from sentq_worker.engine.local import LocalEngine
+from sentq_worker.loading import load_scorer
 from sentq_worker.scoring import Scorer
-from sentq_worker.service import load_scorer
 from sentq_worker.settings import WorkerSettings
 
 TEXTS = [

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -11,47 +10,11 @@ from dataclasses import dataclass
 from sentq.contract import JobOutcome, JobRequest, Limits, Outcome, check_count
 from sentq.ids import sent_at_ms
 from sentq_worker.engine.base import EngineInfo
-from sentq_worker.engine.files import find_model
+from sentq_worker.loading import load_scorer
 from sentq_worker.scoring import Scorer
 from sentq_worker.settings import WorkerSettings
-from sentq_worker.text import TextTokenizer
 
-__all__ = ["Scored", "Service", "load_scorer"]
-
-logger = logging.getLogger(__name__)
-
-
-def load_scorer(settings: WorkerSettings, limits: Limits) -> Scorer:
-    """Find the model, load it, warm it up.
-
-    Raises:
-        EngineError: It cannot be had; the message says what to do.
-    """
-    # torch takes seconds to import: only whoever loads a model pays for it.
-    from sentq_worker.engine.local import LocalEngine
-
-    started = time.monotonic()
-    files = find_model(settings.model, settings.revision)
-    engine = LocalEngine(
-        files, device=settings.device, dtype=settings.dtype, threads=settings.threads
-    )
-    tokenizer = TextTokenizer(
-        engine.tokenizer,
-        window_tokens=min(engine.window_tokens, settings.window_tokens or engine.window_tokens),
-        overlap_tokens=settings.window_overlap_tokens,
-        special_tokens=engine.special_tokens,
-    )
-    engine.warm_up()
-    logger.info(
-        "model %s (%.19s) on %s%s as %s, ready after %.1f s",
-        engine.info.model,
-        engine.info.revision,
-        engine.info.backend,
-        " (chosen by auto)" if settings.device == "auto" else "",
-        engine.info.dtype,
-        time.monotonic() - started,
-    )
-    return Scorer(engine, tokenizer, limits=limits, batch_tokens=settings.batch_tokens)
+__all__ = ["Scored", "Service"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -80,7 +80,7 @@ def evaluate(
         Path | None, typer.Option(help="TOML file with settings.", metavar="FILE")
     ] = None,
 ) -> None:
-    from sentq_worker.service import load_scorer
+    from sentq_worker.loading import load_scorer
 
     filters = [Filter.parse(each) for each in where or ()]
     files = [read_rows(path, filters) for path in data]
