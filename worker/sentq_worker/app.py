@@ -11,24 +11,35 @@ from sentq.celery import make_app
 from sentq.contract import TASK_NAME
 from sentq.settings import Settings
 from sentq_worker.dispatcher import Dispatcher
+from sentq_worker.loading import load_scorer
 from sentq_worker.outcomes import OutcomeStore
-from sentq_worker.service import Service
+from sentq_worker.service import LoadScorer, Service
 from sentq_worker.settings import WorkerSettings
 from sentq_worker.steps import DispatcherStep, EngineStep, leave
+from sentq_worker.transport import install
 
 __all__ = ["make_worker_app"]
 
 
 def make_worker_app(
-    settings: Settings | None = None, worker_settings: WorkerSettings | None = None
+    settings: Settings | None = None,
+    worker_settings: WorkerSettings | None = None,
+    *,
+    load: LoadScorer = load_scorer,
 ) -> Celery:
     """Make the app that `celery worker` and `sentq-worker` run. Loads no model yet.
+
+    Args:
+        settings: What is shared with the client; None reads environment and file.
+        worker_settings: The worker's own; None reads environment and file.
+        load: Makes what scores, when the worker starts.
 
     Raises:
         SettingsError: A setting is unknown or does not fit.
     """
     settings = settings or Settings.load()
     worker_settings = worker_settings or WorkerSettings.load()
+    install()
     app = make_app(settings, set_as_current=True)
     app.conf.update(
         worker_pool="solo",
@@ -42,7 +53,7 @@ def make_worker_app(
     )
     app.steps["worker"].add(EngineStep)
     app.steps["consumer"].add(DispatcherStep)
-    service = Service(worker_settings, settings.limits)
+    service = Service(worker_settings, settings.limits, load)
     signals.worker_shutdown.connect(
         lambda sender, **_: leave(service, sender), weak=False, dispatch_uid="sentq_worker.leave"
     )

@@ -16,6 +16,7 @@ import logging
 import os
 import time
 from collections import deque
+from collections.abc import Sequence
 from concurrent.futures import Future
 from concurrent.futures import wait as wait_for
 from dataclasses import dataclass
@@ -26,6 +27,7 @@ from celery.worker import state
 
 from sentq_worker.outcomes import OutcomeStore, failed, started, succeeded
 from sentq_worker.service import Scored, Service
+from sentq_worker.transport import acknowledge_all
 
 __all__ = ["Dispatcher", "ScoringFailed"]
 
@@ -110,7 +112,7 @@ class Dispatcher:
         except redis.RedisError as problem:
             logger.warning("job %s cannot be refused: %s", job.id, type(problem).__name__)
             return
-        self._acknowledge(job)
+        self._acknowledge([job])
         request.send_event("task-failed", exception=repr(error), traceback="")
 
     def drain(self, grace_s: float) -> None:
@@ -191,8 +193,8 @@ class Dispatcher:
             {job.id: documents[job.id] for job in round_.jobs if not job.request.ignore_result}
         )
         runtime_s = time.time() - round_.jobs[0].request.time_start
+        self._acknowledge(round_.jobs)
         for job in round_.jobs:
-            self._acknowledge(job)
             job.request.send_event(
                 "task-succeeded", result=f"<{len(job.texts)} outcomes>", runtime=runtime_s
             )
@@ -214,11 +216,19 @@ class Dispatcher:
             for index, job in enumerate(round_.jobs)
         }
 
-    def _acknowledge(self, job: HeldJob) -> None:
-        request = job.request
-        state.task_ready(request, successful=True)
-        if job.connection != self._connection or request.acknowledged:
-            return
+    def _acknowledge(self, jobs: Sequence[HeldJob]) -> None:
+        messages = []
+        for job in jobs:
+            state.task_ready(job.request, successful=True)
+            if job.connection == self._connection and not job.request.acknowledged:
+                job.request.acknowledged = True
+                messages.append(job.request.message)
         # At once: Celery would queue it into the loop, which a shutdown no longer runs.
-        request.message.ack_log_error(logger, self._connection_errors)
-        request.acknowledged = True
+        try:
+            acknowledge_all(messages)
+        except self._connection_errors as error:
+            logger.warning(
+                "%d jobs are answered but not acknowledged (%s); they will be delivered again",
+                len(messages),
+                type(error).__name__,
+            )

@@ -3,18 +3,34 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Protocol
 
 from sentq.contract import JobOutcome, JobRequest, Limits, Outcome, check_count
 from sentq.ids import sent_at_ms
 from sentq_worker.engine.base import EngineInfo
-from sentq_worker.loading import load_scorer
-from sentq_worker.scoring import Scorer
 from sentq_worker.settings import WorkerSettings
 
-__all__ = ["Scored", "Service"]
+__all__ = ["LoadScorer", "Scored", "Service"]
+
+
+class _Answering(Protocol):
+    @property
+    def info(self) -> EngineInfo: ...
+
+
+class JobScorer(Protocol):
+    """What the service needs of `sentq_worker.scoring.Scorer`."""
+
+    @property
+    def engine(self) -> _Answering: ...
+
+    def score(self, jobs: Sequence[Sequence[object]]) -> list[list[Outcome]]: ...
+
+
+LoadScorer = Callable[[WorkerSettings, Limits], JobScorer]
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,10 +46,11 @@ class Service:
     """Loads the engine when the worker starts, and runs it in a thread of its own, so that
     Celery's loop goes on meanwhile."""
 
-    def __init__(self, settings: WorkerSettings, limits: Limits) -> None:
+    def __init__(self, settings: WorkerSettings, limits: Limits, load: LoadScorer) -> None:
         self.settings = settings
         self.limits = limits
-        self._scorer: Scorer | None = None
+        self._load = load
+        self._scorer: JobScorer | None = None
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="sentq-engine")
         self._last: Future[Scored] | None = None
 
@@ -43,7 +60,7 @@ class Service:
         Raises:
             EngineError: It cannot be had.
         """
-        self._scorer = load_scorer(self.settings, self.limits)
+        self._scorer = self._load(self.settings, self.limits)
 
     def stop(self) -> None:
         """Let the engine's thread end after what it is doing."""
@@ -94,7 +111,7 @@ class Service:
         return texts
 
     @property
-    def _loaded(self) -> Scorer:
+    def _loaded(self) -> JobScorer:
         if self._scorer is None:
             raise RuntimeError("no model is loaded: Service.start comes first")
         return self._scorer

@@ -1,0 +1,214 @@
+"""Jobs that were accepted are answered, once, and right: whatever is cut or killed, and when.
+
+Each step of the protocol is caught on the wire: the proxy sees its bytes, and cuts the
+connection or kills the worker at that point.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+
+import pytest
+from tests.processes import RedisProcess, WorkerProcess, eventually
+from tests.proxy import Proxy, Trap
+from tests.standin import hash_score
+
+from sentq import Client, Job, JobStatus, Prediction
+from sentq.ids import new_job_id
+
+VISIBILITY_TIMEOUT_S = "5"
+
+#: Where things break: what passes on the wire, and which side of it.
+STEPS = {
+    "wait": Trap(b"BLMOVE"),
+    "take, before Redis has it": Trap(b"RPOP"),
+    "take, Redis has it": Trap(b"RPOP", forward_first=True),
+    "take, before the reply": Trap(b"RPOP", on_reply=True),
+    "finish, before it is stored": Trap(b'"SUCCESS"'),
+    "finish, stored": Trap(b'"SUCCESS"', forward_first=True),
+    "acknowledge, before Redis has it": Trap(b"ZREM"),
+    "acknowledge, Redis has it": Trap(b"ZREM", forward_first=True),
+}
+
+
+def _trap(step: str, action: Callable[[], None] = lambda: None, times: int = 1) -> Trap:
+    plan = STEPS[step]
+    return Trap(plan.pattern, action, plan.on_reply, plan.forward_first, times)
+
+
+class Answers:
+    """Counts the final answers that are published for each job."""
+
+    def __init__(self, redis: RedisProcess) -> None:
+        self.counts: Counter[bytes] = Counter()
+        self._client = redis.client()
+        self._listener = self._client.pubsub(ignore_subscribe_messages=True)
+        self._listener.psubscribe("celery-task-meta-*")
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._listen)
+        self._thread.start()
+
+    def _listen(self) -> None:
+        while not self._ended.is_set():
+            message = self._listener.get_message(timeout=0.1)
+            if message and b'"SUCCESS"' in message["data"]:
+                self.counts[message["channel"]] += 1
+
+    def close(self) -> None:
+        self._ended.set()
+        self._thread.join()
+        self._listener.close()
+        self._client.close()
+
+
+@pytest.fixture
+def answers(redis_server: RedisProcess) -> Iterator[Answers]:
+    counted = Answers(redis_server)
+    yield counted
+    counted.close()
+
+
+def _start(folder: Path, url: str, **environment: str) -> WorkerProcess:
+    told = {"SENTQ_BROKER_URL": url, "SENTQ_VISIBILITY_TIMEOUT_S": VISIBILITY_TIMEOUT_S}
+    return WorkerProcess(folder, told | environment, ("tests.standin",)).wait_until_ready()
+
+
+def _texts(number: int) -> list[str]:
+    return [f"text {number}.{i}" for i in range(1 + number % 5)]
+
+
+def _check(jobs: dict[int, Job], answers: Answers, redis_server: RedisProcess) -> None:
+    for number, job in jobs.items():
+        outcome = job.result(timeout=60)
+        scores = [row.score for row in outcome.outcomes if isinstance(row, Prediction)]
+        assert scores == [hash_score(text) for text in _texts(number)]
+    with redis_server.client() as redis:
+        eventually(lambda: redis.hlen("unacked") == 0, what="everything acknowledged")
+        assert redis.zcard("unacked_index") == 0
+        assert redis.llen("sentq") == 0
+    eventually(lambda: len(answers.counts) >= len(jobs), what="all answers seen")
+    assert set(answers.counts.values()) == {1}, "a job was answered twice"
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_a_connection_cut_at_any_step_loses_nothing(
+    tmp_path: Path, redis_server: RedisProcess, client: Client, answers: Answers, step: str
+) -> None:
+    with Proxy(redis_server.port) as proxy:
+        worker = _start(tmp_path, proxy.url)
+        try:
+            jobs: dict[int, Job] = {}
+            for cut in range(3):
+                trap = proxy.trap = _trap(step)
+                for number in range(cut * 30, cut * 30 + 30):
+                    jobs[number] = client.submit(_texts(number))
+                eventually(partial(getattr, trap, "hits"), what=f"the step: {step}")
+            _check(jobs, answers, redis_server)
+            assert worker.process.poll() is None
+        finally:
+            assert worker.stop() == 0
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_a_worker_killed_at_any_step_loses_nothing(
+    tmp_path: Path, redis_server: RedisProcess, client: Client, answers: Answers, step: str
+) -> None:
+    with Proxy(redis_server.port) as proxy:
+        worker = _start(tmp_path, proxy.url)
+        proxy.trap = _trap(step, lambda: os.kill(worker.process.pid, signal.SIGKILL))
+        jobs = {number: client.submit(_texts(number)) for number in range(40)}
+        assert worker.process.wait(30) == -signal.SIGKILL
+        proxy.trap = None
+        successor = _start(tmp_path, redis_server.url)
+        try:
+            _check(jobs, answers, redis_server)
+        finally:
+            assert successor.stop() == 0
+
+
+def test_a_worker_killed_while_it_computes_loses_nothing(
+    tmp_path: Path, redis_server: RedisProcess, client: Client, answers: Answers
+) -> None:
+    worker = _start(tmp_path, redis_server.url, STANDIN_DELAY_S="0.2")
+    jobs = {number: client.submit(_texts(number)) for number in range(200)}
+    eventually(lambda: jobs[0].status() is JobStatus.RUNNING)
+    os.kill(worker.process.pid, signal.SIGKILL)
+    worker.process.wait()
+    successor = _start(tmp_path, redis_server.url)
+    try:
+        _check(jobs, answers, redis_server)
+    finally:
+        assert successor.stop() == 0
+
+
+def test_what_is_no_message_becomes_a_dead_letter_and_the_worker_goes_on(
+    tmp_path: Path, redis_server: RedisProcess, client: Client, answers: Answers
+) -> None:
+    worker = _start(tmp_path, redis_server.url)
+    garbage = [
+        b"",
+        b"CANARY",
+        b"\xff\xfe\x00",
+        b"[]",
+        b"[" * 100_000,
+        b'{"body": "CANARY"}',
+        b'{"body": 1, "headers": {}, "properties": {}}',
+        b'{"body": "", "headers": {"task": 5}, "properties": {"delivery_info": {}}}',
+    ]
+    try:
+        with redis_server.client() as redis:
+            for each in garbage:
+                redis.lpush("sentq", each)
+            job = client.submit(_texts(1))
+            _check({1: job}, answers, redis_server)
+            assert redis.llen("sentq.dead") == len(garbage)
+        assert "CANARY" not in worker.log
+        assert worker.log.count("became a dead letter") == len(garbage)
+    finally:
+        assert worker.stop() == 0
+
+
+@pytest.mark.parametrize("holder", ["ours", "stock"])
+def test_stock_workers_and_ours_restore_what_the_other_held(
+    tmp_path: Path, redis_server: RedisProcess, client: Client, answers: Answers, holder: str
+) -> None:
+    stock = ("celery", "-A", "tests.stock", "worker", "-P", "solo", "-l", "INFO", "-Q", "sentq")
+    ours = ("tests.standin",)
+    first, second = (ours, stock) if holder == "ours" else (stock, ours)
+    told = {
+        "SENTQ_BROKER_URL": redis_server.url,
+        "SENTQ_VISIBILITY_TIMEOUT_S": VISIBILITY_TIMEOUT_S,
+    }
+    slow = told | {"STANDIN_DELAY_S": "60"}
+    worker = WorkerProcess(tmp_path, slow, first).wait_until_ready()
+    jobs = {number: client.submit(_texts(number)) for number in range(3)}
+    with redis_server.client() as redis:
+        eventually(lambda: redis.hlen("unacked") >= 2 or redis.llen("sentq") < 3)
+        os.kill(worker.process.pid, signal.SIGKILL)
+        worker.process.wait()
+        assert redis.hlen("unacked") > 0
+    successor = WorkerProcess(tmp_path, told, second).wait_until_ready()
+    try:
+        _check(jobs, answers, redis_server)
+    finally:
+        successor.stop()
+
+
+def test_an_answer_that_is_there_is_not_changed_by_a_second_delivery(
+    tmp_path: Path, redis_server: RedisProcess, client: Client, answers: Answers
+) -> None:
+    job_id = new_job_id()
+    app = client._app
+    worker = _start(tmp_path, redis_server.url)
+    try:
+        for _ in range(5):
+            app.send_task("sentq.score", args=[_texts(2)], task_id=job_id, queue="sentq")
+        _check({2: client.job(job_id)}, answers, redis_server)
+    finally:
+        assert worker.stop() == 0
