@@ -32,6 +32,8 @@ def make_app(settings: Settings, *, set_as_current: bool = False) -> Celery:
         broker_write_url=broker_url,
         broker_connection_timeout=settings.connect_timeout_s,
         broker_connection_retry_on_startup=True,
+        # Without end: nobody should have to restart a worker because Redis was away for long.
+        broker_connection_max_retries=None,
         broker_transport_options={
             "socket_connect_timeout": settings.connect_timeout_s,
             "socket_timeout": settings.socket_timeout_s,

@@ -38,7 +38,11 @@ class LayeredSettings(BaseSettings):
     """How both sides load their settings. Subclasses say where theirs stand."""
 
     model_config = SettingsConfigDict(
-        env_prefix="SENTQ_", extra="forbid", frozen=True, hide_input_in_errors=True
+        env_prefix="SENTQ_",
+        env_ignore_empty=True,
+        extra="forbid",
+        frozen=True,
+        hide_input_in_errors=True,
     )
 
     #: The TOML table that holds these settings; the top level where None.

@@ -6,6 +6,8 @@ connection or kills the worker at that point.
 
 from __future__ import annotations
 
+import base64
+import json
 import os
 import signal
 import threading
@@ -147,11 +149,35 @@ def test_a_worker_killed_while_it_computes_loses_nothing(
         assert successor.stop() == 0
 
 
+def _with_bad_bodies(client: Client, redis_server: RedisProcess) -> list[bytes]:
+    """Messages as a client sends them, but for the body or a header."""
+    client.submit("CANARY")
+    with redis_server.client() as redis:
+        good = json.loads(redis.rpop("sentq"))
+        redis.flushall()
+    bodies = [
+        b"null",
+        b'["x"]',
+        b'{"a": "CANARY"}',
+        b'[["CANARY"], null, {}]',
+        b"\xff\xfe",
+        b'["CA',
+    ]
+    encoded = [base64.b64encode(body).decode() for body in bodies]
+    headers = [{"timelimit": "x"}, {"eta": "never"}, {"id": 5}, {"task": "CANARY.other"}, {}]
+    return [
+        *(json.dumps(good | {"body": body}).encode() for body in [*encoded, "not base64"]),
+        *(json.dumps(good | {"headers": good["headers"] | bad}).encode() for bad in headers[:-1]),
+        json.dumps(good | {"headers": headers[-1]}).encode(),
+        json.dumps(good | {"content-type": "application/x-python-serialize"}).encode(),
+    ]
+
+
 def test_what_is_no_message_becomes_a_dead_letter_and_the_worker_goes_on(
     tmp_path: Path, redis_server: RedisProcess, client: Client, answers: Answers
 ) -> None:
-    worker = _start(tmp_path, redis_server.url)
     garbage = [
+        *_with_bad_bodies(client, redis_server),
         b"",
         b"CANARY",
         b"\xff\xfe\x00",
@@ -161,6 +187,7 @@ def test_what_is_no_message_becomes_a_dead_letter_and_the_worker_goes_on(
         b'{"body": 1, "headers": {}, "properties": {}}',
         b'{"body": "", "headers": {"task": 5}, "properties": {"delivery_info": {}}}',
     ]
+    worker = _start(tmp_path, redis_server.url)
     try:
         with redis_server.client() as redis:
             for each in garbage:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from celery import Celery, Task, signals
 from celery.utils.nodenames import gethostname
@@ -19,6 +19,9 @@ from sentq_worker.steps import DispatcherStep, EngineStep, leave
 from sentq_worker.transport import install
 
 __all__ = ["make_worker_app"]
+
+#: How much text makes a round: some four characters a token, and some four batches.
+_ROUND_CHARS_PER_TOKEN: Final = 16
 
 
 def make_worker_app(
@@ -39,10 +42,10 @@ def make_worker_app(
     """
     settings = settings or Settings.load()
     worker_settings = worker_settings or WorkerSettings.load()
-    install()
     app = make_app(settings, set_as_current=True)
     app.conf.update(
         worker_pool="solo",
+        worker_consumer="sentq_worker.consumer:Consumer",
         worker_concurrency=1,
         worker_prefetch_multiplier=worker_settings.prefetch_jobs,
         worker_cancel_long_running_tasks_on_connection_loss=False,
@@ -54,10 +57,19 @@ def make_worker_app(
     app.steps["worker"].add(EngineStep)
     app.steps["consumer"].add(DispatcherStep)
     service = Service(worker_settings, settings.limits, load)
+    # Only in a process that runs a worker: Flower and `celery inspect` use this app too.
+    signals.celeryd_init.connect(
+        lambda **_: install(), weak=False, dispatch_uid="sentq_worker.install"
+    )
     signals.worker_shutdown.connect(
         lambda sender, **_: leave(service, sender), weak=False, dispatch_uid="sentq_worker.leave"
     )
-    dispatcher = Dispatcher(service, OutcomeStore(app), hostname=gethostname())
+    dispatcher = Dispatcher(
+        service,
+        OutcomeStore(app),
+        hostname=gethostname(),
+        round_chars=_ROUND_CHARS_PER_TOKEN * worker_settings.batch_tokens,
+    )
     app.register_task(ScoreTask(service, dispatcher))
     return app
 

@@ -33,9 +33,6 @@ __all__ = ["Dispatcher", "ScoringFailed"]
 
 logger = logging.getLogger(__name__)
 
-#: How much text makes a round, at most: some seconds of a CPU core. A larger job runs alone.
-_ROUND_CHARS: Final = 32_768
-
 #: How long to wait before Redis is asked again to store what was scored.
 _STORE_AGAIN_S: Final = 1.0
 
@@ -73,9 +70,20 @@ class Round:
 
 
 class Dispatcher:
-    """Owns what was taken until it is answered. Lives as long as the worker."""
+    """Owns what was taken until it is answered. Lives as long as the worker.
 
-    def __init__(self, service: Service, store: OutcomeStore, *, hostname: str) -> None:
+    Args:
+        service: Scores a round.
+        store: Keeps its outcomes.
+        hostname: Said of jobs that run.
+        round_chars: How much text makes a round, at most; a larger job runs alone. A single
+            job waits behind one round of bulk work, so this is also its latency.
+    """
+
+    def __init__(
+        self, service: Service, store: OutcomeStore, *, hostname: str, round_chars: int
+    ) -> None:
+        self._round_chars = round_chars
         self._service = service
         self._store = store
         self._hostname = hostname
@@ -106,14 +114,18 @@ class Dispatcher:
     def refuse(self, request: Any, error: Exception) -> None:
         """End a job that breaks the contract as a whole. Where that cannot be stored the job is
         not acknowledged either, and comes again."""
-        job = HeldJob(request, [], 0, self._connection)
+        if self.refuse_id(request.id, error):
+            self._acknowledge([HeldJob(request, [], 0, self._connection)])
+            request.send_event("task-failed", exception=repr(error), traceback="")
+
+    def refuse_id(self, job_id: str, error: Exception) -> bool:
+        """Store that a job failed. Returns whether that could be done."""
         try:
-            self._store.finish({job.id: failed(job.id, error)})
+            self._store.finish({job_id: failed(job_id, error)})
         except redis.RedisError as problem:
-            logger.warning("job %s cannot be refused: %s", job.id, type(problem).__name__)
-            return
-        self._acknowledge([job])
-        request.send_event("task-failed", exception=repr(error), traceback="")
+            logger.warning("job %s cannot be refused: %s", job_id, type(problem).__name__)
+            return False
+        return True
 
     def drain(self, grace_s: float) -> None:
         """Finish what is held, for as long as `grace_s`; the loop is no longer running.
@@ -159,7 +171,7 @@ class Dispatcher:
     def _next_jobs(self) -> list[HeldJob]:
         jobs: list[HeldJob] = []
         chars = 0
-        while self._waiting and (not jobs or chars + self._waiting[0].chars <= _ROUND_CHARS):
+        while self._waiting and (not jobs or chars + self._waiting[0].chars <= self._round_chars):
             job = self._waiting.popleft()
             if job.request.revoked():
                 continue

@@ -133,10 +133,24 @@ class Channel(stock.Channel):
         self._is_waiting = False
         self._take_next = True
         self._not_before = 0.0
+        #: Queues whose messages nobody acknowledges: the replies to `celery inspect`. Noted in
+        #: `unacked` they would stay there, and be delivered again to readers long gone.
+        self._unacknowledged: set[str] = set()
+        self._is_stock = False
         super().__init__(*args, **kwargs)
 
-    def _brpop_start(self, timeout: float | None = None) -> None:  # noqa: ARG002 - kombu's
+    def basic_consume(self, queue: str, no_ack: bool, *args: Any, **kwargs: Any) -> Any:  # noqa: FBT001 - kombu's
+        """Kombu calls this for each queue that somebody reads."""
+        if no_ack:
+            self._unacknowledged.add(queue)
+        return super().basic_consume(queue, no_ack, *args, **kwargs)
+
+    def _brpop_start(self, timeout: float | None = None) -> None:
         """Ask Redis: for messages where there may be some, else to be woken."""
+        self._is_stock = not self._unacknowledged.isdisjoint(self.active_queues)
+        if self._is_stock:
+            super()._brpop_start(timeout)
+            return
         queues = self._queue_cycle.consume(len(self.active_queues))
         if not queues:
             return
@@ -150,12 +164,14 @@ class Channel(stock.Channel):
         else:
             connection.send_command(*self._take_command(queues))
 
-    def _brpop_read(self, **options: Any) -> bool:  # noqa: ARG002 - kombu's
+    def _brpop_read(self, **options: Any) -> Any:
         """Read the answer and deliver what was taken.
 
         Raises:
             Empty: Nothing was. Kombu's word for it.
         """
+        if self._is_stock:
+            return super()._brpop_read(**options)
         connection = self.client.connection
         try:
             reply = connection.read_response()
@@ -202,7 +218,10 @@ class Channel(stock.Channel):
             return
         payload["properties"]["delivery_tag"] = tag
         self.qos.hold(tag, len(raw))
-        self.connection._deliver(payload, queue)  # noqa: SLF001 - as kombu's own channel does
+        try:
+            self.connection._deliver(payload, queue)  # noqa: SLF001 - as kombu's own channel does
+        except (LookupError, TypeError, ValueError) as error:
+            self.bury(tag, raw, f"{type(error).__name__} as it was delivered")
 
     def bury(self, tag: str, raw: bytes, reason: str) -> None:
         """Move what cannot be handled to the dead letters. The log says that, not what."""
@@ -215,6 +234,7 @@ class Channel(stock.Channel):
             pipe.zrem(self.unacked_index_key, tag)
             pipe.hdel(self.unacked_key, tag)
             pipe.execute()
+        virtual.QoS.ack(self.qos, tag)
 
     def _key(self, name: str) -> str:
         return f"{self.global_keyprefix}{name}"
@@ -238,11 +258,14 @@ class SentinelTransport(stock.SentinelTransport):
 
 def install() -> None:
     """Make this process use these transports wherever a URL says Redis."""
-    kombu.transport.TRANSPORT_ALIASES.update(
-        redis=f"{__name__}:Transport",
-        rediss=f"{__name__}:Transport",
-        sentinel=f"{__name__}:SentinelTransport",
-    )
+    ours = {
+        "redis": f"{__name__}:Transport",
+        "rediss": f"{__name__}:Transport",
+        "sentinel": f"{__name__}:SentinelTransport",
+    }
+    kombu.transport.TRANSPORT_ALIASES.update(ours)
+    for alias in ours:  # Kombu may have looked one up already.
+        kombu.transport._transport_cache.pop(alias, None)  # noqa: SLF001
 
 
 def acknowledge_all(messages: Sequence[Any]) -> None:

@@ -22,6 +22,12 @@ _BUNDLED: Final = ("sentq_model", "weights")
 #: All that a Transformers model needs; whatever else a repository holds stays there.
 _WANTED: Final = ["*.json", "*.txt", "*.model", "*.safetensors", "README.md"]
 
+#: The files that decide what a model answers.
+_DECIDING: Final = [
+    *("config.json", "*.safetensors", "tokenizer.json", "tokenizer_config.json"),
+    *("special_tokens_map.json", "added_tokens.json", "vocab.*", "merges.txt", "*.model"),
+]
+
 
 @dataclass(frozen=True, slots=True)
 class ModelFiles:
@@ -74,19 +80,37 @@ def _bundled() -> ModelFiles:
 
 
 def _local(folder: Path, *, name: str) -> ModelFiles:
-    weights = sorted(folder.glob("*.safetensors"))
+    weights = list(folder.glob("*.safetensors"))
     if not (folder / "config.json").is_file() or not weights:
         raise ModelUnavailable(
             f"{folder} is not a model: it needs config.json and *.safetensors, "
             "as save_pretrained writes them"
         )
     digest = hashlib.sha256()
-    for file in [folder / "config.json", folder / "tokenizer.json", *weights]:
-        if file.is_file():
-            digest.update(f"{file.name}\0{file.stat().st_size}\0".encode())
-            with file.open("rb") as stream:
-                digest.update(hashlib.file_digest(stream, "sha256").digest())
+    for file in sorted({file for pattern in _DECIDING for file in folder.glob(pattern)}):
+        digest.update(f"{file.name}\0{file.stat().st_size}\0".encode())
+        with file.open("rb") as stream:
+            digest.update(hashlib.file_digest(stream, "sha256").digest())
     return ModelFiles(folder, name, f"sha256:{digest.hexdigest()}")
+
+
+def _hub_answers(model: str, revision: str | None) -> bool:
+    """Whether the Hub can be reached, within its time-out.
+
+    `snapshot_download` asks the same first, but without any: it hangs where packets are
+    swallowed, and where it looks for a commit it asks for 24 s before it gives up.
+    """
+    from huggingface_hub import HfApi, constants
+    from huggingface_hub.errors import HfHubHTTPError
+    from huggingface_hub.utils import httpx
+
+    try:
+        HfApi().model_info(model, revision=revision, timeout=constants.HF_HUB_ETAG_TIMEOUT)
+    except HfHubHTTPError as error:
+        return not error.response.is_server_error  # It answered, if not as we like it.
+    except (httpx.HTTPError, OSError):
+        return False
+    return True
 
 
 def _from_hub(model: str, revision: str | None) -> ModelFiles:
@@ -94,20 +118,27 @@ def _from_hub(model: str, revision: str | None) -> ModelFiles:
     from huggingface_hub.errors import (
         GatedRepoError,
         HfHubHTTPError,
+        HFValidationError,
         LocalEntryNotFoundError,
         RepositoryNotFoundError,
         RevisionNotFoundError,
     )
-    from huggingface_hub.utils import httpx
+    from huggingface_hub.utils import disable_progress_bars, httpx
 
+    disable_progress_bars()  # They would end up as lines in the worker's log.
     at = f"{model} at {revision or 'its main branch'}"
     try:
-        # Falls back by itself on what was fetched before, where the Hub is away.
         folder = Path(
             snapshot_download(
-                model, revision=revision, allow_patterns=_WANTED, ignore_patterns=["*/*"]
+                model,
+                revision=revision,
+                allow_patterns=_WANTED,
+                ignore_patterns=["*/*"],
+                local_files_only=not _hub_answers(model, revision),
             )
         )
+    except HFValidationError as error:
+        raise ModelUnavailable(f"{model} is no Hub id: {error}") from error
     except GatedRepoError as error:
         raise ModelUnavailable(f"{at} is gated: accept its terms, then set HF_TOKEN") from error
     except (RepositoryNotFoundError, RevisionNotFoundError) as error:

@@ -1,0 +1,165 @@
+"""Flower, the monitor that operators of Celery know: it sees the work, and none of the texts."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass, field
+from http.client import HTTPConnection
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+from celery import Celery
+from tests.conftest import worker_environment
+from tests.processes import RedisProcess, WorkerProcess, eventually, free_port
+
+from sentq import Client
+from sentq.embedded import find_redis_server
+
+CANARY = "CANARY5d1c"
+USER, PASSWORD = "operator", "flower-secret"
+
+
+@dataclass
+class Flower:
+    """A running Flower, and all that it has answered so far."""
+
+    port: int
+    process: WorkerProcess
+    answers: list[str] = field(default_factory=list)
+
+    def get(self, path: str, *, user: str = USER, password: str = PASSWORD) -> tuple[int, str]:
+        """Status and body of the answer."""
+        credentials = base64.b64encode(f"{user}:{password}".encode()).decode()
+        headers = {"Authorization": f"Basic {credentials}"} if user else {}
+        with closing(HTTPConnection("127.0.0.1", self.port, timeout=30)) as connection:
+            connection.request("GET", path, headers=headers)
+            response = connection.getresponse()
+            status, body = response.status, response.read().decode()
+        self.answers.append(body)
+        return status, body
+
+    def ask(self, path: str) -> dict[str, Any]:
+        """An answer of the API."""
+        status, body = self.get(path)
+        assert status == 200, body
+        answer: dict[str, Any] = json.loads(body)
+        return answer
+
+    def sees_the_worker(self) -> bool:
+        """Whether it listens to events: they are not kept for those who come later."""
+        assert self.process.process.poll() is None, self.process.log
+        try:
+            return "flower_worker_online{" in self.get("/metrics")[1]
+        except ConnectionRefusedError:
+            return False
+
+
+@dataclass(frozen=True)
+class Site:
+    """All that an operator runs, and two kinds of clients."""
+
+    flower: Flower
+    worker: WorkerProcess
+    client: Client
+    stock: Celery
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Iterator[Site]:
+    redis = RedisProcess(find_redis_server(), tmp_path_factory.mktemp("redis")).start()
+    environment = worker_environment(redis.url, tiny_model)
+    celery = ("celery", "-A", "sentq_worker")
+    worker = WorkerProcess(
+        tmp_path_factory.mktemp("worker"),
+        environment,
+        (*celery, "worker", "-P", "solo", "-E", "-l", "DEBUG"),
+    )
+    port = free_port()
+    flower = WorkerProcess(
+        tmp_path_factory.mktemp("flower"),
+        environment | {"FLOWER_BASIC_AUTH": f"{USER}:{PASSWORD}"},
+        (*celery, "flower", f"--port={port}", "--address=127.0.0.1"),
+    )
+    stock = Celery("somebody", broker=redis.url, backend=redis.url, set_as_current=False)
+    try:
+        worker.wait_until_ready()
+        with Client(broker_url=redis.url) as client, stock:
+            seen = Flower(port, flower)
+            eventually(seen.sees_the_worker, within_s=60, what="a worker in Flower")
+            yield Site(seen, worker, client, stock)
+    finally:
+        flower.stop()
+        worker.stop()
+        redis.stop()
+
+
+def _score(stock: Celery, *args: Any, **options: Any) -> str:
+    return str(stock.send_task("sentq.score", args=list(args), queue="sentq", **options).id)
+
+
+def test_flower_shows_the_work_and_never_a_text(site: Site) -> None:
+    flower, client, stock = site.flower, site.client, site.stock
+    (worker,) = eventually(lambda: flower.ask("/api/workers?refresh=1"), what="a worker in Flower")
+    waits = _score(stock, [CANARY], countdown=3600)
+    slow = client.submit([f"{CANARY} " * 9_000] * 5).id
+
+    def held() -> dict[str, Any]:
+        """What Flower says about the worker, once it shows jobs that are held."""
+        shown: dict[str, Any] = flower.ask(f"/api/workers?refresh=1&workername={quote(worker)}")
+        ids = {job["id"] for job in shown[worker].get("active", [])}
+        return shown[worker] if slow in ids else {}
+
+    shown = eventually(held, what="a job at work in Flower")
+    assert [entry["request"]["id"] for entry in shown["scheduled"]] == [waits]
+    inspected = stock.control.inspect(timeout=1)
+    asked = repr(
+        [
+            inspected.active(),
+            inspected.reserved(),
+            inspected.scheduled(),
+            inspected.query_task(slow, waits),
+        ]
+    )
+    assert waits in asked
+    assert CANARY not in asked
+
+    jobs = [
+        slow,
+        client.submit([CANARY, f"a good {CANARY}"]).id,
+        client.submit(CANARY, bulk=True).id,
+        _score(stock, [CANARY]),
+        _score(stock, CANARY),
+        _score(stock, [CANARY], countdown=0.1),
+        str(stock.send_task("sentq.score", kwargs={"texts": [CANARY]}, queue="sentq").id),
+    ]
+    refused = _score(stock, [CANARY] * 257)
+
+    def ended() -> bool:
+        states = {name: task["state"] for name, task in flower.ask("/api/tasks").items()}
+        return [states.get(job) for job in [*jobs, refused]] == ["SUCCESS"] * 7 + ["FAILURE"]
+
+    eventually(ended, within_s=60, what="every task's end in Flower")
+    assert flower.ask(f"/api/task/info/{jobs[1]}")["args"] == "<2 texts>"
+    for path in (
+        *("/", "/tasks", "/broker", "/metrics", f"/worker/{quote(worker)}"),
+        *(f"/task/{job}" for job in jobs),
+        *(f"/api/task/info/{job}" for job in [*jobs, refused, waits]),
+        *(f"/api/task/result/{job}" for job in [*jobs, refused]),
+    ):
+        assert flower.get(path)[0] == 200, path
+    assert CANARY not in "".join(flower.answers)
+    assert CANARY not in site.worker.log
+    assert CANARY not in flower.process.log
+
+
+@pytest.mark.parametrize("path", ["/api/workers", "/api/tasks", "/tasks", "/"])
+@pytest.mark.parametrize(("user", "password"), [("", ""), (USER, "wrong")])
+def test_flower_asks_for_a_password(site: Site, path: str, user: str, password: str) -> None:
+    status, body = site.flower.get(path, user=user, password=password)
+    assert status == 401
+    assert "celery@" not in body
