@@ -231,8 +231,10 @@ def test_a_revoked_job_is_not_scored(service: Service) -> None:
 def test_sigterm_under_load_loses_nothing_and_ends_with_zero(
     redis_server: RedisProcess, client: Client, start_worker: StartWorker
 ) -> None:
+    text = "so good a day that we stayed " * 8
+    jobs = [client.submit([f"{text}{i}"] * (1 + i % 40), bulk=i % 2 == 0) for i in range(1000)]
     worker = start_worker(redis_server.url)
-    jobs = [client.submit([f"good day {i}"] * (1 + i % 40), bulk=i % 2 == 0) for i in range(1500)]
+    eventually(lambda: jobs[51].status() is not JobStatus.QUEUED)
     started = time.monotonic()
     assert worker.stop() == 0
     assert time.monotonic() - started < 15

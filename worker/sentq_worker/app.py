@@ -95,5 +95,4 @@ class ScoreTask(Task):
         texts = self.service.texts(args, kwargs)
         scored = self.service.submit([texts]).result()
         attempts = 1 + int(self.request.retries or 0)
-        outcome = self.service.outcome(self.request.id, scored, 0, attempts=attempts)
-        return outcome.model_dump(mode="json")
+        return self.service.outcome(self.request.id, scored, 0, attempts=attempts)

@@ -90,6 +90,7 @@ class Dispatcher:
         self._waiting: deque[HeldJob] = deque()
         self._round: Round | None = None
         self._store_not_before = 0.0
+        self._is_called = False
         self._connection = 0
         self._hub: Any = None
         self._connection_errors: tuple[type[BaseException], ...] = ()
@@ -109,7 +110,10 @@ class Dispatcher:
         state.task_reserved(request)
         self._waiting.append(HeldJob(request, texts, chars, self._connection))
         # Not at once: whatever else this turn of the loop brings belongs into the same round.
-        self._hub.call_soon(self._advance)
+        # And not while a round is computed: its end calls as well.
+        if self._round is None and not self._is_called:
+            self._is_called = True
+            self._hub.call_soon(self._advance)
 
     def refuse(self, request: Any, error: Exception) -> None:
         """End a job that breaks the contract as a whole. Where that cannot be stored the job is
@@ -148,6 +152,7 @@ class Dispatcher:
 
     def _advance(self) -> None:
         """Do whatever can be done now: finish a round that was scored, start the next."""
+        self._is_called = False
         if self._round is not None:
             if not self._round.future.done():
                 return
@@ -222,8 +227,7 @@ class Dispatcher:
         scored = round_.future.result()
         return {
             job.id: succeeded(
-                job.id,
-                self._service.outcome(job.id, scored, index, attempts=job.attempts).model_dump(),
+                job.id, self._service.outcome(job.id, scored, index, attempts=job.attempts)
             )
             for index, job in enumerate(round_.jobs)
         }

@@ -8,7 +8,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Protocol
 
-from sentq.contract import JobOutcome, JobRequest, Limits, Outcome, check_count
+from sentq.contract import JobRequest, Limits, Outcome, check_count
 from sentq.ids import sent_at_ms
 from sentq_worker.engine.base import EngineInfo
 from sentq_worker.settings import WorkerSettings
@@ -86,19 +86,26 @@ class Service:
         outcomes = self._loaded.score(jobs)
         return Scored(outcomes, started_at_s, (time.perf_counter() - started) * 1000)
 
-    def outcome(self, job_id: str, scored: Scored, index: int, *, attempts: int) -> JobOutcome:
-        """The outcome of the job that was number `index` of the round."""
+    def outcome(
+        self, job_id: str, scored: Scored, index: int, *, attempts: int
+    ) -> dict[str, object]:
+        """What a `JobOutcome` holds, for the job that was number `index` of the round.
+
+        Not the model itself: it would be validated and dumped again for each job, which takes
+        longer than everything else about a small one. A test reads it as a `JobOutcome`.
+        """
         info, sent_ms = self.info, sent_at_ms(job_id)
-        return JobOutcome(
-            outcomes=scored.jobs[index],
-            model=info.model,
-            revision=info.revision,
-            backend=info.backend,
-            dtype=info.dtype,
-            attempts=attempts,
-            queued_ms=None if sent_ms is None else max(0.0, scored.started_at_s * 1000 - sent_ms),
-            inference_ms=scored.inference_ms,
-        )
+        started_at_ms = scored.started_at_s * 1000
+        return {
+            "outcomes": [outcome.__dict__ for outcome in scored.jobs[index]],
+            "model": info.model,
+            "revision": info.revision,
+            "backend": info.backend,
+            "dtype": info.dtype,
+            "attempts": attempts,
+            "queued_ms": None if sent_ms is None else max(0.0, started_at_ms - sent_ms),
+            "inference_ms": scored.inference_ms,
+        }
 
     def texts(self, args: Sequence[object], kwargs: dict[str, object]) -> list[object]:
         """The texts of a job's message.

@@ -7,9 +7,11 @@ where the task's body has it scored alone: everything that Celery promises keeps
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from typing import Any, Final
 
+import orjson
 from celery.utils.imports import symbol_by_name
 from celery.worker.request import create_request_cls
 from celery.worker.strategy import default
@@ -19,6 +21,8 @@ from sentq.errors import InvalidInput, MessageTooLarge
 __all__ = ["batching"]
 
 Handler = Callable[..., Any]
+
+_TYPE_MARK: Final = b"__type__"
 
 _UNUSUAL_HEADERS: Final = ("eta", "expires", "group", "retries", "stamped_headers", "stamps")
 _UNUSUAL_EMBEDS: Final = ("callbacks", "errbacks", "chain", "chord")
@@ -38,6 +42,8 @@ def batching(task: Any, app: Any, consumer: Any) -> Handler:
 
     def handle(message: Any, body: Any, ack: Any, reject: Any, callbacks: Any) -> None:
         too_large = len(message.body) > service.limits.bytes_per_message
+        if not too_large:
+            _decode(message)
         if not too_large and (body is not None or not _is_plain(message)):
             stock(message, body, ack, reject, callbacks)
             return
@@ -70,6 +76,24 @@ def batching(task: Any, app: Any, consumer: Any) -> Handler:
             dispatcher.add(request, texts)
 
     return handle
+
+
+def _decode(message: Any) -> None:
+    """Decode plain JSON in a microsecond. Kombu makes a decoder for each message, which takes
+    thirty; it stays in charge of everything else, and of what it must refuse."""
+    is_plain_json = (
+        message.content_type == "application/json"
+        and message.content_encoding == "utf-8"
+        and "compression" not in message.headers
+        and not message.errors
+    )
+    if is_plain_json:
+        body = message.body
+        raw = body if isinstance(body, bytes) else body.encode()
+        # Kombu's mark of a date, a UUID or another type that JSON has not.
+        if _TYPE_MARK not in raw:
+            with contextlib.suppress(orjson.JSONDecodeError):
+                message._decoded_cache = orjson.loads(raw)  # noqa: SLF001
 
 
 def _is_plain(message: Any) -> bool:
