@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 SOURCES := producer/sentq worker/sentq_worker model/sentq_model
-CODE := $(SOURCES) tests
+CODE := $(SOURCES) tests benchmarks
 
 .PHONY: demo test install lint types floors wheels pytest format clean
 

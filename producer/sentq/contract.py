@@ -54,6 +54,7 @@ class ErrorCode(StrEnum):
     MESSAGE_TOO_LARGE = "message_too_large"
     INFERENCE_FAILED = "inference_failed"
     NONFINITE = "nonfinite"
+    RESOURCE_EXHAUSTED = "resource_exhausted"
 
 
 class JobStatus(StrEnum):

@@ -60,8 +60,11 @@ class OutcomeStore:
             return
         backend = self._app.backend
         script = backend.client.register_script(_WRITE_UNLESS_FINAL)
+        ids = [job_id.encode() for job_id in documents]
+        # The same for all, and not for free: ask once.
+        prefix = backend.get_key_for_task(ids[0]).removesuffix(ids[0])
         script(
-            keys=[backend.get_key_for_task(job_id) for job_id in documents],
+            keys=[prefix + job_id for job_id in ids],
             args=[int(backend.expires), int(publish), *documents.values()],
         )
 

@@ -23,6 +23,16 @@ class ScoreRequest(Request):
         self._kwargsrepr = "{}"
         self._request_dict.update(argsrepr=self._argsrepr, kwargsrepr=self._kwargsrepr)
 
+    def send_event(self, type: str, **fields: Any) -> None:  # noqa: A002 - its signature is Celery's
+        """Send an event, where somebody asked for events of tasks (`-E`).
+
+        Celery's dispatcher is on for the worker's heartbeat alone, and finds out for each event
+        anew that nobody wants it.
+        """
+        groups = getattr(self.eventer, "groups", None)
+        if not groups or "task" in groups:
+            super().send_event(type, **fields)
+
     def info(self, safe: bool = False) -> dict[str, Any]:  # noqa: ARG002, FBT001, FBT002 - its signature is Celery's
         """What `celery inspect` shows: always the safe form."""
         shown: dict[str, Any] = super().info(safe=True)

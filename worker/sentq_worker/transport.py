@@ -292,9 +292,13 @@ def _triples(reply: list[bytes]) -> Iterator[tuple[bytes, bytes, bytes]]:
 def _readable(raw: bytes) -> dict[str, Any] | None:
     """The message, if it has the shape that everything behind this counts on."""
     try:
-        payload = json.loads(raw)
-    except (ValueError, RecursionError):
-        return None
+        payload = orjson.loads(raw)
+    except orjson.JSONDecodeError:
+        # Strict about what Unicode is; the standard library's, as lenient as kombu's, decides.
+        try:
+            payload = json.loads(raw)
+        except (ValueError, RecursionError):
+            return None
     if not isinstance(payload, dict):
         return None
     headers, properties = payload.get("headers"), payload.get("properties")
