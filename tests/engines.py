@@ -20,6 +20,8 @@ class ScriptedEngine:
     Args:
         fails: Says for a window whether a batch that holds it raises.
         row: The probabilities of a window.
+        precise_row: The same, computed precisely; `row` where it is not given.
+        pads: Whether a batch costs as much as its longest window says.
     """
 
     def __init__(
@@ -27,9 +29,13 @@ class ScriptedEngine:
         *,
         fails: Callable[[Window], bool] = lambda _: False,
         row: Callable[[Window], list[float]] = lambda w: [w.token_ids[0] / 1000, 0.5],
+        precise_row: Callable[[Window], list[float]] | None = None,
+        pads: bool = True,
     ) -> None:
         self._fails = fails
         self._row = row
+        self._precise_row = precise_row or row
+        self.pads = pads
         self.batches: list[list[Window]] = []
         self.info = EngineInfo(
             model="scripted",
@@ -44,3 +50,6 @@ class ScriptedEngine:
         if any(self._fails(each) for each in batch):
             raise RuntimeError("CANARY scripted failure")
         return [self._row(each) for each in batch]
+
+    def predict_precisely(self, window: Window) -> list[float]:
+        return self._precise_row(window)

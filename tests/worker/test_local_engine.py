@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import logging
 import math
+import re
 from pathlib import Path
 
 import pytest
 import torch
+from tests.engines import ScriptedEngine
 from tests.reference import pipeline_scores
 from tests.tiny import WORDS, make_tiny_model
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
 
 from sentq.contract import ErrorCode, Limits, Outcome, Prediction, TextError
 from sentq_worker.engine.base import DeviceUnavailable, ModelUnavailable
@@ -18,6 +23,7 @@ from sentq_worker.engine.local import LocalEngine
 from sentq_worker.loading import load_scorer
 from sentq_worker.scoring import Scorer
 from sentq_worker.settings import WorkerSettings
+from sentq_worker.text import TextTokenizer
 
 TEXTS = [
     "a good day",
@@ -102,6 +108,43 @@ def test_outcomes_go_to_the_jobs_that_their_texts_came_from(scorer: Scorer) -> N
     assert _scores(scored[0][0]) == pytest.approx(_scores(scored[3][0]), abs=1e-6)
 
 
+def test_the_same_text_is_scored_once_and_has_the_same_outcome_everywhere() -> None:
+    engine = ScriptedEngine(row=lambda w: [w.token_ids[0] / 1000, 1 - w.token_ids[0] / 1000])
+    tokenizer = TextTokenizer(
+        Tokenizer(WordLevel({"good": 7, "bad": 8}, unk_token="good")),
+        window_tokens=16,
+        overlap_tokens=0,
+        special_tokens=0,
+    )
+    scorer = Scorer(engine, tokenizer, limits=Limits(), batch_tokens=64)
+    jobs: list[list[object]] = [["good", "bad", "good"], [1, True, "1", ["good"]], ["good"]]
+    scored = scorer.score(jobs)
+    assert scored[0][0] == scored[0][2] == scored[2][0] != scored[0][1]
+    assert [isinstance(outcome, TextError) for outcome in scored[1]] == [True, True, False, True]
+    assert [len(batch) for batch in engine.batches] == [3]
+
+
+def test_what_breaks_in_fewer_bits_is_answered_in_fp32(tmp_path: Path) -> None:
+    model = make_tiny_model(tmp_path / "model")
+    scorer = load_scorer(WorkerSettings.load(model=str(model), dtype="bfloat16"), Limits())
+    exact = load_scorer(WorkerSettings.load(model=str(model)), Limits())
+    assert isinstance(scorer.engine, LocalEngine)
+    whole = scorer.engine.predict
+    scorer.engine.predict = lambda batch: [  # type: ignore[method-assign]
+        [float("nan")] * 3 if len(window.token_ids) == 5 else row
+        for window, row in zip(batch, whole(batch), strict=True)
+    ]
+    broken, sound = scorer.score([["a good day", "so sad"]])[0]
+    assert _scores(broken) == pytest.approx(_scores(_one(exact, "a good day")), abs=1e-6)
+    assert _scores(sound) == pytest.approx(_scores(_one(exact, "so sad")), abs=0.05)
+
+
+def test_how_the_model_runs_is_logged(tiny_model: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO):
+        load_scorer(WorkerSettings.load(model=str(tiny_model), device="cpu"), Limits())
+    assert re.search(r"bert runs packed, multiplied by (torch|onednn)", caplog.text)
+
+
 def test_a_long_text_is_read_in_windows_to_its_very_end(scorer: Scorer) -> None:
     short = _one(scorer, "the film " * 31)
     long = _one(scorer, "the film " * 200)
@@ -125,6 +168,17 @@ def test_a_long_text_is_the_mean_of_its_windows_weighted_by_their_tokens(
         (20 * a + 10 * b) / 30 for a, b in zip(_scores(first), _scores(second), strict=True)
     ]
     assert _scores(outcome) == pytest.approx(expected, abs=1e-5)
+
+
+def test_a_long_text_is_joined_by_the_rule_of_the_settings(tiny_model: Path) -> None:
+    options = {"model": str(tiny_model), "window_tokens": 22, "window_overlap_tokens": 0}
+    text, parts = "good " * 20 + "bad " * 10, ["good " * 20, "bad " * 10]
+    for rule in ("first", "max"):
+        settings = WorkerSettings.load(None, **options, window_join=rule)
+        scorer = load_scorer(settings, Limits())
+        scores = [_scores(_one(scorer, part)) for part in parts]
+        expected = scores[0] if rule == "first" else max(scores, key=max)
+        assert _scores(_one(scorer, text)) == pytest.approx(expected, abs=1e-5)
 
 
 def test_the_longest_text_of_all_is_scored(scorer: Scorer) -> None:

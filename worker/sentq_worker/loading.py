@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Mapping, Sequence
 
 from sentq.contract import Limits
+from sentq_worker.engine.base import ModelUnavailable
 from sentq_worker.engine.files import find_model
+from sentq_worker.labels import Labels
 from sentq_worker.scoring import Scorer
 from sentq_worker.settings import WorkerSettings
 from sentq_worker.text import TextTokenizer
@@ -30,6 +33,7 @@ def load_scorer(settings: WorkerSettings, limits: Limits) -> Scorer:
     engine = LocalEngine(
         files, device=settings.device, dtype=settings.dtype, threads=settings.threads
     )
+    labels = _labels(engine.info.labels, settings.labels)
     tokenizer = TextTokenizer(
         engine.tokenizer,
         window_tokens=min(engine.window_tokens, settings.window_tokens or engine.window_tokens),
@@ -46,4 +50,18 @@ def load_scorer(settings: WorkerSettings, limits: Limits) -> Scorer:
         engine.info.dtype,
         time.monotonic() - started,
     )
-    return Scorer(engine, tokenizer, limits=limits, batch_tokens=settings.batch_tokens)
+    return Scorer(
+        engine,
+        tokenizer,
+        limits=limits,
+        batch_tokens=settings.batch_tokens,
+        labels=labels,
+        window_join=settings.window_join,
+    )
+
+
+def _labels(own: Sequence[str], renamed: Mapping[str, str]) -> Labels:
+    try:
+        return Labels(own, renamed)
+    except ValueError as error:
+        raise ModelUnavailable(f"SENTQ_WORKER_LABELS does not fit: {error}") from error

@@ -6,13 +6,13 @@ Pure computation: knows no queue, no Redis and no Celery.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from sentq.contract import ErrorCode, Limits, Outcome, Prediction, TextError, check_text
-from sentq_worker.batcher import Row, predict_all
+from sentq_worker.batcher import Batcher, Row
 from sentq_worker.engine.base import Engine, Window
 from sentq_worker.labels import Labels
-from sentq_worker.text import TextTokenizer, TextTokens, join
+from sentq_worker.text import JoinRule, TextTokenizer, TextTokens, join
 
 __all__ = ["Scorer"]
 
@@ -21,13 +21,21 @@ class Scorer:
     """Scores the texts of many jobs as one. Used by one thread at a time."""
 
     def __init__(
-        self, engine: Engine, tokenizer: TextTokenizer, *, limits: Limits, batch_tokens: int
+        self,
+        engine: Engine,
+        tokenizer: TextTokenizer,
+        *,
+        limits: Limits,
+        batch_tokens: int,
+        labels: Labels | None = None,
+        window_join: JoinRule = "mean",
     ) -> None:
         self.engine = engine
         self._tokenizer = tokenizer
         self._limits = limits
-        self._batch_tokens = batch_tokens
-        self._labels = Labels(engine.info.labels)
+        self._batcher = Batcher(engine, batch_tokens=batch_tokens)
+        self._window_join = window_join
+        self._labels = labels or Labels(engine.info.labels)
 
     @property
     def label_names(self) -> tuple[str, ...]:
@@ -39,13 +47,24 @@ class Scorer:
 
         Returns:
             A list a job, in it one outcome a text, in order. A text that breaks the contract,
-            or that the model cannot take, ends in a `TextError` and affects no other.
+            or that the model cannot take, ends in a `TextError` and affects no other. The same
+            text is scored once and has the same outcome everywhere.
         """
-        texts = [_checked(text, self._limits) for job in jobs for text in job]
+        distinct: dict[object, _Text] = {}
+        jobs_texts = [[self._text(text, distinct) for text in job] for job in jobs]
+        texts = [*distinct.values()]
         self._tokenise(texts)
         self._predict(texts)
-        outcomes = iter([self._outcome(text) for text in texts])
-        return [[next(outcomes) for _ in job] for job in jobs]
+        for text in texts:
+            text.outcome = self._outcome(text)
+        return [[text.outcome for text in job_texts] for job_texts in jobs_texts]
+
+    def _text(self, text: object, distinct: dict[object, _Text]) -> _Text:
+        # What is no string may not be hashable, or equal something else: True is 1.
+        key = text if isinstance(text, str) else id(text)
+        if key not in distinct:
+            distinct[key] = _checked(text, self._limits)
+        return distinct[key]
 
     def _tokenise(self, texts: list[_Text]) -> None:
         sound = [text for text in texts if text.problem is None]
@@ -71,7 +90,7 @@ class Scorer:
     def _predict(self, texts: list[_Text]) -> None:
         readable = [text for text in texts if text.tokens is not None]
         windows = [window for text in readable for window in text.windows]
-        rows = iter(predict_all(self.engine, windows, batch_tokens=self._batch_tokens))
+        rows = iter(self._batcher.predict(windows))
         for text in readable:
             text.rows = [next(rows) for _ in text.windows]
 
@@ -83,7 +102,7 @@ class Scorer:
             if isinstance(row, TextError):
                 return row
             rows.append(row)
-        probabilities = join(text.tokens, rows)
+        probabilities = join(text.tokens, rows, rule=self._window_join)
         best = max(range(len(probabilities)), key=probabilities.__getitem__)
         return Prediction(
             label=self._labels.names[best],
@@ -103,6 +122,7 @@ class _Text:
     problem: TextError | None = None
     tokens: TextTokens | None = None
     rows: Sequence[Row] = ()
+    outcome: Outcome = field(init=False)
 
     @property
     def windows(self) -> Sequence[Window]:

@@ -25,6 +25,8 @@ class WorkerSettings(LayeredSettings):
     #: `auto` takes CUDA, then MPS, then the CPU.
     device: Annotated[str, Field(pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")] = "auto"
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    #: Other names for the model's labels, such as `{"LABEL_0": "negative"}`.
+    labels: dict[str, str] = Field(default_factory=dict)
     #: Threads of the CPU engine; torch's own choice (one a core) where it is not given.
     threads: Annotated[int, Field(ge=1)] | None = None
     #: Tokens of one forward pass, padding included.
@@ -33,6 +35,9 @@ class WorkerSettings(LayeredSettings):
     #: text is read in windows that share `window_overlap_tokens` with their neighbours.
     window_tokens: Annotated[int, Field(ge=16)] | None = None
     window_overlap_tokens: Annotated[int, Field(ge=0)] = 64
+    #: How the windows' probabilities become the text's: their mean weighted by tokens, those of
+    #: the first window, or those of the window that is most certain.
+    window_join: Literal["mean", "first", "max"] = "mean"
     #: Jobs taken from the queue and not yet answered, at most.
     prefetch_jobs: Annotated[int, Field(ge=1)] = 64
     #: How long a worker goes on with what it holds after SIGTERM, in seconds.

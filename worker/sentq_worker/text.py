@@ -1,19 +1,23 @@
 """Text to windows of tokens, and the windows' scores back to the text's.
 
 A text longer than the model reads at once becomes several windows that overlap; nothing is cut
-off. Their probabilities are joined by the mean weighted with the windows' tokens.
+off. Their probabilities are joined by the mean weighted with the windows' tokens, or by another
+rule where the operator wants one.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from tokenizers import Encoding, Tokenizer
 
 from sentq_worker.engine.base import Window
 
-__all__ = ["TextTokenizer", "TextTokens", "join"]
+__all__ = ["JoinRule", "TextTokenizer", "TextTokens", "join"]
+
+JoinRule = Literal["mean", "first", "max"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,10 +59,19 @@ class TextTokenizer:
         return TextTokens(windows, sum(window.own_tokens for window in windows) - repeated)
 
 
-def join(text: TextTokens, rows: Sequence[Sequence[float]]) -> list[float]:
-    """The text's probabilities from its windows', each weighted by the tokens it holds."""
-    if len(rows) == 1:
+def join(
+    text: TextTokens, rows: Sequence[Sequence[float]], *, rule: JoinRule = "mean"
+) -> list[float]:
+    """The text's probabilities from its windows'.
+
+    Args:
+        rule: "mean" weights each window by the tokens it holds, "first" takes the first window
+            alone, "max" the one that is most certain of its label.
+    """
+    if len(rows) == 1 or rule == "first":
         return list(rows[0])
+    if rule == "max":
+        return list(max(rows, key=max))
     total = sum(window.own_tokens for window in text.windows)
     weights = [window.own_tokens / total for window in text.windows]
     return [

@@ -2,7 +2,8 @@
 
 EngineError
 ├── ModelUnavailable     the model cannot be found, fetched or accepted; start is refused
-└── DeviceUnavailable    the configured device is not there; start is refused
+├── DeviceUnavailable    the configured device is not there; start is refused
+└── OutOfMemory          a batch was too large; a smaller one may pass
 """
 
 from __future__ import annotations
@@ -19,12 +20,13 @@ __all__ = [
     "EngineError",
     "EngineInfo",
     "ModelUnavailable",
+    "OutOfMemory",
     "Window",
 ]
 
 
 class EngineError(SentqError):
-    """Base of what keeps an engine from starting."""
+    """Base of what engines raise of their own."""
 
 
 class ModelUnavailable(EngineError):
@@ -33,6 +35,10 @@ class ModelUnavailable(EngineError):
 
 class DeviceUnavailable(EngineError):
     """The configured device is not there."""
+
+
+class OutOfMemory(EngineError):
+    """A batch did not fit in memory. What it had taken is free again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,10 +70,22 @@ class Engine(Protocol):
     @property
     def info(self) -> EngineInfo: ...
 
+    @property
+    def pads(self) -> bool:
+        """Whether a batch costs as much as if all its windows were as long as the longest."""
+        ...
+
     def predict(self, batch: Sequence[Window]) -> list[list[float]]:
         """Probabilities, shape (windows, labels), rows in the order of the batch.
 
         A row does not depend on what else is in the batch, beyond rounding. Whatever this
         raises concerns the batch as a whole: the caller halves it to find the culprit.
+
+        Raises:
+            OutOfMemory: The batch is too large.
         """
+        ...
+
+    def predict_precisely(self, window: Window) -> list[float]:
+        """One window's probabilities in fp32, in the plainest way there is, however slow."""
         ...

@@ -2,30 +2,29 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
 
 import torch
+from safetensors import SafetensorError
 from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
 from transformers.utils.logging import disable_progress_bar
 
-from sentq_worker.engine.base import EngineInfo, ModelUnavailable, Window
+from sentq_worker.engine.base import EngineInfo, ModelUnavailable, OutOfMemory, Window
+from sentq_worker.engine.choose import Forward, choose_forward, probe_windows
 from sentq_worker.engine.device import choose_device
 from sentq_worker.engine.files import ModelFiles
+from sentq_worker.engine.padded import Padded
+from sentq_worker.engine.positions import first_position
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
 __all__ = ["LocalEngine"]
 
-logger = logging.getLogger(__name__)
-
-#: Families whose positions start behind the padding token's: they read that many tokens less.
-_OFFSET_POSITIONS: Final = {"roberta", "xlm-roberta", "camembert", "xlm-roberta-xl", "mpnet"}
-
-#: Windows of the warm-up, in tokens: the first passes allocate and choose kernels.
-_WARM_UP_TOKENS: Final = (8, 64, 256)
+#: What torch says when the CPU's allocator fails; it has no class of its own for that.
+_ALLOCATION_FAILED: Final = "can't allocate memory"
 
 
 class LocalEngine:
@@ -45,16 +44,13 @@ class LocalEngine:
             torch.set_num_threads(threads)
         # fp32 on every device until another dtype has been measured to be worth its error.
         self._dtype = torch.float32 if dtype == "auto" else getattr(torch, dtype)
-        self._model, self._config, wrapper = _load(files, self._dtype)
-        self._model.to(self._device)
+        self._files = files
+        model, self._config, wrapper = _load(files)
         self.tokenizer: Tokenizer = wrapper.backend_tokenizer
         self.special_tokens: int = wrapper.num_special_tokens_to_add()
         self.window_tokens = _window_tokens(self._config, wrapper.model_max_length)
-        self._pad_id: int = wrapper.pad_token_id or 0
-        self._is_multi_label = (
-            self._config.problem_type == "multi_label_classification"
-            or self._config.num_labels == 1
-        )
+        self._forward = self._run(model)
+        self.pads = isinstance(self._forward, Padded)
         self.info = EngineInfo(
             model=files.name,
             revision=files.revision,
@@ -63,41 +59,88 @@ class LocalEngine:
             labels=tuple(self._config.id2label[i] for i in range(self._config.num_labels)),
         )
 
+    def _run(self, model: Any) -> Forward:
+        if self._device.type != "cpu":
+            # A kernel a group of equal length would keep a GPU waiting for its launches.
+            return Padded(model.to(self._device, self._dtype), pad_id=self._config.pad_token_id)
+        return choose_forward(
+            model,
+            dtype=self._dtype,
+            pad_id=self._config.pad_token_id,
+            window_tokens=self.window_tokens,
+        )
+
     def warm_up(self) -> None:
-        """Run a few passes, so that the first job does not pay for them."""
-        for wanted_tokens in _WARM_UP_TOKENS:
-            tokens = min(wanted_tokens, self.window_tokens)
-            self.predict([Window([self._pad_id] * tokens, tokens)] * 2)
+        """Run a pass, so that the first job does not pay for what it allocates."""
+        self.predict(probe_windows(self._config, window_tokens=self.window_tokens))
 
     def predict(self, batch: Sequence[Window]) -> list[list[float]]:
         """See `Engine.predict`."""
-        longest = max(len(window.token_ids) for window in batch)
-        ids = torch.full((len(batch), longest), self._pad_id, dtype=torch.long)  # (B, T)
-        mask = torch.zeros_like(ids)
-        for row, window in enumerate(batch):
-            ids[row, : len(window.token_ids)] = torch.tensor(window.token_ids)
-            mask[row, : len(window.token_ids)] = 1
+        try:
+            return self._probabilities(self._forward, batch)
+        except (MemoryError, RuntimeError) as error:
+            if not _is_out_of_memory(error):
+                raise
+        # Outside, so that this error does not keep the other's frames and their tensors.
+        if self._device.type == "cuda":
+            torch.cuda.empty_cache()
+        raise OutOfMemory(f"{len(batch)} windows do not fit in memory")
+
+    def predict_precisely(self, window: Window) -> list[float]:
+        """See `Engine.predict_precisely`."""
+        return self._probabilities(self._plainly, [window])[0]
+
+    @cached_property
+    def _plainly(self) -> Forward:
+        model, _, _ = _load(self._files)
+        return Padded(model.to(self._device), pad_id=self._config.pad_token_id)
+
+    def _probabilities(self, forward: Forward, batch: Sequence[Window]) -> list[list[float]]:
         with torch.inference_mode():
-            logits = self._model(
-                input_ids=ids.to(self._device), attention_mask=mask.to(self._device)
-            ).logits.float()  # (B, labels)
-            probabilities = logits.sigmoid() if self._is_multi_label else logits.softmax(-1)
-            rows: list[list[float]] = probabilities.cpu().tolist()
+            logits = forward.logits(batch).float()  # (B, labels)
+            rows: list[list[float]] = _applied(self._config, logits).cpu().tolist()
         return rows
 
 
-def _load(files: ModelFiles, dtype: torch.dtype) -> tuple[Any, Any, Any]:
+def _applied(config: Any, logits: torch.Tensor) -> torch.Tensor:
+    """What the pipeline of Transformers makes of logits."""
+    if config.problem_type == "regression":
+        return logits
+    if config.problem_type == "multi_label_classification" or config.num_labels == 1:
+        return logits.sigmoid()
+    return logits.softmax(-1)
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or (
+        _ALLOCATION_FAILED in str(error)
+    )
+
+
+def _load(files: ModelFiles) -> tuple[Any, Any, Any]:
     # Its bars would end up as lines in the worker's log.
     disable_progress_bar()
     options: dict[str, Any] = {"trust_remote_code": False, "local_files_only": True}
     try:
         config = AutoConfig.from_pretrained(files.folder, **options)
         wrapper = AutoTokenizer.from_pretrained(files.folder, **options)
-        model = AutoModelForSequenceClassification.from_pretrained(
-            files.folder, dtype=dtype, use_safetensors=True, **options
+        model, loading = AutoModelForSequenceClassification.from_pretrained(
+            files.folder,
+            dtype=torch.float32,
+            use_safetensors=True,
+            output_loading_info=True,
+            **options,
         )
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, ImportError, RuntimeError, SafetensorError) as error:
         raise ModelUnavailable(f"{files.name} cannot be loaded: {error}") from error
+    if missing := sorted(loading["missing_keys"]):
+        # Transformers makes them up: the scores would be random.
+        raise ModelUnavailable(
+            f"{files.name} is not trained to classify: it has no {', '.join(missing[:3])}"
+        )
+    if not any((files.folder / name).is_file() for name in wrapper.vocab_files_names.values()):
+        # Transformers makes an empty one: every word would be unknown.
+        raise ModelUnavailable(f"{files.name} has no tokenizer (tokenizer.json)")
     if not wrapper.is_fast:
         raise ModelUnavailable(f"{files.name} has no fast tokenizer (tokenizer.json)")
     return model.eval(), config, wrapper
@@ -108,6 +151,4 @@ def _window_tokens(config: Any, tokenizer_limit: int) -> int:
     positions: int | None = getattr(config, "max_position_embeddings", None)
     if positions is None:
         return min(tokenizer_limit, 512)
-    if config.model_type in _OFFSET_POSITIONS:
-        positions -= (config.pad_token_id or 0) + 1
-    return min(tokenizer_limit, positions)
+    return min(tokenizer_limit, positions - first_position(config))

@@ -1,0 +1,288 @@
+"""The engine beside the pipeline of Transformers: one run, one core, one thread, the same texts.
+
+    python benchmarks/engine.py [--json] [--core N] [--repeats N]
+
+Ways to score take turns, so that whatever else the machine does slows down all of them; each
+figure is the median over the turns. The time includes tokenising and whatever else lies between
+a string and its scores. The pipeline cuts off what is beyond the model's window; we read it.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+# Before torch is imported: two OpenMP threads on one core are up to 20 times slower than one.
+os.environ["OMP_NUM_THREADS"] = "1"
+# Python looks in a script's own folder first, where names would hide the standard library's.
+sys.path.pop(0)
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+import argparse
+import json
+import statistics
+import tempfile
+import time
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import sentq_model
+from benchmarks.texts import make_texts
+from sentq.contract import Limits, Prediction
+from sentq_worker.loading import load_scorer
+from sentq_worker.scoring import Scorer
+from sentq_worker.settings import WorkerSettings
+
+Scores = list[list[float]]
+
+_DEPTHS: Final = (8, 32, 128, 500)
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """A model, and how many texts the slow ways get: the pipeline needs a second for eight."""
+
+    folder: Path
+    shared_texts: int
+    depth_texts: int
+
+
+def main() -> None:
+    """Measure, and print a table or JSON."""
+    options = _options()
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, {options.core})
+    _quieten()
+    with tempfile.TemporaryDirectory() as folder:
+        minilm = Subject(Path(sentq_model.folder()), shared_texts=192, depth_texts=500)
+        distilbert = Subject(_make_distilbert(Path(folder)), shared_texts=48, depth_texts=128)
+        ceiling = {dtype: _ceiling_gflops(dtype) for dtype in ("float32", "bfloat16")}
+        report = {
+            "ceiling_gflops": ceiling,
+            **_measure(minilm, ceiling, repeats=options.repeats),
+            "distilbert_size": _measure(distilbert, ceiling, repeats=options.repeats),
+        }
+    if options.json:
+        print(json.dumps(report, indent=2))
+    else:
+        _show(report)
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, add_help=True)
+    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    parser.add_argument("--core", type=int, default=_last_core(), help="the core to stay on")
+    parser.add_argument("--repeats", type=int, default=3, help="turns of each way")
+    return parser.parse_args()
+
+
+def _last_core() -> int:
+    return max(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 0
+
+
+def _quieten() -> None:
+    from transformers.utils import logging
+
+    warnings.simplefilter("ignore")
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+
+
+def _make_distilbert(folder: Path) -> Path:
+    """Random weights in DistilBERT's size, with the bundled model's tokenizer."""
+    import torch
+    from transformers import (
+        AutoTokenizer,
+        DistilBertConfig,
+        DistilBertForSequenceClassification,
+    )
+
+    torch.manual_seed(0)
+    # Four times the usual spread: scores that differ between texts.
+    config = DistilBertConfig(
+        id2label={0: "negative", 1: "positive"},
+        label2id={"negative": 0, "positive": 1},
+        initializer_range=0.08,
+    )
+    DistilBertForSequenceClassification(config).save_pretrained(folder)
+    AutoTokenizer.from_pretrained(sentq_model.folder()).save_pretrained(folder)
+    return folder
+
+
+def _measure(subject: Subject, ceiling: dict[str, float], *, repeats: int) -> dict[str, Any]:
+    texts = make_texts(subject.depth_texts)
+    shared = texts[: subject.shared_texts]
+    fp32, bf16 = (_load(subject.folder, dtype) for dtype in ("float32", "bfloat16"))
+    tps, scores = _take_turns(
+        {
+            "pipeline_bs1": _pipeline(subject.folder, batch_size=1),
+            "pipeline_bs32": _pipeline(subject.folder, batch_size=32),
+            "fp32": lambda texts: _score(fp32, texts),
+            "bf16": lambda texts: _score(bf16, texts),
+        },
+        shared,
+        repeats=repeats,
+    )
+    whole = [index for index, windows in enumerate(_windows(fp32, shared)) if windows == 1]
+    expected = [scores["pipeline_bs1"][index] for index in whole]
+    of_fp32, of_bf16 = ([scores[name][index] for index in whole] for name in ("fp32", "bf16"))
+    depths = {name: _tps_by_depth(each, texts) for name, each in (("fp32", fp32), ("bf16", bf16))}
+    work_gflop = _work_gflop(subject.folder, texts)
+    deepest = str(min(_DEPTHS[-1], len(texts)))
+    return {
+        "texts": len(shared),
+        **{f"{name}_tps": round(rate, 2) for name, rate in tps.items()},
+        "fp32_over_pipeline_bs32": round(tps["fp32"] / tps["pipeline_bs32"], 2),
+        "fp32_over_pipeline_bs1": round(tps["fp32"] / tps["pipeline_bs1"], 2),
+        "bf16_over_pipeline_bs32": round(tps["bf16"] / tps["pipeline_bs32"], 2),
+        "bf16_over_pipeline_bs1": round(tps["bf16"] / tps["pipeline_bs1"], 2),
+        "max_abs_diff_fp32": _max_abs_diff(of_fp32, expected),
+        "max_abs_diff_bf16": _max_abs_diff(of_bf16, expected),
+        "label_flips_bf16": _flips(of_bf16, expected) / len(expected),
+        "tps_by_depth": depths["fp32"],
+        "tps_by_depth_bf16": depths["bf16"],
+        "gflops_share": round(
+            work_gflop * depths["fp32"][deepest] / len(texts) / ceiling["float32"], 3
+        ),
+        "gflops_share_bf16": round(
+            work_gflop * depths["bf16"][deepest] / len(texts) / ceiling["bfloat16"], 3
+        ),
+    }
+
+
+def _load(folder: Path, dtype: str) -> Scorer:
+    settings = WorkerSettings.load(model=str(folder), device="cpu", dtype=dtype, threads=1)
+    return load_scorer(settings, Limits())
+
+
+def _pipeline(folder: Path, *, batch_size: int) -> Callable[[Sequence[str]], Scores]:
+    import transformers
+
+    make: Any = transformers.pipeline
+    classify = make("sentiment-analysis", model=str(folder), top_k=None, device="cpu")
+    labels = list(classify.model.config.id2label.values())
+
+    def score(texts: Sequence[str]) -> Scores:
+        answers = classify(list(texts), batch_size=batch_size, truncation=True)
+        by_label = [{each["label"]: each["score"] for each in answer} for answer in answers]
+        return [[scores[label] for label in labels] for scores in by_label]
+
+    return score
+
+
+def _score(scorer: Scorer, texts: Sequence[str]) -> Scores:
+    outcomes = scorer.score([list(texts)])[0]
+    return [list(each.scores.values()) for each in outcomes if isinstance(each, Prediction)]
+
+
+def _windows(scorer: Scorer, texts: Sequence[str]) -> list[int]:
+    outcomes = scorer.score([list(texts)])[0]
+    return [each.windows for each in outcomes if isinstance(each, Prediction)]
+
+
+def _take_turns(
+    ways: dict[str, Callable[[Sequence[str]], Scores]], texts: Sequence[str], *, repeats: int
+) -> tuple[dict[str, float], dict[str, Scores]]:
+    """Texts a second of each way, and the scores it gave."""
+    for score in ways.values():
+        score(texts[:8])  # warm
+    times_s: dict[str, list[float]] = {name: [] for name in ways}
+    scores: dict[str, Scores] = {}
+    for _ in range(repeats):
+        for name, score in ways.items():
+            started = time.perf_counter()
+            scores[name] = score(texts)
+            times_s[name].append(time.perf_counter() - started)
+    return {name: len(texts) / statistics.median(each) for name, each in times_s.items()}, scores
+
+
+def _tps_by_depth(scorer: Scorer, texts: Sequence[str], repeats: int = 3) -> dict[str, float]:
+    """Texts a second where so many are waiting each time."""
+    depths = sorted({min(depth, len(texts)) for depth in _DEPTHS})
+    times_s: dict[int, list[float]] = {depth: [] for depth in depths}
+    for _ in range(repeats):
+        for depth in depths:
+            started = time.perf_counter()
+            for begin in range(0, len(texts), depth):
+                _score(scorer, texts[begin : begin + depth])
+            times_s[depth].append(time.perf_counter() - started)
+    return {
+        str(depth): round(len(texts) / statistics.median(each), 2)
+        for depth, each in times_s.items()
+    }
+
+
+def _max_abs_diff(scores: Scores, expected: Scores) -> float:
+    pairs = zip(scores, expected, strict=True)
+    return max(abs(a - b) for row, known in pairs for a, b in zip(row, known, strict=True))
+
+
+def _flips(scores: Scores, expected: Scores) -> int:
+    return sum(
+        row.index(max(row)) != known.index(max(known))
+        for row, known in zip(scores, expected, strict=True)
+    )
+
+
+def _ceiling_gflops(dtype: str) -> float:
+    """The best that this core does on a large matrix product, with the better of two libraries."""
+    import torch
+
+    wanted: torch.dtype = getattr(torch, dtype)
+    size = 1536
+    states, weight = (torch.randn(size, size, dtype=wanted) for _ in range(2))
+    reorder: Any = torch.ops.mkldnn._reorder_linear_weight  # noqa: SLF001
+    multiply: Any = torch.ops.mkldnn._linear_pointwise  # noqa: SLF001
+    best_s = float("inf")
+    with torch.inference_mode():
+        packed = reorder(weight)
+        for _ in range(7):
+            for product in (
+                lambda: torch.nn.functional.linear(states, weight),
+                lambda: multiply(states, packed, None, "none", [], "none"),
+            ):
+                started = time.perf_counter()
+                product()
+                best_s = min(best_s, time.perf_counter() - started)
+    return round(2 * size**3 / best_s / 1e9, 1)
+
+
+def _work_gflop(folder: Path, texts: Sequence[str]) -> float:
+    """Multiplications that scoring these texts takes: those we skip are not counted."""
+    from tokenizers import Tokenizer
+    from transformers import AutoConfig
+
+    config = AutoConfig.from_pretrained(folder)
+    hidden: int = config.hidden_size
+    layers: int = config.num_hidden_layers
+    inner: int = getattr(config, "intermediate_size", 4 * hidden)
+    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    tokenizer.no_padding()
+    tokenizer.enable_truncation(512, stride=64)
+    encodings = tokenizer.encode_batch(list(texts))
+    lengths = [len(part.ids) for each in encodings for part in (each, *each.overflowing)]
+    tokens = sum(lengths)
+    linear = 8 * hidden**2 + 4 * hidden * inner  # a token, a layer
+    attention = sum(4 * length * length * hidden for length in lengths)  # a layer
+    last = 4 * hidden**2 * tokens + linear * len(lengths) + 4 * hidden * tokens
+    return ((layers - 1) * (linear * tokens + attention) + last) / 1e9
+
+
+def _show(report: dict[str, Any]) -> None:
+    small, large = report, report["distilbert_size"]
+    print(f"{'':28}{'MiniLM size':>32}{'DistilBERT size':>32}")
+    for key, value in large.items():
+        print(f"{key:28}{_brief(small[key]):>32}{_brief(value):>32}")
+
+
+def _brief(value: object) -> str:
+    if isinstance(value, dict):
+        return " ".join(f"{depth}:{rate:.0f}" for depth, rate in value.items())
+    return f"{value:.3g}" if isinstance(value, float) and value < 1 else f"{value}"
+
+
+if __name__ == "__main__":
+    main()

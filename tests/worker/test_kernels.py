@@ -1,0 +1,72 @@
+"""Matrix multiplication: whichever library it is, the product is the same."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+from transformers.activations import ACT2FN
+
+from sentq_worker.engine import kernels
+from sentq_worker.engine.kernels import Prepacked, choose_kernel
+
+
+class _Block(nn.Module):
+    """A linear layer and its activation, called as BERT calls them."""
+
+    def __init__(self, activation: str, *, bias: bool = True) -> None:
+        super().__init__()
+        self.dense = nn.Linear(48, 96, bias=bias)
+        self.intermediate_act_fn = ACT2FN[activation]
+
+    def forward(self, states: torch.Tensor) -> torch.Tensor:
+        activated: torch.Tensor = self.intermediate_act_fn(self.dense(states))
+        return activated
+
+
+class _Model(nn.Module):
+    def __init__(self, *blocks: nn.Module) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(blocks)
+
+
+@pytest.mark.parametrize("activation", ["gelu", "gelu_new", "relu"])
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("rows", [1, 16, 300])
+def test_prepacked_layers_give_the_same_product_and_can_be_undone(
+    activation: str, *, bias: bool, rows: int
+) -> None:
+    block = _Block(activation, bias=bias)
+    states = torch.randn(2, rows, 48)
+    with torch.inference_mode():
+        expected = block(states)
+        prepacked = Prepacked(_Model(block))
+        assert type(block.dense) is not nn.Linear
+        assert torch.allclose(block(states), expected, atol=1e-5)
+        prepacked.undo()
+        assert type(block.dense) is nn.Linear
+        assert torch.equal(block(states), expected)
+
+
+def test_layers_in_lists_in_lists_are_replaced_once() -> None:
+    block = _Block("gelu")
+    outer = _Model(_Model(block))
+    Prepacked(outer).undo()
+    assert type(block.dense) is nn.Linear
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_the_choice_is_one_of_the_two(dtype: torch.dtype) -> None:
+    assert choose_kernel(_Model(_Block("gelu")), dtype) in {"torch", "onednn"}
+
+
+def test_a_model_without_linear_layers_and_a_torch_without_onednn_keep_to_torch(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert choose_kernel(_Model(), torch.float32) == "torch"
+
+    def missing(*_: object, **__: object) -> None:
+        raise AttributeError("no such operator")
+
+    monkeypatch.setattr(kernels, "PrepackedLinear", missing)
+    assert choose_kernel(_Model(_Block("gelu")), torch.float32) == "torch"
