@@ -12,7 +12,7 @@ import os
 import signal
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -76,9 +76,27 @@ def answers(redis_server: RedisProcess) -> Iterator[Answers]:
     counted.close()
 
 
-def _start(folder: Path, url: str, **environment: str) -> WorkerProcess:
-    told = {"SENTQ_BROKER_URL": url, "SENTQ_VISIBILITY_TIMEOUT_S": VISIBILITY_TIMEOUT_S}
-    return WorkerProcess(folder, told | environment, ("tests.standin",)).wait_until_ready()
+Start = Callable[..., WorkerProcess]
+
+OURS = ("tests.standin",)
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Start]:
+    """Start workers of the given Redis. None outlives its test, not even one that fails."""
+    started: list[WorkerProcess] = []
+
+    def start(url: str, command: Sequence[str] = OURS, **environment: str) -> WorkerProcess:
+        told = {"SENTQ_BROKER_URL": url, "SENTQ_VISIBILITY_TIMEOUT_S": VISIBILITY_TIMEOUT_S}
+        worker = WorkerProcess(tmp_path, told | environment, command)
+        started.append(worker)
+        return worker.wait_until_ready()
+
+    yield start
+    for worker in started:
+        if worker.process.poll() is None:
+            worker.process.kill()
+            worker.process.wait()
 
 
 def _texts(number: int) -> list[str]:
@@ -100,10 +118,10 @@ def _check(jobs: dict[int, Job], answers: Answers, redis_server: RedisProcess) -
 
 @pytest.mark.parametrize("step", STEPS)
 def test_a_connection_cut_at_any_step_loses_nothing(
-    tmp_path: Path, redis_server: RedisProcess, client: Client, answers: Answers, step: str
+    start: Start, redis_server: RedisProcess, client: Client, answers: Answers, step: str
 ) -> None:
     with Proxy(redis_server.port) as proxy:
-        worker = _start(tmp_path, proxy.url)
+        worker = start(proxy.url)
         try:
             jobs: dict[int, Job] = {}
             for cut in range(3):
@@ -119,15 +137,15 @@ def test_a_connection_cut_at_any_step_loses_nothing(
 
 @pytest.mark.parametrize("step", STEPS)
 def test_a_worker_killed_at_any_step_loses_nothing(
-    tmp_path: Path, redis_server: RedisProcess, client: Client, answers: Answers, step: str
+    start: Start, redis_server: RedisProcess, client: Client, answers: Answers, step: str
 ) -> None:
     with Proxy(redis_server.port) as proxy:
-        worker = _start(tmp_path, proxy.url)
+        worker = start(proxy.url)
         proxy.trap = _trap(step, lambda: os.kill(worker.process.pid, signal.SIGKILL))
         jobs = {number: client.submit(_texts(number)) for number in range(40)}
         assert worker.process.wait(30) == -signal.SIGKILL
         proxy.trap = None
-        successor = _start(tmp_path, redis_server.url)
+        successor = start(redis_server.url)
         try:
             _check(jobs, answers, redis_server)
         finally:
@@ -135,14 +153,14 @@ def test_a_worker_killed_at_any_step_loses_nothing(
 
 
 def test_a_worker_killed_while_it_computes_loses_nothing(
-    tmp_path: Path, redis_server: RedisProcess, client: Client, answers: Answers
+    start: Start, redis_server: RedisProcess, client: Client, answers: Answers
 ) -> None:
-    worker = _start(tmp_path, redis_server.url, STANDIN_DELAY_S="0.2")
     jobs = {number: client.submit(_texts(number)) for number in range(200)}
-    eventually(lambda: jobs[0].status() is JobStatus.RUNNING)
+    worker = start(redis_server.url, STANDIN_DELAY_S="2")
+    eventually(lambda: any(job.status() is JobStatus.RUNNING for job in jobs.values()))
     os.kill(worker.process.pid, signal.SIGKILL)
     worker.process.wait()
-    successor = _start(tmp_path, redis_server.url)
+    successor = start(redis_server.url)
     try:
         _check(jobs, answers, redis_server)
     finally:
@@ -174,7 +192,7 @@ def _with_bad_bodies(client: Client, redis_server: RedisProcess) -> list[bytes]:
 
 
 def test_what_is_no_message_becomes_a_dead_letter_and_the_worker_goes_on(
-    tmp_path: Path, redis_server: RedisProcess, client: Client, answers: Answers
+    start: Start, redis_server: RedisProcess, client: Client, answers: Answers
 ) -> None:
     garbage = [
         *_with_bad_bodies(client, redis_server),
@@ -187,7 +205,7 @@ def test_what_is_no_message_becomes_a_dead_letter_and_the_worker_goes_on(
         b'{"body": 1, "headers": {}, "properties": {}}',
         b'{"body": "", "headers": {"task": 5}, "properties": {"delivery_info": {}}}',
     ]
-    worker = _start(tmp_path, redis_server.url)
+    worker = start(redis_server.url)
     try:
         with redis_server.client() as redis:
             for each in garbage:
@@ -203,24 +221,18 @@ def test_what_is_no_message_becomes_a_dead_letter_and_the_worker_goes_on(
 
 @pytest.mark.parametrize("holder", ["ours", "stock"])
 def test_stock_workers_and_ours_restore_what_the_other_held(
-    tmp_path: Path, redis_server: RedisProcess, client: Client, answers: Answers, holder: str
+    start: Start, redis_server: RedisProcess, client: Client, answers: Answers, holder: str
 ) -> None:
     stock = ("celery", "-A", "tests.stock", "worker", "-P", "solo", "-l", "INFO", "-Q", "sentq")
-    ours = ("tests.standin",)
-    first, second = (ours, stock) if holder == "ours" else (stock, ours)
-    told = {
-        "SENTQ_BROKER_URL": redis_server.url,
-        "SENTQ_VISIBILITY_TIMEOUT_S": VISIBILITY_TIMEOUT_S,
-    }
-    slow = told | {"STANDIN_DELAY_S": "60"}
-    worker = WorkerProcess(tmp_path, slow, first).wait_until_ready()
+    first, second = (OURS, stock) if holder == "ours" else (stock, OURS)
+    worker = start(redis_server.url, first, STANDIN_DELAY_S="60")
     jobs = {number: client.submit(_texts(number)) for number in range(3)}
     with redis_server.client() as redis:
         eventually(lambda: redis.hlen("unacked") >= 2 or redis.llen("sentq") < 3)
         os.kill(worker.process.pid, signal.SIGKILL)
         worker.process.wait()
         assert redis.hlen("unacked") > 0
-    successor = WorkerProcess(tmp_path, told, second).wait_until_ready()
+    successor = start(redis_server.url, second)
     try:
         _check(jobs, answers, redis_server)
     finally:
@@ -228,11 +240,11 @@ def test_stock_workers_and_ours_restore_what_the_other_held(
 
 
 def test_an_answer_that_is_there_is_not_changed_by_a_second_delivery(
-    tmp_path: Path, redis_server: RedisProcess, client: Client, answers: Answers
+    start: Start, redis_server: RedisProcess, client: Client, answers: Answers
 ) -> None:
     job_id = new_job_id()
     app = client._app
-    worker = _start(tmp_path, redis_server.url)
+    worker = start(redis_server.url)
     try:
         for _ in range(5):
             app.send_task("sentq.score", args=[_texts(2)], task_id=job_id, queue="sentq")
