@@ -13,7 +13,7 @@ from rich.console import Console
 from sentq import __version__
 from sentq.errors import SentqError
 from sentq.settings import Settings
-from sentq_worker.engine.base import EngineError
+from sentq_worker.engine.base import EX_CONFIG, EngineError
 from sentq_worker.engine.files import find_model
 from sentq_worker.settings import WorkerSettings
 from sentq_worker.training.command import train
@@ -53,7 +53,6 @@ app.command("evaluate")(evaluate)
 _notes = Console(stderr=True, highlight=False)
 
 _EX_USAGE = 2
-_EX_CONFIG = 78
 
 
 def main() -> None:
@@ -62,7 +61,7 @@ def main() -> None:
         app()
     except SentqError as error:
         _notes.print(f"sentq-worker: {error}", style="red", markup=False)
-        sys.exit(_EX_CONFIG if isinstance(error, EngineError) else _EX_USAGE)
+        sys.exit(EX_CONFIG if isinstance(error, EngineError) else _EX_USAGE)
 
 
 def _version(wanted: bool) -> None:

@@ -9,20 +9,17 @@ from __future__ import annotations
 import logging
 import os
 import sys
-from typing import Any, Final
+from typing import Any
 
 from celery import bootsteps
 
 from sentq.contract import TASK_NAME
-from sentq_worker.engine.base import EngineError
+from sentq_worker.engine.base import EX_CONFIG, EngineError
 from sentq_worker.service import Service
 
 __all__ = ["DispatcherStep", "EngineStep", "leave"]
 
 logger = logging.getLogger(__name__)
-
-#: `sysexits.h`: the configuration, or what it refers to, is wrong.
-EX_CONFIG: Final = 78
 
 
 class EngineStep(bootsteps.StartStopStep):

@@ -10,11 +10,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Final, Protocol
 
 from sentq.errors import SentqError
 
 __all__ = [
+    "EX_CONFIG",
     "DeviceUnavailable",
     "Engine",
     "EngineError",
@@ -23,6 +24,11 @@ __all__ = [
     "OutOfMemory",
     "Window",
 ]
+
+
+#: Exit code of a process whose engine cannot start, `sysexits.h`: the configuration, or what it
+#: refers to, is wrong.
+EX_CONFIG: Final = 78
 
 
 class EngineError(SentqError):
