@@ -1,10 +1,10 @@
-"""What the queue path costs: sentq's worker beside a stock Celery worker, in one run.
+"""What the queue path costs: sentq beside stock Celery, in one run.
 
-    python -m benchmarks.queue [--json] [--jobs N]
+    python -m benchmarks.queue [--json] [--jobs N] [--backlog]
 
-Both answer with the same stand-in for a model, both acknowledge late and store standard Celery
-results, and each shares one core with the same Redis, one after the other. Jobs are queued
-before the worker starts; the clock runs from the first one taken to the last one answered.
+Both answer with the same engine, which answers at once, acknowledge late and store standard
+Celery results. Worker and Redis share one core. Where a rate is a worker's, the jobs are queued
+before it starts, and the clock runs from the first one taken to the last one answered.
 """
 
 from __future__ import annotations
@@ -15,43 +15,78 @@ import os
 import statistics
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any, Final
 
 from tests.processes import RedisProcess, WorkerProcess
 
+from benchmarks.instant import app as stock_app
 from sentq import Client
 from sentq.embedded import find_redis_server
 
-STOCK = ("celery", "-A", "tests.stock", "worker", "-P", "solo", "-l", "INFO", "-Q", "sentq")
-OURS = ("tests.standin",)
+STOCK: Final = (
+    *("celery", "-A", "benchmarks.instant", "worker"),
+    *("-P", "solo", "-Q", "sentq", "-l", "INFO"),
+)
+OURS: Final = ("benchmarks.instant",)
 
-_TEXT = (
+#: As the preset for a GPU, the one engine that comes near to answering at once.
+SETTINGS: Final = {"SENTQ_WORKER_PREFETCH_JOBS": "512", "SENTQ_WORKER_BATCH_TOKENS": "16384"}
+
+_TEXT: Final = (
     "A hundred characters of plain English, as a short review of a film may be written, at length."
 )
 
 
 class Bench:
-    """A Redis on one core, and workers that are measured beside it."""
+    """A Redis on one core, workers and clients that are measured beside it."""
 
-    def __init__(self, folder: Path, core: int) -> None:
+    def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._core = core
+        cores = sorted(os.sched_getaffinity(0))
+        self._core, self._other_core = cores[0], cores[-1]
         self.redis = RedisProcess(find_redis_server(), folder, "--appendonly", "no").start()
         if self.redis.process is not None:
-            os.sched_setaffinity(self.redis.process.pid, {core})
+            os.sched_setaffinity(self.redis.process.pid, {self._core})
         self.client = Client(broker_url=self.redis.url)
+        stock_app.conf.update(broker_url=self.redis.url, result_backend=self.redis.url)
+        self._score = stock_app.tasks["sentq.score"]
+        self.leave_the_core()
 
     def close(self) -> None:
         self.client.close()
         self.redis.stop()
 
-    def rate(self, command: Sequence[str], *, jobs: int, texts: int) -> float:
-        """Jobs a second, from a full queue."""
+    def share_the_core(self) -> None:
+        """Measure from the core of Redis and the worker."""
+        os.sched_setaffinity(0, {self._core})
+
+    def leave_the_core(self) -> None:
+        """Measure from another core, where there is one."""
+        os.sched_setaffinity(0, {self._other_core})
+
+    @contextmanager
+    def worker(self, command: Sequence[str], *, is_ready: bool = True) -> Iterator[WorkerProcess]:
+        """A worker on the core, in its own good time or waited for."""
+        environment = {"SENTQ_BROKER_URL": self.redis.url, **SETTINGS}
+        worker = WorkerProcess(self._folder, environment, command)
+        os.sched_setaffinity(worker.process.pid, {self._core})
+        if is_ready:
+            worker.wait_until_ready()
+        yield worker
+        worker.stop()
+
+    def empty(self) -> None:
         with self.redis.client() as redis:
             redis.flushall()
-            handles = [self.client.submit([_TEXT] * texts) for _ in range(jobs)]
-            worker = self._worker(command)
+
+    def rate(self, command: Sequence[str], *, jobs: int, texts: int) -> float:
+        """Jobs a second of a worker, from a full queue."""
+        self.empty()
+        handles = self.client.submit_many([[_TEXT] * texts] * jobs)
+        with self.redis.client() as redis, self.worker(command, is_ready=False) as worker:
             left = jobs
             while left == jobs:
                 if worker.process.poll() is not None:
@@ -60,68 +95,149 @@ class Bench:
                 left = int(redis.llen("sentq"))
             started = time.perf_counter()
             handles[-1].result(timeout=120)
-            elapsed_s = time.perf_counter() - started
-        worker.stop()
-        return left / elapsed_s
+            return left / (time.perf_counter() - started)
 
-    def latencies_ms(self, command: Sequence[str], *, jobs: int) -> list[float]:
-        """From submit to result in hand, one job at a time on an idle worker."""
-        with self.redis.client() as redis:
-            redis.flushall()
-        worker = self._worker(command).wait_until_ready()
-        self.client.submit(_TEXT).result(timeout=60)
-        taken = []
-        for _ in range(jobs):
-            started = time.perf_counter()
+    def send_rates(self, *, stock_jobs: int, jobs: int) -> tuple[float, float]:
+        """Jobs a second that are sent with `apply_async` one by one, and with `submit_many`."""
+        self.empty()
+        self.share_the_core()
+        self._score.apply_async(args=[[_TEXT]], queue="sentq")
+        self.client.submit(_TEXT)
+        started = time.perf_counter()
+        for _ in range(stock_jobs):
+            self._score.apply_async(args=[[_TEXT]], queue="sentq")
+        stock = stock_jobs / (time.perf_counter() - started)
+        started = time.perf_counter()
+        self.client.submit_many([_TEXT] * jobs)
+        ours = jobs / (time.perf_counter() - started)
+        self.leave_the_core()
+        return stock, ours
+
+    def round_trip(self, *, jobs: int) -> tuple[float, float]:
+        """Jobs a second that are sent, worked and received, all on one core; and microseconds
+        to read an outcome that is there."""
+        self.empty()
+        with self.worker(OURS):
             self.client.submit(_TEXT).result(timeout=60)
-            taken.append((time.perf_counter() - started) * 1000)
-        worker.stop()
-        return taken
+            self.share_the_core()
+            started = time.perf_counter()
+            handles = self.client.submit_many([_TEXT] * jobs)
+            received = sum(1 for _ in self.client.results(handles, timeout=60))
+            rate = received / (time.perf_counter() - started)
+        started = time.perf_counter()
+        received = sum(1 for _ in self.client.results(handles, timeout=60))
+        read_us = (time.perf_counter() - started) / received * 1e6
+        self.leave_the_core()
+        return rate, read_us
 
-    def _worker(self, command: Sequence[str]) -> WorkerProcess:
-        environment = {"SENTQ_BROKER_URL": self.redis.url, "SENTQ_WORKER_PREFETCH_JOBS": "512"}
-        worker = WorkerProcess(self._folder, environment, command)
-        os.sched_setaffinity(worker.process.pid, {self._core})
-        return worker
+    def latencies_ms(self, *, jobs: int) -> tuple[list[float], list[float]]:
+        """From sending to result in hand, one job at a time on an idle worker: stock Celery's
+        client and worker, and ours."""
+        self.empty()
+        with self.worker(STOCK):
+            stock = [
+                _timed_ms(
+                    lambda: self._score.apply_async(args=[[_TEXT]], queue="sentq").get(timeout=60)
+                )
+                for _ in range(jobs + 1)
+            ]
+        self.empty()
+        with self.worker(OURS):
+            ours = [
+                _timed_ms(lambda: self.client.submit(_TEXT).result(timeout=60))
+                for _ in range(jobs + 1)
+            ]
+        return stock[1:], ours[1:]
+
+    def backlog(self, *, waiting: int, jobs: int) -> dict[str, float]:
+        """Jobs a second of a worker while so many wait behind them, and its memory."""
+        self.empty()
+        with self.redis.client() as redis, self.worker(OURS) as worker:
+            self.client.submit(_TEXT).result(timeout=60)
+            first_mib = _resident_mib(worker)
+            os.kill(worker.process.pid, 19)
+            sent = 0
+            while sent < waiting:
+                sent += len(self.client.submit_many([_TEXT] * min(50_000, waiting - sent)))
+            os.kill(worker.process.pid, 18)
+            started = time.perf_counter()
+            begun = sent - int(redis.llen("sentq"))
+            while (done := sent - int(redis.llen("sentq")) - begun) < jobs:
+                if sent - begun - done < waiting:
+                    sent += len(self.client.submit_many([_TEXT] * 500))
+            elapsed_s = time.perf_counter() - started
+            last_mib = _resident_mib(worker)
+        return {
+            "waiting": waiting,
+            "jobs_per_s": round(done / elapsed_s, 1),
+            "worker_mib_before": round(first_mib, 1),
+            "worker_mib_after": round(last_mib, 1),
+        }
 
 
-def measure(jobs: int) -> dict[str, float]:
+def _timed_ms(call: Any) -> float:
+    started = time.perf_counter()
+    call()
+    return (time.perf_counter() - started) * 1000
+
+
+def _resident_mib(worker: WorkerProcess) -> float:
+    pages = int(Path(f"/proc/{worker.process.pid}/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
+
+
+def measure(jobs: int, *, backlog: bool) -> dict[str, Any]:
     """Run everything once and return the figures."""
-    cores = sorted(os.sched_getaffinity(0))
     with tempfile.TemporaryDirectory() as folder:
-        bench = Bench(Path(folder), cores[0])
+        bench = Bench(Path(folder))
         try:
-            stock = bench.rate(STOCK, jobs=max(500, jobs // 10), texts=1)
+            stock = bench.rate(STOCK, jobs=max(1000, jobs // 10), texts=1)
             ours = bench.rate(OURS, jobs=jobs, texts=1)
-            full = bench.rate(OURS, jobs=max(200, jobs // 20), texts=256)
-            stock_ms = bench.latencies_ms(STOCK, jobs=300)
-            ours_ms = bench.latencies_ms(OURS, jobs=300)
+            full = bench.rate(OURS, jobs=max(1000, jobs // 20), texts=256)
+            stock_sent, sent = bench.send_rates(stock_jobs=max(1000, jobs // 20), jobs=jobs)
+            round_trip, read_us = bench.round_trip(jobs=jobs)
+            stock_ms, ours_ms = bench.latencies_ms(jobs=500)
+            figures: dict[str, Any] = {
+                "stock_jobs_per_s": round(stock, 1),
+                "sentq_jobs_per_s": round(ours, 1),
+                "ratio": round(ours / stock, 2),
+                "sentq_texts_per_s_256": round(full * 256),
+                "stock_sent_per_s": round(stock_sent),
+                "sentq_sent_per_s": round(sent),
+                "send_ratio": round(sent / stock_sent, 1),
+                "roundtrip_jobs_per_s": round(round_trip),
+                "read_us_per_result": round(read_us, 2),
+                "latency_ms_p50": round(statistics.median(ours_ms), 2),
+                "latency_ms_p99": round(statistics.quantiles(ours_ms, n=100)[98], 2),
+                "stock_latency_ms_p50": round(statistics.median(stock_ms), 2),
+                "stock_latency_ms_p99": round(statistics.quantiles(stock_ms, n=100)[98], 2),
+            }
+            if backlog:
+                figures["backlog"] = [
+                    bench.backlog(waiting=waiting, jobs=2 * jobs) for waiting in (1_000, 1_000_000)
+                ]
         finally:
             bench.close()
-    return {
-        "stock_jobs_per_s": round(stock, 1),
-        "sentq_jobs_per_s": round(ours, 1),
-        "ratio": round(ours / stock, 2),
-        "sentq_texts_per_s_256": round(full * 256),
-        "latency_ms_p50": round(statistics.median(ours_ms), 2),
-        "latency_ms_p99": round(statistics.quantiles(ours_ms, n=100)[98], 2),
-        "stock_latency_ms_p50": round(statistics.median(stock_ms), 2),
-        "stock_latency_ms_p99": round(statistics.quantiles(stock_ms, n=100)[98], 2),
-    }
+    return figures
 
 
 def main() -> None:
     """Print the figures: a line each, or one JSON object."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--json", action="store_true", help="print one JSON object")
-    parser.add_argument("--jobs", type=int, default=20_000, help="jobs of one text to queue")
+    parser.add_argument("--jobs", type=int, default=40_000, help="jobs of one text to queue")
+    parser.add_argument(
+        "--backlog", action="store_true", help="also with 1,000 and 1,000,000 jobs waiting"
+    )
     options = parser.parse_args()
-    figures = measure(options.jobs)
+    figures = measure(options.jobs, backlog=options.backlog)
     if options.json:
         print(json.dumps(figures))
-    else:
-        for name, value in figures.items():
-            print(f"{name:<24}{value:>12,}")
+        return
+    for row in figures.pop("backlog", []):
+        print(", ".join(f"{name} {value:,}" for name, value in row.items()))
+    for name, value in figures.items():
+        print(f"{name:<24}{value:>12,}")
 
 
 if __name__ == "__main__":

@@ -12,6 +12,10 @@ from typing import Self
 __all__ = ["Proxy", "Trap"]
 
 
+#: Replies that bring nothing.
+_EMPTY = (b"*0\r\n", b"*-1\r\n", b"$-1\r\n")
+
+
 @dataclass
 class Trap:
     """What to do when `pattern` passes.
@@ -55,10 +59,14 @@ class Proxy:
         with suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
-        for each in list(self._open):
-            _cut(each)
+        self.cut()
         for thread in self._threads:
             thread.join(5)
+
+    def cut(self) -> None:
+        """Cut all connections."""
+        for each in list(self._open):
+            _cut(each)
 
     def _spawn(self, run: Callable[..., None], *args: object) -> None:
         thread = threading.Thread(target=run, args=args, daemon=True)
@@ -99,7 +107,7 @@ class Proxy:
     def _replies(self, far: socket.socket, near: socket.socket, asked: threading.Event) -> None:
         for data in _chunks(far):
             trap = self.trap
-            if trap and asked.is_set() and len(data) > len(b"*0\r\n"):
+            if trap and asked.is_set() and data not in _EMPTY:
                 asked.clear()
                 if self._hit(trap):
                     trap.action()

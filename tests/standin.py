@@ -13,10 +13,11 @@ from collections.abc import Sequence
 
 from sentq.contract import Limits, Outcome, Prediction
 from sentq_worker.app import make_worker_app
+from sentq_worker.service import LoadScorer
 from sentq_worker.settings import WorkerSettings
 from tests.engines import ScriptedEngine
 
-__all__ = ["HashScorer", "hash_outcomes", "hash_score"]
+__all__ = ["HashScorer", "hash_outcomes", "hash_score", "run"]
 
 
 def hash_score(text: str) -> float:
@@ -54,13 +55,13 @@ def _prediction(text: str) -> Prediction:
     )
 
 
-def main() -> None:
-    """Run the worker until it is told to stop."""
-    app = make_worker_app(load=HashScorer)
+def run(load: LoadScorer) -> None:
+    """Run a worker with this scorer until it is told to stop."""
+    app = make_worker_app(load=load)
     worker = app.Worker(loglevel="INFO", without_mingle=True, without_gossip=True)
     worker.start()
     raise SystemExit(worker.exitcode)
 
 
 if __name__ == "__main__":
-    main()
+    run(HashScorer)

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-__all__ = ["LABELS", "WORDS", "make_tiny_model"]
+__all__ = ["LABELS", "WORDS", "long_texts", "make_tiny_model"]
 
 LABELS = ("negative", "neutral", "positive")
 
@@ -74,6 +74,12 @@ def make_tiny_model(
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder
+
+
+def long_texts() -> list[str]:
+    """As much as fits into one job: some two seconds of the tiny model. No two are the same, or
+    they would be scored once."""
+    return [f"{number} {'a ' * 49_000}" for number in range(10)]
 
 
 def _vocabulary(words: Sequence[str]) -> dict[str, int]:

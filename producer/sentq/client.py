@@ -13,7 +13,8 @@ from typing import Final, Self
 
 from sentq.celery import make_app
 from sentq.contract import JobOutcome, JobStatus, Outcome, check_job
-from sentq.errors import NotAString
+from sentq.errors import JobError, NotAString
+from sentq.inorder import InOrder
 from sentq.results import Results
 from sentq.send import Sender
 from sentq.settings import Settings
@@ -75,9 +76,10 @@ class Client:
             base = {} if settings is None else settings.model_dump(exclude_unset=True)
             settings = Settings.load(**(base | overrides))
         self._settings = settings
+        self._limits = settings.limits
         self._app = make_app(settings)
         self._results = Results(self._app, ttl_s=settings.result_ttl_s)
-        self._sender = Sender(self._app, self._results)
+        self._sender = Sender(self._app, self._results, one_redis=settings.one_redis)
 
     def submit(self, texts: str | Sequence[str], *, bulk: bool = False) -> Job:
         """Send one job and return at once.
@@ -90,12 +92,49 @@ class Client:
             InvalidInput: Nothing was sent; the message says which text breaks which limit.
             BrokerUnavailable: Nobody accepted the job, within 5 seconds.
         """
-        if isinstance(texts, str):
-            texts = [texts]
-        if not isinstance(texts, list | tuple):
-            raise NotAString(f"submit takes a text or a list of texts, not {type(texts).__name__}")
-        check_job(texts, self._settings.limits)
-        return Job(self._send(texts, bulk=bulk), self._results)
+        return self.submit_many([texts], bulk=bulk)[0]
+
+    def submit_many(self, jobs: Iterable[str | Sequence[str]], *, bulk: bool = False) -> list[Job]:
+        """Send many jobs, hundreds in a round trip. Returns their handles, in the same order.
+
+        All are checked before the first is sent.
+
+        Args:
+            jobs: What `submit` takes, for each job.
+            bulk: Put the jobs into the queue that yields to single jobs.
+
+        Raises:
+            InvalidInput: Nothing was sent; the message says which text breaks which limit.
+            BrokerUnavailable: Nobody accepted the jobs, or the rest of them: `accepted` holds
+                the ids of those that were.
+        """
+        checked = [self._checked(texts) for texts in jobs]
+        ids = self._sender.send(checked, queue=self._queue(bulk=bulk))
+        return [Job(job_id, self._results) for job_id in ids]
+
+    def results(
+        self, jobs: Iterable[Job], *, timeout: float | None = None
+    ) -> Iterator[JobOutcome | JobError]:
+        """Wait for the outcomes of many jobs, in the order given, hundreds in a round trip.
+
+        A job that has no outcome does not stop the others: its error takes its place.
+
+        Args:
+            jobs: Handles of jobs, sent by whomever.
+            timeout: Seconds to wait for each job at most; None waits until it ends.
+
+        Raises:
+            ResultsUnavailable: Redis cannot be reached. The jobs are not affected.
+        """
+        reader = InOrder(self._results, timeout_s=timeout)
+        ids = [job.id for job in jobs]
+        for job_id in ids:
+            reader.expect(job_id)
+        for _ in ids:
+            try:
+                yield reader.take()
+            except JobError as error:
+                yield error
 
     def job(self, job_id: str) -> Job:
         """A handle for a job that was sent elsewhere, by its id."""
@@ -123,18 +162,32 @@ class Client:
         Raises:
             What `submit` raises for the broker and `Job.result` for an outcome.
         """
+        reader = InOrder(self._results, timeout_s=timeout)
+        queue = self._queue(bulk=True)
+
+        def send(job: Sequence[str]) -> None:
+            (job_id,) = self._sender.send([job], queue=queue)
+            reader.expect(job_id)
+
         return stream(
             texts,
-            limits=self._settings.limits,
+            limits=self._limits,
             texts_per_job=min(texts_per_job, self._settings.texts_per_job),
             jobs_in_flight=jobs_in_flight,
-            send=lambda job: self._send(job, bulk=True),
-            wait=lambda job_id: self._results.wait(job_id, timeout_s=timeout),
+            send=send,
+            receive=reader.take,
         )
 
-    def _send(self, texts: Sequence[str], *, bulk: bool) -> str:
-        queue = self._settings.bulk_queue if bulk else self._settings.queue
-        return self._sender.send(texts, queue=queue)
+    def _checked(self, texts: str | Sequence[str]) -> Sequence[str]:
+        if isinstance(texts, str):
+            texts = [texts]
+        if not isinstance(texts, (list, tuple)):
+            raise NotAString(f"a job is a text or a list of texts, not {type(texts).__name__}")
+        check_job(texts, self._limits)
+        return texts
+
+    def _queue(self, *, bulk: bool) -> str:
+        return self._settings.bulk_queue if bulk else self._settings.queue
 
     def close(self) -> None:
         """Close the connections. Jobs go on; the client may even be used again."""

@@ -24,6 +24,8 @@ No message ever quotes a text: it says where the text stood and what it measured
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 __all__ = [
     "BrokerUnavailable",
     "EmptyJob",
@@ -91,7 +93,10 @@ class RedisUnavailable(SentqError, ConnectionError):
 
 
 class BrokerUnavailable(RedisUnavailable):
-    """The job was not accepted by the broker. Send it again later."""
+    """The job was not accepted by the broker. Send it again later. Of jobs that were sent
+    together, `accepted` holds the ids of the first ones, which were accepted."""
+
+    accepted: Sequence[str] = ()
 
 
 class ResultsUnavailable(RedisUnavailable):

@@ -9,28 +9,47 @@ from __future__ import annotations
 import os
 import time
 from typing import Final
-from uuid import UUID
 
-__all__ = ["new_job_id", "sent_at_ms"]
+__all__ = ["new_job_id", "new_job_ids", "sent_at_ms"]
 
 _VERSION: Final = 7
+
+#: For a digit of chance: the two bits `10`, and two of its own.
+_VARIANT: Final = {digit: "89ab"[int(digit, 16) & 3] for digit in "0123456789abcdef"}
+
+#: 74 random bits take 19 digits.
+_CHANCE_BYTES: Final = 10
+
+#: In `01234567-89ab-7…`: how long it is, and where the version stands.
+_LENGTH: Final = 36
+_VERSION_AT: Final = 14
 
 
 def new_job_id() -> str:
     """A fresh id, unique, ordered by millisecond."""
-    random_bits = int.from_bytes(os.urandom(10), "big")
-    milliseconds = time.time_ns() // 1_000_000
-    value = (milliseconds & (1 << 48) - 1) << 80 | random_bits
-    value = value & ~(0xF << 76) | _VERSION << 76
-    value = value & ~(0x3 << 62) | 0x2 << 62
-    return str(UUID(int=value))
+    return new_job_ids(1)[0]
+
+
+def new_job_ids(count: int) -> list[str]:
+    """As many fresh ids, of one millisecond."""
+    now = f"{time.time_ns() // 1_000_000:012x}"
+    begin = f"{now[:8]}-{now[8:]}-{_VERSION}"
+    # Asking the system for chance takes longer than all else: once is enough.
+    chance = os.urandom(count * _CHANCE_BYTES).hex()
+    ids = []
+    for at in range(0, len(chance), 2 * _CHANCE_BYTES):
+        c = chance[at : at + 2 * _CHANCE_BYTES]
+        ids.append(f"{begin}{c[:3]}-{_VARIANT[c[3]]}{c[4:7]}-{c[7:19]}")
+    return ids
 
 
 def sent_at_ms(job_id: str) -> int | None:
     """The Unix time in milliseconds at which the job was sent, by the sender's clock; None
     where the id does not say."""
-    try:
-        identifier = UUID(job_id)
-    except (ValueError, AttributeError, TypeError):
+    if len(job_id) != _LENGTH or job_id[_VERSION_AT] != str(_VERSION):
         return None
-    return identifier.int >> 80 if identifier.version == _VERSION else None
+    try:
+        # Its first 48 bits. Making a UUID of it would take four times as long.
+        return int(job_id[:8] + job_id[9:13], 16)
+    except ValueError:
+        return None

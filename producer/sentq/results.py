@@ -12,6 +12,7 @@ time, because a half-open connection delivers nothing and says nothing.
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final, cast
 
 import orjson
@@ -19,7 +20,14 @@ import redis
 from pydantic import ValidationError
 
 from sentq.contract import JobOutcome, JobStatus
-from sentq.errors import JobExpired, JobFailed, ResultsUnavailable, UnknownJob, WaitTimeout
+from sentq.errors import (
+    JobError,
+    JobExpired,
+    JobFailed,
+    ResultsUnavailable,
+    UnknownJob,
+    WaitTimeout,
+)
 from sentq.ids import sent_at_ms
 
 if TYPE_CHECKING:
@@ -51,12 +59,16 @@ _STATUS: Final = {
 _FINAL: Final = frozenset({"SUCCESS", "FAILURE", "REVOKED"})
 
 
+#: The document of a job that was sent and that no worker has looked at.
+QUEUED_DOCUMENT: Final = b'{"status": "PENDING", "result": null}'
+
+
 class Results:
     """The outcomes of jobs, kept in Redis for `ttl_s` seconds. Safe to share between threads."""
 
     def __init__(self, app: Celery, *, ttl_s: int) -> None:
         self._app = app
-        self._ttl_s = ttl_s
+        self.ttl_s = ttl_s
 
     def mark_queued(self, job_id: str) -> None:
         """Make the job known. To be called before it is sent, lest it overtake its own worker.
@@ -64,8 +76,7 @@ class Results:
         Raises:
             ResultsUnavailable: Redis did not answer.
         """
-        document = orjson.dumps({"status": "PENDING", "result": None, "task_id": job_id})
-        self._command("SET", self._key(job_id), document, "EX", self._ttl_s, "NX")
+        self._command("SET", self._key(job_id), QUEUED_DOCUMENT, "EX", self.ttl_s, "NX")
 
     def forget(self, job_id: str) -> None:
         """Remove whatever is known of the job, if Redis can be reached."""
@@ -96,6 +107,23 @@ class Results:
         """
         return self._outcome(job_id, self._final_document(job_id, _Deadline(timeout_s)))
 
+    def ready(self, job_ids: Sequence[str]) -> dict[str, JobOutcome | JobError]:
+        """The outcomes of those of these jobs that have ended, or the errors that `wait` would
+        raise for them. One round trip.
+
+        Raises:
+            ResultsUnavailable: Redis did not answer.
+        """
+        ended: dict[str, JobOutcome | JobError] = {}
+        for job_id, raw in zip(job_ids, self._command("MGET", *self.keys(job_ids)), strict=True):
+            document = None if raw is None else _parsed(job_id, raw)
+            if document is not None and document["status"] in _FINAL:
+                try:
+                    ended[job_id] = self._outcome(job_id, document)
+                except JobError as error:
+                    ended[job_id] = error
+        return ended
+
     def _final_document(self, job_id: str, deadline: _Deadline) -> dict[str, Any]:
         document = self._known(job_id, self._document(job_id))
         away_since: float | None = None
@@ -125,7 +153,10 @@ class Results:
                 while not look_again.passed:
                     message = subscription.get_message(timeout=look_again.remaining_s)
                     if message is not None:
-                        break
+                        # What is published is the document itself.
+                        published = _parsed(job_id, message["data"])
+                        if published["status"] in _FINAL:
+                            return published
                 if deadline.passed:
                     raise WaitTimeout(
                         f"job {job_id} has no outcome yet; it is "
@@ -137,9 +168,9 @@ class Results:
         if document is not None:
             return document
         sent_ms = sent_at_ms(job_id)
-        if sent_ms is not None and time.time() * 1000 - sent_ms > self._ttl_s * 1000:
+        if sent_ms is not None and time.time() * 1000 - sent_ms > self.ttl_s * 1000:
             raise JobExpired(
-                f"the outcome of job {job_id} was kept for {self._ttl_s} s and is gone", job_id
+                f"the outcome of job {job_id} was kept for {self.ttl_s} s and is gone", job_id
             )
         raise UnknownJob(
             f"Redis knows no job {job_id}: it was never sent there, or Redis lost its data", job_id
@@ -166,20 +197,28 @@ class Results:
 
     def _document(self, job_id: str) -> dict[str, Any] | None:
         raw = self._command("GET", self._key(job_id))
-        if raw is None:
-            return None
-        document = orjson.loads(raw)
-        if not isinstance(document, dict) or not isinstance(document.get("status"), str):
-            raise JobFailed(f"job {job_id} has no Celery result document", job_id, "not_a_result")
-        return document
+        return None if raw is None else _parsed(job_id, raw)
+
+    def run_script(
+        self, script: str, keys: Sequence[str | bytes], arguments: Sequence[int | bytes]
+    ) -> Any:
+        """Run a script where the outcomes are.
+
+        Raises:
+            ResultsUnavailable: Redis did not answer, or refused it.
+        """
+        return self._run(lambda redis: redis.register_script(script)(keys, arguments))
 
     def _command(self, *arguments: object) -> Any:
-        """Run one command, once more on a fresh connection where the pooled one was dead."""
+        return self._run(lambda redis: redis.execute_command(*arguments))
+
+    def _run(self, command: Callable[[redis.Redis], Any]) -> Any:
+        """Run a command, once more on a fresh connection where the pooled one was dead."""
         try:
             try:
-                return self._redis.execute_command(*arguments)
+                return command(self._redis)
             except redis.ConnectionError:
-                return self._redis.execute_command(*arguments)
+                return command(self._redis)
         except redis.TimeoutError as error:
             raise ResultsUnavailable("Redis did not answer in time") from error
         except redis.RedisError as error:
@@ -188,6 +227,15 @@ class Results:
     @property
     def _redis(self) -> redis.Redis:
         return cast("redis.Redis", self._app.backend.client)
+
+    def keys(self, job_ids: Sequence[str]) -> list[bytes]:
+        """Where the documents of these jobs are."""
+        if not job_ids:
+            return []
+        # The same prefix for all, and not for free: ask once.
+        first = job_ids[0].encode()
+        prefix = self._key(job_ids[0]).removesuffix(first)
+        return [prefix + job_id.encode() for job_id in job_ids]
 
     def _key(self, job_id: str) -> bytes:
         return cast("bytes", self._app.backend.get_key_for_task(job_id))
@@ -206,6 +254,16 @@ class _Deadline:
     @property
     def passed(self) -> bool:
         return self.remaining_s == 0.0
+
+
+def _parsed(job_id: str, raw: bytes) -> dict[str, Any]:
+    try:
+        document = orjson.loads(raw)
+    except orjson.JSONDecodeError:
+        document = None
+    if not isinstance(document, dict) or not isinstance(document.get("status"), str):
+        raise JobFailed(f"job {job_id} has no Celery result document", job_id, "not_a_result")
+    return document
 
 
 def _failure(result: object) -> tuple[str, str]:

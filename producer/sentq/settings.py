@@ -177,6 +177,14 @@ class Settings(LayeredSettings):
             "the broker is not Redis: set SENTQ_RESULT_URL to the Redis that keeps the outcomes"
         )
 
+    @property
+    def one_redis(self) -> bool:
+        """Whether jobs and outcomes lie in one database of one Redis, and no Sentinel decides
+        which one that is."""
+        broker = self.broker_url.get_secret_value()
+        is_redis = broker.startswith(_REDIS_SCHEMES) and not broker.startswith("sentinel")
+        return is_redis and self.result_backend_url.get_secret_value() == broker
+
 
 def _nearest(name: str, known: Iterable[str]) -> str | None:
     return next(iter(difflib.get_close_matches(name, list(known), n=1)), None)

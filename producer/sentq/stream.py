@@ -20,26 +20,26 @@ def stream(
     limits: Limits,
     texts_per_job: int,
     jobs_in_flight: int,
-    send: Callable[[Sequence[str]], str],
-    wait: Callable[[str], JobOutcome],
+    send: Callable[[Sequence[str]], None],
+    receive: Callable[[], JobOutcome],
 ) -> Iterator[Outcome]:
     """Yield one outcome a text, in order.
 
     Args:
         texts: Read `texts_per_job * jobs_in_flight` ahead of what was yielded, no further.
         limits: A text that breaks them is not sent; its outcome says why.
-        send: Sends a job and returns its id.
-        wait: Returns the outcome of a job.
+        send: Sends a job.
+        receive: Waits for the outcome of the oldest job that was sent and not received.
     """
     in_flight: deque[_Slice] = deque()
     for piece in _slices(texts, limits, texts_per_job):
         if piece.texts:
-            piece.job_id = send(piece.texts)
+            send(piece.texts)
         in_flight.append(piece)
         if len(in_flight) >= jobs_in_flight:
-            yield from _outcomes(in_flight.popleft(), wait)
+            yield from _outcomes(in_flight.popleft(), receive)
     while in_flight:
-        yield from _outcomes(in_flight.popleft(), wait)
+        yield from _outcomes(in_flight.popleft(), receive)
 
 
 @dataclass(slots=True)
@@ -49,7 +49,6 @@ class _Slice:
     texts: list[str] = field(default_factory=list)
     #: One entry a text of the stream: None where it is part of the job.
     problems: list[TextError | None] = field(default_factory=list)
-    job_id: str = ""
 
 
 def _slices(texts: Iterable[object], limits: Limits, texts_per_job: int) -> Iterator[_Slice]:
@@ -70,7 +69,7 @@ def _slices(texts: Iterable[object], limits: Limits, texts_per_job: int) -> Iter
         yield piece
 
 
-def _outcomes(piece: _Slice, wait: Callable[[str], JobOutcome]) -> Iterator[Outcome]:
-    answered = iter(wait(piece.job_id).outcomes if piece.texts else ())
+def _outcomes(piece: _Slice, receive: Callable[[], JobOutcome]) -> Iterator[Outcome]:
+    answered = iter(receive().outcomes if piece.texts else ())
     for problem in piece.problems:
         yield next(answered) if problem is None else problem

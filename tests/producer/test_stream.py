@@ -12,17 +12,15 @@ class Echo:
     """Answers each text with a prediction that carries it as its label."""
 
     def __init__(self) -> None:
-        self.jobs: dict[str, list[str]] = {}
+        self.jobs: dict[int, list[str]] = {}
         self.answered = 0
 
-    def send(self, texts: Sequence[str]) -> str:
-        job_id = str(len(self.jobs))
-        self.jobs[job_id] = list(texts)
-        return job_id
+    def send(self, texts: Sequence[str]) -> None:
+        self.jobs[len(self.jobs)] = list(texts)
 
-    def wait(self, job_id: str) -> JobOutcome:
+    def receive(self) -> JobOutcome:
+        outcomes: list[Outcome] = [_prediction(text) for text in self.jobs[self.answered]]
         self.answered += 1
-        outcomes: list[Outcome] = [_prediction(text) for text in self.jobs[job_id]]
         return JobOutcome(
             outcomes=outcomes,
             model="echo",
@@ -53,7 +51,7 @@ def _run(
         texts_per_job=texts_per_job,
         jobs_in_flight=jobs_in_flight,
         send=echo.send,
-        wait=echo.wait,
+        receive=echo.receive,
     )
 
 

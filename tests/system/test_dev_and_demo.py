@@ -13,6 +13,7 @@ from typing import Self
 import pytest
 from tests.conftest import worker_environment
 from tests.processes import eventually
+from tests.tiny import long_texts
 
 from sentq import Client, JobStatus
 
@@ -77,7 +78,7 @@ def test_dev_serves_keeps_queued_jobs_and_leaves_nothing_running(
     with Dev(data, tiny_model) as dev:
         with Client(broker_url=dev.broker_url()) as client:
             assert client.submit("a good day").result(timeout=30).backend == "local:cpu"
-            waiting = client.submit(["bright " * 14_000] * 10)
+            waiting = client.submit(long_texts())
             behind = client.submit("behind it")
             eventually(lambda: waiting.status() is JobStatus.RUNNING)
         assert dev.stop(signal.SIGINT) == 0

@@ -16,6 +16,7 @@ from celery import Celery, chain, group
 from celery.exceptions import TaskRevokedError
 from tests.conftest import StartWorker, worker_environment
 from tests.processes import RedisProcess, WorkerProcess, eventually
+from tests.tiny import long_texts
 
 from sentq import Client, JobOutcome, JobStatus, Prediction, errors
 from sentq.embedded import find_redis_server
@@ -210,7 +211,7 @@ class Events:
 
 def test_a_job_is_running_while_it_is_scored(service: Service) -> None:
     client = service.client
-    job = client.submit(["bright " * 14_000] * 10)
+    job = client.submit(long_texts())
     eventually(lambda: job.status() is JobStatus.RUNNING)
     # The engine has a thread of its own: the worker answers while it computes.
     assert client._app.control.ping(timeout=2)
@@ -220,7 +221,7 @@ def test_a_job_is_running_while_it_is_scored(service: Service) -> None:
 
 def test_a_revoked_job_is_not_scored(service: Service) -> None:
     client = service.client
-    blocker = client.submit(["bright " * 14_000] * 10)
+    blocker = client.submit(long_texts())
     eventually(lambda: blocker.status() is JobStatus.RUNNING)
     job = client.submit("revoke me")
     service.stock.control.revoke(job.id)
@@ -253,7 +254,7 @@ def test_what_cannot_be_finished_in_time_goes_back_to_the_queue(
     redis_server: RedisProcess, client: Client, start_worker: StartWorker
 ) -> None:
     worker = start_worker(redis_server.url, SENTQ_WORKER_SHUTDOWN_GRACE_S="0.5")
-    jobs = [client.submit(["bright " * 14_000] * 10) for _ in range(4)]
+    jobs = [client.submit(long_texts()) for _ in range(4)]
     eventually(lambda: jobs[0].status() is JobStatus.RUNNING)
     started = time.monotonic()
     assert worker.stop() == 0
@@ -271,7 +272,7 @@ def test_outcomes_wait_until_redis_can_store_them(
     assert own_redis.process is not None
     with Client(broker_url=own_redis.url) as client:
         worker = start_worker(own_redis.url)
-        job = client.submit(["bright " * 14_000] * 10)
+        job = client.submit(long_texts())
         eventually(lambda: job.status() is JobStatus.RUNNING)
         own_redis.process.send_signal(signal.SIGSTOP)
         eventually(lambda: "cannot be stored" in worker.log, within_s=60)

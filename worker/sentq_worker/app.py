@@ -10,18 +10,22 @@ from celery.utils.nodenames import gethostname
 from sentq.celery import make_app
 from sentq.contract import TASK_NAME
 from sentq.settings import Settings
+from sentq_worker import inspection, transport
 from sentq_worker.dispatcher import Dispatcher
 from sentq_worker.loading import load_scorer
 from sentq_worker.outcomes import OutcomeStore
 from sentq_worker.service import LoadScorer, Service
 from sentq_worker.settings import WorkerSettings
 from sentq_worker.steps import DispatcherStep, EngineStep, leave
-from sentq_worker.transport import install
 
 __all__ = ["make_worker_app"]
 
 #: How much text makes a round: some four characters a token, and some four batches.
 _ROUND_CHARS_PER_TOKEN: Final = 16
+
+#: How much is taken from Redis and not yet answered: some ten rounds, as base64 of JSON. More
+#: would only keep it from other workers.
+_HELD_BYTES_PER_TOKEN: Final = 256
 
 
 def make_worker_app(
@@ -43,7 +47,9 @@ def make_worker_app(
     settings = settings or Settings.load()
     worker_settings = worker_settings or WorkerSettings.load()
     app = make_app(settings, set_as_current=True)
+    held_bytes = _HELD_BYTES_PER_TOKEN * worker_settings.batch_tokens
     app.conf.update(
+        broker_transport_options=app.conf.broker_transport_options | {"held_bytes": held_bytes},
         worker_pool="solo",
         worker_consumer="sentq_worker.consumer:Consumer",
         worker_concurrency=1,
@@ -58,9 +64,7 @@ def make_worker_app(
     app.steps["consumer"].add(DispatcherStep)
     service = Service(worker_settings, settings.limits, load)
     # Only in a process that runs a worker: Flower and `celery inspect` use this app too.
-    signals.celeryd_init.connect(
-        lambda **_: install(), weak=False, dispatch_uid="sentq_worker.install"
-    )
+    signals.celeryd_init.connect(_install, weak=False, dispatch_uid="sentq_worker.install")
     signals.worker_shutdown.connect(
         lambda sender, **_: leave(service, sender), weak=False, dispatch_uid="sentq_worker.leave"
     )
@@ -72,6 +76,11 @@ def make_worker_app(
     )
     app.register_task(ScoreTask(service, dispatcher))
     return app
+
+
+def _install(**_: Any) -> None:
+    transport.install()
+    inspection.install()
 
 
 class ScoreTask(Task):
@@ -95,4 +104,4 @@ class ScoreTask(Task):
         texts = self.service.texts(args, kwargs)
         scored = self.service.submit([texts]).result()
         attempts = 1 + int(self.request.retries or 0)
-        return self.service.outcome(self.request.id, scored, 0, attempts=attempts)
+        return next(self.service.outcomes(scored, [(self.request.id, attempts)]))

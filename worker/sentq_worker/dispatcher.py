@@ -1,33 +1,35 @@
 """Jobs in hand: those that wait, and the round of them that is in the engine.
 
-    add ── waiting ── round in the engine's thread ── store ── acknowledge
+    add ── waiting ── round in the engine's thread ── store and acknowledge
 
 No timer: when the engine is idle a round starts with whatever is there, and while it is busy
 the next one gathers. Everything here runs in Celery's loop, except the scoring itself.
 
 It is worse to lose a job than to run it twice, and worst to answer it twice differently. So a
-job is acknowledged only after its outcome was stored, and only where it came from.
+job is acknowledged with its outcome or after it, never before.
 """
 
 from __future__ import annotations
 
 import contextlib
 import logging
-import os
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from concurrent.futures import wait as wait_for
 from dataclasses import dataclass
 from typing import Any, Final
 
 import redis
+from celery.exceptions import TaskRevokedError
 from celery.worker import state
 
-from sentq_worker.outcomes import OutcomeStore, failed, started, succeeded
+from sentq_worker.announce import Announcer
+from sentq_worker.finish import Finisher
+from sentq_worker.held import HeldJob
+from sentq_worker.outcomes import OutcomeStore, failed, now_iso, started, succeeded
 from sentq_worker.service import Scored, Service
-from sentq_worker.transport import acknowledge_all
 
 __all__ = ["Dispatcher", "ScoringFailed"]
 
@@ -36,29 +38,13 @@ logger = logging.getLogger(__name__)
 #: How long to wait before Redis is asked again to store what was scored.
 _STORE_AGAIN_S: Final = 1.0
 
+#: A round that takes longer than this is said to run. Saying it costs as much as storing its
+#: outcomes, and of a shorter one nobody would see it.
+_SAY_RUNNING_AFTER_S: Final = 0.1
+
 
 class ScoringFailed(Exception):
     """The worker failed on the whole round. Never quotes what it failed on."""
-
-
-@dataclass(frozen=True, slots=True)
-class HeldJob:
-    """A job that was taken and is not yet acknowledged."""
-
-    request: Any
-    texts: list[object]
-    chars: int
-    #: Which connection delivered it: the acknowledgement must go there.
-    connection: int
-
-    @property
-    def id(self) -> str:
-        return str(self.request.id)
-
-    @property
-    def attempts(self) -> int:
-        delivered_again = bool(self.request.delivery_info.get("redelivered"))
-        return 1 + int(self.request.request_dict.get("retries") or 0) + delivered_again
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +53,7 @@ class Round:
 
     jobs: list[HeldJob]
     future: Future[Scored]
+    started_at_s: float
 
 
 class Dispatcher:
@@ -91,45 +78,51 @@ class Dispatcher:
         self._round: Round | None = None
         self._store_not_before = 0.0
         self._is_called = False
-        self._connection = 0
         self._hub: Any = None
-        self._connection_errors: tuple[type[BaseException], ...] = ()
+        self._finisher: Finisher | None = None
+        self._announcer = Announcer()
+        #: The number of the connection that delivers now.
+        self.connection = 0
 
     def attach(self, consumer: Any, hub: Any) -> None:
         """Join the event loop of a new connection. What an older one delivered is still scored
-        and stored, but can no longer be acknowledged: Redis delivers it again, and the stored
-        outcome stays."""
-        self._connection += 1
+        and stored; if it went back to its queue meanwhile, its first outcome stays."""
+        self.connection += 1
         self._hub = hub
-        self._connection_errors = consumer.connection_errors
+        self._finisher = Finisher(self._store, consumer, self.connection)
+        self._announcer = Announcer(consumer.event_dispatcher)
         hub.call_soon(self._advance)
 
-    def add(self, request: Any, texts: list[object]) -> None:
+    @property
+    def waiting(self) -> Sequence[HeldJob]:
+        """The jobs that wait for the engine, in order."""
+        return tuple(self._waiting)
+
+    @property
+    def running(self) -> Round | None:
+        """The jobs in the engine."""
+        return self._round
+
+    def add(self, job: HeldJob) -> None:
         """Take a job. It ends acknowledged, or goes back to the queue."""
-        chars = sum(len(text) for text in texts if isinstance(text, str))
-        state.task_reserved(request)
-        self._waiting.append(HeldJob(request, texts, chars, self._connection))
+        self._announcer.received(job)
+        self._waiting.append(job)
         # Not at once: whatever else this turn of the loop brings belongs into the same round.
         # And not while a round is computed: its end calls as well.
         if self._round is None and not self._is_called:
             self._is_called = True
             self._hub.call_soon(self._advance)
 
-    def refuse(self, request: Any, error: Exception) -> None:
+    def refuse(self, job: HeldJob, error: Exception) -> None:
         """End a job that breaks the contract as a whole. Where that cannot be stored the job is
         not acknowledged either, and comes again."""
-        if self.refuse_id(request.id, error):
-            self._acknowledge([HeldJob(request, [], 0, self._connection)])
-            request.send_event("task-failed", exception=repr(error), traceback="")
+        self._announcer.received(job)
+        if self._end([job], {job.id: failed(job.id, error)}):
+            self._announcer.failed([job], error)
 
-    def refuse_id(self, job_id: str, error: Exception) -> bool:
-        """Store that a job failed. Returns whether that could be done."""
-        try:
-            self._store.finish({job_id: failed(job_id, error)})
-        except redis.RedisError as problem:
-            logger.warning("job %s cannot be refused: %s", job_id, type(problem).__name__)
-            return False
-        return True
+    def refuse_id(self, job_id: str, error: Exception) -> None:
+        """Store that a job failed whose message is buried."""
+        self._end([], {job_id: failed(job_id, error)})
 
     def drain(self, grace_s: float) -> None:
         """Finish what is held, for as long as `grace_s`; the loop is no longer running.
@@ -154,20 +147,8 @@ class Dispatcher:
         """Do whatever can be done now: finish a round that was scored, start the next."""
         self._is_called = False
         if self._round is not None:
-            if not self._round.future.done():
-                return
-            if time.monotonic() < self._store_not_before:
-                return
-            try:
-                self._finish(self._round)
-            except redis.RedisError as error:
-                logger.warning(
-                    "outcomes of %d jobs cannot be stored (%s); trying again",
-                    len(self._round.jobs),
-                    type(error).__name__,
-                )
-                self._store_not_before = time.monotonic() + _STORE_AGAIN_S
-                self._hub.call_later(_STORE_AGAIN_S, self._advance)
+            is_stuck = time.monotonic() < self._store_not_before
+            if is_stuck or not self._round.future.done() or not self._finish(self._round):
                 return
             self._round = None
         if jobs := self._next_jobs():
@@ -175,76 +156,97 @@ class Dispatcher:
 
     def _next_jobs(self) -> list[HeldJob]:
         jobs: list[HeldJob] = []
+        revoked: list[HeldJob] = []
         chars = 0
-        while self._waiting and (not jobs or chars + self._waiting[0].chars <= self._round_chars):
-            job = self._waiting.popleft()
-            if job.request.revoked():
-                continue
-            jobs.append(job)
+        while self._waiting:
+            job = self._waiting[0]
             chars += job.chars
+            if jobs and chars > self._round_chars:
+                break
+            (revoked if job.id in state.revoked else jobs).append(self._waiting.popleft())
+        if revoked:
+            self._drop(revoked)
         return jobs
 
+    def _drop(self, jobs: list[HeldJob]) -> None:
+        error = TaskRevokedError("revoked")
+        documents = {
+            job.id: failed(job.id, error, status="REVOKED")
+            for job in jobs
+            if not job.ignores_result
+        }
+        if self._end(jobs, documents):
+            self._announcer.revoked(jobs)
+
     def _start(self, jobs: list[HeldJob]) -> None:
+        self._announcer.started(jobs)
+        future = self._service.submit([job.texts for job in jobs])
+        self._round = round_ = Round(jobs, future, time.time())
+        # Called in the engine's thread; call_soon wakes the loop.
+        future.add_done_callback(lambda _: self._hub.call_soon(self._advance))
+        self._hub.call_later(_SAY_RUNNING_AFTER_S, self._say_running, round_)
+
+    def _say_running(self, round_: Round) -> None:
+        if round_ is not self._round:
+            return
         with contextlib.suppress(redis.RedisError):  # Only the status "running" depends on it.
             self._store.begin(
                 {
                     job.id: started(job.id, self._hostname)
-                    for job in jobs
-                    if not job.request.ignore_result
+                    for job in round_.jobs
+                    if not job.ignores_result
                 }
             )
-        now = time.time()
-        for job in jobs:
-            job.request.time_start = now
-            job.request.worker_pid = os.getpid()
-            state.task_accepted(job.request)
-            job.request.send_event("task-started")
-        future = self._service.submit([job.texts for job in jobs])
-        self._round = Round(jobs, future)
-        # Called in the engine's thread; call_soon wakes the loop.
-        future.add_done_callback(lambda _: self._hub.call_soon(self._advance))
 
-    def _finish(self, round_: Round) -> None:
-        documents = self._documents(round_)
-        self._store.finish(
-            {job.id: documents[job.id] for job in round_.jobs if not job.request.ignore_result}
-        )
-        runtime_s = time.time() - round_.jobs[0].request.time_start
-        self._acknowledge(round_.jobs)
-        for job in round_.jobs:
-            job.request.send_event(
-                "task-succeeded", result=f"<{len(job.texts)} outcomes>", runtime=runtime_s
-            )
-        logger.debug("round of %d jobs done in %.3f s", len(round_.jobs), runtime_s)
-
-    def _documents(self, round_: Round) -> dict[str, bytes]:
+    def _finish(self, round_: Round) -> bool:
+        """Store and acknowledge a round; returns whether that could be done."""
         error = round_.future.exception()
-        if error is not None:
-            # The class alone: a message might quote a text.
-            logger.error("round of %d jobs failed: %s", len(round_.jobs), type(error).__name__)
-            failure = ScoringFailed(f"the worker failed with {type(error).__name__}")
-            return {job.id: failed(job.id, failure) for job in round_.jobs}
-        scored = round_.future.result()
+        documents = self._failures(round_, error) if error else self._outcomes(round_)
+        if not self._end(round_.jobs, documents):
+            self._store_not_before = time.monotonic() + _STORE_AGAIN_S
+            self._hub.call_later(_STORE_AGAIN_S, self._advance)
+            return False
+        runtime_s = time.time() - round_.started_at_s
+        if error:
+            self._announcer.failed(round_.jobs, _failure(error))
+        else:
+            self._announcer.succeeded(round_.jobs, runtime_s=runtime_s)
+        logger.debug("round of %d jobs done in %.3f s", len(round_.jobs), runtime_s)
+        return True
+
+    def _outcomes(self, round_: Round) -> dict[str, bytes]:
+        jobs, now = round_.jobs, now_iso()
+        outcomes = self._service.outcomes(
+            round_.future.result(), ((job.id, job.attempts) for job in jobs)
+        )
         return {
-            job.id: succeeded(
-                job.id, self._service.outcome(job.id, scored, index, attempts=job.attempts)
-            )
-            for index, job in enumerate(round_.jobs)
+            job.id: succeeded(job.id, outcome, at=now)
+            for job, outcome in zip(jobs, outcomes, strict=True)
+            if not job.ignores_result
         }
 
-    def _acknowledge(self, jobs: Sequence[HeldJob]) -> None:
-        messages = []
-        for job in jobs:
-            state.task_ready(job.request, successful=True)
-            if job.connection == self._connection and not job.request.acknowledged:
-                job.request.acknowledged = True
-                messages.append(job.request.message)
-        # At once: Celery would queue it into the loop, which a shutdown no longer runs.
+    def _failures(self, round_: Round, error: BaseException) -> dict[str, bytes]:
+        logger.error("round of %d jobs failed: %s", len(round_.jobs), type(error).__name__)
+        return {
+            job.id: failed(job.id, _failure(error)) for job in round_.jobs if not job.ignores_result
+        }
+
+    def _end(self, jobs: Sequence[HeldJob], documents: Mapping[str, bytes]) -> bool:
+        """Store documents, by job id, and acknowledge jobs; returns whether Redis did it."""
+        if self._finisher is None:
+            raise RuntimeError("no connection: Dispatcher.attach comes first")
         try:
-            acknowledge_all(messages)
-        except self._connection_errors as error:
+            self._finisher.finish(jobs, documents)
+        except redis.RedisError as error:
             logger.warning(
-                "%d jobs are answered but not acknowledged (%s); they will be delivered again",
-                len(messages),
+                "outcomes of %d jobs cannot be stored now (%s)",
+                len(documents),
                 type(error).__name__,
             )
+            return False
+        return True
+
+
+def _failure(error: BaseException) -> ScoringFailed:
+    # The class alone: a message might quote a text.
+    return ScoringFailed(f"the worker failed with {type(error).__name__}")

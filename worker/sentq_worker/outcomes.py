@@ -2,7 +2,7 @@
 
 A job that is delivered twice never changes an answer that somebody may have read. So a document
 is written by a script that looks first: it replaces what says PENDING or STARTED, and nothing
-that is final.
+that is final. Where messages lie in the same Redis, the step that stores also acknowledges.
 """
 
 from __future__ import annotations
@@ -13,27 +13,42 @@ from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
+from sentq_worker.unacked import Receipts
+
 if TYPE_CHECKING:
     from celery import Celery
 
-__all__ = ["OutcomeStore", "failed", "started", "succeeded"]
+__all__ = ["OutcomeStore", "failed", "now_iso", "started", "succeeded"]
 
-#: KEYS: result keys. ARGV: TTL in seconds, whether to publish, then a document a key.
+#: KEYS: result keys, then `unacked` and its index where messages are acknowledged.
+#: ARGV: how many results, TTL in seconds, whether to publish, a document a key, then tags.
 #: Every document, Celery's and ours, begins with its status; one that does not is compressed
-#: or foreign, and stays.
-_WRITE_UNLESS_FINAL: Final = """
-local written = 0
-for i, key in ipairs(KEYS) do
-  local now = redis.call('GET', key)
-  local status = now and string.match(now, '^{"status": *"(%u+)"')
-  if not now or status == 'PENDING' or status == 'RECEIVED' or status == 'STARTED'
-      or status == 'RETRY' then
-    redis.call('SET', key, ARGV[i + 2], 'EX', ARGV[1])
-    if ARGV[2] == '1' then redis.call('PUBLISH', key, ARGV[i + 2]) end
-    written = written + 1
+#: or foreign, and stays. It is rare to find a final one: writing first and putting that back
+#: takes one command for each of the others, and nobody can look in between.
+_FINISH: Final = """
+local results = tonumber(ARGV[1])
+for i = 1, results do
+  local key, document = KEYS[i], ARGV[i + 3]
+  local before = redis.pcall('SET', key, document, 'EX', ARGV[2], 'GET')
+  if type(before) == 'table' then
+    -- Not a string, and not ours to replace; or refused, before anything was written.
+    if not string.find(before.err, 'WRONGTYPE', 1, true) then return before end
+  else
+    local status = before and string.match(before, '^{"status": *"(%u+)"')
+    if not before or status == 'PENDING' or status == 'RECEIVED' or status == 'STARTED'
+        or status == 'RETRY' then
+      if ARGV[3] == '1' then redis.call('PUBLISH', key, document) end
+    else
+      redis.call('SET', key, before, 'EX', ARGV[2])
+    end
   end
 end
-return written
+for first = results + 4, #ARGV, 1000 do
+  local last = math.min(first + 999, #ARGV)
+  redis.call('HDEL', KEYS[results + 1], unpack(ARGV, first, last))
+  redis.call('ZREM', KEYS[results + 2], unpack(ARGV, first, last))
+end
+return results
 """
 
 
@@ -41,65 +56,84 @@ class OutcomeStore:
     """Writes the documents of many jobs in one step.
 
     Raises, from each method:
-        redis.RedisError: Nothing, or all, was written. Writing again is harmless.
+        redis.RedisError: Nothing, or all, was done. Doing it again is harmless.
     """
 
     def __init__(self, app: Celery) -> None:
         self._app = app
 
+    @property
+    def connection_options(self) -> dict[str, Any]:
+        """Where the documents are."""
+        options: dict[str, Any] = self._app.backend.connparams
+        return options
+
     def begin(self, documents: Mapping[str, bytes]) -> None:
         """Say that these jobs are being scored."""
         self._write(documents, publish=False)
 
-    def finish(self, documents: Mapping[str, bytes]) -> None:
-        """Store how these jobs ended, and tell whoever waits."""
-        self._write(documents, publish=True)
+    def finish(self, documents: Mapping[str, bytes], receipts: Receipts | None = None) -> None:
+        """Store how these jobs ended, tell whoever waits, and acknowledge, in the same step,
+        the messages with these receipts. They must lie in the Redis of the documents."""
+        self._write(documents, publish=True, receipts=receipts)
 
-    def _write(self, documents: Mapping[str, bytes], *, publish: bool) -> None:
-        if not documents:
+    def _write(
+        self, documents: Mapping[str, bytes], *, publish: bool, receipts: Receipts | None = None
+    ) -> None:
+        tags = receipts.tags if receipts else ()
+        if not documents and not tags:
             return
         backend = self._app.backend
-        script = backend.client.register_script(_WRITE_UNLESS_FINAL)
         ids = [job_id.encode() for job_id in documents]
-        # The same for all, and not for free: ask once.
-        prefix = backend.get_key_for_task(ids[0]).removesuffix(ids[0])
+        keys: list[bytes | str] = []
+        if ids:
+            # The same for all, and not for free: ask once.
+            prefix = backend.get_key_for_task(ids[0]).removesuffix(ids[0])
+            keys = [prefix + job_id for job_id in ids]
+        if receipts and tags:
+            keys += [receipts.unacked_key, receipts.index_key]
+        script = backend.client.register_script(_FINISH)
         script(
-            keys=[prefix + job_id for job_id in ids],
-            args=[int(backend.expires), int(publish), *documents.values()],
+            keys=keys,
+            args=[len(ids), int(backend.expires), int(publish), *documents.values(), *tags],
         )
+
+
+def now_iso() -> str:
+    """Now, as Celery writes it into a document."""
+    return datetime.now(UTC).isoformat()
 
 
 def started(job_id: str, hostname: str) -> bytes:
     """The document of a job that is being scored, as Celery's `task_track_started` writes it."""
-    return _document(job_id, "STARTED", {"hostname": hostname})
+    return _document(job_id, "STARTED", {"hostname": hostname}, None)
 
 
-def succeeded(job_id: str, outcome: Mapping[str, Any]) -> bytes:
-    """The document of a job that ended in outcomes."""
-    return _document(job_id, "SUCCESS", outcome)
+def succeeded(job_id: str, outcome: Mapping[str, Any], *, at: str | None = None) -> bytes:
+    """The document of a job that ended in outcomes, at a time that `now_iso` told."""
+    return _document(job_id, "SUCCESS", outcome, at or now_iso())
 
 
-def failed(job_id: str, error: Exception) -> bytes:
-    """The document of a job that failed as a whole: the error's class and message, no pickle
-    and no traceback."""
+def failed(job_id: str, error: Exception, *, status: str = "FAILURE") -> bytes:
+    """The document of a job that failed as a whole, or was revoked (`status="REVOKED"`): the
+    error's class and message, no pickle and no traceback."""
     kind = type(error)
     result = {
         "exc_type": kind.__qualname__,
         "exc_message": [str(error)],
         "exc_module": kind.__module__,
     }
-    return _document(job_id, "FAILURE", result)
+    return _document(job_id, status, result, now_iso())
 
 
-def _document(job_id: str, status: str, result: Mapping[str, Any]) -> bytes:
-    is_final = status in {"SUCCESS", "FAILURE"}
+def _document(job_id: str, status: str, result: Mapping[str, Any], done: str | None) -> bytes:
     return orjson.dumps(
         {
             "status": status,
             "result": result,
             "traceback": None,
             "children": [],
-            "date_done": datetime.now(UTC).isoformat() if is_final else None,
+            "date_done": done,
             "task_id": job_id,
         }
     )

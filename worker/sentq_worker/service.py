@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from sentq.contract import JobRequest, Limits, Outcome, check_count
 from sentq.ids import sent_at_ms
@@ -86,34 +86,39 @@ class Service:
         outcomes = self._loaded.score(jobs)
         return Scored(outcomes, started_at_s, (time.perf_counter() - started) * 1000)
 
-    def outcome(
-        self, job_id: str, scored: Scored, index: int, *, attempts: int
-    ) -> dict[str, object]:
-        """What a `JobOutcome` holds, for the job that was number `index` of the round.
+    def outcomes(
+        self, scored: Scored, jobs: Iterable[tuple[str, int]]
+    ) -> Iterator[dict[str, object]]:
+        """What `JobOutcome`s hold, for the jobs of a round: each one's id and attempts.
 
         Not the model itself: it would be validated and dumped again for each job, which takes
         longer than everything else about a small one. A test reads it as a `JobOutcome`.
         """
-        info, sent_ms = self.info, sent_at_ms(job_id)
+        info = self.info
         started_at_ms = scored.started_at_s * 1000
-        return {
-            "outcomes": [outcome.__dict__ for outcome in scored.jobs[index]],
-            "model": info.model,
-            "revision": info.revision,
-            "backend": info.backend,
-            "dtype": info.dtype,
-            "attempts": attempts,
-            "queued_ms": None if sent_ms is None else max(0.0, started_at_ms - sent_ms),
-            "inference_ms": scored.inference_ms,
-        }
+        for (job_id, attempts), outcomes in zip(jobs, scored.jobs, strict=True):
+            sent_ms = sent_at_ms(job_id)
+            yield {
+                "outcomes": [outcome.__dict__ for outcome in outcomes],
+                "model": info.model,
+                "revision": info.revision,
+                "backend": info.backend,
+                "dtype": info.dtype,
+                "attempts": attempts,
+                "queued_ms": None if sent_ms is None else max(0.0, started_at_ms - sent_ms),
+                "inference_ms": scored.inference_ms,
+            }
 
-    def texts(self, args: Sequence[object], kwargs: dict[str, object]) -> list[object]:
+    def texts(self, args: Sequence[Any], kwargs: dict[str, Any]) -> list[object]:
         """The texts of a job's message.
 
         Raises:
             InvalidInput: The job as a whole breaks the contract.
         """
-        texts: list[object] = JobRequest.from_task(args, kwargs).texts
+        if len(args) == 1 and not kwargs and isinstance(args[0], list):
+            texts = args[0]  # Nearly every job, and pydantic would copy it.
+        else:
+            texts = JobRequest.from_task(args, kwargs).texts
         check_count(len(texts), self.limits)
         return texts
 

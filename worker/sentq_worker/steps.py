@@ -6,6 +6,7 @@ ends after the consumer was told to take no more, and before its connection clos
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import sys
@@ -16,6 +17,8 @@ from celery import bootsteps
 from sentq.contract import TASK_NAME
 from sentq_worker.engine.base import EX_CONFIG, EngineError
 from sentq_worker.service import Service
+from sentq_worker.strategy import PlainJobs
+from sentq_worker.transport import Channel
 
 __all__ = ["DispatcherStep", "EngineStep", "leave"]
 
@@ -41,6 +44,7 @@ class EngineStep(bootsteps.StartStopStep):
         except EngineError as error:
             logger.critical("%s", error)
             raise SystemExit(EX_CONFIG) from None
+        _spare_the_collector()
 
     def stop(self, worker: Any) -> None:
         task = _task(worker)
@@ -57,7 +61,11 @@ class DispatcherStep(bootsteps.StartStopStep):
     requires = ("celery.worker.consumer.tasks:Tasks",)
 
     def register_with_event_loop(self, consumer: Any, hub: Any) -> None:
-        _task(consumer).dispatcher.attach(consumer, hub)
+        task = _task(consumer)
+        task.dispatcher.attach(consumer, hub)
+        channel = consumer.task_consumer.channel
+        if isinstance(channel, Channel):
+            channel.take_plain = PlainJobs(task, consumer).take_plain
 
 
 def leave(service: Service, worker: Any) -> None:
@@ -68,6 +76,15 @@ def leave(service: Service, worker: Any) -> None:
         logging.shutdown()
         sys.stdout.flush()
         os._exit(worker.exitcode or 0)
+
+
+def _spare_the_collector() -> None:
+    """Let Python's garbage collector pass over what lives as long as the process (the model,
+    the libraries), and come by less often: messages hold no cycles. It took a fifth of the
+    worker's time about small jobs."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 50)
 
 
 def _task(owner: Any) -> Any:

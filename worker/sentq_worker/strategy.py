@@ -1,121 +1,132 @@
-"""From Celery's message to a job in hand: the `Task.Strategy` of `sentq.score`.
+"""From a message to a job in hand: the `Task.Strategy` of `sentq.score`.
 
 A plain job goes to the dispatcher, which batches it with others. A job that uses more of Celery
-(eta, expires, retries, group, chain, chord, links, stamps, time limits) takes Celery's own path,
-where the task's body has it scored alone: everything that Celery promises keeps working.
+(eta, expires, retries, group, chain, chord, links, stamps, time limits, compression) takes
+Celery's own path, where the task's body has it scored alone: everything that Celery promises
+keeps working. So do all jobs while the task has a rate limit.
+
+Plain jobs arrive by two doors. Our channel hands over what it took from Redis (`take_plain`);
+another broker's channel, and ours for whatever is not certainly plain, delivers kombu's messages
+to the handler that Celery asked the strategy for (`batching`).
 """
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any
 
-import orjson
-from celery.utils.imports import symbol_by_name
-from celery.worker.request import create_request_cls
+from celery.exceptions import InvalidTaskError
 from celery.worker.strategy import default
 
+from sentq.contract import Limits
 from sentq.errors import InvalidInput, MessageTooLarge
+from sentq_worker.dispatcher import Dispatcher
+from sentq_worker.envelope import is_plain, plain_arguments, plain_body
+from sentq_worker.held import HeldJob
 
-__all__ = ["batching"]
+__all__ = ["PlainJobs", "batching"]
 
 Handler = Callable[..., Any]
 
-_TYPE_MARK: Final = b"__type__"
 
-_UNUSUAL_HEADERS: Final = ("eta", "expires", "group", "retries", "stamped_headers", "stamps")
-_UNUSUAL_EMBEDS: Final = ("callbacks", "errbacks", "chain", "chord")
+class PlainJobs:
+    """Puts the plain jobs of one connection into the dispatcher's hands."""
+
+    def __init__(self, task: Any, consumer: Any) -> None:
+        self._task_name = task.name
+        self._service = task.service
+        self._limits: Limits = task.service.limits
+        self._dispatcher: Dispatcher = task.dispatcher
+        self._consumer = consumer
+
+    def take_plain(self, envelope: dict[str, Any], tag: str) -> bool:
+        """Take the job in a message from Redis, if it certainly is plain; returns whether."""
+        headers = envelope["headers"]
+        if not is_plain(headers) or self._is_watched:
+            return False
+        body = plain_body(envelope)
+        if body is None or len(body) > self._limits.bytes_per_message:
+            return False
+        return self._take(headers, envelope["properties"]["delivery_info"], body, tag)
+
+    def take_message(self, message: Any) -> bool:
+        """Take the job in a message of kombu's, if it is plain; returns whether."""
+        is_plain_json = (
+            message.content_type == "application/json"
+            and message.content_encoding == "utf-8"
+            and not message.errors
+        )
+        if not is_plain_json or not is_plain(message.headers) or self._is_watched:
+            return False
+        body = message.body if isinstance(message.body, bytes) else message.body.encode()
+        return self._take(message.headers, message.delivery_info, body, message)
+
+    def refuse_if_too_large(self, message: Any) -> bool:
+        """End a job, plain or not, whose message breaks the limit; returns whether it does."""
+        size_bytes, limit = len(message.body), self._limits.bytes_per_message
+        if size_bytes <= limit:
+            return False
+        job = self._held(message.headers, message.delivery_info, message)
+        error = MessageTooLarge(f"{size_bytes:,} bytes; the limit is {limit:,} a message")
+        self._dispatcher.refuse(job, error)
+        return True
+
+    @property
+    def _is_watched(self) -> bool:
+        """Whether somebody counts on Celery's own Request: a rate limit, or a plug-in."""
+        consumer = self._consumer
+        is_limited = not consumer.disable_rate_limits and consumer.task_buckets[self._task_name]
+        return bool(is_limited or consumer.on_task_message)
+
+    def _take(
+        self, headers: dict[str, Any], delivery_info: dict[str, Any], body: bytes, receipt: Any
+    ) -> bool:
+        arguments = plain_arguments(body)
+        if arguments is None:
+            return False
+        job = self._held(headers, delivery_info, receipt)
+        try:
+            job.texts = self._service.texts(*arguments)
+        except InvalidInput as error:
+            self._dispatcher.refuse(job, error)
+        else:
+            self._dispatcher.add(job)
+        return True
+
+    def _held(
+        self, headers: dict[str, Any], delivery_info: dict[str, Any], receipt: Any
+    ) -> HeldJob:
+        connection = self._dispatcher.connection
+        return HeldJob(headers["id"], [], headers, delivery_info, receipt, connection)
 
 
 def batching(task: Any, app: Any, consumer: Any) -> Handler:
     """Make the handler of this task's messages, for one connection. Called by Celery."""
-    stock: Handler = default(task, app, consumer)
+    celerys_own: Handler = default(task, app, consumer)
     if consumer.hub is None:
         # A transport without an event loop has nothing that the engine could wake.
-        return stock
-    hostname, eventer = consumer.hostname, consumer.event_dispatcher
-    request_class = create_request_cls(
-        symbol_by_name(task.Request), task, consumer.pool, hostname, eventer, app=app
-    )
-    dispatcher, service = task.dispatcher, task.service
+        return celerys_own
+    plain = PlainJobs(task, consumer)
 
     def handle(message: Any, body: Any, ack: Any, reject: Any, callbacks: Any) -> None:
-        too_large = len(message.body) > service.limits.bytes_per_message
-        if not too_large:
-            _decode(message)
-        if not too_large and (body is not None or not _is_plain(message)):
-            stock(message, body, ack, reject, callbacks)
+        if plain.refuse_if_too_large(message):
             return
-        request = request_class(
-            message,
-            on_ack=ack,
-            on_reject=reject,
-            app=app,
-            hostname=hostname,
-            eventer=eventer,
-            task=task,
-            connection_errors=consumer.connection_errors,
-            headers=message.headers,
-        )
-        if request.revoked():
+        if body is None and plain.take_message(message):
             return
-        _announce(request)
-        for callback in callbacks:
-            callback(request)
-        try:
-            if too_large:
-                raise MessageTooLarge(
-                    f"{len(message.body):,} bytes; the limit is "
-                    f"{service.limits.bytes_per_message:,} a message"
-                )
-            texts = service.texts(request.args, request.kwargs)
-        except InvalidInput as error:
-            dispatcher.refuse(request, error)
-        else:
-            dispatcher.add(request, texts)
+        if body is None:
+            _check_shape(message.payload)
+        celerys_own(message, body, ack, reject, callbacks)
 
     return handle
 
 
-def _decode(message: Any) -> None:
-    """Decode plain JSON in a microsecond. Kombu makes a decoder for each message, which takes
-    thirty; it stays in charge of everything else, and of what it must refuse."""
-    is_plain_json = (
-        message.content_type == "application/json"
-        and message.content_encoding == "utf-8"
-        and "compression" not in message.headers
-        and not message.errors
-    )
-    if is_plain_json:
-        body = message.body
-        raw = body if isinstance(body, bytes) else body.encode()
-        # Kombu's mark of a date, a UUID or another type that JSON has not.
-        if _TYPE_MARK not in raw:
-            with contextlib.suppress(orjson.JSONDecodeError):
-                message._decoded_cache = orjson.loads(raw)  # noqa: SLF001
+def _check_shape(payload: Any) -> None:
+    """Celery acknowledges a job whose body has another shape, and stores nothing.
 
-
-def _is_plain(message: Any) -> bool:
-    headers = message.headers
-    if any(headers.get(name) for name in _UNUSUAL_HEADERS) or any(headers.get("timelimit") or ()):
-        return False
-    payload = message.payload
-    if "args" in payload:  # Celery's older protocol
-        return False
-    embed = payload[2]
-    return not any(embed.get(name) for name in _UNUSUAL_EMBEDS)
-
-
-def _announce(request: Any) -> None:
-    request.send_event(
-        "task-received",
-        name=request.name,
-        args=request.argsrepr,
-        kwargs=request.kwargsrepr,
-        root_id=request.root_id,
-        parent_id=request.parent_id,
-        retries=0,
-        eta=None,
-        expires=None,
-    )
+    Raises:
+        InvalidTaskError: It has.
+    """
+    match payload:
+        case {"args": _} | [list(), dict(), dict() | None]:
+            return
+    raise InvalidTaskError("the body is not [args, kwargs, embed]")

@@ -13,11 +13,10 @@ into the message is whatever the sender wrote.
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 import kombu.transport
@@ -26,7 +25,10 @@ import redis
 from kombu.transport import redis as stock
 from kombu.transport import virtual
 
-__all__ = ["Transport", "acknowledge_all", "install"]
+from sentq_worker.envelope import read_envelope
+from sentq_worker.unacked import Receipts, Unacked
+
+__all__ = ["Channel", "Transport", "install"]
 
 logger = logging.getLogger(__name__)
 
@@ -40,92 +42,57 @@ _WAIT_S: Final = 0.05
 #: How long to leave Redis alone after it refused a script (out of memory, read-only replica).
 _REFUSED_PAUSE_S: Final = 1.0
 
-#: Bytes of messages that one worker holds, at most, beyond a first one: half a million
-#: characters are some minutes of a CPU core.
-_MAX_HELD_BYTES: Final = 512 * 1024
-
 #: KEYS: unacked, its index, then lists in the order to read them.
 #: ARGV: tag prefix, messages at most, bytes at most, then the queue of each list.
-#: Noted before removed: where memory is short, HSET is refused and nothing has moved yet.
+#: Returns the messages of each list, the oldest first, or nothing; their tags count on from 0.
+#: Noted before removed: where memory is short, HSET is refused and nothing has moved yet. What
+#: is read ahead grows with what was read: a message may be large.
 _TAKE: Final = """
+local limit, limit_bytes = tonumber(ARGV[2]), tonumber(ARGV[3])
 local now = redis.call('TIME')
-local score = now[1] + now[2] / 1e6
+local score = string.format('%d.%06d', now[1], now[2])
 local taken, count, bytes = {}, 0, 0
 for i = 3, #KEYS do
-  while count < tonumber(ARGV[2]) and (count == 0 or bytes < tonumber(ARGV[3])) do
-    local raw = redis.call('LINDEX', KEYS[i], -1)
-    if not raw then break end
-    local tag, queue = ARGV[1] .. count, ARGV[i + 1]
-    redis.call('HSET', KEYS[1], tag, '[' .. raw .. ', "", ' .. cjson.encode(queue) .. ']')
-    redis.call('ZADD', KEYS[2], score, tag)
-    redis.call('RPOP', KEYS[i])
-    taken[#taken + 1] = tag
-    taken[#taken + 1] = queue
-    taken[#taken + 1] = raw
-    count, bytes = count + 1, bytes + #raw
-  end
+  local messages, tail = {}, ', "", ' .. cjson.encode(ARGV[i + 1]) .. ']'
+  repeat
+    local wanted = math.min(64, limit - count, 1 + 3 * count)
+    if wanted < 1 or (count > 0 and bytes >= limit_bytes) then break end
+    local found = redis.call('LRANGE', KEYS[i], -wanted, -1)
+    local noted, scores, removed = {}, {}, 0
+    for j = #found, 1, -1 do
+      if count > 0 and bytes >= limit_bytes then break end
+      local tag = ARGV[1] .. count
+      noted[#noted + 1] = tag
+      noted[#noted + 1] = '[' .. found[j] .. tail
+      scores[#scores + 1] = score
+      scores[#scores + 1] = tag
+      messages[#messages + 1] = found[j]
+      count, bytes, removed = count + 1, bytes + #found[j], removed + 1
+    end
+    if removed > 0 then
+      redis.call('HSET', KEYS[1], unpack(noted))
+      redis.call('ZADD', KEYS[2], unpack(scores))
+      redis.call('LTRIM', KEYS[i], 0, -removed - 1)
+    end
+  until #found < wanted
+  taken[#taken + 1] = messages
 end
-return taken
+return count > 0 and taken or {}
 """
 
-
-class TakingQoS(stock.QoS):
-    """What a channel holds. Its messages were noted in Redis when they were taken."""
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self._bytes: dict[str, int] = {}
-
-    def credit(self) -> int:
-        """How many more messages may be taken."""
-        self._flush()
-        free: int = (self.prefetch_count or 1) - len(self._delivered)
-        return free if not self._delivered or self._held_bytes() < _MAX_HELD_BYTES else 0
-
-    def can_consume(self) -> bool:
-        """Kombu asks this before it reads."""
-        return self.credit() > 0
-
-    def hold(self, tag: str, size_bytes: int) -> None:
-        """Remember the size of a message that was taken."""
-        self._bytes[tag] = size_bytes
-
-    def append(self, message: Any, delivery_tag: str) -> None:
-        """Kombu calls this for each message that it delivers."""
-        virtual.QoS.append(self, message, delivery_tag)
-
-    def acknowledge_all(self, tags: Sequence[str]) -> None:
-        """Acknowledge many messages in one step.
-
-        Raises:
-            redis.RedisError: Redis did not do it; they will be delivered again.
-        """
-        with self.pipe_or_acquire() as pipe:
-            pipe.zrem(self.unacked_index_key, *tags)
-            pipe.hdel(self.unacked_key, *tags)
-            pipe.execute()
-        for tag in tags:
-            virtual.QoS.ack(self, tag)
-
-    def restore_by_tag(self, tag: str, client: Any = None, leftmost: bool = False) -> None:  # noqa: FBT001, FBT002 - its signature is kombu's
-        """Give a message back to its queue; one that cannot be read becomes a dead letter."""
-        try:
-            super().restore_by_tag(tag, client=client, leftmost=leftmost)
-        except ValueError:
-            with self.channel.conn_or_acquire(client) as connection:
-                noted = connection.hget(self.unacked_key, tag)
-                self.channel.bury(tag, noted or b"", "it cannot be read")
-
-    def _held_bytes(self) -> int:
-        for tag in self._bytes.keys() - self._delivered.keys():
-            del self._bytes[tag]
-        return sum(self._bytes.values())
+#: Takes a message that needs no kombu and no Celery: its envelope and its tag. Returns whether
+#: it did.
+TakePlain = Callable[[dict[str, Any], str], bool]
 
 
 class Channel(stock.Channel):
     """Takes messages from one Redis."""
 
-    QoS = TakingQoS
+    QoS = Unacked
+    from_transport_options = (*stock.Channel.from_transport_options, "held_bytes")
+
+    #: Bytes of messages to hold at most, beyond a first one. A transport option.
+    held_bytes = 512 * 1024
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self._tag_prefix = f"{os.getpid():x}-{os.urandom(6).hex()}-"
@@ -133,6 +100,9 @@ class Channel(stock.Channel):
         self._is_waiting = False
         self._take_next = True
         self._not_before = 0.0
+        self._lists: list[tuple[str, str]] = []
+        #: Is asked first about each message; without it all go Celery's own way.
+        self.take_plain: TakePlain | None = None
         #: Queues whose messages nobody acknowledges: the replies to `celery inspect`. Noted in
         #: `unacked` they would stay there, and be delivered again to readers long gone.
         self._unacknowledged: set[str] = set()
@@ -159,7 +129,7 @@ class Channel(stock.Channel):
         self._brpop_sent_at = time.monotonic()
         self._is_waiting = not self._take_next or time.monotonic() < self._not_before
         if self._is_waiting:
-            key = self._key(self._q_for_pri(queues[0], 0))
+            key = self.full_key(self._q_for_pri(queues[0], 0))
             connection.send_command("BLMOVE", key, key, "RIGHT", "RIGHT", _WAIT_S)
         else:
             connection.send_command(*self._take_command(queues))
@@ -194,34 +164,60 @@ class Channel(stock.Channel):
             self._in_poll = None
             self._flush_brpop_reauth()
         self._take_next = bool(reply)
-        if not reply:
+        if not self._take_next:
             raise virtual.Empty
-        for tag, queue, raw in _triples(reply):
-            self._deliver_taken(tag.decode(), queue.decode(), raw)
+        self._deliver_all(reply)
         return True
 
     def _take_command(self, queues: Sequence[str]) -> list[Any]:
         self._takes += 1
-        lists = [(self._q_for_pri(q, p), q) for q in queues for p in self.priority_steps]
-        keys = [self.unacked_key, self.unacked_index_key, *(key for key, _ in lists)]
-        prefix = f"{self._tag_prefix}{self._takes:x}-"
-        limits = [max(1, self.qos.credit()), _MAX_HELD_BYTES]
+        self._lists = [(self._q_for_pri(q, p), q) for q in queues for p in self.priority_steps]
+        keys = [self.unacked_key, self.unacked_index_key, *(key for key, _ in self._lists)]
+        limits = [max(1, self.qos.credit()), self.held_bytes]
         return [
-            *("EVAL", _TAKE, len(keys), *map(self._key, keys)),
-            *(prefix, *limits, *(queue for _, queue in lists)),
+            *("EVAL", _TAKE, len(keys), *map(self.full_key, keys)),
+            *(self._prefix, *limits, *(queue for _, queue in self._lists)),
         ]
 
-    def _deliver_taken(self, tag: str, queue: str, raw: bytes) -> None:
-        payload = _readable(raw)
-        if payload is None:
+    @property
+    def _prefix(self) -> str:
+        return f"{self._tag_prefix}{self._takes:x}-"
+
+    def _deliver_all(self, reply: Sequence[Sequence[bytes]]) -> None:
+        prefix, number = self._prefix, 0
+        for (_, queue), messages in zip(self._lists, reply, strict=True):
+            for raw in messages:
+                tag = f"{prefix}{number}"
+                number += 1
+                self.qos.hold(tag, len(raw))
+                self._deliver_one(tag, queue, raw)
+
+    def _deliver_one(self, tag: str, queue: str, raw: bytes) -> None:
+        envelope = read_envelope(raw)
+        if envelope is None:
             self.bury(tag, raw, "it is not a Celery message")
             return
-        payload["properties"]["delivery_tag"] = tag
-        self.qos.hold(tag, len(raw))
+        if self.take_plain is not None and self.take_plain(envelope, tag):
+            return
+        envelope["properties"]["delivery_tag"] = tag
         try:
-            self.connection._deliver(payload, queue)  # noqa: SLF001 - as kombu's own channel does
+            self.connection._deliver(envelope, queue)  # noqa: SLF001 - as kombu's own channel does
         except (LookupError, TypeError, ValueError) as error:
             self.bury(tag, raw, f"{type(error).__name__} as it was delivered")
+
+    def receipts(self, tags: Sequence[str]) -> Receipts:
+        """What acknowledges these messages, on any connection to this Redis."""
+        return Receipts(
+            self.full_key(self.unacked_key), self.full_key(self.unacked_index_key), tags
+        )
+
+    def shares_redis(self, connection_options: dict[str, Any]) -> bool:
+        """Whether a client with these options talks to the Redis that this channel talks to."""
+        ours = self._connparams()
+        return type(self) is Channel and all(
+            str(ours.get(place)) == str(connection_options.get(place))
+            for place in ("host", "port", "path", "db")
+        )
 
     def bury(self, tag: str, raw: bytes, reason: str) -> None:
         """Move what cannot be handled to the dead letters. The log says that, not what."""
@@ -229,14 +225,19 @@ class Channel(stock.Channel):
         letter = orjson.dumps(
             {"reason": reason, "at_s": time.time(), "message": raw.decode("utf-8", "replace")}
         )
-        with self.conn_or_acquire() as client, client.pipeline() as pipe:
-            pipe.lpush(DEAD_LETTERS_KEY, letter)
-            pipe.zrem(self.unacked_index_key, tag)
-            pipe.hdel(self.unacked_key, tag)
-            pipe.execute()
+        try:
+            with self.conn_or_acquire() as client, client.pipeline() as pipe:
+                pipe.lpush(DEAD_LETTERS_KEY, letter)
+                pipe.zrem(self.unacked_index_key, tag)
+                pipe.hdel(self.unacked_key, tag)
+                pipe.execute()
+        except redis.ResponseError as error:
+            logger.warning("Redis refuses the dead letter (%s); it will come again", error)
+        self.qos.release([tag])
         virtual.QoS.ack(self.qos, tag)
 
-    def _key(self, name: str) -> str:
+    def full_key(self, name: str) -> str:
+        """The name under which Redis has it. For commands that kombu does not prefix itself."""
         return f"{self.global_keyprefix}{name}"
 
 
@@ -266,48 +267,3 @@ def install() -> None:
     kombu.transport.TRANSPORT_ALIASES.update(ours)
     for alias in ours:  # Kombu may have looked one up already.
         kombu.transport._transport_cache.pop(alias, None)  # noqa: SLF001
-
-
-def acknowledge_all(messages: Sequence[Any]) -> None:
-    """Acknowledge messages of one channel, in one step where its transport can.
-
-    Raises:
-        Exception: What the transport raises; what was not acknowledged is delivered again.
-    """
-    if not messages:
-        return
-    qos = getattr(messages[0].channel, "qos", None)
-    if isinstance(qos, TakingQoS):
-        qos.acknowledge_all([message.delivery_tag for message in messages])
-    else:
-        for message in messages:
-            message.channel.basic_ack(message.delivery_tag)
-
-
-def _triples(reply: list[bytes]) -> Iterator[tuple[bytes, bytes, bytes]]:
-    it = iter(reply)
-    return zip(it, it, it, strict=True)
-
-
-def _readable(raw: bytes) -> dict[str, Any] | None:
-    """The message, if it has the shape that everything behind this counts on."""
-    try:
-        payload = orjson.loads(raw)
-    except orjson.JSONDecodeError:
-        # Strict about what Unicode is; the standard library's, as lenient as kombu's, decides.
-        try:
-            payload = json.loads(raw)
-        except (ValueError, RecursionError):
-            return None
-    if not isinstance(payload, dict):
-        return None
-    headers, properties = payload.get("headers"), payload.get("properties")
-    has_shape = (
-        isinstance(payload.get("body"), str)
-        and isinstance(headers, dict)
-        and isinstance(properties, dict)
-        and isinstance(properties.get("delivery_info"), dict)
-        and isinstance(headers.get("task", ""), str)
-        and isinstance(headers.get("id", ""), str)
-    )
-    return payload if has_shape else None

@@ -1,0 +1,64 @@
+"""The end of jobs: outcomes stored and messages acknowledged, in one step where that can be.
+
+Where results lie in the Redis that the messages came from, one script does both. Elsewhere the
+outcomes are stored first: what is acknowledged and not stored would be lost.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sentq_worker.held import HeldJob
+from sentq_worker.outcomes import OutcomeStore
+from sentq_worker.transport import Channel
+
+__all__ = ["Finisher"]
+
+logger = logging.getLogger(__name__)
+
+
+class Finisher:
+    """Ends jobs on one connection; jobs of earlier ones too, as far as their broker allows."""
+
+    def __init__(self, store: OutcomeStore, consumer: Any, connection: int) -> None:
+        self._store = store
+        self._connection = connection
+        self._connection_errors: tuple[type[BaseException], ...] = consumer.connection_errors
+        channel = consumer.task_consumer.channel
+        self._channel: Channel | None = channel if isinstance(channel, Channel) else None
+        self._in_one_step = self._channel is not None and self._channel.shares_redis(
+            store.connection_options
+        )
+
+    def finish(self, jobs: Sequence[HeldJob], documents: Mapping[str, bytes]) -> None:
+        """Store the documents, by job id, and acknowledge the jobs.
+
+        Raises:
+            redis.RedisError: Nothing was stored and nothing acknowledged. Doing it again is
+                harmless.
+        """
+        tags = [job.receipt for job in jobs if isinstance(job.receipt, str)]
+        if self._channel and tags and self._in_one_step:
+            self._store.finish(documents, self._channel.receipts(tags))
+            self._channel.qos.release(tags)
+        else:
+            self._store.finish(documents)
+            self._acknowledge_tags(tags)
+        # Beyond Redis a message can be acknowledged only where it was delivered.
+        for job in jobs:
+            if not isinstance(job.receipt, str) and job.connection == self._connection:
+                job.receipt.ack_log_error(logger, self._connection_errors)
+
+    def _acknowledge_tags(self, tags: Sequence[str]) -> None:
+        if not self._channel or not tags:
+            return
+        try:
+            self._channel.qos.acknowledge_all(tags)
+        except self._connection_errors as error:
+            logger.warning(
+                "%d jobs are answered but not acknowledged (%s); they will be delivered again",
+                len(tags),
+                type(error).__name__,
+            )

@@ -1,0 +1,64 @@
+"""A job that a worker holds: taken, and not yet acknowledged."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sentq.contract import TASK_NAME, redacted
+
+__all__ = ["HeldJob"]
+
+
+@dataclass(eq=False, slots=True)
+class HeldJob:
+    """A plain job. Thousands are made each second: it holds what is needed, and no more.
+
+    Attributes:
+        id: The job's id.
+        texts: What it asks to be scored.
+        headers: Celery's, as they came.
+        delivery_info: Kombu's: which queue it came through, and whether it came before.
+        receipt: What acknowledges it: the tag in Redis, or on another broker kombu's message.
+        connection: The number of the connection that delivered it.
+    """
+
+    id: str
+    texts: Sequence[object]
+    headers: Mapping[str, Any]
+    delivery_info: Mapping[str, Any]
+    receipt: Any
+    connection: int
+
+    @property
+    def chars(self) -> int:
+        """How much text it is."""
+        return sum([len(text) for text in self.texts if isinstance(text, str)])
+
+    @property
+    def attempts(self) -> int:
+        """How many times it was delivered, as far as its headers tell."""
+        return 1 + bool(self.delivery_info.get("redelivered"))
+
+    @property
+    def ignores_result(self) -> bool:
+        """Whether its sender wants no result stored."""
+        return bool(self.headers.get("ignore_result"))
+
+    def info(
+        self, *, hostname: str, worker_pid: int, started_at_s: float | None
+    ) -> dict[str, object]:
+        """What `celery inspect` shows of it; no text."""
+        return {
+            "id": self.id,
+            "name": TASK_NAME,
+            "args": redacted(len(self.texts)),
+            "kwargs": "{}",
+            "type": TASK_NAME,
+            "hostname": hostname,
+            "time_start": started_at_s,
+            "acknowledged": False,
+            "delivery_info": dict(self.delivery_info),
+            "worker_pid": worker_pid,
+        }
