@@ -9,6 +9,7 @@ from __future__ import annotations
 from celery import Celery
 from kombu import Exchange, Queue
 
+from sentq.contract import TASK_NAME
 from sentq.settings import Settings
 
 __all__ = ["make_app"]
@@ -46,15 +47,20 @@ def make_app(settings: Settings, *, set_as_current: bool = False) -> Celery:
             "unacked_mutex_expire": 10,
             # Single jobs before bulk work, always.
             "queue_order_strategy": "priority",
+            **settings.transport_options,
         },
         redis_socket_connect_timeout=settings.connect_timeout_s,
         redis_socket_timeout=settings.socket_timeout_s,
         redis_backend_health_check_interval=5,
-        result_backend_transport_options={"retry_policy": {"timeout": settings.socket_timeout_s}},
+        result_backend_transport_options={
+            "retry_policy": {"timeout": settings.socket_timeout_s},
+            **settings.transport_options,
+        },
         # One connection pool for all threads of a web process instead of one for each.
         result_backend_thread_safe=True,
         result_expires=settings.result_ttl_s,
-        task_default_queue=settings.queue,
+        # What follows a job in a chain, and names no queue, is the application's own.
+        task_routes={TASK_NAME: {"queue": settings.queue}},
         task_queues=[_queue(settings.queue), _queue(settings.bulk_queue)],
         task_serializer="json",
         result_serializer="json",

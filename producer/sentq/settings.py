@@ -13,7 +13,7 @@ import os
 import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Annotated, ClassVar, Self
+from typing import Annotated, Any, ClassVar, Self
 
 from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, EnvSettingsSource, SettingsConfigDict
@@ -129,6 +129,9 @@ class Settings(LayeredSettings):
     broker_url: SecretStr = SecretStr("redis://127.0.0.1:6379/0")
     #: Where outcomes are kept, a Redis URL; the broker's Redis where it is not given.
     result_url: SecretStr | None = None
+    #: What Celery's Redis transport and back end know beyond the URL, such as `global_keyprefix`
+    #: or Sentinel's `master_name`.
+    transport_options: dict[str, Any] = Field(default_factory=dict)
     #: The queue of single jobs, and the one of bulk work that may wait behind it.
     queue: Annotated[str, Field(min_length=1)] = "sentq"
     bulk_queue: Annotated[str, Field(min_length=1)] = "sentq.bulk"
@@ -179,11 +182,15 @@ class Settings(LayeredSettings):
 
     @property
     def one_redis(self) -> bool:
-        """Whether jobs and outcomes lie in one database of one Redis, and no Sentinel decides
-        which one that is."""
+        """Whether jobs and outcomes lie in one database of one Redis, under the names that we
+        know."""
         broker = self.broker_url.get_secret_value()
         is_redis = broker.startswith(_REDIS_SCHEMES) and not broker.startswith("sentinel")
-        return is_redis and self.result_backend_url.get_secret_value() == broker
+        return (
+            is_redis
+            and not self.transport_options
+            and self.result_backend_url.get_secret_value() == broker
+        )
 
 
 def _nearest(name: str, known: Iterable[str]) -> str | None:

@@ -9,11 +9,14 @@ from celery.utils.nodenames import gethostname
 
 from sentq.celery import make_app
 from sentq.contract import TASK_NAME
+from sentq.errors import InvalidInput
 from sentq.settings import Settings
 from sentq_worker import inspection, transport
 from sentq_worker.dispatcher import Dispatcher
+from sentq_worker.failure import ScoringFailed
 from sentq_worker.loading import load_scorer
 from sentq_worker.outcomes import OutcomeStore
+from sentq_worker.ownpath import Ending, Prepared
 from sentq_worker.service import LoadScorer, Service
 from sentq_worker.settings import WorkerSettings
 from sentq_worker.steps import DispatcherStep, EngineStep, leave
@@ -60,6 +63,8 @@ def make_worker_app(
         task_reject_on_worker_lost=True,
         task_track_started=True,
     )
+    # Publishing into another queue, for what follows a job, must not make us read it.
+    app.amqp.queues.select([settings.queue, settings.bulk_queue])
     app.steps["worker"].add(EngineStep)
     app.steps["consumer"].add(DispatcherStep)
     service = Service(worker_settings, settings.limits, load)
@@ -84,24 +89,38 @@ def _install(**_: Any) -> None:
 
 
 class ScoreTask(Task):
-    """`sentq.score`. Its body runs only for jobs that take Celery's own path."""
+    """`sentq.score`. Its body runs only for jobs that take Celery's own path, and on a transport
+    without an event loop."""
 
     name = TASK_NAME
     typing = False
+    #: What a sender did wrong is his to read; it is no fault of ours to log with a traceback.
+    throws = (InvalidInput,)
     Strategy = "sentq_worker.strategy:batching"
     Request = "sentq_worker.request:ScoreRequest"
 
     def __init__(self, service: Service, dispatcher: Dispatcher) -> None:
         self.service = service
         self.dispatcher = dispatcher
+        self.prepared: Prepared = {}
 
-    def run(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
-        """Score one job, alone.
+    def run(self, *args: Any, **kwargs: Any) -> dict[str, object]:
+        """Return the outcomes of a job that was scored; score it here, alone, where nobody did.
 
         Raises:
             InvalidInput: The job as a whole breaks the contract.
+            ScoringFailed: The worker failed.
         """
+        ending = self.prepared.pop(self.request.id, None) or self._score(args, kwargs)
+        if isinstance(ending, Exception):
+            raise ending
+        return ending
+
+    def _score(self, args: Any, kwargs: Any) -> Ending:
         texts = self.service.texts(args, kwargs)
-        scored = self.service.submit([texts]).result()
         attempts = 1 + int(self.request.retries or 0)
+        try:
+            scored = self.service.submit([texts]).result()
+        except Exception as error:  # noqa: BLE001 - its message might quote a text
+            return ScoringFailed.by(error)
         return next(self.service.outcomes(scored, [(self.request.id, attempts)]))

@@ -1,4 +1,4 @@
-"""Celery's consumer, for messages that nobody can handle.
+"""Celery's consumer: what becomes of messages that nobody can handle, and of requests.
 
 Celery logs the body of such a message, or ends the worker over it, or both in a circle. Here it
 becomes a dead letter with a reason, the log says that and no more, and the worker goes on.
@@ -6,24 +6,73 @@ becomes a dead letter with a reason, the log says that and no more, and the work
 
 from __future__ import annotations
 
+import json
 import logging
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from typing import Any, Final
 
-import orjson
 from celery.exceptions import NotRegistered
+from celery.utils.time import maybe_iso8601
 from celery.worker.consumer import Consumer as CeleryConsumer
 
 from sentq.contract import TASK_NAME
-from sentq_worker.transport import Channel
+from sentq.errors import InvalidInput
+from sentq_worker.held import HeldJob
+from sentq_worker.ownpath import OwnPath
+from sentq_worker.transport import Channel, is_connection_error
 
 __all__ = ["Consumer"]
 
 logger = logging.getLogger(__name__)
 
+#: A job is held by a worker until its eta. One that is further away than this is a mistake, and
+#: near the ends of the calendar Celery cannot even compute when it would be.
+_MAX_ETA: Final = timedelta(days=366)
+_EPOCH: Final = datetime.fromtimestamp(0, UTC)
+
 
 class Consumer(CeleryConsumer):
-    """Buries what cannot be handled."""
+    """Buries what cannot be handled, and has jobs scored before Celery runs their task."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if self.hub is not None:
+            self._run: Callable[[Any], None] = args[0]
+            self.on_task_request = self._score_first
+
+    def _score_first(self, request: Any) -> None:
+        """Have the dispatcher score the job of a request, and resume it; Celery calls this for
+        each request whose time has come."""
+        task = request.task
+        if task.name != TASK_NAME:
+            self._run(request)
+            return
+        try:
+            texts = task.service.texts(request.args, request.kwargs)
+        except InvalidInput:
+            self._run(request)  # The task's body finds the same, and Celery says it.
+            return
+        own = OwnPath(
+            request.id,
+            is_over=partial(self._or_bury, request, request.revoked),
+            run=partial(self._or_bury, request, partial(self._run, request)),
+            prepared=task.prepared,
+        )
+        headers, delivery_info = request.request_dict, request.delivery_info
+        connection = task.dispatcher.connection
+        task.dispatcher.add(HeldJob(request.id, texts, headers, delivery_info, own, connection))
+
+    def _or_bury(self, request: Any, call: Callable[[], Any]) -> Any:
+        """Do something with a request; bury it, and return True, where it cannot be done."""
+        try:
+            return call()
+        except Exception as error:
+            if is_connection_error(error, self.connection_errors):
+                raise
+            self._bury(request.message, f"{type(error).__name__} as it was run")
+            return True
 
     def create_task_handler(self, *args: Any, **kwargs: Any) -> Callable[[Any], None]:
         """Make what is called for each message that arrives."""
@@ -31,10 +80,13 @@ class Consumer(CeleryConsumer):
 
         def handle_or_bury(message: Any) -> None:
             try:
-                handle(message)
-            except self.connection_errors:
-                raise
-            except Exception as error:  # noqa: BLE001 - no message may end the worker
+                if reason := _wrong_headers(message.headers):
+                    self._bury(message, reason)
+                else:
+                    handle(message)
+            except Exception as error:
+                if is_connection_error(error, self.connection_errors):
+                    raise
                 self._bury(message, f"{type(error).__name__} as it was handled")
 
         return handle_or_bury
@@ -44,13 +96,9 @@ class Consumer(CeleryConsumer):
         self._bury(message, "it is not a task")
 
     def on_unknown_task(self, body: Any, message: Any, exc: Exception) -> None:  # noqa: ARG002
-        """Its task is not ours. Whoever waits for it is told."""
-        job_id = message.headers.get("id")
-        if isinstance(job_id, str):
-            self.app.tasks[TASK_NAME].dispatcher.refuse_id(
-                job_id, NotRegistered("this worker knows no such task")
-            )
-        self._bury(message, "its task is not registered here")
+        """Its task is not ours."""
+        error = NotRegistered("this worker knows no such task")
+        self._bury(message, "its task is not registered here", error)
 
     def on_invalid_task(self, body: Any, message: Any, exc: Exception) -> None:  # noqa: ARG002
         """Its headers or its body are not a task's."""
@@ -60,12 +108,39 @@ class Consumer(CeleryConsumer):
         """Its body cannot be decoded, or may not be."""
         self._bury(message, f"{type(exc).__name__} as it was decoded")
 
-    def _bury(self, message: Any, reason: str) -> None:
+    def _bury(self, message: Any, reason: str, error: Exception | None = None) -> None:
         if message.acknowledged:
             return
+        self.tell(message.headers, reason, error)
         if isinstance(message.channel, Channel):
-            message.channel.bury(message.delivery_tag, orjson.dumps(message._raw), reason)  # noqa: SLF001
+            # Not orjson: what was read leniently may hold what only the lenient can write.
+            raw = json.dumps(message._raw).encode()  # noqa: SLF001
+            message.channel.bury(message.delivery_tag, raw, reason)
             message._state = "REJECTED"  # noqa: SLF001 - removed above, in the same step
         else:
             logger.error("a message was rejected: %s", reason)
             message.reject_log_error(logger, self.connection_errors)
+
+    def tell(self, headers: Mapping[str, Any], reason: str, error: Exception | None = None) -> None:
+        """Tell whoever waits for a job that its message was buried, if the headers say which
+        job it is."""
+        job_id = headers.get("id")
+        if isinstance(job_id, str) and job_id and job_id.isprintable():
+            error = error or InvalidInput(f"the job's message was refused: {reason}")
+            self.app.tasks[TASK_NAME].dispatcher.refuse_id(job_id, error)
+
+
+def _wrong_headers(headers: Mapping[str, Any]) -> str | None:
+    """What is wrong with headers that Celery would trip over, if anything is."""
+    retries = headers.get("retries")
+    if retries is not None and (not isinstance(retries, int) or retries < 0):
+        return "its count of retries is none"
+    try:
+        eta = maybe_iso8601(headers.get("eta"))
+    except (TypeError, ValueError, AttributeError):
+        return "its eta is no date"
+    if eta is not None:
+        eta = eta if eta.tzinfo else eta.replace(tzinfo=UTC)
+        if eta < _EPOCH or eta > datetime.now(UTC) + _MAX_ETA:
+            return "its eta is out of reach"
+    return None

@@ -26,12 +26,14 @@ from celery.exceptions import TaskRevokedError
 from celery.worker import state
 
 from sentq_worker.announce import Announcer
+from sentq_worker.failure import ScoringFailed
 from sentq_worker.finish import Finisher
 from sentq_worker.held import HeldJob
 from sentq_worker.outcomes import OutcomeStore, failed, now_iso, started, succeeded
+from sentq_worker.ownpath import Ending, OwnPath
 from sentq_worker.service import Scored, Service
 
-__all__ = ["Dispatcher", "ScoringFailed"]
+__all__ = ["Dispatcher"]
 
 logger = logging.getLogger(__name__)
 
@@ -41,10 +43,6 @@ _STORE_AGAIN_S: Final = 1.0
 #: A round that takes longer than this is said to run. Saying it costs as much as storing its
 #: outcomes, and of a shorter one nobody would see it.
 _SAY_RUNNING_AFTER_S: Final = 0.1
-
-
-class ScoringFailed(Exception):
-    """The worker failed on the whole round. Never quotes what it failed on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +103,8 @@ class Dispatcher:
 
     def add(self, job: HeldJob) -> None:
         """Take a job. It ends acknowledged, or goes back to the queue."""
-        self._announcer.received(job)
+        if job.is_plain:
+            self._announcer.received(job)
         self._waiting.append(job)
         # Not at once: whatever else this turn of the loop brings belongs into the same round.
         # And not while a round is computed: its end calls as well.
@@ -117,7 +116,8 @@ class Dispatcher:
         """End a job that breaks the contract as a whole. Where that cannot be stored the job is
         not acknowledged either, and comes again."""
         self._announcer.received(job)
-        if self._end([job], {job.id: failed(job.id, error)}):
+        documents = {} if job.ignores_result else {job.id: failed(job.id, error)}
+        if self._end([job], documents):
             self._announcer.failed([job], error)
 
     def refuse_id(self, job_id: str, error: Exception) -> None:
@@ -159,11 +159,15 @@ class Dispatcher:
         revoked: list[HeldJob] = []
         chars = 0
         while self._waiting:
-            job = self._waiting[0]
-            chars += job.chars
+            chars += self._waiting[0].chars
             if jobs and chars > self._round_chars:
                 break
-            (revoked if job.id in state.revoked else jobs).append(self._waiting.popleft())
+            job = self._waiting.popleft()
+            if isinstance(job.receipt, OwnPath):
+                if not job.receipt.is_over():
+                    jobs.append(job)
+            else:
+                (revoked if job.id in state.revoked else jobs).append(job)
         if revoked:
             self._drop(revoked)
         return jobs
@@ -179,7 +183,7 @@ class Dispatcher:
             self._announcer.revoked(jobs)
 
     def _start(self, jobs: list[HeldJob]) -> None:
-        self._announcer.started(jobs)
+        self._announcer.started([job for job in jobs if job.is_plain])
         future = self._service.submit([job.texts for job in jobs])
         self._round = round_ = Round(jobs, future, time.time())
         # Called in the engine's thread; call_soon wakes the loop.
@@ -199,37 +203,41 @@ class Dispatcher:
             )
 
     def _finish(self, round_: Round) -> bool:
-        """Store and acknowledge a round; returns whether that could be done."""
+        """End the jobs of a round; returns whether Redis stored what there is to store."""
         error = round_.future.exception()
-        documents = self._failures(round_, error) if error else self._outcomes(round_)
-        if not self._end(round_.jobs, documents):
+        ended = self._failures(round_, error) if error else self._outcomes(round_)
+        plain = [job for job, _ in ended if job.is_plain]
+        now = now_iso()
+        documents = {
+            job.id: _document(job.id, ending, now)
+            for job, ending in ended
+            if job.is_plain and not job.ignores_result
+        }
+        if not self._end(plain, documents):
             self._store_not_before = time.monotonic() + _STORE_AGAIN_S
             self._hub.call_later(_STORE_AGAIN_S, self._advance)
             return False
         runtime_s = time.time() - round_.started_at_s
         if error:
-            self._announcer.failed(round_.jobs, _failure(error))
+            self._announcer.failed(plain, ScoringFailed.by(error))
         else:
-            self._announcer.succeeded(round_.jobs, runtime_s=runtime_s)
-        logger.debug("round of %d jobs done in %.3f s", len(round_.jobs), runtime_s)
+            self._announcer.succeeded(plain, runtime_s=runtime_s)
+        for job, ending in ended:
+            # What an older connection delivered is delivered again: its end is Celery's.
+            if isinstance(job.receipt, OwnPath) and job.connection == self.connection:
+                job.receipt.resume(ending)
+        logger.debug("round of %d jobs done in %.3f s", len(ended), runtime_s)
         return True
 
-    def _outcomes(self, round_: Round) -> dict[str, bytes]:
-        jobs, now = round_.jobs, now_iso()
-        outcomes = self._service.outcomes(
-            round_.future.result(), ((job.id, job.attempts) for job in jobs)
-        )
-        return {
-            job.id: succeeded(job.id, outcome, at=now)
-            for job, outcome in zip(jobs, outcomes, strict=True)
-            if not job.ignores_result
-        }
+    def _outcomes(self, round_: Round) -> list[tuple[HeldJob, Ending]]:
+        jobs = round_.jobs
+        ids = ((job.id, job.attempts) for job in jobs)
+        outcomes = self._service.outcomes(round_.future.result(), ids)
+        return list(zip(jobs, outcomes, strict=True))
 
-    def _failures(self, round_: Round, error: BaseException) -> dict[str, bytes]:
+    def _failures(self, round_: Round, error: BaseException) -> list[tuple[HeldJob, Ending]]:
         logger.error("round of %d jobs failed: %s", len(round_.jobs), type(error).__name__)
-        return {
-            job.id: failed(job.id, _failure(error)) for job in round_.jobs if not job.ignores_result
-        }
+        return [(job, ScoringFailed.by(error)) for job in round_.jobs]
 
     def _end(self, jobs: Sequence[HeldJob], documents: Mapping[str, bytes]) -> bool:
         """Store documents, by job id, and acknowledge jobs; returns whether Redis did it."""
@@ -247,6 +255,7 @@ class Dispatcher:
         return True
 
 
-def _failure(error: BaseException) -> ScoringFailed:
-    # The class alone: a message might quote a text.
-    return ScoringFailed(f"the worker failed with {type(error).__name__}")
+def _document(job_id: str, ending: Ending, now: str) -> bytes:
+    if isinstance(ending, Exception):
+        return failed(job_id, ending)
+    return succeeded(job_id, ending, at=now)

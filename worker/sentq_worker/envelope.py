@@ -49,7 +49,8 @@ def read_envelope(raw: bytes) -> dict[str, Any] | None:
         # Strict about what Unicode is; the standard library's, as lenient as kombu's, decides.
         try:
             envelope = json.loads(raw)
-        except (ValueError, RecursionError):
+            envelope["headers"].get("id", "").encode()  # An id is a key in Redis.
+        except (ValueError, RecursionError, LookupError, TypeError, AttributeError):
             return None
     if not isinstance(envelope, dict):
         return None
@@ -60,7 +61,8 @@ def read_envelope(raw: bytes) -> dict[str, Any] | None:
         and isinstance(properties, dict)
         and isinstance(properties.get("delivery_info"), dict)
         and isinstance(headers.get("task", ""), str)
-        and isinstance(headers.get("id", ""), str)
+        and isinstance(headers.get("id", "none"), str)
+        and headers.get("id") != ""
     )
     return envelope if has_shape else None
 

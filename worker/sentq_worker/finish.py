@@ -12,6 +12,7 @@ from typing import Any
 
 from sentq_worker.held import HeldJob
 from sentq_worker.outcomes import OutcomeStore
+from sentq_worker.ownpath import OwnPath
 from sentq_worker.transport import Channel
 
 __all__ = ["Finisher"]
@@ -48,8 +49,10 @@ class Finisher:
             self._acknowledge_tags(tags)
         # Beyond Redis a message can be acknowledged only where it was delivered.
         for job in jobs:
-            if not isinstance(job.receipt, str) and job.connection == self._connection:
-                job.receipt.ack_log_error(logger, self._connection_errors)
+            receipt = job.receipt
+            if isinstance(receipt, (str, OwnPath)) or job.connection != self._connection:
+                continue
+            receipt.ack_log_error(logger, self._connection_errors)
 
     def _acknowledge_tags(self, tags: Sequence[str]) -> None:
         if not self._channel or not tags:

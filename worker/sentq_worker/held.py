@@ -7,20 +7,22 @@ from dataclasses import dataclass
 from typing import Any
 
 from sentq.contract import TASK_NAME, redacted
+from sentq_worker.ownpath import OwnPath
 
 __all__ = ["HeldJob"]
 
 
 @dataclass(eq=False, slots=True)
 class HeldJob:
-    """A plain job. Thousands are made each second: it holds what is needed, and no more.
+    """A job in hand. Thousands are made each second: it holds what is needed, and no more.
 
     Attributes:
         id: The job's id.
         texts: What it asks to be scored.
         headers: Celery's, as they came.
         delivery_info: Kombu's: which queue it came through, and whether it came before.
-        receipt: What acknowledges it: the tag in Redis, or on another broker kombu's message.
+        receipt: What ends it: the tag in Redis; on another broker kombu's message; and for a
+            job that is not plain, Celery's own path.
         connection: The number of the connection that delivered it.
     """
 
@@ -28,7 +30,7 @@ class HeldJob:
     texts: Sequence[object]
     headers: Mapping[str, Any]
     delivery_info: Mapping[str, Any]
-    receipt: Any
+    receipt: str | OwnPath | Any
     connection: int
 
     @property
@@ -39,7 +41,13 @@ class HeldJob:
     @property
     def attempts(self) -> int:
         """How many times it was delivered, as far as its headers tell."""
-        return 1 + bool(self.delivery_info.get("redelivered"))
+        retries = int(self.headers.get("retries") or 0)
+        return 1 + retries + bool(self.delivery_info.get("redelivered"))
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether we end it ourselves."""
+        return not isinstance(self.receipt, OwnPath)
 
     @property
     def ignores_result(self) -> bool:

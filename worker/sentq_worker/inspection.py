@@ -53,13 +53,15 @@ def query_task(state: Any, ids: Any, **kwargs: Any) -> dict[str, Any]:
 
 def _waiting(state: Any) -> Iterator[dict[str, Any]]:
     for job in _dispatcher(state).waiting:
-        yield _info(state, job, None)
+        if job.is_plain:
+            yield _info(state, job, None)
 
 
 def _running(state: Any) -> Iterator[dict[str, Any]]:
     round_ = _dispatcher(state).running
     for job in round_.jobs if round_ else ():
-        yield _info(state, job, round_.started_at_s)
+        if job.is_plain:
+            yield _info(state, job, round_.started_at_s)
 
 
 def _info(state: Any, job: HeldJob, started_at_s: float | None) -> dict[str, Any]:

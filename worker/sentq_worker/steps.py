@@ -66,6 +66,7 @@ class DispatcherStep(bootsteps.StartStopStep):
         channel = consumer.task_consumer.channel
         if isinstance(channel, Channel):
             channel.take_plain = PlainJobs(task, consumer).take_plain
+            channel.tell = consumer.tell
 
 
 def leave(service: Service, worker: Any) -> None:

