@@ -8,9 +8,9 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 SOURCES := producer/sentq worker/sentq_worker model/sentq_model
-CODE := $(SOURCES) tests benchmarks
+CODE := $(SOURCES) model/recipe tests benchmarks
 
-.PHONY: demo test install lint types floors wheels pytest format clean
+.PHONY: demo test faults install lint types floors wheels pytest format clean
 
 demo: $(VENV)/.runtime
 	$(BIN)/sentq demo
@@ -32,6 +32,10 @@ floors: $(VENV)/.tools
 
 pytest: $(VENV)/.tools
 	$(BIN)/pytest --cov
+
+# Every step of the protocol, cut and killed twenty times each: some ten minutes.
+faults: $(VENV)/.tools
+	FAULT_TIMES=20 $(BIN)/pytest tests/faults --timeout 900
 
 wheels: $(VENV)/.tools
 	rm -rf dist
@@ -56,5 +60,5 @@ $(VENV)/.runtime: pyproject.toml constraints.txt model/pyproject.toml | $(BIN)/p
 	@touch $@
 
 $(VENV)/.tools: $(VENV)/.runtime
-	$(PIP) --editable ".[dev,flower]"
+	$(PIP) --editable ".[dev,flower,training]"
 	@touch $@

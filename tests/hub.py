@@ -5,6 +5,8 @@
     HEAD /{repo}/resolve/{revision}/{file}           commit, ETag and size of one of them
     GET  /{repo}/resolve/{revision}/{file}           the file
 
+Datasets have the same, under /api/datasets and /datasets: here their names begin with `datasets/`.
+
 What it refuses it refuses as the real one does: by status and `X-Error-Code`. A gated
 repository lists its files and hands out none of them.
 """
@@ -28,10 +30,16 @@ _ROUTES: Final = (
     ("info", re.compile(r"/api/models/(?P<repo>[^/]+/[^/]+)(/revision/(?P<revision>.+))?")),
     ("tree", re.compile(r"/api/models/(?P<repo>[^/]+/[^/]+)/tree/(?P<revision>[^/]+)/?")),
     ("file", re.compile(r"/(?P<repo>[^/]+/[^/]+)/resolve/(?P<revision>[^/]+)/(?P<path>.+)")),
+    ("info", re.compile(r"/api/(?P<repo>datasets/[^/]+/[^/]+)(/revision/(?P<revision>.+))?")),
+    ("tree", re.compile(r"/api/(?P<repo>datasets/[^/]+/[^/]+)/tree/(?P<revision>[^/]+)/?")),
+    (
+        "file",
+        re.compile(r"/(?P<repo>datasets/[^/]+/[^/]+)/resolve/(?P<revision>[^/]+)/(?P<path>.+)"),
+    ),
 )
 
 #: Weights are kept as Git LFS objects there, and known by another hash.
-_LFS_SUFFIXES: Final = (".safetensors", ".bin", ".onnx")
+_LFS_SUFFIXES: Final = (".safetensors", ".bin", ".onnx", ".parquet")
 
 
 def files_of(folder: Path) -> dict[str, bytes]:

@@ -92,6 +92,8 @@ def test_the_wheels_hold_what_they_should_and_no_more(wheels: Path) -> None:
     tops = {name.split("/")[0] for name in names}
     assert tops == {"sentq", "sentq_worker", f"{main.name.split('-py3')[0]}.dist-info"}
     assert {"sentq/py.typed", "sentq_worker/py.typed", "sentq/data/reviews.jsonl"} <= set(names)
+    report = {"behaviour.jsonl", "page.html.jinja"}
+    assert {f"sentq_worker/evaluate/{name}" for name in report} <= set(names)
     assert main.stat().st_size < 1_000_000
     (model,) = wheels.glob("sentq_model-*.whl")
     assert "sentq_model/weights/model.safetensors" in zipfile.ZipFile(model).namelist()

@@ -34,8 +34,9 @@ from sentq_worker.training.errors import (
     TrainingOptionsError,
 )
 from sentq_worker.training.evaluation import figures_of
-from sentq_worker.training.learner import Learner, Padding, resolve_device
-from sentq_worker.training.loop import Schedule
+from sentq_worker.training.hardware import resolve_device
+from sentq_worker.training.learner import Learner
+from sentq_worker.training.padding import Padding
 from sentq_worker.training.progress import LineReporter, reporter_for
 from sentq_worker.training.record import command_line
 from sentq_worker.training.rows import Filter, Rows, Source, read_rows
@@ -220,6 +221,7 @@ def test_nothing_but_the_model_is_left(finished: Path) -> None:
         "tokenizer.json",
         "tokenizer_config.json",
         "training.json",
+        "training.svg",
     }
 
 
@@ -229,6 +231,45 @@ def test_a_finished_folder_is_not_overwritten_by_accident(finished: Path, base: 
     assert result.exit_code == 2
     assert "--restart" in result.output
     assert (finished / "model.safetensors").exists()
+
+
+def test_the_record_keeps_the_course_and_the_card_its_calibration(finished: Path) -> None:
+    record = json.loads((finished / "training.json").read_text())
+    temperature = record["epochs"][record["best_epoch"] - 1]["temperature"]
+    assert 0.2 <= temperature <= 5
+    assert record["losses"][-1][0] == record["epochs"][-1]["step"]
+    assert record["losses"][-1][1] < record["losses"][0][1]
+    assert f"(temperature {temperature:.2f}," in (finished / "README.md").read_text()
+    assert (finished / "training.svg").read_text().count("<polyline") == 3
+
+
+def test_it_ends_early_when_it_learns_no_more(base: Path, tmp_path: Path) -> None:
+    data = write_rows(tmp_path / "rows.jsonl", separable_rows(200, seed=4))
+    common = (data, "--base", base, "--max-tokens", 32, "--learning-rate", 0, "--epochs", 9)
+    result = run_train(*common, "--out", tmp_path / "model", "--patience", 2)
+    assert result.exit_code == 0, result.output
+    record = json.loads((tmp_path / "model" / "training.json").read_text())
+    assert len(record["epochs"]) == 3
+    assert "stopping early" in result.output
+
+
+def test_columns_labels_and_long_texts_are_as_the_options_say(base: Path, tmp_path: Path) -> None:
+    rows = [
+        {"review": f"{row['text']} so so {row['text']}", "stars": LABELS.index(row["label"])}
+        for row in separable_rows(300, seed=6)
+    ]
+    names = [part for at, label in enumerate(LABELS) for part in ("--label-map", f"{at}={label}")]
+    result = run_train(
+        *(write_rows(tmp_path / "rows.jsonl", rows), "--base", base, "--out", tmp_path / "model"),
+        *("--text-field", "review", "--label-field", "stars", *names, "--max-tokens", 12),
+        *("--long-texts", "windows"),
+        *("--class-weights", "balanced", "--label-smoothing", 0.1, "--head-rate", 5),
+    )
+    assert result.exit_code == 0, result.output
+    record = json.loads((tmp_path / "model" / "training.json").read_text())
+    assert record["labels"] == list(LABELS)
+    assert record["options"]["class-weights"] == "balanced"
+    assert "windows of 12 tokens" in (tmp_path / "model" / "README.md").read_text()
 
 
 # Interruptions
@@ -437,16 +478,16 @@ def test_labels_are_in_order_of_sentiment_or_name() -> None:
 def test_copies_of_a_text_are_held_out_together() -> None:
     texts = [f"text {number}" for number in range(400)]
     rows = Rows("rows", [*texts, *(text.upper() for text in texts)], ["a"] * 800, "digest")
-    (kept,), (held,) = hold_out([rows], seed=1)
+    (kept,), (held,) = hold_out([rows], seed=1, names={"rows"})
     assert len(kept) + len(held) == 800
     assert 10 < len(held) < 80
     assert not {text.lower() for text in held.texts} & {text.lower() for text in kept.texts}
-    assert hold_out([rows], seed=1) == ([kept], [held])
+    assert hold_out([rows], seed=1, names={"rows"}) == ([kept], [held])
 
 
 def test_too_few_rows_to_hold_out_ask_for_a_file() -> None:
     with pytest.raises(TrainingDataError, match="--valid"):
-        hold_out([Rows("rows", ["a", "b"], ["x", "y"], "digest")], seed=1)
+        hold_out([Rows("rows", ["a", "b"], ["x", "y"], "digest")], seed=1, names={"rows"})
 
 
 def test_a_validation_label_that_training_lacks_is_refused(tmp_path: Path) -> None:
@@ -474,7 +515,20 @@ def test_figures_are_right() -> None:
     assert figures_of([[0.4, 0.6]], [1], labels=("ham", "spam")).polar_accuracy is None
 
 
-# Order and rate
+def test_a_named_source_is_held_out_beside_the_validation_files(tmp_path: Path) -> None:
+    first = write_rows(tmp_path / "first.jsonl", separable_rows(400, seed=1))
+    second = write_rows(tmp_path / "second.jsonl", separable_rows(400, seed=2))
+    valid = write_rows(tmp_path / "valid.jsonl", separable_rows(50, seed=3))
+    sources = [Source(first), Source(second)]
+    corpus = read_corpus(sources, validation=[valid], held_out=["second.jsonl"])
+    assert [rows.name for rows in corpus.validation] == ["valid.jsonl", "second.jsonl (held out)"]
+    assert len(corpus.training[0]) == 400
+    assert len(corpus.training[1]) + len(corpus.validation[1]) == 400
+    with pytest.raises(TrainingOptionsError, match=r"--hold-out third\.jsonl"):
+        read_corpus(sources, held_out=["third.jsonl"])
+
+
+# Order
 
 
 def test_an_epoch_draws_by_weight_and_follows_from_the_seed() -> None:
@@ -500,15 +554,6 @@ def test_batches_hold_rows_of_similar_length() -> None:
     batches = epoch_batches(lengths, (3000,), (1.0,), batch_size=32, seed=1, epoch=0)
     padded = sum(len(batch) * max(lengths[row] for row in batch) for batch in batches)
     assert padded < 1.05 * sum(lengths)
-
-
-def test_the_rate_rises_and_falls() -> None:
-    schedule = Schedule(learning_rate=1.0, warmup=0.1)
-    rates = [schedule.rate(step, 100) for step in range(100)]
-    assert rates[0] == pytest.approx(0.1)
-    assert max(rates) == rates[9] == rates[10] == 1.0
-    assert rates[10:] == sorted(rates[10:], reverse=True)
-    assert 0 < rates[-1] < 0.02
 
 
 # Learner

@@ -15,9 +15,9 @@ from sentq.errors import SentqError
 from sentq.settings import Settings
 from sentq_worker.engine.base import EX_CONFIG, EngineError
 from sentq_worker.engine.files import find_model
+from sentq_worker.evaluate.command import evaluate
 from sentq_worker.settings import WorkerSettings
 from sentq_worker.training.command import train
-from sentq_worker.training.evaluate import evaluate
 
 __all__ = ["app", "main"]
 
@@ -38,6 +38,7 @@ Exit codes:
   0   ended by SIGTERM
   1   ended by Ctrl-C
   2   a wrong option or setting
+  69  the device was lost; what was held went back to the queue
   78  the model or the device cannot be had
 """
 

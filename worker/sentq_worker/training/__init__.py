@@ -1,6 +1,7 @@
-"""Fine-tuning: JSON lines of `text` and `label` in, an ordinary model folder out.
+"""Fine-tuning: labelled rows in, an ordinary model folder out.
 
-The path of the data: `rows` (files -> checked rows) -> `corpus` (label set, token ids) ->
-`batches` (the order of an epoch) -> `learner` (one step) under `loop` (epochs, checkpoints)
--> `export` (the folder) with `card` (its README). `command` wires them together.
+The path of the data: `rows` (files by `formats`, the Hub by `dataset` -> checked rows) ->
+`corpus` (label set, token ids) -> `batches` (the order of an epoch) -> `learner` (one step)
+under `loop` (epochs, checkpoints) -> `export` (the folder) with `card` (its README). `command`
+wires them together.
 """

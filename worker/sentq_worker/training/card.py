@@ -11,6 +11,17 @@ if TYPE_CHECKING:
 __all__ = ["Card", "SourceFigures"]
 
 
+_FIGURES = (
+    "validation rows",
+    "rows",
+    "accuracy",
+    "macro F1",
+    "macro recall",
+    "polar accuracy",
+    "seen",
+)
+
+
 @dataclass(frozen=True, slots=True)
 class SourceFigures:
     """What one data file gave: all its kept rows, and how many of them an epoch drew."""
@@ -37,6 +48,8 @@ class Card:
     best: Mapping[str, Any]
     options: Mapping[str, str]
     max_tokens: int
+    in_windows: bool
+    temperature: float | None
     seen_in_training: Mapping[str, int]
 
     def text(self) -> str:
@@ -82,13 +95,14 @@ class Card:
         rows += [(file["name"], file) for file in self.best["files"]]
         seen = self.seen_in_training
         table = _table(
-            ("validation rows", "rows", "accuracy", "macro F1", "polar accuracy", "seen"),
+            _FIGURES,
             [
                 (
                     name,
                     str(one["rows"]),
                     f"{one['accuracy']:.4f}",
                     f"{one['macro_f1']:.4f}",
+                    f"{one['macro_recall']:.4f}",
                     "-" if one["polar_accuracy"] is None else f"{one['polar_accuracy']:.4f}",
                     str(seen.get(name, sum(seen.values()))),
                 )
@@ -121,13 +135,23 @@ class Card:
         return _table(("option", "value"), list(self.options.items()))
 
     def _limits(self) -> str:
+        part = "windows of" if self.in_windows else "the first"
         return (
-            f"- Trained on the first {self.max_tokens} tokens of a text; what follows was not "
-            "seen. Score longer texts in pieces.\n"
+            f"- Trained on {part} {self.max_tokens} tokens of longer texts. Score much longer ones "
+            "in pieces.\n"
             "- Knows the language, the subjects and the habits of its annotators from the files "
             "above, and no others. Expect errors on irony, on mixed opinions and on new subjects, "
             "and the prejudices of the data.\n"
-            "- A probability is the model's confidence, not a measured frequency."
+            f"- {self._calibration()}"
+        )
+
+    def _calibration(self) -> str:
+        if self.temperature is None:
+            return "A probability is the model's confidence, not a measured frequency."
+        return (
+            f"Probabilities are calibrated on the validation rows (temperature "
+            f"{self.temperature:.2f}, folded into the last layer). On other texts they are "
+            "the model's confidence, not a measured frequency."
         )
 
 

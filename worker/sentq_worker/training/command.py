@@ -38,6 +38,27 @@ class Precision(StrEnum):
     BFLOAT16 = "bfloat16"
 
 
+class Fall(StrEnum):
+    """How the learning rate falls after the warm-up."""
+
+    COSINE = "cosine"
+    LINEAR = "linear"
+
+
+class LongTexts(StrEnum):
+    """What is read of a text that is longer than --max-tokens."""
+
+    FIRST = "first"
+    WINDOWS = "windows"
+
+
+class ClassWeights(StrEnum):
+    """How much the rows of each label count."""
+
+    NONE = "none"
+    BALANCED = "balanced"
+
+
 class StoredPrecision(StrEnum):
     """What the weights are stored in."""
 
@@ -51,8 +72,9 @@ def train(
         list[str],
         typer.Argument(
             metavar="DATA...",
-            help="JSON lines with text and label (.jsonl or .jsonl.gz); FILE@0.3 draws 30% of "
-            "the rows anew for each epoch, FILE@2 takes each row twice.",
+            help="JSON lines, CSV, TSV (.gz of each) or Parquet with text and label, or a Hub "
+            "dataset, owner/name:split; FILE@0.3 draws 30% of the rows anew for each epoch, "
+            "FILE@2 takes each row twice.",
             show_default=False,
         ),
     ],
@@ -64,6 +86,10 @@ def train(
         list[Path] | None,
         typer.Option(help="File to validate on; without one, 5% of the data is held out."),
     ] = None,
+    hold_out: Annotated[
+        list[str] | None,
+        typer.Option(metavar="FILE", help="Hold 5% of this source out beside the --valid files."),
+    ] = None,
     where: Annotated[
         list[str] | None,
         typer.Option(metavar="FIELD=VALUE", help="Train on rows with this value, or no field."),
@@ -72,15 +98,54 @@ def train(
         list[str] | None,
         typer.Option(metavar="FIELD=VALUE", help="The same for the validation files."),
     ] = None,
-    epochs: Annotated[int, typer.Option(min=1)] = 2,
+    text_field: Annotated[str, typer.Option(help="Field that holds the text.")] = "text",
+    label_field: Annotated[str, typer.Option(help="Field that holds the label.")] = "label",
+    label_map: Annotated[
+        list[str] | None,
+        typer.Option(metavar="OLD=NEW", help="Rename a label; nothing after = drops its rows."),
+    ] = None,
+    epochs: Annotated[int, typer.Option(min=1, help="At most so many; the best is kept.")] = 5,
+    patience: Annotated[
+        int,
+        typer.Option(min=0, help="Stop after so many epochs without a better one; 0: never."),
+    ] = 3,
     learning_rate: Annotated[
         float, typer.Option(min=0.0, help="Highest rate, after the warm-up.")
     ] = 1e-4,
+    head_rate: Annotated[
+        float, typer.Option(min=0.0, help="The head learns so many times faster than the body.")
+    ] = 1.0,
+    schedule: Annotated[
+        Fall, typer.Option(help="How the rate falls after the warm-up.")
+    ] = Fall.COSINE,
     batch_size: Annotated[int, typer.Option(min=1, help="Rows per step.")] = 32,
-    max_tokens: Annotated[int, typer.Option(min=8, help="Longer texts are cut here.")] = 128,
+    max_tokens: Annotated[int, typer.Option(min=8, help="Longer texts are cut.")] = 128,
+    long_texts: Annotated[
+        LongTexts,
+        typer.Option(
+            help="Train on the first --max-tokens of a longer text, or on a window of it "
+            "that is drawn anew for each epoch."
+        ),
+    ] = LongTexts.FIRST,
     warmup: Annotated[
         float, typer.Option(min=0.0, max=1.0, help="Share of the steps with a rising rate.")
     ] = 0.06,
+    class_weights: Annotated[
+        ClassWeights, typer.Option(help="balanced: rare labels count more.")
+    ] = ClassWeights.NONE,
+    label_smoothing: Annotated[
+        float, typer.Option(min=0.0, max=0.9, help="Share of each label given to all labels.")
+    ] = 0.0,
+    weight_decay: Annotated[float, typer.Option(min=0.0, help="Of AdamW.")] = 0.01,
+    max_gradient_norm: Annotated[
+        float, typer.Option(min=0.0, help="Larger gradients are scaled down to it; 0: never.")
+    ] = 1.0,
+    average: Annotated[
+        float,
+        typer.Option(
+            min=0.0, max=0.5, help="Keep the running mean of the weights over this share of steps."
+        ),
+    ] = 0.02,
     dropout: Annotated[
         float | None, typer.Option(min=0.0, max=0.9, help="Instead of the base's own.")
     ] = None,
@@ -88,10 +153,14 @@ def train(
         float | None,
         typer.Option(min=0.0, max=0.9, help="Instead of the base's own; 0 trains faster."),
     ] = None,
-    seed: Annotated[int, typer.Option()] = 1,
+    seed: Annotated[int, typer.Option(help="Of all that chance decides.")] = 1,
     dtype: Annotated[
         Precision, typer.Option(help="auto: bfloat16 where the hardware has it.")
     ] = Precision.AUTO,
+    calibrate: Annotated[
+        bool,
+        typer.Option(help="Fold a temperature into the last layer: 0.9 is right 9 times in 10."),
+    ] = True,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, ...")] = "auto",
     threads: Annotated[
         int | None, typer.Option(min=1, help="CPU threads; torch's choice if not given.")
@@ -134,10 +203,24 @@ def train(
             valid=valid or [],
             where=where or [],
             valid_where=valid_where or [],
+            hold_out=hold_out or [],
+            text_field=text_field,
+            label_field=label_field,
+            label_map=label_map or [],
             epochs=epochs,
+            patience=patience,
             learning_rate=learning_rate,
+            head_rate=head_rate,
+            schedule=schedule.value,
             batch_size=batch_size,
             max_tokens=max_tokens,
+            long_texts=long_texts.value,
+            class_weights=class_weights.value,
+            label_smoothing=label_smoothing,
+            weight_decay=weight_decay,
+            max_gradient_norm=max_gradient_norm,
+            average=average,
+            calibrate=calibrate,
             warmup=warmup,
             dropout=dropout,
             attention_dropout=attention_dropout,

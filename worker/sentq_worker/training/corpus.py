@@ -7,11 +7,12 @@ from array import array
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from sentq_worker.training.errors import TrainingDataError
-from sentq_worker.training.rows import Rows, read_rows
+from sentq_worker.training.errors import TrainingDataError, TrainingOptionsError
+from sentq_worker.training.rows import Columns, Rows, read_rows
+from sentq_worker.training.windows import frame_of
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
     from pathlib import Path
 
     from transformers import PreTrainedTokenizerBase
@@ -20,8 +21,10 @@ if TYPE_CHECKING:
 
 __all__ = ["Corpus", "Encoded", "encode", "hold_out", "label_order", "read_corpus"]
 
-#: Share of the rows that is held out for validation when no validation file is given.
+#: Share of a source's rows that is held out for validation.
 HELD_OUT = 0.05
+
+_PLAIN_COLUMNS = Columns()
 
 #: Far more characters than a token has in any script: what lies behind them is cut off anyway.
 _CHARS_PER_TOKEN = 32
@@ -32,11 +35,15 @@ _ROWS_PER_CALL = 1024
 
 @dataclass(frozen=True, slots=True)
 class Encoded:
-    """Rows as the model sees them: token ids with special tokens, and label numbers."""
+    """Rows as the model sees them: token ids with special tokens, and label numbers.
+
+    `frame` counts the special tokens before and behind a row's own.
+    """
 
     name: str
     token_ids: list[array[int]]
     targets: list[int]
+    frame: tuple[int, int]
 
     def __len__(self) -> int:
         return len(self.targets)
@@ -69,18 +76,28 @@ def read_corpus(
     filters: Sequence[Filter] = (),
     validation: Sequence[Path] = (),
     validation_filters: Sequence[Filter] = (),
+    held_out: Sequence[str] = (),
+    columns: Columns = _PLAIN_COLUMNS,
     seed: int = 1,
 ) -> Corpus:
-    """Read all files. Without validation files, hold out about 5% of the training rows.
+    """Read all files.
+
+    About 5% of the rows are held out for validation: of the sources that `held_out` names, or of
+    all when it is empty and there are no validation files either.
 
     Raises:
         TrainingDataError: a file or a row is bad, there are fewer than two labels, validation
             rows have a label that training rows lack, or nothing is left to validate on.
+        TrainingOptionsError: `held_out` names no source.
     """
-    training = [read_rows(source.path, filters) for source in sources]
-    checked = [read_rows(path, validation_filters) for path in validation]
-    if not checked:
-        training, checked = hold_out(training, seed=seed)
+    training = [read_rows(source.path, filters, columns) for source in sources]
+    checked = [read_rows(path, validation_filters, columns) for path in validation]
+    names = {rows.name for rows in training}
+    if strange := sorted(set(held_out) - names):
+        raise TrainingOptionsError(f"--hold-out {strange[0]} is none of the data: {sorted(names)}")
+    if held_out or not checked:
+        training, held = hold_out(training, seed=seed, names=held_out or names)
+        checked += held
     labels = label_order({label for rows in training for label in rows.labels})
     for rows in checked:
         if strange := sorted(set(rows.labels) - set(labels)):
@@ -102,25 +119,24 @@ def label_order(labels: set[str]) -> tuple[str, ...]:
     return tuple(sorted(labels))
 
 
-def hold_out(training: Sequence[Rows], *, seed: int) -> tuple[list[Rows], list[Rows]]:
-    """Split off about 5% for validation; all copies of a text go to the same side.
+def hold_out(
+    training: Sequence[Rows], *, seed: int, names: Collection[str]
+) -> tuple[list[Rows], list[Rows]]:
+    """Split about 5% off the named sources; all copies of a text in them go to the same side.
 
     Raises:
         TrainingDataError: one of the sides would be empty.
     """
     kept: list[Rows] = []
-    held_texts: list[str] = []
-    held_labels: list[str] = []
+    held: list[Rows] = []
     for rows in training:
-        chosen = [_is_held_out(text, seed) for text in rows.texts]
-        kept.append(_subset(rows, [not one for one in chosen]))
-        held = _subset(rows, chosen)
-        held_texts += held.texts
-        held_labels += held.labels
-    if not held_texts or not all(kept):
+        chosen = [rows.name in names and _is_held_out(text, seed) for text in rows.texts]
+        kept.append(_subset(rows, [not one for one in chosen], name=rows.name))
+        if any(chosen):
+            held.append(_subset(rows, chosen, name=f"{rows.name} (held out)"))
+    if not held or not all(kept):
         raise TrainingDataError("too few rows to hold some out: name a file with --valid")
-    digest = f"{HELD_OUT}:{seed}"
-    return kept, [Rows("held-out rows", held_texts, held_labels, digest)]
+    return kept, held
 
 
 def encode(
@@ -140,7 +156,10 @@ def encode(
             return_token_type_ids=False,
         )
         token_ids += [array("i", ids) for ids in answer["input_ids"]]
-    return Encoded(rows.name, token_ids, [numbers[label] for label in rows.labels])
+    frame = frame_of(
+        tokenizer("a", add_special_tokens=False)["input_ids"], tokenizer("a")["input_ids"]
+    )
+    return Encoded(rows.name, token_ids, [numbers[label] for label in rows.labels], frame)
 
 
 def _plain(text: str) -> str:
@@ -152,7 +171,7 @@ def _is_held_out(text: str, seed: int) -> bool:
     return int.from_bytes(mark) < HELD_OUT * 2**32
 
 
-def _subset(rows: Rows, chosen: Sequence[bool]) -> Rows:
+def _subset(rows: Rows, chosen: Sequence[bool], *, name: str) -> Rows:
     texts = [text for text, yes in zip(rows.texts, chosen, strict=True) if yes]
     labels = [label for label, yes in zip(rows.labels, chosen, strict=True) if yes]
-    return Rows(rows.name, texts, labels, rows.digest)
+    return Rows(name, texts, labels, rows.digest)

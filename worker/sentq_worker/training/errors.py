@@ -6,6 +6,7 @@
     |-- CheckpointError (RuntimeError)      a checkpoint cannot be read or written
     |-- ExportError (RuntimeError)          the finished model cannot be written
     |-- DivergedError (RuntimeError)        the loss is no longer a number
+    |-- MissingExtra (RuntimeError)         a library of the extra `training` is not installed
     `-- TrainingStopped (RuntimeError)      stopped on request; the same command resumes
 
 Every message says what to do next, and none contains a text of the data.
@@ -19,6 +20,7 @@ __all__ = [
     "CheckpointError",
     "DivergedError",
     "ExportError",
+    "MissingExtra",
     "TrainingDataError",
     "TrainingError",
     "TrainingOptionsError",
@@ -48,6 +50,10 @@ class ExportError(TrainingError, RuntimeError):
 
 class DivergedError(TrainingError, RuntimeError):
     """The loss is not finite: lower the learning rate, or train in float32."""
+
+
+class MissingExtra(TrainingError, RuntimeError):
+    """A library of the extra `training` is not installed: the message says how to get it."""
 
 
 class TrainingStopped(TrainingError, RuntimeError):

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
+from sentq_worker.training.extra import training_extra
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
@@ -19,13 +21,15 @@ _ROWS_PER_BATCH = 64
 class Figures:
     """Shares between 0 and 1 over `rows` rows.
 
-    `macro_f1` is the mean over the labels that the rows have. `polar_accuracy` leaves neutral
-    rows out and asks only which of positive and negative is likelier; None without such rows.
+    `macro_f1` and `macro_recall` are means over the labels that the rows have. `polar_accuracy`
+    leaves neutral rows out and asks only which of positive and negative is likelier; None
+    without such rows.
     """
 
     rows: int
     accuracy: float
     macro_f1: float
+    macro_recall: float
     polar_accuracy: float | None
 
     def as_json(self) -> dict[str, Any]:
@@ -58,23 +62,17 @@ def figures_of(
     probabilities: Sequence[Sequence[float]], targets: Sequence[int], *, labels: Sequence[str]
 ) -> Figures:
     """Compare one row of probabilities per text with the number of its right label."""
+    with training_extra():
+        from sklearn import metrics
     guesses = [max(range(len(row)), key=row.__getitem__) for row in probabilities]
-    right = sum(guess == target for guess, target in zip(guesses, targets, strict=True))
+    present = sorted(set(targets))
     return Figures(
         rows=len(targets),
-        accuracy=right / len(targets),
-        macro_f1=_macro_f1(guesses, targets),
+        accuracy=float(metrics.accuracy_score(targets, guesses)),
+        macro_f1=float(metrics.f1_score(targets, guesses, labels=present, average="macro")),
+        macro_recall=float(metrics.recall_score(targets, guesses, labels=present, average="macro")),
         polar_accuracy=_polar_accuracy(probabilities, targets, labels),
     )
-
-
-def _macro_f1(guesses: Sequence[int], targets: Sequence[int]) -> float:
-    scores = []
-    for label in set(targets):
-        guessed, true = guesses.count(label), targets.count(label)
-        hits = sum(pair == (label, label) for pair in zip(guesses, targets, strict=True))
-        scores.append(2 * hits / (guessed + true))
-    return sum(scores) / len(scores)
 
 
 def _polar_accuracy(

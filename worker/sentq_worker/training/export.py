@@ -83,6 +83,10 @@ def _save_tokenizer(folder: Path, tokenizer: PreTrainedTokenizerBase, longest: i
     if longest is not None:
         tokenizer.model_max_length = longest
     tokenizer.save_pretrained(folder)
+    # Transformers 5 writes a class that Transformers 4 does not know, and reads its old name.
+    path = folder / "tokenizer_config.json"
+    config = path.read_text(encoding="utf-8")
+    path.write_text(config.replace('"TokenizersBackend"', '"PreTrainedTokenizerFast"'), "utf-8")
 
 
 def _move_in(aside: Path, folder: Path) -> None:

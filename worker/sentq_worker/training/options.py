@@ -7,13 +7,16 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from sentq_worker.training.learner import resolve_device, resolve_dtype
-from sentq_worker.training.loop import Schedule
-from sentq_worker.training.rows import Filter, Source
+from sentq_worker.training.hardware import resolve_device, resolve_dtype
+from sentq_worker.training.optimizer import Stride
+from sentq_worker.training.rows import Columns, Filter, Source
+from sentq_worker.training.schedule import Schedule
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
+
+    from sentq_worker.training.schedule import Fall
 
 __all__ = ["TrainingOptions"]
 
@@ -26,10 +29,18 @@ class TrainingOptions:
     filters: tuple[Filter, ...]
     valid: tuple[Path, ...]
     valid_filters: tuple[Filter, ...]
+    held_out: tuple[str, ...]
+    columns: Columns
     base: str
     out: Path
     schedule: Schedule
+    stride: Stride
+    label_smoothing: float
+    class_weights: str
+    average: float
     max_tokens: int
+    long_texts: str
+    calibrate: bool
     dropout: float | None
     attention_dropout: float | None
     dtype: torch.dtype
@@ -51,11 +62,20 @@ class TrainingOptions:
         where: Sequence[str],
         valid: Sequence[Path],
         valid_where: Sequence[str],
+        hold_out: Sequence[str],
+        text_field: str,
+        label_field: str,
+        label_map: Sequence[str],
         epochs: int,
         learning_rate: float,
         batch_size: int,
         warmup: float,
+        schedule: Fall,
+        patience: int,
         seed: int,
+        head_rate: float,
+        weight_decay: float,
+        max_gradient_norm: float,
         dtype: str,
         device: str,
         save_dtype: str,
@@ -73,7 +93,10 @@ class TrainingOptions:
             filters=tuple(map(Filter.parse, where)),
             valid=tuple(valid),
             valid_filters=tuple(map(Filter.parse, valid_where)),
-            schedule=Schedule(epochs, learning_rate, batch_size, warmup, seed),
+            held_out=tuple(hold_out),
+            columns=Columns.parse(text=text_field, label=label_field, names=label_map),
+            schedule=Schedule(epochs, learning_rate, batch_size, warmup, schedule, patience, seed),
+            stride=Stride(head_rate, weight_decay, max_gradient_norm),
             dtype=resolve_dtype(dtype, place),
             device=place,
             save_dtype={"float16": torch.float16, "float32": torch.float32}[save_dtype],
@@ -87,20 +110,34 @@ class TrainingOptions:
         Files are named without their folders: they may move. The rows in them are compared too,
         but not here.
         """
+        schedule, stride, columns = self.schedule, self.stride, self.columns
         return {
             "data": [one.label for one in self.sources],
             "--where": [one.label for one in self.filters],
             "--valid": [path.name for path in self.valid],
             "--valid-where": [one.label for one in self.valid_filters],
+            "--hold-out": list(self.held_out),
+            "--text-field": columns.text,
+            "--label-field": columns.label,
+            "--label-map": [f"{old}={new or ''}" for old, new in columns.names.items()],
             "--base": self.base,
-            "--epochs": self.schedule.epochs,
-            "--learning-rate": self.schedule.learning_rate,
-            "--batch-size": self.schedule.batch_size,
+            "--epochs": schedule.epochs,
+            "--patience": schedule.patience,
+            "--learning-rate": schedule.learning_rate,
+            "--head-rate": stride.head_rate,
+            "--schedule": schedule.fall,
+            "--warmup": schedule.warmup,
+            "--batch-size": schedule.batch_size,
             "--max-tokens": self.max_tokens,
-            "--warmup": self.schedule.warmup,
+            "--long-texts": self.long_texts,
+            "--class-weights": self.class_weights,
+            "--label-smoothing": self.label_smoothing,
+            "--weight-decay": stride.weight_decay,
+            "--max-gradient-norm": stride.max_gradient_norm,
+            "--average": self.average,
             "--dropout": self.dropout,
             "--attention-dropout": self.attention_dropout,
-            "--seed": self.schedule.seed,
+            "--seed": schedule.seed,
             "--dtype": str(self.dtype).removeprefix("torch."),
         }
 

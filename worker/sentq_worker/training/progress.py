@@ -14,12 +14,12 @@ if TYPE_CHECKING:
 
 __all__ = ["BarReporter", "LineReporter", "Reporter", "reporter_for"]
 
-#: Weight of the newest step in the running mean of the loss.
-_NEWEST = 0.02
-
 
 class Reporter(Protocol):
-    """Is told of every step, and shows what it likes. A context manager around the training."""
+    """Is told of every step, and shows what it likes. A context manager around the training.
+
+    `loss` is a running mean: a single step's says nothing.
+    """
 
     def __enter__(self) -> Self: ...
     def __exit__(
@@ -37,7 +37,7 @@ class _Meter:
     def __init__(self, steps: int, done: int) -> None:
         self.steps = steps
         self.done = done
-        self._loss: float | None = None
+        self._loss = 0.0
         self._texts = 0
         self._first = done
         self._begun = time.monotonic()
@@ -45,7 +45,7 @@ class _Meter:
     def add(self, texts: int, loss: float) -> None:
         self.done += 1
         self._texts += texts
-        self._loss = loss if self._loss is None else self._loss + _NEWEST * (loss - self._loss)
+        self._loss = loss
 
     @property
     def texts_per_s(self) -> float:
@@ -58,7 +58,7 @@ class _Meter:
 
     @property
     def figures(self) -> str:
-        return f"loss {self._loss or 0.0:.3f}  {self.texts_per_s:.0f} texts/s"
+        return f"loss {self._loss:.3f}  {self.texts_per_s:.0f} texts/s"
 
 
 class BarReporter:

@@ -1,4 +1,4 @@
-"""What a finished training says about itself: the card, training.json, and lines to print."""
+"""What a finished training says about itself: card, training.json, training.svg, and a summary."""
 
 from __future__ import annotations
 
@@ -14,13 +14,14 @@ import transformers
 
 from sentq_worker.training.batches import rows_drawn
 from sentq_worker.training.card import Card, SourceFigures
+from sentq_worker.training.chart import chart
 from sentq_worker.training.rows import Source
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from sentq_worker.training.corpus import Corpus
-    from sentq_worker.training.loop import Course
+    from sentq_worker.training.course import Course
     from sentq_worker.training.options import TrainingOptions
 
 __all__ = ["files_beside", "source_figures", "summary"]
@@ -40,6 +41,8 @@ def files_beside(options: TrainingOptions, corpus: Corpus, course: Course) -> di
         best=course.best,
         options=options.shown(),
         max_tokens=options.max_tokens,
+        in_windows=options.long_texts == "windows",
+        temperature=course.best["temperature"] if options.calibrate else None,
         seen_in_training=seen,
     )
     record = {
@@ -54,6 +57,7 @@ def files_beside(options: TrainingOptions, corpus: Corpus, course: Course) -> di
         "validation_rows_seen_in_training": seen,
         "epochs": course.history,
         "best_epoch": course.best_epoch,
+        "losses": course.losses,
         "wall_s": round(course.wall_s, 1),
         "versions": {
             "python": platform.python_version(),
@@ -61,7 +65,19 @@ def files_beside(options: TrainingOptions, corpus: Corpus, course: Course) -> di
             "transformers": transformers.__version__,
         },
     }
-    return {"README.md": card.text(), "training.json": json.dumps(record, indent=2) + "\n"}
+    return {
+        "README.md": card.text(),
+        "training.json": json.dumps(record, indent=2) + "\n",
+        "training.svg": _chart(course),
+    }
+
+
+def _chart(course: Course) -> str:
+    accuracies: dict[str, list[tuple[float, float]]] = {}
+    for epoch in course.history:
+        for one in ({"name": "all", **epoch["overall"]}, *epoch["files"]):
+            accuracies.setdefault(one["name"], []).append((epoch["step"], one["accuracy"]))
+    return chart(course.losses, accuracies)
 
 
 def source_figures(corpus: Corpus) -> list[SourceFigures]:

@@ -1,27 +1,30 @@
-"""Labelled rows out of JSON-lines files, checked one by one.
+"""Labelled rows out of files and Hub datasets, checked one by one.
 
-A row is an object with `text` and `label`, both strings; any other field serves `Filter`.
-No error quotes a text: it names the file and the line.
+A row has a text and a label; any other field serves `Filter`. No error quotes a text: it names
+the file and the line.
 """
 
 from __future__ import annotations
 
-import gzip
 import hashlib
 import math
-import zlib
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, cast
+from typing import TYPE_CHECKING, Any
 
 import orjson
 
+from sentq_worker.training.dataset import DatasetId, fetch_dataset
 from sentq_worker.training.errors import TrainingDataError, TrainingOptionsError
+from sentq_worker.training.formats import has_known_format, read_records
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
-__all__ = ["Filter", "Rows", "Source", "read_rows"]
+    from sentq_worker.training.formats import Record
+
+__all__ = ["Columns", "Filter", "Rows", "Source", "read_rows"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,77 +79,141 @@ class Filter:
         return f"{self.field}={self.value}"
 
     def keeps(self, row: dict[str, Any]) -> bool:
-        if self.field not in row:
-            return True
-        value = row[self.field]
-        return (value if isinstance(value, str) else orjson.dumps(value).decode()) == self.value
+        return self.field not in row or _as_written(row[self.field]) == self.value
+
+
+@dataclass(frozen=True, slots=True)
+class Columns:
+    """Which fields hold a row's text and label, and what its labels are to be called.
+
+    `names` leads from a label as it is written in the data, numbers as in JSON, to its new name,
+    or to None for rows that are to be left out. A label that is not in it keeps its name.
+    """
+
+    text: str = "text"
+    label: str = "label"
+    names: Mapping[str, str | None] = field(default_factory=dict)
+
+    @classmethod
+    def parse(cls, *, text: str, label: str, names: Sequence[str]) -> Columns:
+        """Read the names as `OLD=NEW`; nothing after the `=` leaves the rows with it out.
+
+        Raises:
+            TrainingOptionsError: one of them has no `=`, or nothing before it.
+        """
+        pairs = {}
+        for argument in names:
+            # The last one: new names are ours to choose, old ones are not.
+            old, equals, new = argument.rpartition("=")
+            if not (old and equals):
+                raise TrainingOptionsError(f"a label is renamed by OLD=NEW, not {argument!r}")
+            pairs[old] = new or None
+        return cls(text, label, pairs)
 
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """The kept rows of one file, in the file's order; `digest` changes when any of them does."""
+    """The kept rows of one file, in the file's order; `digest` changes when any of them does.
+
+    `places` are the rows' line numbers in it, or row numbers where it has no lines; empty where
+    the rows are from several files.
+    """
 
     name: str
     texts: list[str]
     labels: list[str]
     digest: str
+    places: list[int] = field(default_factory=list)
 
     def __len__(self) -> int:
         return len(self.texts)
 
 
-def read_rows(path: Path, filters: Sequence[Filter] = ()) -> Rows:
-    """Read a .jsonl or .jsonl.gz file.
+_PLAIN = Columns()
+
+
+def read_rows(path: Path, filters: Sequence[Filter] = (), columns: Columns = _PLAIN) -> Rows:
+    """Read a file, or a split of a Hub dataset.
+
+    Args:
+        path: A .jsonl, .csv, .tsv (each may end in .gz too) or .parquet file. What is none, and
+            has the form `owner/name`, `owner/name:split` or `owner/name:config:split`, is taken
+            from the Hub.
 
     Raises:
         TrainingDataError: the file cannot be read, keeps no row, or the row at the line that the
-            message names is no object with a non-empty text and label.
+            message names has no non-empty text and label.
+        MissingExtra: Parquet needs a library that is not installed.
     """
-    texts: list[str] = []
-    labels: list[str] = []
+    name, files = _files(path)
+    wanted = {columns.text, columns.label, *(one.field for one in filters)}
+    rows = Rows(name, [], [], "")
     digest = hashlib.blake2b(digest_size=16)
-    for number, line in _lines(path):
-        row = _checked(line, where=f"{path.name}, line {number}")
-        if all(one.keeps(row) for one in filters):
-            texts.append(row["text"])
-            labels.append(row["label"])
-            digest.update(f"{row['label']}\0{row['text']}\0".encode())
-    if not texts:
-        raise TrainingDataError(f"{path.name} has no rows left to use: check it and the filters")
-    return Rows(path.name, texts, labels, digest.hexdigest())
+    for file in files:
+        for record in read_records(file, wanted=wanted):
+            if not all(one.keeps(record.fields) for one in filters):
+                continue
+            where = f"{name}, {record.unit} {record.number}"
+            text, label = _text(record, columns, where), _label(record, columns, where)
+            if label is not None:
+                rows.texts.append(text)
+                rows.labels.append(label)
+                rows.places.append(record.number)
+                digest.update(f"{label}\0{text}\0".encode())
+    if not rows.texts:
+        raise TrainingDataError(f"{name} has no rows left to use: check it and the filters")
+    places = rows.places if len(files) == 1 else []
+    return Rows(name, rows.texts, rows.labels, digest.hexdigest(), places)
 
 
-def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
+def _files(path: Path) -> tuple[str, list[Path]]:
+    """Return what to call the rows, and where they stand."""
+    dataset = DatasetId.parse(path.as_posix())
+    if dataset is None or has_known_format(path) or path.exists():
+        return path.name, [path]
+    return path.as_posix(), fetch_dataset(dataset)
+
+
+def _text(record: Record, columns: Columns, where: str) -> str:
+    value = record.fields.get(columns.text)
+    if not isinstance(value, str):
+        raise _no_string(record, columns.text, where, "--text-field")
+    if not value.strip():
+        raise TrainingDataError(f"{where}: the field {columns.text!r} is empty")
+    return value
+
+
+def _label(record: Record, columns: Columns, where: str) -> str | None:
+    value = record.fields.get(columns.label)
+    written = _as_written(value)
+    if columns.label in record.fields and written in columns.names:
+        return columns.names[written]
+    if isinstance(value, int | float):
+        raise TrainingDataError(
+            f"{where}: the field {columns.label!r} is a number, not a string;"
+            " name the labels, as with --label-map 0=negative --label-map 1=positive"
+        )
+    if not isinstance(value, str):
+        raise _no_string(record, columns.label, where, "--label-field")
+    if not value.strip():
+        raise TrainingDataError(f"{where}: the field {columns.label!r} is empty")
+    return value
+
+
+def _no_string(record: Record, field: str, where: str, option: str) -> TrainingDataError:
+    if field not in record.fields:
+        return TrainingDataError(f"{where}: the field {field!r} is missing; {option} names another")
+    kind = type(record.fields[field]).__name__
+    return TrainingDataError(f"{where}: the field {field!r} is a {kind}, not a string")
+
+
+def _as_written(value: object) -> str:
+    if isinstance(value, str):
+        return value
     try:
-        with _opened(path) as file:
-            for number, line in enumerate(file, start=1):
-                if line.strip():
-                    yield number, line
-    except (OSError, EOFError, zlib.error) as error:
-        reason = error.strerror if isinstance(error, OSError) else None
-        raise TrainingDataError(f"cannot read {path}: {reason or 'damaged gzip file'}") from error
-
-
-def _opened(path: Path) -> BinaryIO:
-    return cast("BinaryIO", gzip.open(path)) if path.suffix == ".gz" else path.open("rb")
-
-
-def _checked(line: bytes, *, where: str) -> dict[str, Any]:
-    try:
-        row = orjson.loads(line)
-    except orjson.JSONDecodeError:
-        # The decoder's error carries the whole line: it must not travel with ours.
-        raise TrainingDataError(f"{where}: not valid JSON in UTF-8") from None
-    if not isinstance(row, dict):
-        raise TrainingDataError(f"{where}: not a JSON object; write one object per line")
-    for field in ("text", "label"):
-        value = row.get(field)
-        if not isinstance(value, str):
-            kind = "missing" if field not in row else f"a {type(value).__name__}, not a string"
-            raise TrainingDataError(f"{where}: the field {field!r} is {kind}")
-        if not value.strip():
-            raise TrainingDataError(f"{where}: the field {field!r} is empty")
-    return row
+        return orjson.dumps(value).decode()
+    except TypeError:  # a date or the like, out of Parquet
+        return str(value)
 
 
 def _number(text: str) -> float | None:

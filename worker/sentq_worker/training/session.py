@@ -7,23 +7,23 @@ from typing import TYPE_CHECKING
 import torch
 import transformers
 
-from sentq_worker.training.base import load_model, load_tokenizer, longest_tokens
+from sentq_worker.training.assembly import assemble, load
 from sentq_worker.training.checkpoint import CheckpointStore
-from sentq_worker.training.corpus import Corpus, Encoded, encode, read_corpus
+from sentq_worker.training.corpus import Corpus, read_corpus
 from sentq_worker.training.errors import TrainingOptionsError, TrainingStopped
 from sentq_worker.training.export import WEIGHTS, export
-from sentq_worker.training.learner import Learner, Padding
-from sentq_worker.training.loop import Training
 from sentq_worker.training.record import files_beside, source_figures, summary
+from sentq_worker.training.temperature import folded, last_layer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+    from transformers import PreTrainedModel
 
+    from sentq_worker.training.course import Course
+    from sentq_worker.training.loop import Training
     from sentq_worker.training.options import TrainingOptions
     from sentq_worker.training.progress import Reporter
-    from sentq_worker.training.rows import Rows
 
 __all__ = ["run_session"]
 
@@ -44,15 +44,17 @@ def run_session(
         torch.set_num_threads(options.threads)
     _prepare_folder(options)
     corpus = _read(options)
-    model, tokenizer = _load(options, corpus)
+    model, tokenizer = load(options, corpus)
     store = CheckpointStore(
         options.out / "checkpoint", {**options.decisive(), "the rows": corpus.digest}
     )
-    training = _training(options, corpus, model, tokenizer, store)
+    training = assemble(options, corpus, model, tokenizer, store)
     reporter.say(_opening(options, corpus, training))
     if should_stop():
         raise TrainingStopped("stopped before the first step")
     weights = training.run(reporter, should_stop=should_stop)
+    if options.calibrate:
+        weights = _calibrated(weights, model, corpus.labels, training.course)
     path = export(
         options.out,
         model=model,
@@ -94,58 +96,23 @@ def _read(options: TrainingOptions) -> Corpus:
         filters=options.filters,
         validation=options.valid,
         validation_filters=options.valid_filters,
+        held_out=options.held_out,
+        columns=options.columns,
         seed=options.schedule.seed,
     )
 
 
-def _load(
-    options: TrainingOptions, corpus: Corpus
-) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    tokenizer = load_tokenizer(options.base)
-    torch.manual_seed(options.schedule.seed)
-    model = load_model(
-        options.base,
-        labels=corpus.labels,
-        # On CPUs torch's fused attention has a slow backward pass: eager trains MiniLM-L6 6%
-        # faster at 32 tokens and 20% faster at 128.
-        attention="eager" if options.device.type == "cpu" else None,
-        dropout=options.dropout,
-        attention_dropout=options.attention_dropout,
-    )
-    longest = longest_tokens(model, tokenizer)
-    if longest is not None and options.max_tokens > longest:
-        raise TrainingOptionsError(
-            f"--max-tokens {options.max_tokens} is more than the {longest} of {options.base}"
-        )
-    return model, tokenizer
-
-
-def _training(
-    options: TrainingOptions,
-    corpus: Corpus,
+def _calibrated(
+    weights: dict[str, torch.Tensor],
     model: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase,
-    store: CheckpointStore,
-) -> Training:
-    def encoded(rows: Rows) -> Encoded:
-        return encode(rows, tokenizer, labels=corpus.labels, max_tokens=options.max_tokens)
-
-    learner = Learner(
-        model,
-        padding=Padding(int(tokenizer.pad_token_id), tokenizer.padding_side == "left"),
-        device=options.device,
-        dtype=options.dtype,
-    )
-    return Training(
-        learner,
-        store,
-        schedule=options.schedule,
-        labels=corpus.labels,
-        training=[encoded(rows) for rows in corpus.training],
-        weights=corpus.weights,
-        validation=[encoded(rows) for rows in corpus.validation],
-        checkpoint_every_s=options.checkpoint_every_s,
-    )
+    labels: Sequence[str],
+    course: Course,
+) -> dict[str, torch.Tensor]:
+    layer = last_layer(model, len(labels))
+    if layer is None:
+        course.best["temperature"] = None
+        return weights
+    return folded(weights, layer=layer, temperature=course.best["temperature"])
 
 
 def _opening(options: TrainingOptions, corpus: Corpus, training: Training) -> str:

@@ -1,0 +1,113 @@
+"""What is lost when a worker is killed, or cut off, as it takes a job: stock Celery and sentq.
+
+    python -m benchmarks.losses [--json] [--times N]
+
+Both acknowledge late, and a killed worker's jobs come back after five seconds; both are caught by
+the same proxy, between Redis and the worker, at the bytes that hand over a job. A job is lost if
+it is in no queue, held by nobody, and has no outcome when all else has.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import signal
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+from tests.processes import RedisProcess, WorkerProcess, eventually
+from tests.proxy import Proxy, Trap
+
+from sentq import Client, Job, JobStatus
+from sentq.embedded import find_redis_server
+
+STOCK: Final = (
+    *("celery", "-A", "tests.stock", "worker", "-P", "solo"),
+    *("-l", "INFO", "-Q", "sentq", "--without-mingle", "--without-gossip"),
+)
+OURS: Final = ("tests.standin",)
+
+#: Where each hands over a job: as the reply is on its way, and as the worker notes it.
+STEPS: Final[dict[str, tuple[Sequence[str], tuple[Trap, ...]]]] = {
+    "stock": (STOCK, (Trap(b"BRPOP", on_reply=True), Trap(b"ZADD"))),
+    "sentq": (OURS, (Trap(b"LTRIM", on_reply=True), Trap(b"LTRIM"))),
+}
+
+_VISIBILITY_TIMEOUT_S: Final = 5
+_JOBS_PER_FAULT: Final = 10
+
+
+def lost(folder: Path, command: Sequence[str], plan: Trap, *, times: int, kill: bool) -> int:
+    """How many jobs are lost in so many faults."""
+    redis = RedisProcess(find_redis_server(), folder, "--appendonly", "no").start()
+    told = {"SENTQ_VISIBILITY_TIMEOUT_S": str(_VISIBILITY_TIMEOUT_S)}
+    jobs: list[Job] = []
+
+    def start(url: str) -> WorkerProcess:
+        worker = WorkerProcess(folder, told | {"SENTQ_BROKER_URL": url}, command)
+        return worker.wait_until_ready()
+
+    with Proxy(redis.port) as proxy, Client(broker_url=redis.url) as client:
+        worker = start(proxy.url)
+        for _ in range(times):
+            if worker.process.poll() is not None:
+                proxy.trap = None
+                worker = start(proxy.url)
+            action: Callable[[], None] = (
+                partial(os.kill, worker.process.pid, signal.SIGKILL) if kill else (lambda: None)
+            )
+            trap = proxy.trap = Trap(plan.pattern, action, on_reply=plan.on_reply)
+            jobs += client.submit_many([f"text {n}" for n in range(_JOBS_PER_FAULT)])
+            eventually(partial(getattr, trap, "hits"), within_s=60, what="the fault")
+            if kill:
+                worker.process.wait()
+        proxy.trap = None
+        if worker.process.poll() is not None:
+            worker = start(proxy.url)
+        with redis.client() as connection:
+            # Whatever anybody holds has come back and is answered: what is left is nowhere.
+            calm_since = time.monotonic()
+            while time.monotonic() - calm_since < 2 * _VISIBILITY_TIMEOUT_S:
+                if connection.llen("sentq") or connection.hlen("unacked"):
+                    calm_since = time.monotonic()
+                time.sleep(0.1)
+        missing = sum(job.status() is not JobStatus.DONE for job in jobs)
+        worker.stop()
+    redis.stop()
+    return missing
+
+
+def measure(times: int) -> dict[str, int]:
+    """Lost jobs of each, by fault."""
+    figures = {"faults_of_each_kind": times}
+    for name, (command, plans) in STEPS.items():
+        for kill in (True, False):
+            total = 0
+            for plan in plans:
+                with tempfile.TemporaryDirectory() as folder:
+                    total += lost(Path(folder), command, plan, times=times, kill=kill)
+            figures[f"{name}_lost_by_{'kills' if kill else 'cuts'}"] = total
+    return figures
+
+
+def main() -> None:
+    """Print the figures: a line each, or one JSON object."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.add_argument("--times", type=int, default=5, help="faults of each kind at each step")
+    options = parser.parse_args()
+    figures = measure(options.times)
+    if options.json:
+        print(json.dumps(figures))
+        return
+    for name, value in figures.items():
+        print(f"{name:<24}{value:>8,}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,192 @@
+"""The command `sentq-worker evaluate`: options in; tables, JSON lines and a report out."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import orjson
+import typer
+from rich.console import Console
+
+from sentq.present import progress_bar
+from sentq.settings import Settings
+from sentq_worker.settings import WorkerSettings
+from sentq_worker.training.errors import TrainingOptionsError
+from sentq_worker.training.rows import Columns, Filter, read_rows
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from rich.progress import Progress, TaskID
+
+    from sentq.contract import Limits
+    from sentq_worker.evaluate.results import Evaluation
+    from sentq_worker.scoring import Scorer
+
+__all__ = ["evaluate"]
+
+#: What to call the model in the box where a folder or a Hub id is expected.
+BUNDLED = "bundled"
+
+_HELP = """Measure a model on labelled texts, scored exactly as a worker scores them.
+
+DATA is a file (.jsonl, .csv, .tsv, each also .gz, or .parquet) or a split of a Hub dataset
+(owner/name:split, owner/name:config:split), with a text and a label in each row. Prints accuracy
+and its like, calibration, the confusion of labels and the mistakes that the model was surest of:
+tables on a terminal, a line a file in a pipe, JSON lines with --json, a page with plots with
+--html. Texts are private: none is shown without --show-text.
+
+\b
+Examples:
+  sentq-worker evaluate labelled.jsonl
+  sentq-worker evaluate sst2.jsonl.gz tweets.csv --where split=valid --html report.html
+  sentq-worker evaluate reviews.parquet --text-field body --label-field stars \\
+      --label-map 1=negative --label-map 5=positive --label-map 3=
+  sentq-worker evaluate owner/name:test --label-map 0=negative --label-map 1=positive
+  sentq-worker evaluate held-out.jsonl --model ./my-model --against bundled
+  sentq-worker evaluate --behaviour --model owner/name --json | jq .share
+"""
+
+
+def evaluate(
+    *,
+    data: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="DATA",
+            help="Files, or Hub datasets as owner/name:split.",
+            show_default=False,
+        ),
+    ] = None,
+    behaviour: Annotated[
+        bool, typer.Option("--behaviour", help="Run the behaviour suite (too).")
+    ] = False,
+    model: Annotated[
+        str | None,
+        typer.Option(help="Folder or Hub id (default: the bundled model).", metavar="MODEL"),
+    ] = None,
+    revision: Annotated[
+        str | None, typer.Option(help="Branch, tag or commit of a Hub model.", metavar="REVISION")
+    ] = None,
+    against: Annotated[
+        str | None,
+        typer.Option(
+            help=f"Compare with this model too: folder, Hub id, or '{BUNDLED}'.", metavar="MODEL"
+        ),
+    ] = None,
+    where: Annotated[
+        list[str] | None,
+        typer.Option(metavar="FIELD=VALUE", help="Keep rows whose field has this value."),
+    ] = None,
+    text_field: Annotated[
+        str, typer.Option(metavar="FIELD", help="The key or column that holds the text.")
+    ] = "text",
+    label_field: Annotated[
+        str, typer.Option(metavar="FIELD", help="The key or column that holds the label.")
+    ] = "label",
+    label_map: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="OLD=NEW", help="Rename a label of the data; 'OLD=' leaves its rows out."
+        ),
+    ] = None,
+    mistakes: Annotated[
+        int,
+        typer.Option(min=0, metavar="N", help="Mistakes and failed cases to show."),
+    ] = 10,
+    show_text: Annotated[
+        bool, typer.Option("--show-text", help="Show the texts of mistakes.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="JSON lines: one object a file.")] = False,
+    html: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write a report with plots to this file.")
+    ] = None,
+    device: Annotated[
+        str | None, typer.Option(help="auto, cpu, mps, cuda or cuda:N.", metavar="DEVICE")
+    ] = None,
+    threads: Annotated[
+        int | None, typer.Option(min=1, help="CPU threads of the engine (default: one a core).")
+    ] = None,
+    config: Annotated[
+        Path | None, typer.Option(help="TOML file with settings.", metavar="FILE")
+    ] = None,
+) -> None:
+    if not data and not behaviour:
+        raise TrainingOptionsError("nothing to do: give DATA, --behaviour, or both")
+    from sentq_worker.evaluate.run import Task, evaluate_models
+
+    columns = Columns.parse(text=text_field, label=label_field, names=label_map or ())
+    filters = [Filter.parse(each) for each in where or ()]
+    files = [read_rows(Path(one), filters, columns) for one in data or ()]
+    settings = WorkerSettings.load(
+        config, model=model, revision=revision, device=device, threads=threads
+    )
+    chosen = [settings, *([_other(settings, against)] if against else [])]
+    limits = Settings.load(config).limits
+    with progress_bar(Console(file=sys.stderr), disable=False) as progress:
+        evaluation = evaluate_models(
+            [_loader(one, limits) for one in chosen],
+            Task(files, behaviour, mistakes, show_text),
+            _Bars(progress),
+        )
+    if html is not None:  # Before anything is shown: `| head` ends the command.
+        _write_report(evaluation, html)
+    _show(evaluation, as_json=as_json, most=mistakes)
+
+
+evaluate.__doc__ = _HELP
+
+
+class _Bars:
+    """A bar for each file and model."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+        self._task: TaskID | None = None
+
+    def begin(self, what: str, texts: int) -> None:
+        self._task = self._progress.add_task(what, total=texts)
+
+    def advance(self, texts: int) -> None:
+        if self._task is not None:
+            self._progress.advance(self._task, texts)
+
+
+def _other(settings: WorkerSettings, model: str) -> WorkerSettings:
+    """The same settings with another model; what renames the first one's labels is not for it."""
+    path = None if model == BUNDLED else model
+    return settings.model_copy(update={"model": path, "revision": None, "labels": {}})
+
+
+def _loader(settings: WorkerSettings, limits: Limits) -> Callable[[], Scorer]:
+    def load() -> Scorer:
+        from sentq_worker.loading import load_scorer
+
+        return load_scorer(settings, limits)
+
+    return load
+
+
+def _show(evaluation: Evaluation, *, as_json: bool, most: int) -> None:
+    from sentq_worker.evaluate.terminal import lines, show_tables
+
+    console = Console(highlight=False)
+    if as_json:
+        for each in evaluation.as_json():
+            typer.echo(orjson.dumps(each))
+    elif console.is_terminal:
+        show_tables(evaluation, console, most=most)
+    else:
+        for line in lines(evaluation):
+            typer.echo(line)
+
+
+def _write_report(evaluation: Evaluation, file: Path) -> None:
+    from sentq_worker.evaluate.page import page_of
+
+    try:
+        file.write_text(page_of(evaluation), encoding="utf-8")
+    except OSError as error:
+        raise TrainingOptionsError(f"cannot write --html {file}: {error.strerror}") from error

@@ -1,0 +1,28 @@
+"""Libraries that only training and evaluating need: the extra `training`."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from sentq_worker.training.errors import MissingExtra
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+__all__ = ["training_extra"]
+
+
+@contextmanager
+def training_extra() -> Iterator[None]:
+    """Import what the extra brings within this context.
+
+    Raises:
+        MissingExtra: it is not installed.
+    """
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        raise MissingExtra(
+            f'{error.name} is not installed, and this needs it: pip install "sentq[training]"'
+        ) from error

@@ -1,0 +1,67 @@
+"""What an epoch trains on: rows drawn from the sources, in batches, long texts as windows."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from sentq_worker.training.batches import batches_per_epoch, epoch_batches
+from sentq_worker.training.windows import window_in_epoch
+
+if TYPE_CHECKING:
+    from array import array
+    from collections.abc import Sequence
+
+    from sentq_worker.training.corpus import Encoded
+
+__all__ = ["Lessons"]
+
+
+class Lessons:
+    """The rows of all sources. What an epoch draws of them follows from the seed and its number."""
+
+    def __init__(
+        self,
+        sources: Sequence[Encoded],
+        weights: Sequence[float],
+        *,
+        batch_size: int,
+        max_tokens: int,
+        seed: int,
+    ) -> None:
+        self._weights = weights
+        self._batch_size = batch_size
+        self._max_tokens = max_tokens
+        self._seed = seed
+        self._frame = sources[0].frame
+        self._sizes = [len(source) for source in sources]
+        self._token_ids = [ids for source in sources for ids in source.token_ids]
+        self._targets = [target for source in sources for target in source.targets]
+        self._lengths = [min(len(ids), max_tokens) for ids in self._token_ids]
+
+    @property
+    def batches_per_epoch(self) -> int:
+        return batches_per_epoch(self._sizes, self._weights, self._batch_size)
+
+    def epoch(self, number: int) -> list[list[int]]:
+        """Return the batches of an epoch (0 is the first), as numbers of rows."""
+        return epoch_batches(
+            self._lengths,
+            self._sizes,
+            self._weights,
+            batch_size=self._batch_size,
+            seed=self._seed,
+            epoch=number,
+        )
+
+    def rows(self, batch: Sequence[int], epoch: int) -> tuple[list[array[int]], list[int]]:
+        """Return the tokens of a batch, at most `max_tokens` each, and their labels' numbers."""
+        tokens = [
+            window_in_epoch(
+                self._token_ids[row],
+                max_tokens=self._max_tokens,
+                frame=self._frame,
+                mark=f"{self._seed}:{epoch}:{row}",
+            )
+            for row in batch
+        ]
+        return tokens, [self._targets[row] for row in batch]

@@ -1,0 +1,68 @@
+"""AdamW for fine-tuning: which weights decay, and which learn at a rate of their own."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+__all__ = ["Optimizer", "Stride"]
+
+
+@dataclass(frozen=True, slots=True)
+class Stride:
+    """How far a step may go.
+
+    `head_rate` multiplies the learning rate of the head, which starts from nothing while the body
+    was trained before. Gradients whose norm is larger than `max_gradient_norm` are scaled to it;
+    0 leaves them as they are.
+    """
+
+    head_rate: float = 1.0
+    weight_decay: float = 0.01
+    max_gradient_norm: float = 1.0
+
+
+class Optimizer:
+    """Moves the weights of `named`, in place; the head's are those outside of `body`."""
+
+    def __init__(
+        self, named: Mapping[str, torch.Tensor], stride: Stride, *, body: str, fused: bool
+    ) -> None:
+        self._weights = list(named.values())
+        self._max_gradient_norm = stride.max_gradient_norm
+        self._adam = torch.optim.AdamW(list(_groups(named, stride, body)), lr=0.0, fused=fused)
+
+    def step(self, rate: float) -> None:
+        """Clip the gradients, which must be there, and take a step at this learning rate."""
+        if self._max_gradient_norm:
+            torch.nn.utils.clip_grad_norm_(self._weights, self._max_gradient_norm)
+        for group in self._adam.param_groups:
+            group["lr"] = rate * group["rate_factor"]
+        self._adam.step()
+
+    def state(self) -> dict[str, object]:
+        """Return all that `restore` needs."""
+        state: dict[str, object] = self._adam.state_dict()
+        return state
+
+    def restore(self, state: dict[str, object]) -> None:
+        """Go back to what `state` returned."""
+        self._adam.load_state_dict(state)
+
+
+def _groups(
+    named: Mapping[str, torch.Tensor], stride: Stride, body: str
+) -> Iterator[dict[str, object]]:
+    groups: dict[tuple[float, float], list[torch.Tensor]] = {}
+    for name, weight in named.items():
+        factor = 1.0 if body and name.startswith(f"{body}.") else stride.head_rate
+        # Biases and normalisation are the parameters of one dimension: they do not decay.
+        decay = stride.weight_decay if weight.ndim > 1 else 0.0
+        groups.setdefault((factor, decay), []).append(weight)
+    for (factor, decay), weights in groups.items():
+        yield {"params": weights, "weight_decay": decay, "rate_factor": factor}
