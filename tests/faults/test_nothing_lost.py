@@ -28,7 +28,7 @@ from sentq.ids import new_job_id
 VISIBILITY_TIMEOUT_S = "5"
 
 #: How often each step breaks in a row; `make faults` says 20.
-TIMES = int(os.environ.get("FAULT_TIMES", "2"))
+TIMES = int(os.environ.get("FAULT_TIMES", "3"))
 
 #: Where things break: what passes on the wire, and which side of it.
 STEPS = {

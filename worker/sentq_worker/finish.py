@@ -29,6 +29,8 @@ class Finisher:
         self._connection_errors: tuple[type[BaseException], ...] = consumer.connection_errors
         channel = consumer.task_consumer.channel
         self._channel: Channel | None = channel if isinstance(channel, Channel) else None
+        #: Tags of messages whose jobs are answered, and that could not be acknowledged.
+        self._late: list[str] = []
         self._in_one_step = self._channel is not None and self._channel.shares_redis(
             store.connection_options
         )
@@ -57,11 +59,16 @@ class Finisher:
     def _acknowledge_tags(self, tags: Sequence[str]) -> None:
         if not self._channel or not tags:
             return
+        due = [*self._late, *tags]
         try:
-            self._channel.qos.acknowledge_all(tags)
+            self._channel.qos.acknowledge_all(due)
+            self._late = []
         except self._connection_errors as error:
+            # They are answered, so they no longer count as held; or nothing more would be taken.
+            self._channel.qos.release(tags)
+            self._late = due
             logger.warning(
-                "%d jobs are answered but not acknowledged (%s); they will be delivered again",
-                len(tags),
+                "%d jobs are answered but not acknowledged (%s); that comes with the next ones",
+                len(due),
                 type(error).__name__,
             )
