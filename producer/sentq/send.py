@@ -41,13 +41,10 @@ _JOBS_PER_STEP: Final = 500
 #: Bytes of messages of one round trip, beyond a first one.
 _BYTES_PER_STEP: Final = 4 * 1024 * 1024
 
-#: KEYS: the queue, then a result key a job.
-#: ARGV: TTL in seconds, the document of a queued job, then a message a job.
-#: Where memory is short, the first SET is refused and nothing has been done.
+#: KEYS: the queue, and what makes the jobs known. ARGV: TTL in seconds, its value, messages.
+#: Where memory is short, SET is refused and nothing has been done.
 _SEND: Final = """
-for i = 2, #KEYS do
-  redis.call('SET', KEYS[i], ARGV[2], 'EX', ARGV[1], 'NX')
-end
+redis.call('SET', KEYS[2], ARGV[2], 'EX', ARGV[1], 'NX')
 redis.call('LPUSH', KEYS[1], unpack(ARGV, 3))
 """
 
@@ -132,7 +129,7 @@ class Sender:
         try:
             self._results.run_script(
                 _SEND,
-                [queue, *self._results.keys(ids)],
+                [queue, self._results.queued_key(ids)],
                 [self._results.ttl_s, QUEUED_DOCUMENT, *messages],
             )
         except ResultsUnavailable as error:
