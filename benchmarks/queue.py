@@ -225,7 +225,7 @@ def main() -> None:
     """Print the figures: a line each, or one JSON object."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--json", action="store_true", help="print one JSON object")
-    parser.add_argument("--jobs", type=int, default=40_000, help="jobs of one text to queue")
+    parser.add_argument("--jobs", type=int, default=100_000, help="jobs of one text to queue")
     parser.add_argument(
         "--backlog", action="store_true", help="also with 1,000 and 1,000,000 jobs waiting"
     )
