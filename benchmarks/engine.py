@@ -1,6 +1,6 @@
 """The engine beside the pipeline of Transformers: one run, one core, one thread, the same texts.
 
-    python benchmarks/engine.py [--json] [--core N] [--repeats N]
+    python benchmarks/engine.py [--json] [--core N] [--repeats N] [--texts N]
 
 Ways to score take turns, so that whatever else the machine does slows down all of them; each
 figure is the median over the turns. The time includes tokenising and whatever else lies between
@@ -57,7 +57,7 @@ def main() -> None:
         os.sched_setaffinity(0, {options.core})
     _quieten()
     with tempfile.TemporaryDirectory() as folder:
-        minilm = Subject(Path(sentq_model.folder()), shared_texts=192, depth_texts=500)
+        minilm = Subject(Path(sentq_model.folder()), shared_texts=options.texts, depth_texts=500)
         distilbert = Subject(_make_distilbert(Path(folder)), shared_texts=48, depth_texts=128)
         ceiling = {dtype: _ceiling_gflops(dtype) for dtype in ("float32", "bfloat16")}
         report = {
@@ -76,6 +76,9 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     parser.add_argument("--core", type=int, default=_last_core(), help="the core to stay on")
     parser.add_argument("--repeats", type=int, default=3, help="turns of each way")
+    parser.add_argument(
+        "--texts", type=int, default=192, help="texts that the pipeline gets too, 500 at most"
+    )
     return parser.parse_args()
 
 

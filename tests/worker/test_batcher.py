@@ -8,10 +8,11 @@ from collections.abc import Sequence
 
 import pytest
 from tests.engines import ScriptedEngine, window
+from tests.lost import LostEngine
 
 from sentq.contract import ErrorCode, TextError
 from sentq_worker.batcher import Batcher, Row
-from sentq_worker.engine.base import OutOfMemory, Window
+from sentq_worker.engine.base import DeviceLost, OutOfMemory, Window
 
 
 def _windows(count: int) -> list[Window]:
@@ -122,6 +123,22 @@ def test_a_window_that_does_not_fit_alone_says_so_and_does_not_spoil_the_budget(
     assert too_large.code is ErrorCode.RESOURCE_EXHAUSTED
     assert fits == [0.003, 0.5]
     assert batcher.batch_tokens == 64
+
+
+def test_a_batch_whose_device_is_lost_is_not_halved() -> None:
+    engine = LostEngine()
+    with pytest.raises(DeviceLost):
+        predict_all(engine, [window(i) for i in range(64)], batch_tokens=1024)
+    assert len(engine.batches) == 1
+
+
+def test_a_device_lost_while_a_window_is_scored_precisely_is_not_taken_for_its_fault() -> None:
+    def lose(_: Window) -> list[float]:
+        raise DeviceLost("gone")
+
+    engine = ScriptedEngine(row=lambda _: [float("nan"), 0.5], precise_row=lose)
+    with pytest.raises(DeviceLost):
+        predict_all(engine, [window(1)], batch_tokens=64)
 
 
 def test_an_engine_that_loses_a_row_is_not_believed() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 import torch
 from torch import nn
@@ -56,17 +58,49 @@ def test_layers_in_lists_in_lists_are_replaced_once() -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_the_choice_is_one_of_the_two(dtype: torch.dtype) -> None:
-    assert choose_kernel(_Model(_Block("gelu")), dtype) in {"torch", "onednn"}
+def test_a_dtype_that_was_asked_for_is_taken(dtype: torch.dtype) -> None:
+    kernel, chosen = choose_kernel(_Model(_Block("gelu")), [dtype])
+    assert kernel in {"torch", "onednn"}
+    assert chosen is dtype
+
+
+class _Clock:
+    """Says that a product in bf16 takes this share of its time in fp32."""
+
+    def __init__(self, share: float) -> None:
+        self._share = share
+
+    def time_s(self, trial: Callable[[], object]) -> float:
+        product = trial()
+        assert isinstance(product, torch.Tensor)
+        return self._share if product.dtype is torch.bfloat16 else 1.0
+
+
+@pytest.mark.parametrize(
+    ("share", "width", "expected"),
+    [
+        (0.5, 512, torch.bfloat16),
+        (0.9, 512, torch.float32),  # not worth its rounding
+        (2.0, 512, torch.float32),  # a processor that does it in software
+        (0.5, 48, torch.float32),  # so small a model gains nothing
+    ],
+)
+def test_bf16_is_taken_where_it_is_clearly_faster(
+    share: float, width: int, expected: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kernels, "_time_s", _Clock(share).time_s)
+    model = _Model(nn.Linear(width, width))
+    assert choose_kernel(model, [torch.float32, torch.bfloat16])[1] is expected
 
 
 def test_a_model_without_linear_layers_and_a_torch_without_onednn_keep_to_torch(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    assert choose_kernel(_Model(), torch.float32) == "torch"
+    both = [torch.float32, torch.bfloat16]
+    assert choose_kernel(_Model(), both) == ("torch", torch.float32)
 
     def missing(*_: object, **__: object) -> None:
         raise AttributeError("no such operator")
 
     monkeypatch.setattr(kernels, "PrepackedLinear", missing)
-    assert choose_kernel(_Model(_Block("gelu")), torch.float32) == "torch"
+    assert choose_kernel(_Model(_Block("gelu")), both) == ("torch", torch.float32)

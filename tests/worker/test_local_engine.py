@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -16,8 +17,13 @@ from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 
 from sentq.contract import ErrorCode, Limits, Outcome, Prediction, TextError
-from sentq_worker.engine.base import DeviceUnavailable, ModelUnavailable
-from sentq_worker.engine.device import choose_device
+from sentq_worker.engine.base import (
+    DeviceLost,
+    DeviceUnavailable,
+    ModelUnavailable,
+    Window,
+)
+from sentq_worker.engine.device import answers, choose_device
 from sentq_worker.engine.files import find_model
 from sentq_worker.engine.local import LocalEngine
 from sentq_worker.loading import load_scorer
@@ -211,6 +217,33 @@ def test_auto_takes_the_cpu_where_there_is_nothing_better() -> None:
 def test_a_gpu_that_is_not_there_is_refused_with_advice() -> None:
     with pytest.raises(DeviceUnavailable, match="SENTQ_WORKER_DEVICE=auto"):
         choose_device("cuda:1")
+
+
+class _Failing:
+    """Fails as a model on CUDA does, whatever the reason."""
+
+    def logits(self, _: Sequence[Window]) -> torch.Tensor:
+        raise RuntimeError("CUDA error: device-side assert triggered")
+
+
+def test_an_error_is_the_batchs_own_where_the_device_still_answers_and_its_loss_where_not(
+    tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = LocalEngine(find_model(str(tiny_model)), device="cpu", threads=1)
+    monkeypatch.setattr(engine, "_forward", _Failing())
+    with pytest.raises(RuntimeError, match="assert"):
+        engine.predict([Window([2, 3], 0)])
+    # Nothing can be read from this device, as from a GPU whose context is gone.
+    monkeypatch.setattr(engine, "_device", torch.device("meta"))
+    with pytest.raises(DeviceLost, match="meta failed"):
+        engine.predict([Window([2, 3], 0)])
+    with pytest.raises(DeviceLost, match="meta failed"):
+        engine.predict_precisely(Window([2, 3], 0))
+
+
+def test_a_device_answers_while_it_computes() -> None:
+    assert answers(torch.device("cpu"))
+    assert not answers(torch.device("meta"))
 
 
 def test_a_folder_that_is_no_classifier_is_refused(tmp_path: Path) -> None:

@@ -33,7 +33,7 @@ from sentq_worker.training.errors import (
     TrainingDataError,
     TrainingOptionsError,
 )
-from sentq_worker.training.evaluation import figures_of
+from sentq_worker.training.evaluation import figures_of, merit
 from sentq_worker.training.hardware import resolve_device
 from sentq_worker.training.learner import Learner
 from sentq_worker.training.padding import Padding
@@ -513,6 +513,16 @@ def test_figures_are_right() -> None:
     # negative: 1 hit of 1 guess and 2 rows; neutral: 1 of 3 and 1; positive: none.
     assert figures.macro_f1 == pytest.approx((2 / 3 + 2 / 4 + 0) / 3)
     assert figures_of([[0.4, 0.6]], [1], labels=("ham", "spam")).polar_accuracy is None
+
+
+def test_neutral_guesses_do_not_count_against_an_epoch_where_no_row_is_neutral() -> None:
+    guesses = [[0.4, 0.6, 0.0], [0.1, 0.5, 0.4]]  # neutral first, the right pole second
+    polar = figures_of(guesses, [0, 2], labels=LABELS)
+    mixed = figures_of(guesses, [0, 1], labels=LABELS)
+    assert merit([(polar, [0, 2])], labels=LABELS) == 1.0
+    assert merit([(polar, [0, 2]), (mixed, [0, 1])], labels=LABELS) == 0.75
+    spam = figures_of([[0.4, 0.6]], [1], labels=("ham", "spam"))
+    assert merit([(spam, [1])], labels=("ham", "spam")) == 1.0
 
 
 def test_a_named_source_is_held_out_beside_the_validation_files(tmp_path: Path) -> None:

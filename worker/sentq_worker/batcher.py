@@ -12,7 +12,7 @@ import math
 from collections.abc import Iterator, Sequence
 
 from sentq.contract import ErrorCode, TextError
-from sentq_worker.engine.base import Engine, OutOfMemory, Window
+from sentq_worker.engine.base import DeviceLost, Engine, OutOfMemory, Window
 
 __all__ = ["Batcher", "Row"]
 
@@ -41,7 +41,11 @@ class Batcher:
         return self._batch_tokens
 
     def predict(self, windows: Sequence[Window]) -> list[Row]:
-        """Score windows, in any order; the rows come back in the same one."""
+        """Score windows, in any order; the rows come back in the same one.
+
+        Raises:
+            DeviceLost: Nothing can be computed any more, not by halves either.
+        """
         rows: list[Row] = [_FAILED] * len(windows)
         for indices in self._batches(windows):
             batch_rows = self._predict([windows[index] for index in indices])
@@ -88,6 +92,8 @@ class Batcher:
             return self._rows(batch)
         except OutOfMemory:
             return _TOO_LARGE
+        except DeviceLost:
+            raise
         except Exception as error:  # noqa: BLE001 - whatever a model raises, its neighbours are scored
             # The class alone: a message might quote its input.
             logger.warning("batch of %d failed: %s", len(batch), type(error).__name__)
@@ -113,6 +119,8 @@ class Batcher:
         """Once more for a window whose scores were no numbers: bf16 or its mates may be why."""
         try:
             row = self._engine.predict_precisely(window)
+        except DeviceLost:
+            raise
         except Exception as error:  # noqa: BLE001 - its neighbours have their scores already
             logger.warning("a window failed in fp32 too: %s", type(error).__name__)
             return _NONFINITE

@@ -205,6 +205,8 @@ class Dispatcher:
     def _finish(self, round_: Round) -> bool:
         """End the jobs of a round; returns whether Redis stored what there is to store."""
         error = round_.future.exception()
+        if isinstance(error, SystemExit):
+            raise error  # The device is lost: nothing is answered, and all goes back.
         ended = self._failures(round_, error) if error else self._outcomes(round_)
         plain = [job for job, _ in ended if job.is_plain]
         now = now_iso()

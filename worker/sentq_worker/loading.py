@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Mapping, Sequence
+from typing import Final
 
 from sentq.contract import Limits
 from sentq_worker.engine.base import ModelUnavailable
@@ -17,6 +18,8 @@ from sentq_worker.text import TextTokenizer
 __all__ = ["load_scorer"]
 
 logger = logging.getLogger(__name__)
+
+_CHOSEN: Final = " (chosen by auto)"
 
 
 def load_scorer(settings: WorkerSettings, limits: Limits) -> Scorer:
@@ -42,12 +45,13 @@ def load_scorer(settings: WorkerSettings, limits: Limits) -> Scorer:
     )
     engine.warm_up()
     logger.info(
-        "model %s (%.19s) on %s%s as %s, ready after %.1f s",
+        "model %s (%.19s) on %s%s as %s%s, ready after %.1f s",
         engine.info.model,
         engine.info.revision,
         engine.info.backend,
-        " (chosen by auto)" if settings.device == "auto" else "",
+        _CHOSEN if settings.device == "auto" else "",
         engine.info.dtype,
+        _CHOSEN if settings.dtype == "auto" else "",
         time.monotonic() - started,
     )
     return Scorer(

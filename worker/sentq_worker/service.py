@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from celery.exceptions import WorkerShutdown
+
 from sentq.contract import JobRequest, Limits, Outcome, check_count
 from sentq.ids import sent_at_ms
-from sentq_worker.engine.base import EngineInfo
+from sentq_worker.engine.base import EX_UNAVAILABLE, DeviceLost, EngineInfo
 from sentq_worker.settings import WorkerSettings
 
 __all__ = ["LoadScorer", "Scored", "Service"]
+
+logger = logging.getLogger(__name__)
 
 
 class _Answering(Protocol):
@@ -72,7 +77,13 @@ class Service:
         return self._loaded.engine.info
 
     def submit(self, jobs: Sequence[Sequence[object]]) -> Future[Scored]:
-        """Score jobs as one round in the engine's thread."""
+        """Score jobs as one round in the engine's thread.
+
+        Returns:
+            The outcomes to come; WorkerShutdown where the device was lost. That is a SystemExit:
+            raised in Celery's loop or in a task's body it ends the worker, and nothing of the
+            round is acknowledged.
+        """
         self._last = self._thread.submit(self._score, jobs)
         return self._last
 
@@ -81,9 +92,23 @@ class Service:
         """Whether the engine computes something."""
         return self._last is not None and self._last.running()
 
+    @property
+    def is_lost(self) -> bool:
+        """Whether the engine will never compute anything again."""
+        last = self._last
+        return last is not None and last.done() and isinstance(last.exception(), WorkerShutdown)
+
     def _score(self, jobs: Sequence[Sequence[object]]) -> Scored:
         started_at_s, started = time.time(), time.perf_counter()
-        outcomes = self._loaded.score(jobs)
+        try:
+            outcomes = self._loaded.score(jobs)
+        except DeviceLost as error:
+            logger.critical(
+                "the device is lost: %s. What this worker holds goes back to the queue. Look at "
+                "the driver's and the kernel's log (nvidia-smi, dmesg), and start a new worker",
+                error,
+            )
+            raise WorkerShutdown(EX_UNAVAILABLE) from error
         return Scored(outcomes, started_at_s, (time.perf_counter() - started) * 1000)
 
     def outcomes(

@@ -15,7 +15,7 @@ from typing import Any
 from celery import bootsteps
 
 from sentq.contract import TASK_NAME
-from sentq_worker.engine.base import EX_CONFIG, EngineError
+from sentq_worker.engine.base import EX_CONFIG, EX_UNAVAILABLE, DeviceLost, EngineError
 from sentq_worker.service import Service
 from sentq_worker.strategy import PlainJobs
 from sentq_worker.transport import Channel
@@ -41,6 +41,9 @@ class EngineStep(bootsteps.StartStopStep):
     def start(self, worker: Any) -> None:
         try:
             _task(worker).service.start()
+        except DeviceLost as error:
+            logger.critical("%s", error)
+            raise SystemExit(EX_UNAVAILABLE) from None
         except EngineError as error:
             logger.critical("%s", error)
             raise SystemExit(EX_CONFIG) from None
@@ -48,7 +51,8 @@ class EngineStep(bootsteps.StartStopStep):
 
     def stop(self, worker: Any) -> None:
         task = _task(worker)
-        task.dispatcher.drain(task.service.settings.shutdown_grace_s)
+        if not task.service.is_lost:
+            task.dispatcher.drain(task.service.settings.shutdown_grace_s)
         task.service.stop()
 
     def terminate(self, worker: Any) -> None:

@@ -3,7 +3,8 @@
 EngineError
 ├── ModelUnavailable     the model cannot be found, fetched or accepted; start is refused
 ├── DeviceUnavailable    the configured device is not there; start is refused
-└── OutOfMemory          a batch was too large; a smaller one may pass
+├── OutOfMemory          a batch was too large; a smaller one may pass
+└── DeviceLost           the device answers no longer; only a new process may have it again
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ from sentq.errors import SentqError
 
 __all__ = [
     "EX_CONFIG",
+    "EX_UNAVAILABLE",
+    "DeviceLost",
     "DeviceUnavailable",
     "Engine",
     "EngineError",
@@ -29,6 +32,9 @@ __all__ = [
 #: Exit code of a process whose engine cannot start, `sysexits.h`: the configuration, or what it
 #: refers to, is wrong.
 EX_CONFIG: Final = 78
+
+#: Exit code of a process whose device was lost, `sysexits.h`: a new one may do better.
+EX_UNAVAILABLE: Final = 69
 
 
 class EngineError(SentqError):
@@ -45,6 +51,13 @@ class DeviceUnavailable(EngineError):
 
 class OutOfMemory(EngineError):
     """A batch did not fit in memory. What it had taken is free again."""
+
+
+class DeviceLost(EngineError):
+    """The device answers no longer: its driver failed, or a kernel ended its context.
+
+    Whoever catches it acknowledges nothing and ends the process.
+    """
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,9 +102,14 @@ class Engine(Protocol):
 
         Raises:
             OutOfMemory: The batch is too large.
+            DeviceLost: Nothing can be computed any more.
         """
         ...
 
     def predict_precisely(self, window: Window) -> list[float]:
-        """One window's probabilities in fp32, in the plainest way there is, however slow."""
+        """One window's probabilities in fp32, in the plainest way there is, however slow.
+
+        Raises:
+            DeviceLost: Nothing can be computed any more.
+        """
         ...

@@ -39,32 +39,40 @@ class Forward(Protocol):
 
 
 def choose_forward(
-    model: Any, *, dtype: torch.dtype, pad_id: int | None, window_tokens: int
+    model: Any, *, dtype: torch.dtype | None, pad_id: int | None, window_tokens: int
 ) -> Forward:
     """Find the fastest exact way to run a model on the CPU, and cast it.
 
     Args:
         model: In fp32: with fewer bits, rounding would hide what is wrong.
-        dtype: What to cast it to.
+        dtype: What to cast it to. None takes bf16 for a packed model if it is faster here; how
+            others take it is not known.
     """
     padded = Padded(model, pad_id=pad_id)
     windows = probe_windows(model.config, window_tokens=window_tokens)
     with torch.inference_mode():
         expected = padded.logits(windows)
         forward = _packed(model, windows, expected) or padded
-        kernel = choose_kernel(model, dtype)
+        kernel, dtype = choose_kernel(model, _dtypes(dtype, forward))
         if kernel == "onednn" and not _prepacking_agrees(model, forward, windows, expected):
             kernel = "torch"
     model.to(dtype)
     if kernel == "onednn":
         Prepacked(model)
     logger.info(
-        "%s runs %s, multiplied by %s",
+        "%s runs %s, multiplied by %s in %s",
         model.config.model_type,
         type(forward).__name__.lower(),
         kernel,
+        str(dtype).removeprefix("torch."),
     )
     return forward
+
+
+def _dtypes(wanted: torch.dtype | None, forward: Forward) -> list[torch.dtype]:
+    if wanted is not None:
+        return [wanted]
+    return [torch.float32, torch.bfloat16] if isinstance(forward, Packed) else [torch.float32]
 
 
 def _packed(model: Any, windows: Sequence[Window], expected: torch.Tensor) -> Packed | None:

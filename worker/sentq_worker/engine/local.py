@@ -11,9 +11,15 @@ from safetensors import SafetensorError
 from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
 from transformers.utils.logging import disable_progress_bar
 
-from sentq_worker.engine.base import EngineInfo, ModelUnavailable, OutOfMemory, Window
+from sentq_worker.engine.base import (
+    DeviceLost,
+    EngineInfo,
+    ModelUnavailable,
+    OutOfMemory,
+    Window,
+)
 from sentq_worker.engine.choose import Forward, choose_forward, probe_windows
-from sentq_worker.engine.device import choose_device
+from sentq_worker.engine.device import answers, best_dtype, choose_device
 from sentq_worker.engine.files import ModelFiles
 from sentq_worker.engine.padded import Padded
 from sentq_worker.engine.positions import first_position
@@ -42,33 +48,28 @@ class LocalEngine:
         self._device = choose_device(device)
         if threads is not None:
             torch.set_num_threads(threads)
-        # fp32 on every device until another dtype has been measured to be worth its error.
-        self._dtype = torch.float32 if dtype == "auto" else getattr(torch, dtype)
         self._files = files
         model, self._config, wrapper = _load(files)
         self.tokenizer: Tokenizer = wrapper.backend_tokenizer
         self.special_tokens: int = wrapper.num_special_tokens_to_add()
         self.window_tokens = _window_tokens(self._config, wrapper.model_max_length)
-        self._forward = self._run(model)
+        self._forward = self._run(model, None if dtype == "auto" else getattr(torch, dtype))
         self.pads = isinstance(self._forward, Padded)
         self.info = EngineInfo(
             model=files.name,
             revision=files.revision,
             backend=f"local:{self._device}",
-            dtype=str(self._dtype).removeprefix("torch."),
+            dtype=str(model.dtype).removeprefix("torch."),
             labels=tuple(self._config.id2label[i] for i in range(self._config.num_labels)),
         )
 
-    def _run(self, model: Any) -> Forward:
+    def _run(self, model: Any, dtype: torch.dtype | None) -> Forward:
+        """Put the model where it is to run, in this dtype or the best one for the place."""
+        pad_id = self._config.pad_token_id
         if self._device.type != "cpu":
             # A kernel a group of equal length would keep a GPU waiting for its launches.
-            return Padded(model.to(self._device, self._dtype), pad_id=self._config.pad_token_id)
-        return choose_forward(
-            model,
-            dtype=self._dtype,
-            pad_id=self._config.pad_token_id,
-            window_tokens=self.window_tokens,
-        )
+            return Padded(model.to(self._device, dtype or best_dtype(self._device)), pad_id=pad_id)
+        return choose_forward(model, dtype=dtype, pad_id=pad_id, window_tokens=self.window_tokens)
 
     def warm_up(self) -> None:
         """Run a pass, so that the first job does not pay for what it allocates."""
@@ -80,6 +81,7 @@ class LocalEngine:
             return self._probabilities(self._forward, batch)
         except (MemoryError, RuntimeError) as error:
             if not _is_out_of_memory(error):
+                self._check_device(error)
                 raise
         # Outside, so that this error does not keep the other's frames and their tensors.
         if self._device.type == "cuda":
@@ -88,7 +90,15 @@ class LocalEngine:
 
     def predict_precisely(self, window: Window) -> list[float]:
         """See `Engine.predict_precisely`."""
-        return self._probabilities(self._plainly, [window])[0]
+        try:
+            return self._probabilities(self._plainly, [window])[0]
+        except RuntimeError as error:
+            self._check_device(error)
+            raise
+
+    def _check_device(self, error: Exception) -> None:
+        if not answers(self._device):
+            raise DeviceLost(f"{self._device} failed with {type(error).__name__}") from error
 
     @cached_property
     def _plainly(self) -> Forward:

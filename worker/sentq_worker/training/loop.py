@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from sentq_worker.training.course import Course
 from sentq_worker.training.errors import TrainingStopped
-from sentq_worker.training.evaluation import Figures, figures_of, score
+from sentq_worker.training.evaluation import Figures, figures_of, merit, score
 from sentq_worker.training.temperature import best_temperature
 
 if TYPE_CHECKING:
@@ -116,8 +116,8 @@ class Training:
         patience = self._schedule.patience
         if not (patience and self.course.history):
             return False
-        accuracies = self._accuracies()
-        return len(accuracies) - 1 - accuracies.index(max(accuracies)) >= patience
+        merits = self._merits()
+        return len(merits) - 1 - merits.index(max(merits)) >= patience
 
     def _finish_epoch(self, reporter: Reporter) -> None:
         with self._learner.resting():
@@ -132,6 +132,13 @@ class Training:
                 "step": self.steps_done,
                 "overall": overall.as_json(),
                 "files": [{"name": name, **figures.as_json()} for name, figures in by_file],
+                "merit": merit(
+                    [
+                        (figures, rows.targets)
+                        for (_, figures), (rows, _) in zip(by_file, answers, strict=True)
+                    ],
+                    labels=self._labels,
+                ),
                 "temperature": best_temperature([(found, rows.targets) for rows, found in answers]),
             }
         )
@@ -155,14 +162,14 @@ class Training:
         return figures_of(all_found, all_targets, labels=self._labels), by_file
 
     def _keep_if_best(self) -> None:
-        accuracies = self._accuracies()
+        merits = self._merits()
         # The later of two equals: it has learned longer, at a lower rate.
-        if accuracies[-1] == max(accuracies):
+        if merits[-1] == max(merits):
             self.course.best_epoch = self.course.epoch
             self._store.save_best(self.course.epoch, self._learner.weights())
 
-    def _accuracies(self) -> list[float]:
-        return [epoch["overall"]["accuracy"] for epoch in self.course.history]
+    def _merits(self) -> list[float]:
+        return [epoch["merit"] for epoch in self.course.history]
 
     def _save(self) -> None:
         self.course.wall_s = time.monotonic() - self._begun
