@@ -78,8 +78,8 @@ def figures_of(
 def merit(files: Sequence[tuple[Figures, Sequence[int]]], *, labels: Sequence[str]) -> float:
     """Return one number to choose an epoch by: the mean of the files' accuracies.
 
-    Of a file without neutral rows its polar accuracy counts: to find a phrase out of a film
-    review neutral is no mistake that such a file could judge. `files` are figures, and targets.
+    Of a file without neutral rows its polar accuracy counts: whoever made it never asked whether
+    a row is neutral. `files` are figures, and targets.
     """
     neutral = labels.index("neutral") if "neutral" in labels else None
     shares = [
