@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -41,13 +42,29 @@ def test_it_is_the_default_and_small_and_carries_its_card() -> None:
 def test_the_pipeline_of_transformers_agrees_on_200_texts() -> None:
     # `auto` may take bfloat16, which the pipeline does not.
     scorer = load_scorer(WorkerSettings.load(dtype="float32"), Limits())
-    reviews = [review.text for review in load_reviews() if len(review.text.split()) < 300]
-    texts = [text for text in reviews if text] + ["Superb!", "It opened in 1998."]
+    texts = _texts()
     assert len(texts) == 200
     expected = pipeline_scores(sentq_model.folder(), texts)
     for outcome, scores in zip(scorer.score([texts])[0], expected, strict=True):
         assert isinstance(outcome, Prediction)
         assert outcome.scores == pytest.approx(scores, abs=1e-4)
+
+
+def test_bfloat16_moves_scores_by_little_and_hardly_a_label() -> None:
+    rounded = load_scorer(WorkerSettings.load(dtype="bfloat16"), Limits())
+    exact = load_scorer(WorkerSettings.load(dtype="float32"), Limits())
+    flips = 0
+    for near, known in zip(rounded.score([_texts()])[0], exact.score([_texts()])[0], strict=True):
+        assert isinstance(near, Prediction)
+        assert isinstance(known, Prediction)
+        assert near.scores == pytest.approx(known.scores, abs=0.03)
+        flips += near.label != known.label
+    assert flips <= 1
+
+
+def _texts() -> list[str]:
+    reviews = [review.text for review in load_reviews() if len(review.text.split()) < 300]
+    return [text for text in reviews if text] + ["Superb!", "It opened in 1998."]
 
 
 def test_it_agrees_with_a_person_on_most_reviews(
@@ -72,8 +89,9 @@ def test_the_longest_review_is_read_to_its_end_and_the_empty_one_is_an_error(
 
 def test_the_command_shows_it() -> None:
     shown = _sentq_worker("model")
-    for said in ("sentq-model", "sha256:", "negative, neutral, positive", "512 tokens", "float32"):
+    for said in ("sentq-model", "sha256:", "negative, neutral, positive", "512 tokens"):
         assert said in shown
+    assert re.search("bfloat16|float32", shown)
     assert _sentq_worker("model", "--path").strip() == sentq_model.folder()
 
 

@@ -25,7 +25,7 @@ class WorkerSettings(LayeredSettings):
     #: `auto` takes CUDA, then MPS, then the CPU.
     device: Annotated[str, Field(pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")] = "auto"
     #: `auto` takes bfloat16 where that is clearly faster (AVX512-BF16, AMX, CUDA from Ampere on),
-    #: else float32. bfloat16 moves scores by up to 0.02, and one label in 200.
+    #: else float32. bfloat16 moves scores by up to 0.01, and one label in 500.
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     #: Other names for the model's labels, such as `{"LABEL_0": "negative"}`.
     labels: dict[str, str] = Field(default_factory=dict)
