@@ -31,6 +31,11 @@ from sentq.errors import (
 #: The Celery task that workers register and clients send.
 TASK_NAME: Final = "sentq.score"
 
+#: Headers of a job's message, beside Celery's own. Until when an outcome is of use, in Unix
+#: milliseconds by Redis' clock; and that the texts may not leave the worker's machine.
+DEADLINE_HEADER: Final = "sentq_deadline_ms"
+LOCAL_ONLY_HEADER: Final = "sentq_local_only"
+
 #: The contract's limits. Settings may lower them, never raise them.
 MAX_TEXTS_PER_JOB: Final = 256
 MAX_CHARS_PER_TEXT: Final = 100_000
@@ -55,6 +60,9 @@ class ErrorCode(StrEnum):
     INFERENCE_FAILED = "inference_failed"
     NONFINITE = "nonfinite"
     RESOURCE_EXHAUSTED = "resource_exhausted"
+    DEADLINE_PASSED = "deadline_passed"
+    ENGINE_UNAVAILABLE = "engine_unavailable"
+    BUDGET_EXHAUSTED = "budget_exhausted"
 
 
 class JobStatus(StrEnum):

@@ -13,9 +13,13 @@
     ├── RedisUnavailable         a server did not answer in time; may be tried again
     │   ├── BrokerUnavailable    the job was not accepted
     │   └── ResultsUnavailable   the job may be running; only its outcome cannot be read
+    ├── Overloaded               the job was not accepted; come back after `retry_after_s`
+    │   ├── QueueFull            as many jobs or bytes wait as the settings allow
+    │   └── RedisFull            Redis has no memory left for it
     └── JobError                 concerns one job that was sent; carries its id
         ├── UnknownJob
         ├── JobExpired
+        ├── JobCancelled
         ├── JobFailed
         └── WaitTimeout
 
@@ -30,6 +34,7 @@ __all__ = [
     "BrokerUnavailable",
     "EmptyJob",
     "InvalidInput",
+    "JobCancelled",
     "JobError",
     "JobExpired",
     "JobFailed",
@@ -37,6 +42,9 @@ __all__ = [
     "MessageTooLarge",
     "NotAString",
     "OverLimit",
+    "Overloaded",
+    "QueueFull",
+    "RedisFull",
     "RedisUnavailable",
     "ResultsUnavailable",
     "SentqError",
@@ -103,6 +111,26 @@ class ResultsUnavailable(RedisUnavailable):
     """The result backend did not answer. The job is not affected: ask again later."""
 
 
+class Overloaded(SentqError):
+    """The job was not accepted, because too much waits already. `retry_after_s` estimates in how
+    many seconds there will be room, None where nobody can tell. Of jobs that were sent together,
+    `accepted` holds the ids of the first ones, which were accepted."""
+
+    accepted: Sequence[str] = ()
+
+    def __init__(self, message: str, *, retry_after_s: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+
+class QueueFull(Overloaded):
+    """As many jobs, or bytes, wait in the queue as the settings allow."""
+
+
+class RedisFull(Overloaded):
+    """Redis is at its `maxmemory`. What it accepted before is intact."""
+
+
 class JobError(SentqError):
     """Concerns the job `job_id`."""
 
@@ -117,6 +145,10 @@ class UnknownJob(JobError):
 
 class JobExpired(JobError):
     """The job was not run in time, or its outcome was kept as long as configured and is gone."""
+
+
+class JobCancelled(JobError):
+    """The job was cancelled before it was scored."""
 
 
 class JobFailed(JobError):

@@ -4,6 +4,7 @@ EngineError
 ├── ModelUnavailable     the model cannot be found, fetched or accepted; start is refused
 ├── DeviceUnavailable    the configured device is not there; start is refused
 ├── OutOfMemory          a batch was too large; a smaller one may pass
+├── EngineUnavailable    nothing can be computed for the moment; later it may
 └── DeviceLost           the device answers no longer; only a new process may have it again
 """
 
@@ -23,6 +24,7 @@ __all__ = [
     "Engine",
     "EngineError",
     "EngineInfo",
+    "EngineUnavailable",
     "ModelUnavailable",
     "OutOfMemory",
     "Window",
@@ -51,6 +53,15 @@ class DeviceUnavailable(EngineError):
 
 class OutOfMemory(EngineError):
     """A batch did not fit in memory. What it had taken is free again."""
+
+
+class EngineUnavailable(EngineError):
+    """Nothing can be computed for the moment, and no batch is to blame. The jobs wait; trying
+    again makes sense after `retry_after_s` seconds, where the engine can tell."""
+
+    def __init__(self, message: str, *, retry_after_s: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
 
 
 class DeviceLost(EngineError):
