@@ -137,6 +137,8 @@ class Settings(LayeredSettings):
     bulk_queue: Annotated[str, Field(min_length=1)] = "sentq.bulk"
     #: How long Redis keeps an outcome, in seconds.
     result_ttl_s: Annotated[int, Field(ge=1)] = 24 * 60 * 60
+    #: How long Redis keeps a message that nobody could handle, in seconds.
+    dead_letter_ttl_s: Annotated[int, Field(ge=1)] = 14 * 24 * 60 * 60
     #: How long a worker may hold a job before Redis gives it to another, in seconds.
     visibility_timeout_s: Annotated[int, Field(ge=5)] = 300
     #: How long a connection may take to open, and a command to answer, in seconds.
