@@ -26,9 +26,9 @@ __all__ = ["make_worker_app"]
 #: How much text makes a round: some four characters a token, and some four batches.
 _ROUND_CHARS_PER_TOKEN: Final = 16
 
-#: How much is taken from Redis and not yet answered: some ten rounds, as base64 of JSON. More
-#: would only keep it from other workers.
-_HELD_BYTES_PER_TOKEN: Final = 256
+#: How much is taken from Redis and not yet answered: some three rounds, as base64 of JSON. One is
+#: in the engine, and more than the next would only be kept from workers that are idle.
+_HELD_BYTES_PER_TOKEN: Final = 64
 
 
 def make_worker_app(
