@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from types import TracebackType
 from typing import Final, Self
 
+from sentq.cancel import cancel_job
 from sentq.celery import make_app
 from sentq.contract import JobOutcome, JobStatus, Outcome, check_job
 from sentq.errors import JobError, NotAString
@@ -35,7 +36,7 @@ class Job:
         self._results = results
 
     def status(self) -> JobStatus:
-        """Where the job is: queued, running, done, failed or unknown.
+        """Where the job is: queued, running, done, failed, cancelled or unknown.
 
         Raises:
             ResultsUnavailable: Redis did not answer.
@@ -51,10 +52,23 @@ class Job:
         Raises:
             WaitTimeout: There was no outcome in time. The job goes on.
             UnknownJob, JobExpired: Redis knows nothing of the job (any more).
+            JobCancelled: The job was cancelled before it was scored.
             JobFailed: The job failed as a whole.
             ResultsUnavailable: Redis cannot be reached. The job is not affected.
         """
         return self._results.wait(self.id, timeout_s=timeout)
+
+    def cancel(self) -> bool:
+        """Cancel the job unless it is being scored or has ended. Whoever waits for it is told.
+
+        Returns:
+            Whether it is cancelled, now or by somebody before.
+
+        Raises:
+            UnknownJob, JobExpired: Redis knows nothing of the job (any more).
+            ResultsUnavailable: Redis did not answer.
+        """
+        return cancel_job(self._results, self.id)
 
     def __repr__(self) -> str:
         return f"Job({self.id!r})"

@@ -1,10 +1,5 @@
 """Reading outcomes. A job's outcome is the Celery result document `celery-task-meta-<id>`.
 
-    submit writes  {"status": "PENDING"}    so that a queued job differs from an unknown one;
-                                            for jobs that are sent together, once for all of them
-    worker writes  {"status": "STARTED"}
-    worker writes  {"status": "SUCCESS", "result": JobOutcome}  or  {"status": "FAILURE", …}
-
 Whoever writes a document also publishes it on a channel of the same name. A reader subscribes
 first and looks second, so that no outcome can fall in between; and it looks again from time to
 time, because a half-open connection delivers nothing and says nothing.
@@ -16,19 +11,11 @@ import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final, cast
 
-import orjson
 import redis
-from pydantic import ValidationError
 
 from sentq.contract import JobOutcome, JobStatus
-from sentq.errors import (
-    JobError,
-    JobExpired,
-    JobFailed,
-    ResultsUnavailable,
-    UnknownJob,
-    WaitTimeout,
-)
+from sentq.documents import QUEUED_DOCUMENT, is_final, outcome_of, parse_document, status_of
+from sentq.errors import JobError, JobExpired, ResultsUnavailable, UnknownJob, WaitTimeout
 from sentq.ids import sent_at_ms, step_of
 
 if TYPE_CHECKING:
@@ -47,28 +34,12 @@ _PAUSE_WHILE_AWAY_S: Final = 0.2
 #: What a connection to Redis raises when it breaks, or takes too long.
 _AWAY: Final = (redis.ConnectionError, redis.TimeoutError, ResultsUnavailable)
 
-_STATUS: Final = {
-    "PENDING": JobStatus.QUEUED,
-    "RECEIVED": JobStatus.QUEUED,
-    "STARTED": JobStatus.RUNNING,
-    "RETRY": JobStatus.RUNNING,
-    "SUCCESS": JobStatus.DONE,
-    "FAILURE": JobStatus.FAILED,
-    "REVOKED": JobStatus.FAILED,
-}
-
-_FINAL: Final = frozenset({"SUCCESS", "FAILURE", "REVOKED"})
-
-
-#: The document of a job that was sent and that no worker has looked at.
-QUEUED_DOCUMENT: Final = b'{"status": "PENDING", "result": null}'
-
 
 class Results:
     """The outcomes of jobs, kept in Redis for `ttl_s` seconds. Safe to share between threads."""
 
     def __init__(self, app: Celery, *, ttl_s: int) -> None:
-        self._app = app
+        self.app = app
         self.ttl_s = ttl_s
 
     def mark_queued(self, job_id: str) -> None:
@@ -77,18 +48,18 @@ class Results:
         Raises:
             ResultsUnavailable: Redis did not answer.
         """
-        self._command("SET", self._key(job_id), QUEUED_DOCUMENT, "EX", self.ttl_s, "NX")
+        self._command("SET", self.key(job_id), QUEUED_DOCUMENT, "EX", self.ttl_s, "NX")
 
     def queued_key(self, job_ids: Sequence[str]) -> bytes:
         """The key whose document makes jobs known that are sent together: of a single job its
         own; of more the one of their step, because a key for each would slow Redis down by half
         when millions wait."""
-        return self._key(job_ids[0]) if len(job_ids) == 1 else _step_key(job_ids[0])
+        return self.key(job_ids[0]) if len(job_ids) == 1 else _step_key(job_ids[0])
 
     def forget(self, job_id: str) -> None:
         """Remove whatever is known of the job, if Redis can be reached."""
         try:
-            self._command("DEL", self._key(job_id))
+            self._command("DEL", self.key(job_id))
         except ResultsUnavailable:
             return  # It expires by itself.
 
@@ -101,7 +72,7 @@ class Results:
         document = self._document(job_id)
         if document is None:
             return JobStatus.UNKNOWN
-        return _STATUS.get(document["status"], JobStatus.RUNNING)
+        return status_of(document)
 
     def wait(self, job_id: str, *, timeout_s: float | None) -> JobOutcome:
         """Wait for the job's outcome.
@@ -109,10 +80,11 @@ class Results:
         Raises:
             WaitTimeout: It was not there within `timeout_s` seconds.
             UnknownJob, JobExpired: Redis has nothing about the job (any more).
-            JobFailed: The job as a whole failed, or was revoked.
+            JobCancelled: It was cancelled, or revoked by an operator.
+            JobFailed: The job as a whole failed.
             ResultsUnavailable: Redis went away and did not come back in time.
         """
-        return self._outcome(job_id, self._final_document(job_id, _Deadline(timeout_s)))
+        return outcome_of(job_id, self._final_document(job_id, _Deadline(timeout_s)))
 
     def ready(self, job_ids: Sequence[str]) -> dict[str, JobOutcome | JobError]:
         """The outcomes of those of these jobs that have ended, or the errors that `wait` would
@@ -123,18 +95,18 @@ class Results:
         """
         ended: dict[str, JobOutcome | JobError] = {}
         for job_id, raw in zip(job_ids, self._command("MGET", *self.keys(job_ids)), strict=True):
-            document = None if raw is None else _parsed(job_id, raw)
-            if document is not None and document["status"] in _FINAL:
+            document = None if raw is None else parse_document(job_id, raw)
+            if document is not None and is_final(document):
                 try:
-                    ended[job_id] = self._outcome(job_id, document)
+                    ended[job_id] = outcome_of(job_id, document)
                 except JobError as error:
                     ended[job_id] = error
         return ended
 
     def _final_document(self, job_id: str, deadline: _Deadline) -> dict[str, Any]:
-        document = self._known(job_id, self._document(job_id))
+        document = self.known(job_id, self._document(job_id))
         away_since: float | None = None
-        while document["status"] not in _FINAL:
+        while not is_final(document):
             try:
                 document = self._listen(job_id, deadline)
                 away_since = None
@@ -151,27 +123,30 @@ class Results:
     def _listen(self, job_id: str, deadline: _Deadline) -> dict[str, Any]:
         """Subscribe, look, and wait for a final document on this one connection."""
         with self._redis.pubsub(ignore_subscribe_messages=True) as subscription:
-            subscription.subscribe(self._key(job_id))
+            subscription.subscribe(self.key(job_id))
             while True:
-                document = self._known(job_id, self._document(job_id))
-                if document["status"] in _FINAL:
+                document = self.known(job_id, self._document(job_id))
+                if is_final(document):
                     return document
                 look_again = _Deadline(min(_LOOK_AGAIN_S, deadline.remaining_s))
                 while not look_again.passed:
                     message = subscription.get_message(timeout=look_again.remaining_s)
                     if message is not None:
                         # What is published is the document itself.
-                        published = _parsed(job_id, message["data"])
-                        if published["status"] in _FINAL:
+                        published = parse_document(job_id, message["data"])
+                        if is_final(published):
                             return published
                 if deadline.passed:
                     raise WaitTimeout(
-                        f"job {job_id} has no outcome yet; it is "
-                        f"{_STATUS.get(document['status'], JobStatus.RUNNING)}",
-                        job_id,
+                        f"job {job_id} has no outcome yet; it is {status_of(document)}", job_id
                     )
 
-    def _known(self, job_id: str, document: dict[str, Any] | None) -> dict[str, Any]:
+    def known(self, job_id: str, document: dict[str, Any] | None) -> dict[str, Any]:
+        """The job's document, if there was one.
+
+        Raises:
+            UnknownJob, JobExpired: There was none.
+        """
         if document is not None:
             return document
         sent_ms = sent_at_ms(job_id)
@@ -183,32 +158,13 @@ class Results:
             f"Redis knows no job {job_id}: it was never sent there, or Redis lost its data", job_id
         )
 
-    def _outcome(self, job_id: str, document: dict[str, Any]) -> JobOutcome:
-        result = document.get("result")
-        if document["status"] == "SUCCESS":
-            try:
-                return JobOutcome.model_validate(result)
-            except ValidationError as error:
-                raise JobFailed(
-                    f"job {job_id} was answered by something that is not a sentq worker: "
-                    f"{error.error_count()} fields do not fit",
-                    job_id,
-                    "not_an_outcome",
-                ) from None
-        code, message = _failure(result)
-        if document["status"] == "REVOKED":
-            if "expired" in message:
-                raise JobExpired(f"job {job_id} was not run before it expired", job_id)
-            raise JobFailed(f"job {job_id} was revoked", job_id, "revoked")
-        raise JobFailed(f"job {job_id} failed: {code}: {message}", job_id, code)
-
     def _document(self, job_id: str) -> dict[str, Any] | None:
-        raw, step = self._command("MGET", self._key(job_id), _step_key(job_id))
+        raw, step = self._command("MGET", *self.document_keys(job_id))
         raw = step if raw is None else raw
-        return None if raw is None else _parsed(job_id, raw)
+        return None if raw is None else parse_document(job_id, raw)
 
     def run_script(
-        self, script: str, keys: Sequence[str | bytes], arguments: Sequence[int | bytes]
+        self, script: str, keys: Sequence[str | bytes], arguments: Sequence[int | str | bytes]
     ) -> Any:
         """Run a script where the outcomes are.
 
@@ -234,7 +190,7 @@ class Results:
 
     @property
     def _redis(self) -> redis.Redis:
-        return cast("redis.Redis", self._app.backend.client)
+        return cast("redis.Redis", self.app.backend.client)
 
     def keys(self, job_ids: Sequence[str]) -> list[bytes]:
         """Where the documents of these jobs are."""
@@ -242,11 +198,16 @@ class Results:
             return []
         # The same prefix for all, and not for free: ask once.
         first = job_ids[0].encode()
-        prefix = self._key(job_ids[0]).removesuffix(first)
+        prefix = self.key(job_ids[0]).removesuffix(first)
         return [prefix + job_id.encode() for job_id in job_ids]
 
-    def _key(self, job_id: str) -> bytes:
-        return cast("bytes", self._app.backend.get_key_for_task(job_id))
+    def document_keys(self, job_id: str) -> tuple[bytes, bytes]:
+        """Where the job's document is, and where the one that made it known with others."""
+        return self.key(job_id), _step_key(job_id)
+
+    def key(self, job_id: str) -> bytes:
+        """Where the job's document is."""
+        return cast("bytes", self.app.backend.get_key_for_task(job_id))
 
 
 class _Deadline:
@@ -266,23 +227,3 @@ class _Deadline:
 
 def _step_key(job_id: str) -> bytes:
     return f"sentq-sent-{step_of(job_id)}".encode()
-
-
-def _parsed(job_id: str, raw: bytes) -> dict[str, Any]:
-    try:
-        document = orjson.loads(raw)
-    except orjson.JSONDecodeError:
-        document = None
-    if not isinstance(document, dict) or not isinstance(document.get("status"), str):
-        raise JobFailed(f"job {job_id} has no Celery result document", job_id, "not_a_result")
-    return document
-
-
-def _failure(result: object) -> tuple[str, str]:
-    """The class name and message of an exception as Celery writes it into JSON."""
-    if not isinstance(result, dict):
-        return "unknown", "no reason given"
-    message = result.get("exc_message")
-    if isinstance(message, list):
-        message = ", ".join(map(str, message))
-    return str(result.get("exc_type", "unknown")), str(message)

@@ -19,9 +19,9 @@ from celery import signals
 from kombu.exceptions import OperationalError
 
 from sentq.contract import TASK_NAME, redacted
+from sentq.documents import QUEUED_DOCUMENT
 from sentq.errors import BrokerUnavailable, ResultsUnavailable
 from sentq.ids import new_job_ids
-from sentq.results import QUEUED_DOCUMENT
 from sentq.template import MessageTemplate
 
 if TYPE_CHECKING:

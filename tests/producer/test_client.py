@@ -116,7 +116,7 @@ def test_a_queued_job_differs_from_an_unknown_one(client: Client) -> None:
         ("RETRY", JobStatus.RUNNING),
         ("SUCCESS", JobStatus.DONE),
         ("FAILURE", JobStatus.FAILED),
-        ("REVOKED", JobStatus.FAILED),
+        ("REVOKED", JobStatus.CANCELLED),
     ],
 )
 def test_each_state_of_celery_has_its_status(
@@ -155,7 +155,7 @@ def test_an_outcome_that_was_kept_long_enough_has_expired(redis_server: RedisPro
 def test_a_job_that_expired_in_the_queue_or_was_revoked_says_so(
     client: Client, redis_server: RedisProcess
 ) -> None:
-    for reason, error in (("expired", errors.JobExpired), ("revoked", errors.JobFailed)):
+    for reason, error in (("expired", errors.JobExpired), ("revoked", errors.JobCancelled)):
         job = client.submit("text")
         result = f'{{"exc_type": "TaskRevokedError", "exc_message": ["{reason}"]}}'
         with redis_server.client() as redis:

@@ -225,7 +225,7 @@ def test_a_revoked_job_is_not_scored(service: Service) -> None:
     eventually(lambda: blocker.status() is JobStatus.RUNNING)
     job = client.submit("revoke me")
     service.stock.control.revoke(job.id)
-    with pytest.raises(errors.JobFailed, match="revoked"):
+    with pytest.raises(errors.JobCancelled):
         job.result(timeout=120)
 
 

@@ -1,0 +1,96 @@
+"""Cancelling jobs that nobody has begun to score.
+
+A cancelled job is answered at once, with Celery's document of a revoked one; the first answer
+stays, so that a worker which has not heard of it changes nothing. Its message waits on until a
+worker drops it. Workers hear of it twice: Celery's broadcast reaches those that listen, and
+those that come later find it noted, as long as results are kept:
+
+    sentq.cancelled   sorted set   job id -> when it was cancelled, in Unix seconds
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Final
+
+import redis
+from kombu.exceptions import OperationalError
+
+from sentq.contract import JobStatus
+from sentq.documents import cancelled_document, is_final, parse_document, status_of
+
+if TYPE_CHECKING:
+    from celery import Celery
+
+    from sentq.results import Results
+
+__all__ = ["cancel_job", "cancelled_ids"]
+
+logger = logging.getLogger(__name__)
+
+_CANCELLED_KEY: Final = "sentq.cancelled"
+
+#: KEYS: the job's document, the one of its step, the cancelled. ARGV: the document to write,
+#: TTL in seconds, the job. Returns what was there, and whether that was replaced.
+_CANCEL: Final = """
+local before = redis.call('GET', KEYS[1]) or redis.call('GET', KEYS[2])
+local status = before and string.match(before, '^{"status": *"(%u+)"')
+if status ~= 'PENDING' and status ~= 'RECEIVED' and status ~= 'RETRY' then
+  return {before, 0}
+end
+local now = redis.call('TIME')[1]
+redis.call('SET', KEYS[1], ARGV[1], 'EX', ARGV[2])
+redis.call('PUBLISH', KEYS[1], ARGV[1])
+redis.call('ZREMRANGEBYSCORE', KEYS[3], '-inf', now - ARGV[2])
+redis.call('ZADD', KEYS[3], now, ARGV[3])
+return {before, 1}
+"""
+
+
+def cancel_job(results: Results, job_id: str) -> bool:
+    """Cancel a job unless it is being scored or has ended; return whether it is cancelled.
+
+    Raises:
+        UnknownJob, JobExpired: Redis knows nothing of the job (any more).
+        ResultsUnavailable: Redis did not answer, or refused.
+    """
+    key, step = results.document_keys(job_id)
+    before, replaced = results.run_script(
+        _CANCEL,
+        [key, step, _key(results.app)],
+        [cancelled_document(job_id), results.ttl_s, job_id],
+    )
+    document = results.known(job_id, None if before is None else parse_document(job_id, before))
+    if replaced:
+        _tell_workers(results.app, job_id)
+    return bool(replaced) or (is_final(document) and status_of(document) is JobStatus.CANCELLED)
+
+
+def _tell_workers(app: Celery, job_id: str) -> None:
+    try:
+        app.control.revoke(job_id)
+    except (OperationalError, redis.RedisError, OSError) as error:
+        # It only saves work: those that do not hear of it score the job in vain.
+        logger.debug("workers could not be told of a cancelled job: %s", type(error).__name__)
+
+
+def cancelled_ids(app: Celery, *, since_s: int = 0) -> list[str]:
+    """The jobs that were cancelled and that a worker may still find in its queue.
+
+    Args:
+        app: Whose results they are.
+        since_s: Only those that were cancelled then or later: Unix seconds by Redis' clock.
+
+    Raises:
+        redis.RedisError: Redis did not answer.
+    """
+    found: list[bytes] = app.backend.client.execute_command(
+        "ZRANGEBYSCORE", _key(app), since_s, "+inf"
+    )
+    return [job_id.decode("utf-8", "replace") for job_id in found]
+
+
+def _key(app: Celery) -> bytes:
+    # With the prefix, if one is configured, that Celery gives to the keys of results.
+    keys: bytes = app.backend.task_keyprefix
+    return keys.removesuffix(b"celery-task-meta-") + _CANCELLED_KEY.encode()

@@ -1,0 +1,130 @@
+"""Celery's result documents, as they lie under `celery-task-meta-<id>`, and what they mean.
+
+    submit writes  {"status": "PENDING"}    so that a queued job differs from an unknown one;
+                                            for jobs that are sent together, once for all of them
+    worker writes  {"status": "STARTED"}
+    worker writes  {"status": "SUCCESS", "result": JobOutcome}  or  {"status": "FAILURE", …}
+    cancel writes  {"status": "REVOKED", …}
+
+Every document that we write begins with its status, where scripts look for it.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any, Final
+
+import orjson
+from pydantic import ValidationError
+
+from sentq.contract import JobOutcome, JobStatus
+from sentq.errors import JobCancelled, JobExpired, JobFailed
+
+__all__ = [
+    "QUEUED_DOCUMENT",
+    "cancelled_document",
+    "is_final",
+    "outcome_of",
+    "parse_document",
+    "status_of",
+]
+
+_STATUS: Final = {
+    "PENDING": JobStatus.QUEUED,
+    "RECEIVED": JobStatus.QUEUED,
+    "STARTED": JobStatus.RUNNING,
+    "RETRY": JobStatus.RUNNING,
+    "SUCCESS": JobStatus.DONE,
+    "FAILURE": JobStatus.FAILED,
+    "REVOKED": JobStatus.CANCELLED,
+}
+
+_FINAL: Final = frozenset({"SUCCESS", "FAILURE", "REVOKED"})
+
+#: The document of a job that was sent and that no worker has looked at.
+QUEUED_DOCUMENT: Final = b'{"status": "PENDING", "result": null}'
+
+
+def cancelled_document(job_id: str) -> bytes:
+    """The document of a job that its sender cancelled, as Celery writes one that was revoked."""
+    return orjson.dumps(
+        {
+            "status": "REVOKED",
+            "result": {
+                "exc_type": "TaskRevokedError",
+                "exc_message": ["cancelled"],
+                "exc_module": "celery.exceptions",
+            },
+            "traceback": None,
+            "children": [],
+            "date_done": datetime.now(UTC).isoformat(),
+            "task_id": job_id,
+        }
+    )
+
+
+def parse_document(job_id: str, raw: bytes) -> dict[str, Any]:
+    """Read a document.
+
+    Raises:
+        JobFailed: It is none of Celery's.
+    """
+    try:
+        document = orjson.loads(raw)
+    except orjson.JSONDecodeError:
+        document = None
+    if not isinstance(document, dict) or not isinstance(document.get("status"), str):
+        raise JobFailed(f"job {job_id} has no Celery result document", job_id, "not_a_result")
+    return document
+
+
+def is_final(document: dict[str, Any]) -> bool:
+    """Whether the job has ended."""
+    return document["status"] in _FINAL
+
+
+def status_of(document: dict[str, Any]) -> JobStatus:
+    """Where the job of this document is."""
+    if _has_expired(document):
+        return JobStatus.FAILED
+    return _STATUS.get(document["status"], JobStatus.RUNNING)
+
+
+def outcome_of(job_id: str, document: dict[str, Any]) -> JobOutcome:
+    """The outcome in the document of a job that has ended.
+
+    Raises:
+        JobExpired, JobCancelled, JobFailed: It ended without one.
+    """
+    result = document.get("result")
+    if document["status"] == "SUCCESS":
+        try:
+            return JobOutcome.model_validate(result)
+        except ValidationError as error:
+            raise JobFailed(
+                f"job {job_id} was answered by something that is not a sentq worker: "
+                f"{error.error_count()} fields do not fit",
+                job_id,
+                "not_an_outcome",
+            ) from None
+    if _has_expired(document):
+        raise JobExpired(f"job {job_id} was not run before it expired", job_id)
+    if document["status"] == "REVOKED":
+        raise JobCancelled(f"job {job_id} was cancelled", job_id)
+    code, message = _failure(result)
+    raise JobFailed(f"job {job_id} failed: {code}: {message}", job_id, code)
+
+
+def _has_expired(document: dict[str, Any]) -> bool:
+    """Whether Celery revoked the job because nobody had run it in time."""
+    return document["status"] == "REVOKED" and "expired" in _failure(document.get("result"))[1]
+
+
+def _failure(result: object) -> tuple[str, str]:
+    """The class name and message of an exception as Celery writes it into JSON."""
+    if not isinstance(result, dict):
+        return "unknown", "no reason given"
+    message = result.get("exc_message")
+    if isinstance(message, list):
+        message = ", ".join(map(str, message))
+    return str(result.get("exc_type", "unknown")), str(message)
