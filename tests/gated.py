@@ -3,7 +3,7 @@
 `celery -A tests.gated worker` is a real worker in all but the scoring. In its Redis it notes each
 text that went into the engine and each of Celery's signals. A text that begins with `hold:<name>`
 keeps the engine busy until `release(redis, name)`; one that begins with `fail:` breaks the engine,
-with an error that quotes it.
+with an error that quotes it. Between `take_away(redis)` and `bring_back(redis)` there is no engine.
 """
 
 from __future__ import annotations
@@ -18,13 +18,16 @@ from celery import signals
 
 from sentq.contract import Limits, Outcome
 from sentq_worker.app import make_worker_app
+from sentq_worker.engine.base import EngineUnavailable
 from sentq_worker.settings import WorkerSettings
 from tests.standin import HashScorer
 
-__all__ = ["release", "scored", "signalled"]
+__all__ = ["asked", "bring_back", "release", "scored", "signalled", "take_away"]
 
 _SCORED: Final = "tests.scored"
 _SIGNALS: Final = "tests.signals"
+_AWAY: Final = "tests.away"
+_ASKED: Final = "tests.asked"
 
 #: A test that fails must not leave a worker behind that nobody can stop.
 _HELD_AT_MOST_S: Final = 20
@@ -39,6 +42,9 @@ class GatedScorer(HashScorer):
 
     def score(self, jobs: Sequence[Sequence[object]]) -> list[list[Outcome]]:
         """One prediction a text."""
+        if retry_after_s := cast("bytes | None", self._redis.get(_AWAY)):
+            self._redis.incr(_ASKED)
+            raise EngineUnavailable("somebody took it", retry_after_s=float(retry_after_s))
         sendable = [[_sendable(str(text)) for text in job] for job in jobs]
         texts = [text for job in sendable for text in job]
         self._redis.rpush(_SCORED, *(f"{time.time()} {text}" for text in texts))
@@ -60,6 +66,21 @@ def scored(client: redis.Redis) -> dict[str, float]:
 def release(client: redis.Redis, name: str) -> None:
     """Let the engine go on that waits at `hold:<name>`."""
     client.rpush(_gate(name), "go")
+
+
+def take_away(client: redis.Redis, *, retry_after_s: float) -> None:
+    """Let there be no engine."""
+    client.set(_AWAY, retry_after_s)
+
+
+def asked(client: redis.Redis) -> int:
+    """How often the engine was asked while it was away."""
+    return int(cast("bytes", client.get(_ASKED) or b"0"))
+
+
+def bring_back(client: redis.Redis) -> None:
+    """Let there be an engine again."""
+    client.delete(_AWAY, _ASKED)
 
 
 def signalled(client: redis.Redis, job_id: str) -> list[str]:

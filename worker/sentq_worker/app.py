@@ -6,6 +6,7 @@ from typing import Any, Final
 
 from celery import Celery, Task, signals
 from celery.utils.nodenames import gethostname
+from celery.worker import state
 
 from sentq.celery import make_app
 from sentq.contract import TASK_NAME
@@ -13,10 +14,12 @@ from sentq.errors import InvalidInput
 from sentq.settings import Settings
 from sentq_worker import inspection, transport
 from sentq_worker.dispatcher import Dispatcher
+from sentq_worker.engine.base import EngineUnavailable
 from sentq_worker.failure import ScoringFailed
 from sentq_worker.loading import load_scorer
 from sentq_worker.outcomes import OutcomeStore
 from sentq_worker.ownpath import Ending, Prepared
+from sentq_worker.pause import Pause
 from sentq_worker.service import LoadScorer, Service
 from sentq_worker.settings import WorkerSettings
 from sentq_worker.steps import DispatcherStep, EngineStep, leave
@@ -103,6 +106,7 @@ class ScoreTask(Task):
         self.service = service
         self.dispatcher = dispatcher
         self.prepared: Prepared = {}
+        self._pause = Pause()
 
     def run(self, *args: Any, **kwargs: Any) -> dict[str, object]:
         """Return the outcomes of a job that was scored; score it here, alone, where nobody did.
@@ -119,8 +123,15 @@ class ScoreTask(Task):
     def _score(self, args: Any, kwargs: Any) -> Ending:
         texts = self.service.texts(args, kwargs)
         attempts = 1 + int(self.request.retries or 0)
-        try:
-            scored = self.service.submit([texts]).result()
-        except Exception as error:  # noqa: BLE001 - its message might quote a text
-            return ScoringFailed.by(error)
-        return next(self.service.outcomes(scored, [(self.request.id, attempts)]))
+        while True:
+            try:
+                scored = self.service.submit([texts]).result()
+            except EngineUnavailable as error:
+                attempts += 1
+                self._pause.begin(error)
+                self._pause.sleep(state.maybe_shutdown)
+            except Exception as error:  # noqa: BLE001 - its message might quote a text
+                return ScoringFailed.by(error)
+            else:
+                self._pause.end()
+                return next(self.service.outcomes(scored, [(self.request.id, attempts)]))

@@ -12,7 +12,7 @@ import math
 from collections.abc import Iterator, Sequence
 
 from sentq.contract import ErrorCode, TextError
-from sentq_worker.engine.base import DeviceLost, Engine, OutOfMemory, Window
+from sentq_worker.engine.base import DeviceLost, Engine, EngineUnavailable, OutOfMemory, Window
 
 __all__ = ["Batcher", "Row"]
 
@@ -45,6 +45,7 @@ class Batcher:
 
         Raises:
             DeviceLost: Nothing can be computed any more, not by halves either.
+            EngineUnavailable: Nothing can be computed for the moment, not by halves either.
         """
         rows: list[Row] = [_FAILED] * len(windows)
         for indices in self._batches(windows):
@@ -92,7 +93,7 @@ class Batcher:
             return self._rows(batch)
         except OutOfMemory:
             return _TOO_LARGE
-        except DeviceLost:
+        except (DeviceLost, EngineUnavailable):
             raise
         except Exception as error:  # noqa: BLE001 - whatever a model raises, its neighbours are scored
             # The class alone: a message might quote its input.
@@ -119,7 +120,7 @@ class Batcher:
         """Once more for a window whose scores were no numbers: bf16 or its mates may be why."""
         try:
             row = self._engine.predict_precisely(window)
-        except DeviceLost:
+        except (DeviceLost, EngineUnavailable):
             raise
         except Exception as error:  # noqa: BLE001 - its neighbours have their scores already
             logger.warning("a window failed in fp32 too: %s", type(error).__name__)

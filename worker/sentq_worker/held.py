@@ -24,6 +24,7 @@ class HeldJob:
         receipt: What ends it: the tag in Redis; on another broker kombu's message; and for a
             job that is not plain, Celery's own path.
         connection: The number of the connection that delivered it.
+        tries: How many rounds it was in that gave it no answer.
     """
 
     id: str
@@ -32,6 +33,7 @@ class HeldJob:
     delivery_info: Mapping[str, Any]
     receipt: str | OwnPath | Any
     connection: int
+    tries: int = 0
 
     @property
     def chars(self) -> int:
@@ -40,9 +42,9 @@ class HeldJob:
 
     @property
     def attempts(self) -> int:
-        """How many times it was delivered, as far as its headers tell."""
+        """How many times it was tried, as far as its headers tell what other workers did."""
         retries = int(self.headers.get("retries") or 0)
-        return 1 + retries + bool(self.delivery_info.get("redelivered"))
+        return 1 + retries + bool(self.delivery_info.get("redelivered")) + self.tries
 
     @property
     def is_plain(self) -> bool:

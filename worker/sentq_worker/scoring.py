@@ -49,6 +49,9 @@ class Scorer:
             A list a job, in it one outcome a text, in order. A text that breaks the contract,
             or that the model cannot take, ends in a `TextError` and affects no other. The same
             text is scored once and has the same outcome everywhere.
+
+        Raises:
+            DeviceLost, EngineUnavailable: No text is to blame, and none has an outcome.
         """
         distinct: dict[object, _Text] = {}
         jobs_texts = [[self._text(text, distinct) for text in job] for job in jobs]

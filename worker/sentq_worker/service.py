@@ -80,9 +80,9 @@ class Service:
         """Score jobs as one round in the engine's thread.
 
         Returns:
-            The outcomes to come; WorkerShutdown where the device was lost. That is a SystemExit:
-            raised in Celery's loop or in a task's body it ends the worker, and nothing of the
-            round is acknowledged.
+            The outcomes to come; EngineUnavailable where the jobs must wait; WorkerShutdown
+            where the device was lost. That is a SystemExit: raised in Celery's loop or in a
+            task's body it ends the worker, and nothing of the round is acknowledged.
         """
         self._last = self._thread.submit(self._score, jobs)
         return self._last

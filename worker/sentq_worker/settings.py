@@ -42,5 +42,5 @@ class WorkerSettings(LayeredSettings):
     window_join: Literal["mean", "first", "max"] = "mean"
     #: Jobs taken from the queue and not yet answered, at most.
     prefetch_jobs: Annotated[int, Field(ge=1)] = 64
-    #: How long a worker goes on with what it holds after SIGTERM, in seconds.
+    #: How long a worker goes on with the round in its engine after SIGTERM, in seconds.
     shutdown_grace_s: Annotated[float, Field(ge=0)] = 10.0

@@ -113,6 +113,7 @@ class Engine(Protocol):
 
         Raises:
             OutOfMemory: The batch is too large.
+            EngineUnavailable: Nothing can be computed for the moment.
             DeviceLost: Nothing can be computed any more.
         """
         ...
@@ -121,6 +122,7 @@ class Engine(Protocol):
         """One window's probabilities in fp32, in the plainest way there is, however slow.
 
         Raises:
+            EngineUnavailable: Nothing can be computed for the moment.
             DeviceLost: Nothing can be computed any more.
         """
         ...
