@@ -13,6 +13,7 @@ import redis
 from celery import Celery
 
 from sentq.embedded import find_redis_server
+from sentq.letters import DEAD_LETTERS_KEY, DeadLetter, parse_letter
 from tests.followup import QUEUE
 from tests.gated import release, scored
 from tests.processes import RedisProcess, WorkerProcess, eventually
@@ -86,6 +87,13 @@ class Site:
         """Take the document that is next in a list; None where there is none."""
         raw = cast("bytes | None", self.redis.rpop(key))
         return None if raw is None else json.loads(raw)
+
+    def pop_letter(self) -> DeadLetter | None:
+        """Take the oldest dead letter; None where there is none."""
+        for entry_id, fields in cast("Any", self.redis.xrange(DEAD_LETTERS_KEY, count=1)):
+            self.redis.xdel(DEAD_LETTERS_KEY, entry_id)
+            return parse_letter(entry_id, fields)
+        return None
 
     def is_settled(self) -> bool:
         """Whether nothing is taken and not acknowledged."""

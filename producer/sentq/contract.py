@@ -36,6 +36,13 @@ TASK_NAME: Final = "sentq.score"
 DEADLINE_HEADER: Final = "sentq_deadline_ms"
 LOCAL_ONLY_HEADER: Final = "sentq_local_only"
 
+#: Headers that workers write when a delivery was lost: how many were, why the first and the last
+#: one were, and which worker ran the job alone.
+DELIVERIES_HEADER: Final = "sentq_deliveries"
+FIRST_ERROR_HEADER: Final = "sentq_first_error"
+LAST_ERROR_HEADER: Final = "sentq_last_error"
+ALONE_HEADER: Final = "sentq_alone"
+
 #: The contract's limits. Settings may lower them, never raise them.
 MAX_TEXTS_PER_JOB: Final = 256
 MAX_CHARS_PER_TEXT: Final = 100_000

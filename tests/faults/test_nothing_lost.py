@@ -277,7 +277,7 @@ def test_what_is_no_message_becomes_a_dead_letter_and_the_worker_goes_on(
                 redis.lpush("sentq", each)
             job = client.submit(_texts(1))
             _check({1: job}, answers, redis_server)
-            assert redis.llen("sentq.dead") == len(garbage)
+            assert redis.xlen("sentq.dead") == len(garbage)
         assert "CANARY" not in worker.log
         assert worker.log.count("became a dead letter") == len(garbage)
     finally:

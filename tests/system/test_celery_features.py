@@ -122,8 +122,8 @@ def test_a_stock_worker_may_stand_before_us_in_a_chain(site: Site, follower: Wor
 def test_what_follows_a_job_goes_to_celerys_default_queue(site: Site) -> None:
     follows = site.stock.signature("followup.save")  # Its author named no queue.
     chain(site.signature(_text("routed")), follows, app=site.stock).apply_async()
-    eventually(lambda: site.redis.llen("celery") or site.redis.llen("sentq.dead"))
-    taken, refused = site.pop("celery"), site.pop("sentq.dead")
+    eventually(lambda: site.redis.llen("celery") or site.redis.xlen("sentq.dead"))
+    taken, refused = site.pop("celery"), site.pop_letter()
     assert refused is None
     assert taken["headers"]["task"] == "followup.save"
 
@@ -359,8 +359,10 @@ def test_anything_but_json_is_refused_and_the_sender_told(site: Site, serializer
     job = site.score(_text("pickled"), serializer=serializer)
     with pytest.raises(errors.InvalidInput, match="ContentDisallowed"):
         job.get(timeout=WAIT_S)
-    letter = eventually(lambda: site.pop("sentq.dead"), what="a dead letter")
-    assert letter["reason"] == "ContentDisallowed as it was read"
+    letter = eventually(site.pop_letter, what="a dead letter")
+    assert letter is not None
+    assert letter.reason == "ContentDisallowed as it was read"
+    assert (letter.code, letter.job_id, letter.queue) == ("malformed", job.id, "sentq")
 
 
 # --- The operator ----------------------------------------------------------------------------

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import pytest
-from tests.celery_site import Site, run_site
+from tests.celery_site import NAME, Site, run_site
 from tests.processes import eventually
 
 from sentq import errors
@@ -221,11 +221,13 @@ def _goes_on(site: Site) -> None:
 def test_it_becomes_a_dead_letter(site: Site, raw: Any, reason: str) -> None:
     _put(site, raw)
     _goes_on(site)
-    letter, second = site.pop("sentq.dead"), site.pop("sentq.dead")
-    assert reason in letter["reason"]
-    assert letter["message"] or raw == b""
+    letter, second = site.pop_letter(), site.pop_letter()
+    assert letter is not None
+    assert reason in letter.reason
+    assert letter.message or raw == b""
+    assert (letter.queue, letter.worker, letter.deliveries) == ("sentq", NAME, 1)
     assert second is None
-    assert CANARY not in letter["reason"]
+    assert CANARY not in letter.reason
 
 
 @pytest.mark.parametrize(
@@ -241,7 +243,7 @@ def test_it_becomes_a_dead_letter(site: Site, raw: Any, reason: str) -> None:
 def test_whoever_waits_for_it_is_told(site: Site, changed: dict[str, Any]) -> None:
     _put(site, changed)
     _goes_on(site)
-    site.pop("sentq.dead")
+    site.pop_letter()
     job = site.stock.AsyncResult(changed["headers"]["id"])
     assert job.status == "FAILURE"
     with pytest.raises(errors.InvalidInput, match="refused"):
@@ -275,7 +277,7 @@ def test_a_job_that_breaks_the_contract_ends_in_its_error(
     with pytest.raises(error) as raised:
         site.stock.AsyncResult(job_id).get(timeout=WAIT_S)
     assert CANARY not in str(raised.value)
-    assert site.pop("sentq.dead") is None
+    assert site.pop_letter() is None
 
 
 @pytest.mark.parametrize(
@@ -311,7 +313,7 @@ def test_what_is_only_odd_is_scored(site: Site, changed: dict[str, Any]) -> None
     _goes_on(site)
     outcome = site.stock.AsyncResult(changed["headers"]["id"]).get(timeout=WAIT_S)
     assert outcome["outcomes"]
-    assert site.pop("sentq.dead") is None
+    assert site.pop_letter() is None
 
 
 BLOCK: Final = bytes(1024 * 1024)
@@ -352,6 +354,6 @@ def test_a_decompression_bomb_is_not_inflated(site: Site, compression: str, bomb
     before_kb = _most_memory_kb(pid)
     _put(site, changed)
     _goes_on(site)
-    site.pop("sentq.dead")
+    site.pop_letter()
     assert site.stock.AsyncResult(changed["headers"]["id"]).status in {"FAILURE", "PENDING"}
     assert _most_memory_kb(pid) - before_kb < 64 * 1024

@@ -247,7 +247,7 @@ def test_jobs_are_taken_and_answered(kind: Kind, tmp_path: Path) -> None:
         assert PASSWORD not in shown
         assert PASSWORD_IN_URL not in shown
         kind.redis.lpush(kind.key("sentq"), "no message")
-        eventually(lambda: kind.redis.llen(kind.key("sentq.dead")) == 1)
+        eventually(lambda: kind.redis.xlen(kind.key("sentq.dead")) == 1)
         eventually(lambda: not kind.redis.exists(kind.key("unacked")))
         assert not kind.redis.exists(kind.key("unacked_index"))
         assert kind.redis.exists(kind.key(f"celery-task-meta-{jobs['later'].id}"))

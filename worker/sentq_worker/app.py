@@ -53,9 +53,12 @@ def make_worker_app(
     settings = settings or Settings.load()
     worker_settings = worker_settings or WorkerSettings.load()
     app = make_app(settings, set_as_current=True)
-    held_bytes = _HELD_BYTES_PER_TOKEN * worker_settings.batch_tokens
+    of_ours = {
+        "held_bytes": _HELD_BYTES_PER_TOKEN * worker_settings.batch_tokens,
+        "dead_letter_ttl_s": settings.dead_letter_ttl_s,
+    }
     app.conf.update(
-        broker_transport_options=app.conf.broker_transport_options | {"held_bytes": held_bytes},
+        broker_transport_options=app.conf.broker_transport_options | of_ours,
         worker_pool="solo",
         worker_consumer="sentq_worker.consumer:Consumer",
         worker_concurrency=1,

@@ -19,8 +19,10 @@ from celery.worker.consumer import Consumer as CeleryConsumer
 
 from sentq.contract import TASK_NAME
 from sentq.errors import InvalidInput
+from sentq.letters import LetterCode
 from sentq_worker.held import HeldJob
 from sentq_worker.ownpath import OwnPath
+from sentq_worker.redelivery import job_id
 from sentq_worker.transport import Channel, is_connection_error
 
 __all__ = ["Consumer"]
@@ -56,6 +58,7 @@ class Consumer(CeleryConsumer):
             return
         own = OwnPath(
             request.id,
+            tag=_tag(request.message),
             is_over=partial(self._or_bury, request, request.revoked),
             run=partial(self._or_bury, request, partial(self._run, request)),
             prepared=task.prepared,
@@ -98,7 +101,8 @@ class Consumer(CeleryConsumer):
     def on_unknown_task(self, body: Any, message: Any, exc: Exception) -> None:  # noqa: ARG002
         """Its task is not ours."""
         error = NotRegistered("this worker knows no such task")
-        self._bury(message, "its task is not registered here", error)
+        reason = "its task is not registered here"
+        self._bury(message, reason, error, code=LetterCode.UNKNOWN_TASK)
 
     def on_invalid_task(self, body: Any, message: Any, exc: Exception) -> None:  # noqa: ARG002
         """Its headers or its body are not a task's."""
@@ -108,14 +112,23 @@ class Consumer(CeleryConsumer):
         """Its body cannot be decoded, or may not be."""
         self._bury(message, f"{type(exc).__name__} as it was decoded")
 
-    def _bury(self, message: Any, reason: str, error: Exception | None = None) -> None:
+    def _bury(
+        self,
+        message: Any,
+        reason: str,
+        error: Exception | None = None,
+        *,
+        code: LetterCode = LetterCode.MALFORMED,
+    ) -> None:
         if message.acknowledged:
             return
         self.tell(message.headers, reason, error)
         if isinstance(message.channel, Channel):
             # Not orjson: what was read leniently may hold what only the lenient can write.
             raw = json.dumps(message._raw).encode()  # noqa: SLF001
-            message.channel.bury(message.delivery_tag, raw, reason)
+            queue = message.delivery_info.get("routing_key")
+            told = {"code": code, "headers": message.headers, "queue": queue}
+            message.channel.bury(message.delivery_tag, raw, reason, **told)
             message._state = "REJECTED"  # noqa: SLF001 - removed above, in the same step
         else:
             logger.error("a message was rejected: %s", reason)
@@ -124,10 +137,15 @@ class Consumer(CeleryConsumer):
     def tell(self, headers: Mapping[str, Any], reason: str, error: Exception | None = None) -> None:
         """Tell whoever waits for a job that its message was buried, if the headers say which
         job it is."""
-        job_id = headers.get("id")
-        if isinstance(job_id, str) and job_id and job_id.isprintable():
+        if found := job_id(headers):
             error = error or InvalidInput(f"the job's message was refused: {reason}")
-            self.app.tasks[TASK_NAME].dispatcher.refuse_id(job_id, error)
+            self.app.tasks[TASK_NAME].dispatcher.refuse_id(found, error)
+
+
+def _tag(message: Any) -> str | None:
+    """Under which a message is noted in Redis; None where another broker delivered it."""
+    tag: str = message.delivery_tag
+    return tag if isinstance(message.channel, Channel) else None
 
 
 def _wrong_headers(headers: Mapping[str, Any]) -> str | None:

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sentq_worker.held import HeldJob
+from sentq_worker.lost import LostJobs
 from sentq_worker.outcomes import OutcomeStore
 from sentq_worker.ownpath import OwnPath
 from sentq_worker.transport import Channel
@@ -29,6 +30,8 @@ class Finisher:
         self._connection_errors: tuple[type[BaseException], ...] = consumer.connection_errors
         channel = consumer.task_consumer.channel
         self._channel: Channel | None = channel if isinstance(channel, Channel) else None
+        self._worker: str = consumer.hostname
+        self._lost = LostJobs(self._channel, store) if self._channel else None
         #: Tags of messages whose jobs are answered, and that could not be acknowledged.
         self._late: list[str] = []
         self._in_one_step = self._channel is not None and self._channel.shares_redis(
@@ -55,6 +58,39 @@ class Finisher:
             if isinstance(receipt, (str, OwnPath)) or job.connection != self._connection:
                 continue
             receipt.ack_log_error(logger, self._connection_errors)
+
+    def mark_alone(self, job: HeldJob) -> bool:
+        """Mark that this job, a suspect, is about to run alone: if this worker is lost over it,
+        it becomes a dead letter. Returns whether it is still ours to run.
+
+        Raises:
+            redis.RedisError: It is not marked, and must not run yet.
+        """
+        if self._channel is None or job.tag is None:
+            return True  # On another broker nobody counts.
+        is_ours: bool = self._channel.qos.mark_alone(job.tag, self._worker)
+        return is_ours
+
+    def give_back_lost(self, jobs: Sequence[HeldJob], error: str) -> None:
+        """Give back jobs over which this worker is lost, such as those in the engine when its
+        device went: the delivery is counted, and one that ran alone is buried.
+
+        Args:
+            jobs: Those alone that may be to blame.
+            error: How it ended, in some words that quote no text.
+
+        Raises:
+            redis.RedisError: They are where they were, and come again when their leases lapse.
+        """
+        tags = [job.tag for job in jobs if job.tag is not None]
+        if self._channel is None or self._lost is None or not tags:
+            return
+        with self._channel.conn_or_acquire() as connection:
+            key = self._channel.receipts(tags).unacked_key
+            raws = connection.execute_command("HMGET", key, *tags)
+            noted = [(tag, raw) for tag, raw in zip(tags, raws, strict=True) if raw is not None]
+            self._lost.give_back(connection, noted, error)
+        self._channel.qos.release(tags)
 
     def _acknowledge_tags(self, tags: Sequence[str]) -> None:
         if not self._channel or not tags:

@@ -8,6 +8,7 @@ from typing import Any
 
 from sentq.contract import TASK_NAME, redacted
 from sentq_worker.ownpath import OwnPath
+from sentq_worker.redelivery import is_suspect, lost_deliveries
 
 __all__ = ["HeldJob"]
 
@@ -44,7 +45,19 @@ class HeldJob:
     def attempts(self) -> int:
         """How many times it was tried, as far as its headers tell what other workers did."""
         retries = int(self.headers.get("retries") or 0)
-        return 1 + retries + bool(self.delivery_info.get("redelivered")) + self.tries
+        lost = lost_deliveries(self.headers)
+        return 1 + retries + (lost or bool(self.delivery_info.get("redelivered"))) + self.tries
+
+    @property
+    def is_suspect(self) -> bool:
+        """Whether it may be to blame for workers that were lost: it must run alone, marked."""
+        return is_suspect(self.headers)
+
+    @property
+    def tag(self) -> str | None:
+        """Under which its message is noted in Redis; None on another broker."""
+        receipt = self.receipt.tag if isinstance(self.receipt, OwnPath) else self.receipt
+        return receipt if isinstance(receipt, str) else None
 
     @property
     def is_plain(self) -> bool:

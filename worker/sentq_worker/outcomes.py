@@ -7,12 +7,13 @@ that is final. Where messages lie in the same Redis, the step that stores also a
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
+from sentq_worker.letters import BURY, Grave
 from sentq_worker.unacked import Receipts
 
 if TYPE_CHECKING:
@@ -20,16 +21,14 @@ if TYPE_CHECKING:
 
 __all__ = ["OutcomeStore", "failed", "now_iso", "started", "succeeded"]
 
-#: KEYS: result keys, then `unacked` and its index where messages are acknowledged.
-#: ARGV: how many results, TTL in seconds, whether to publish, a document a key, then tags.
+#: A function for scripts. It stores a document unless a final one is there; returns an error, if
+#: Redis refuses it.
 #: Every document, Celery's and ours, begins with its status; one that does not is compressed
 #: or foreign, and stays. It is rare to find a final one: writing first and putting that back
 #: takes one command for each of the others, and nobody can look in between.
-_FINISH: Final = """
-local results = tonumber(ARGV[1])
-for i = 1, results do
-  local key, document = KEYS[i], ARGV[i + 3]
-  local before = redis.pcall('SET', key, document, 'EX', ARGV[2], 'GET')
+_STORE: Final = """
+local function store(key, document, ttl_s, is_published)
+  local before = redis.pcall('SET', key, document, 'EX', ttl_s, 'GET')
   if type(before) == 'table' then
     -- Not a string, and not ours to replace; or refused, before anything was written.
     if not string.find(before.err, 'WRONGTYPE', 1, true) then return before end
@@ -37,11 +36,23 @@ for i = 1, results do
     local status = before and string.match(before, '^{"status": *"(%u+)"')
     if not before or status == 'PENDING' or status == 'RECEIVED' or status == 'STARTED'
         or status == 'RETRY' then
-      if ARGV[3] == '1' then redis.call('PUBLISH', key, document) end
+      if is_published then redis.call('PUBLISH', key, document) end
     else
-      redis.call('SET', key, before, 'EX', ARGV[2])
+      redis.call('SET', key, before, 'EX', ttl_s)
     end
   end
+end
+"""
+
+#: KEYS: result keys, then `unacked` and its index where messages are acknowledged.
+#: ARGV: how many results, TTL in seconds, whether to publish, a document a key, then tags.
+_FINISH: Final = (
+    _STORE
+    + """
+local results = tonumber(ARGV[1])
+for i = 1, results do
+  local refused = store(KEYS[i], ARGV[i + 3], ARGV[2], ARGV[3] == '1')
+  if refused then return refused end
 end
 for first = results + 4, #ARGV, 1000 do
   local last = math.min(first + 999, #ARGV)
@@ -50,6 +61,20 @@ for first = results + 4, #ARGV, 1000 do
 end
 return results
 """
+)
+
+#: KEYS: unacked, its index, the letters, the result's. ARGV: document, TTL of results in seconds,
+#: tag, time-out, TTL of letters, then fields of the letter.
+_FINISH_AND_BURY: Final = (
+    _STORE
+    + BURY
+    + """
+local fields = {unpack(ARGV, 6)}
+if not bury(KEYS[1], KEYS[2], KEYS[3], ARGV[3], ARGV[4], ARGV[5], fields) then return 0 end
+store(KEYS[4], ARGV[1], ARGV[2], true)
+return 1
+"""
+)
 
 
 class OutcomeStore:
@@ -76,6 +101,17 @@ class OutcomeStore:
         """Store how these jobs ended, tell whoever waits, and acknowledge, in the same step,
         the messages with these receipts. They must lie in the Redis of the documents."""
         self._write(documents, publish=True, receipts=receipts)
+
+    def finish_and_bury(
+        self, job_id: str, document: bytes, grave: Grave, tag: str, fields: Sequence[bytes]
+    ) -> bool:
+        """Make a message a dead letter and store, in the same step, how its job ended; returns
+        whether the message was still to be buried. It must lie in the Redis of the documents."""
+        backend = self._app.backend
+        script = backend.client.register_script(_FINISH_AND_BURY)
+        keys = [*grave.keys, backend.get_key_for_task(job_id)]
+        arguments = [document, int(backend.expires), *grave.arguments(tag, fields)]
+        return bool(script(keys=keys, args=arguments))
 
     def _write(
         self, documents: Mapping[str, bytes], *, publish: bool, receipts: Receipts | None = None

@@ -23,6 +23,7 @@ class OwnPath:
 
     Args:
         job_id: The job's id.
+        tag: Under which its message is noted in Redis; None on another broker.
         is_over: Says whether the job was revoked, or has expired; if so Celery has ended it.
         run: Has Celery run the job's task.
         prepared: Where the task's body looks for its ending.
@@ -32,6 +33,7 @@ class OwnPath:
         self,
         job_id: str,
         *,
+        tag: str | None,
         is_over: Callable[[], bool],
         run: Callable[[], object],
         prepared: Prepared,
@@ -39,6 +41,7 @@ class OwnPath:
         self._job_id = job_id
         self._run = run
         self._prepared = prepared
+        self.tag = tag
         self.is_over = is_over
 
     def resume(self, ending: Ending) -> None:

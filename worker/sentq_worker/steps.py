@@ -71,6 +71,7 @@ class DispatcherStep(bootsteps.StartStopStep):
         if isinstance(channel, Channel):
             channel.take_plain = PlainJobs(task, consumer).take_plain
             channel.tell = consumer.tell
+            channel.worker = consumer.hostname
 
 
 def leave(service: Service, worker: Any) -> None:

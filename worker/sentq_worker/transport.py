@@ -17,28 +17,25 @@ import logging
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, Final
 
 import kombu.transport
-import orjson
 import redis
 from kombu.transport import redis as stock
 from kombu.transport import virtual
 
 from sentq.contract import MAX_BYTES_PER_MESSAGE
+from sentq.letters import DEAD_LETTERS_KEY, LetterCode, letter_fields
 from sentq_worker.envelope import read_envelope
 from sentq_worker.inflate import why_not_inflated
+from sentq_worker.letters import Grave, bury
+from sentq_worker.redelivery import job_id, lost_deliveries
 from sentq_worker.unacked import Receipts, Unacked
 
 __all__ = ["Channel", "Transport", "install", "is_connection_error"]
 
 logger = logging.getLogger(__name__)
-
-#: Messages that are no messages end here, with a reason, one JSON object an entry.
-DEAD_LETTERS_KEY: Final = "sentq.dead"
-
-#: The newest of them are kept.
-_MAX_DEAD_LETTERS: Final = 10_000
 
 #: What may stand around a body. Celery needs less than a thousand.
 _MAX_HEADER_BYTES: Final = 256 * 1024
@@ -88,6 +85,9 @@ end
 return count > 0 and taken or {}
 """
 
+#: Transport options of ours.
+_OPTIONS: Final = ("held_bytes", "dead_letter_ttl_s")
+
 #: Takes a message that needs no kombu and no Celery: its envelope and its tag. Returns whether
 #: it did.
 TakePlain = Callable[[dict[str, Any], str], bool]
@@ -104,10 +104,13 @@ class Channel(stock.Channel):
     """Takes messages from one Redis."""
 
     QoS = Unacked
-    from_transport_options = (*stock.Channel.from_transport_options, "held_bytes")
+    from_transport_options = (*stock.Channel.from_transport_options, *_OPTIONS)
 
     #: Bytes of messages to hold at most, beyond a first one. A transport option.
     held_bytes = 512 * 1024
+
+    #: How long Redis keeps dead letters. A transport option.
+    dead_letter_ttl_s = 14 * 24 * 60 * 60
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self._tag_prefix = f"{os.getpid():x}-{os.urandom(6).hex()}-"
@@ -120,6 +123,8 @@ class Channel(stock.Channel):
         self.take_plain: TakePlain | None = None
         #: Is told of each message that is buried before anybody else saw it.
         self.tell: Tell = _tell_nobody
+        #: The worker's name, as dead letters tell it.
+        self.worker: str | None = None
         #: In which order queues are read: as they were first asked for, also when one was
         #: cancelled and added again.
         self._order: dict[str, int] = {}
@@ -219,7 +224,7 @@ class Channel(stock.Channel):
     def _deliver_one(self, tag: str, queue: str, raw: bytes) -> None:
         envelope = read_envelope(raw)
         if envelope is None:
-            self.bury(tag, raw, "it is not a Celery message")
+            self.bury(tag, raw, "it is not a Celery message", queue=queue)
             return
         if self.take_plain is not None and self.take_plain(envelope, tag):
             return
@@ -236,8 +241,9 @@ class Channel(stock.Channel):
                     raise
                 reason = f"{type(error).__name__} as it was delivered"
         if reason is not None:
-            self.tell(envelope["headers"], reason)
-            self.bury(tag, raw, reason)
+            headers = envelope["headers"]
+            self.tell(headers, reason)
+            self.bury(tag, raw, reason, headers=headers, queue=queue)
 
     def receipts(self, tags: Sequence[str]) -> Receipts:
         """What acknowledges these messages, on any connection to this Redis."""
@@ -253,23 +259,45 @@ class Channel(stock.Channel):
             for place in ("host", "port", "path", "db")
         )
 
-    def bury(self, tag: str, raw: bytes, reason: str) -> None:
+    def bury(
+        self,
+        tag: str,
+        raw: bytes,
+        reason: str,
+        *,
+        code: LetterCode = LetterCode.MALFORMED,
+        headers: Mapping[str, Any] = MappingProxyType({}),
+        queue: str | None = None,
+    ) -> None:
         """Move what cannot be handled to the dead letters. The log says that, not what."""
         logger.error("a message of %d bytes became a dead letter: %s", len(raw), reason)
-        letter = orjson.dumps(
-            {"reason": reason, "at_s": time.time(), "message": raw.decode("utf-8", "replace")}
+        fields = letter_fields(
+            code=code,
+            reason=reason,
+            message=raw,
+            job_id=job_id(headers),
+            deliveries=1 + lost_deliveries(headers),
+            worker=self.worker,
+            queue=queue,
         )
         try:
-            with self.conn_or_acquire() as client, client.pipeline() as pipe:
-                pipe.lpush(DEAD_LETTERS_KEY, letter)
-                pipe.ltrim(DEAD_LETTERS_KEY, 0, _MAX_DEAD_LETTERS - 1)
-                pipe.zrem(self.unacked_index_key, tag)
-                pipe.hdel(self.unacked_key, tag)
-                pipe.execute()
+            with self.conn_or_acquire() as client:
+                bury(client, self.grave(), tag, fields)
         except redis.ResponseError as error:
             logger.warning("Redis refuses the dead letter (%s); it will come again", error)
         self.qos.release([tag])
         virtual.QoS.ack(self.qos, tag)
+
+    def grave(self, *, timeout_s: float | None = None) -> Grave:
+        """Where what cannot be handled goes; with `timeout_s`, only what nobody has renewed for
+        that long."""
+        return Grave(
+            self.full_key(self.unacked_key),
+            self.full_key(self.unacked_index_key),
+            self.full_key(DEAD_LETTERS_KEY),
+            self.dead_letter_ttl_s,
+            timeout_s,
+        )
 
     def full_key(self, name: str) -> str:
         """The name under which Redis has it. For commands that kombu does not prefix itself."""
@@ -279,7 +307,7 @@ class Channel(stock.Channel):
 class SentinelChannel(Channel, stock.SentinelChannel):
     """Takes messages from the Redis that Sentinel names."""
 
-    from_transport_options = (*stock.SentinelChannel.from_transport_options, "held_bytes")
+    from_transport_options = (*stock.SentinelChannel.from_transport_options, *_OPTIONS)
 
 
 class Transport(stock.Transport):

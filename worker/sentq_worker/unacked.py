@@ -4,31 +4,54 @@ In Redis it stands in kombu's own structures, where any worker, stock or ours, f
 one is gone:
 
     unacked         hash    tag -> [message, exchange, queue]
-    unacked_index   sorted  tag -> when it was taken, by Redis' clock
+    unacked_index   sorted  tag -> when it was taken, or renewed, by Redis' clock
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Sequence
 from typing import Any, Final, NamedTuple
 
 from kombu.transport import redis as stock
 from kombu.transport import virtual
 
+from sentq_worker.redelivery import Noted
+
 __all__ = ["Receipts", "Unacked"]
 
-#: KEYS: unacked, its index, then a list a message. ARGV: tag and message, by turns.
-#: Only what is still noted goes back: somebody may have restored it meanwhile. The right end is
-#: where messages are taken from.
+#: KEYS: unacked, its index, then a list a message. ARGV: a time-out in seconds, or nothing; then
+#: tag and message, by turns. Returns how many went back.
+#: Only what is still noted goes back: somebody may have restored it meanwhile. With a time-out
+#: only what nobody has renewed for that long. The right end is where messages are taken from.
+#: It removes first: after that Redis refuses nothing for want of memory.
 _GIVE_BACK: Final = """
-for i = 3, #KEYS do
-  local tag = ARGV[2 * i - 5]
-  if redis.call('HDEL', KEYS[1], tag) == 1 then
-    redis.call('RPUSH', KEYS[i], ARGV[2 * i - 4])
-  end
-  redis.call('ZREM', KEYS[2], tag)
+local latest, given_back = math.huge, 0
+if ARGV[1] ~= '' then
+  local now = redis.call('TIME')
+  latest = now[1] + now[2] / 1e6 - ARGV[1]
 end
+for i = 3, #KEYS do
+  local tag = ARGV[2 * i - 4]
+  local score = redis.call('ZSCORE', KEYS[2], tag)
+  if latest == math.huge or (score and tonumber(score) <= latest) then
+    redis.call('ZREM', KEYS[2], tag)
+    if redis.call('HDEL', KEYS[1], tag) == 1 then
+      redis.call('RPUSH', KEYS[i], ARGV[2 * i - 3])
+      given_back = given_back + 1
+    end
+  end
+end
+return given_back
+"""
+
+#: KEYS: unacked, its index. ARGV: tag, entry. Returns whether the tag is still noted.
+#: It removes nothing, but removing comes first: after that Redis refuses nothing for want of
+#: memory.
+_REWRITE: Final = """
+redis.call('ZREM', KEYS[2], '')
+if redis.call('HEXISTS', KEYS[1], ARGV[1]) == 0 then return 0 end
+redis.call('HSET', KEYS[1], ARGV[1], ARGV[2])
+return 1
 """
 
 
@@ -111,37 +134,61 @@ class Unacked(stock.QoS):
         """
         tags = list(self._sizes)
         with self.channel.conn_or_acquire(client) as connection:
-            noted = (
-                connection.execute_command("HMGET", self.channel.full_key(self.unacked_key), *tags)
-                if tags
-                else []
-            )
             # The first one taken goes back last, so that it is the first one taken again.
-            self._give_back(connection, list(zip(tags, noted, strict=True))[::-1])
+            self.give_back(connection, self.noted(connection, tags)[::-1])
         self.release(tags)
         self._delivered.clear()
         return []
 
-    def _give_back(self, connection: Any, noted: Iterable[tuple[str, bytes | None]]) -> None:
+    def noted(self, connection: Any, tags: Sequence[str]) -> list[Noted]:
+        """What stands in Redis under these tags. What cannot be read becomes a dead letter."""
+        if not tags:
+            return []
+        key = self.channel.full_key(self.unacked_key)
+        entries = []
+        for tag, raw in zip(tags, connection.execute_command("HMGET", key, *tags), strict=True):
+            entry = Noted.read(tag, raw)
+            if entry is not None:
+                entries.append(entry)
+            elif raw is not None:
+                self.channel.bury(tag, raw, "it cannot be given back")
+        return entries
+
+    def give_back(
+        self, connection: Any, entries: Iterable[Noted], *, timeout_s: float | None = None
+    ) -> int:
+        """Put messages at the head of their queues, each before the last one; those alone that
+        nobody has renewed for `timeout_s`, where that is given. Returns how many went back."""
         keys, arguments = [], []
-        for tag, entry in noted:
-            if entry is None:
-                continue
-            try:
-                message, _, queue = json.loads(entry)
-                message["headers"]["redelivered"] = True
-                message["properties"]["delivery_info"]["redelivered"] = True
-            except (ValueError, TypeError, KeyError, RecursionError):
-                self.channel.bury(tag, entry, "it cannot be given back")
-                continue
-            priority = self.channel._get_message_priority(message, reverse=False)  # noqa: SLF001
-            keys.append(self.channel.full_key(self.channel._q_for_pri(queue, priority)))  # noqa: SLF001
-            arguments += [tag, json.dumps(message)]
-        if keys:
-            places = map(self.channel.full_key, (self.unacked_key, self.unacked_index_key))
-            connection.execute_command(
-                "EVAL", _GIVE_BACK, 2 + len(keys), *places, *keys, *arguments
-            )
+        for entry in entries:
+            priority = self.channel._get_message_priority(entry.message, reverse=False)  # noqa: SLF001
+            keys.append(self.channel.full_key(self.channel._q_for_pri(entry.queue, priority)))  # noqa: SLF001
+            arguments += [entry.tag, entry.for_the_queue()]
+        if not keys:
+            return 0
+        limit = "" if timeout_s is None else timeout_s
+        command = ("EVAL", _GIVE_BACK, 2 + len(keys), *self._places, *keys, limit, *arguments)
+        return int(connection.execute_command(*command))
+
+    def mark_alone(self, tag: str, worker: str) -> bool:
+        """Mark in Redis that this worker is about to run a message's job alone; returns whether
+        the message is still ours to run.
+
+        Raises:
+            redis.RedisError: It is not marked.
+        """
+        with self.channel.conn_or_acquire() as connection:
+            for entry in self.noted(connection, [tag]):
+                seconds, microseconds = connection.time()
+                raw = entry.mark_alone(worker, seconds + microseconds / 1e6)
+                command = ("EVAL", _REWRITE, 2, *self._places, tag, raw)
+                return bool(connection.execute_command(*command))
+        return False
+
+    @property
+    def _places(self) -> tuple[str, str]:
+        full_key = self.channel.full_key
+        return full_key(self.unacked_key), full_key(self.unacked_index_key)
 
     def restore_by_tag(self, tag: str, client: Any = None, leftmost: bool = False) -> None:  # noqa: FBT001, FBT002 - its signature is kombu's
         """Give a message back to its queue; one that cannot be read becomes a dead letter."""
