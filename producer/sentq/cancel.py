@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Final
 import redis
 from kombu.exceptions import OperationalError
 
+from sentq.celery import result_key
 from sentq.contract import JobStatus
 from sentq.documents import cancelled_document, is_final, parse_document, status_of
 
@@ -57,7 +58,7 @@ def cancel_job(results: Results, job_id: str) -> bool:
     key, step = results.document_keys(job_id)
     before, replaced = results.run_script(
         _CANCEL,
-        [key, step, _key(results.app)],
+        [key, step, result_key(results.app, _CANCELLED_KEY)],
         [cancelled_document(job_id), results.ttl_s, job_id],
     )
     document = results.known(job_id, None if before is None else parse_document(job_id, before))
@@ -85,12 +86,6 @@ def cancelled_ids(app: Celery, *, since_s: int = 0) -> list[str]:
         redis.RedisError: Redis did not answer.
     """
     found: list[bytes] = app.backend.client.execute_command(
-        "ZRANGEBYSCORE", _key(app), since_s, "+inf"
+        "ZRANGEBYSCORE", result_key(app, _CANCELLED_KEY), since_s, "+inf"
     )
     return [job_id.decode("utf-8", "replace") for job_id in found]
-
-
-def _key(app: Celery) -> bytes:
-    # With the prefix, if one is configured, that Celery gives to the keys of results.
-    keys: bytes = app.backend.task_keyprefix
-    return keys.removesuffix(b"celery-task-meta-") + _CANCELLED_KEY.encode()

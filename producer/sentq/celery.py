@@ -12,7 +12,7 @@ from kombu import Exchange, Queue
 from sentq.contract import TASK_NAME
 from sentq.settings import Settings
 
-__all__ = ["make_app"]
+__all__ = ["make_app", "result_key"]
 
 
 def make_app(settings: Settings, *, set_as_current: bool = False) -> Celery:
@@ -73,6 +73,12 @@ def make_app(settings: Settings, *, set_as_current: bool = False) -> Celery:
     # Given to the app itself, a backend beats CELERY_RESULT_BACKEND as well.
     app.backend_cls = settings.result_backend_url.get_secret_value()
     return app
+
+
+def result_key(app: Celery, name: str) -> bytes:
+    """A key of this name beside those of the results: with their prefix, where there is one."""
+    keys: bytes = app.backend.task_keyprefix
+    return keys.removesuffix(b"celery-task-meta-") + name.encode()
 
 
 def _queue(name: str) -> Queue:

@@ -14,10 +14,12 @@ from typing import Final, Self
 from sentq.cancel import cancel_job
 from sentq.celery import make_app
 from sentq.contract import JobOutcome, JobStatus, Outcome, check_job
-from sentq.errors import JobError, NotAString
+from sentq.errors import InvalidInput, JobError, NotAString
 from sentq.inorder import InOrder
+from sentq.overload import QueueLimits
+from sentq.patience import when_there_is_room
 from sentq.results import Results
-from sentq.send import Sender
+from sentq.send import Sender, Wishes
 from sentq.settings import Settings
 from sentq.stream import stream
 
@@ -26,6 +28,8 @@ __all__ = ["Client", "Job"]
 #: How `map` cuts a stream into jobs, and how many it keeps between itself and the workers.
 _MAP_TEXTS_PER_JOB: Final = 64
 _MAP_JOBS_IN_FLIGHT: Final = 32
+
+_LONGEST_DEADLINE_S: Final = 365 * 24 * 60 * 60
 
 
 class Job:
@@ -93,37 +97,65 @@ class Client:
         self._limits = settings.limits
         self._app = make_app(settings)
         self._results = Results(self._app, ttl_s=settings.result_ttl_s)
-        self._sender = Sender(self._app, self._results, one_redis=settings.one_redis)
+        limits = QueueLimits(settings.max_queued_jobs, settings.max_queued_bytes)
+        self._sender = Sender(self._app, self._results, one_redis=settings.one_redis, limits=limits)
 
-    def submit(self, texts: str | Sequence[str], *, bulk: bool = False) -> Job:
+    def submit(
+        self,
+        texts: str | Sequence[str],
+        *,
+        bulk: bool = False,
+        key: str | None = None,
+        deadline: float | None = None,
+        local_only: bool = False,
+    ) -> Job:
         """Send one job and return at once.
 
         Args:
             texts: One text, or up to 256 of them.
             bulk: Put the job into the queue that yields to single jobs.
+            key: Makes it safe to send again: as long as outcomes are kept, whoever sends a job
+                under the same key gets the job that was sent first, whatever its texts.
+            deadline: Seconds from now after which nobody needs the outcome: texts that were not
+                scored by then end in `deadline_passed`.
+            local_only: Never score these texts elsewhere than on the worker's machine.
 
         Raises:
             InvalidInput: Nothing was sent; the message says which text breaks which limit.
+            QueueFull, RedisFull: There is no room; come back after `retry_after_s`.
             BrokerUnavailable: Nobody accepted the job, within 5 seconds.
         """
-        return self.submit_many([texts], bulk=bulk)[0]
+        keys = None if key is None else [key]
+        return self.submit_many(
+            [texts], bulk=bulk, keys=keys, deadline=deadline, local_only=local_only
+        )[0]
 
-    def submit_many(self, jobs: Iterable[str | Sequence[str]], *, bulk: bool = False) -> list[Job]:
+    def submit_many(
+        self,
+        jobs: Iterable[str | Sequence[str]],
+        *,
+        bulk: bool = False,
+        keys: Iterable[str] | None = None,
+        deadline: float | None = None,
+        local_only: bool = False,
+    ) -> list[Job]:
         """Send many jobs, hundreds in a round trip. Returns their handles, in the same order.
 
         All are checked before the first is sent.
 
         Args:
             jobs: What `submit` takes, for each job.
-            bulk: Put the jobs into the queue that yields to single jobs.
+            keys: A key for each job, in the same order.
+            bulk, deadline, local_only: As for `submit`, for all of them.
 
         Raises:
             InvalidInput: Nothing was sent; the message says which text breaks which limit.
-            BrokerUnavailable: Nobody accepted the jobs, or the rest of them: `accepted` holds
-                the ids of those that were.
+            QueueFull, RedisFull, BrokerUnavailable: Nobody accepted the jobs, or the rest of
+                them: `accepted` holds the ids of those that were.
         """
         checked = [self._checked(texts) for texts in jobs]
-        ids = self._sender.send(checked, queue=self._queue(bulk=bulk))
+        wishes = Wishes(_checked_keys(keys, len(checked)), _checked_s(deadline), local_only)
+        ids = self._sender.send(checked, queue=self._queue(bulk=bulk), wishes=wishes)
         return [Job(job_id, self._results) for job_id in ids]
 
     def results(
@@ -161,8 +193,10 @@ class Client:
         texts_per_job: int = _MAP_TEXTS_PER_JOB,
         jobs_in_flight: int = _MAP_JOBS_IN_FLIGHT,
         timeout: float | None = None,
+        local_only: bool = False,
     ) -> Iterator[Outcome]:
-        """Score any number of texts, in order, holding only what is in flight.
+        """Score any number of texts, in order, holding only what is in flight. Where a queue is
+        full, it waits for room.
 
         A text that breaks the contract is not sent and does not stop the others: its outcome
         is a `TextError` in its place.
@@ -171,16 +205,19 @@ class Client:
             texts: Read as far ahead as `texts_per_job * jobs_in_flight`, no further.
             texts_per_job: The largest job to make.
             jobs_in_flight: How many jobs may be sent and not yet answered.
-            timeout: Seconds to wait for each job at most.
+            timeout: Seconds to wait for each job at most, and for room to send it.
+            local_only: As for `submit`.
 
         Raises:
             What `submit` raises for the broker and `Job.result` for an outcome.
         """
         reader = InOrder(self._results, timeout_s=timeout)
-        queue = self._queue(bulk=True)
+        queue, wishes = self._queue(bulk=True), Wishes(local_only=local_only)
 
         def send(job: Sequence[str]) -> None:
-            (job_id,) = self._sender.send([job], queue=queue)
+            (job_id,) = when_there_is_room(
+                lambda: self._sender.send([job], queue=queue, wishes=wishes), timeout_s=timeout
+            )
             reader.expect(job_id)
 
         return stream(
@@ -218,3 +255,20 @@ class Client:
         traceback: TracebackType | None,
     ) -> None:
         self.close()
+
+
+def _checked_keys(keys: Iterable[str] | None, count: int) -> Sequence[str]:
+    if keys is None:
+        return ()
+    checked = list(keys)
+    if len(checked) != count:
+        raise InvalidInput(f"{len(checked)} keys for {count} jobs: there must be one for each")
+    if not all(key and isinstance(key, str) for key in checked):
+        raise InvalidInput("a key must be a string that is not empty")
+    return checked
+
+
+def _checked_s(deadline: float | None) -> float | None:
+    if deadline is not None and not 0 < deadline < _LONGEST_DEADLINE_S:
+        raise InvalidInput("a deadline must be a positive number of seconds, less than a year")
+    return deadline

@@ -8,7 +8,6 @@ The second saves readers a search through all keys, of which there may be millio
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Final
 
 from pydantic import BaseModel, ConfigDict, NonNegativeFloat, NonNegativeInt, ValidationError
@@ -36,6 +35,13 @@ local now = tonumber(redis.call('TIME')[1])
 redis.call('SET', KEYS[1], ARGV[2], 'EX', ARGV[3])
 redis.call('ZREMRANGEBYSCORE', KEYS[2], '-inf', now)
 redis.call('ZADD', KEYS[2], now + ARGV[3], ARGV[1])
+"""
+
+#: KEYS: the index. ARGV: what the keys of reports begin with.
+_READ: Final = """
+local keys = redis.call('ZRANGE', KEYS[1], 0, -1)
+for i = 1, #keys do keys[i] = ARGV[1] .. keys[i] end
+return #keys > 0 and redis.call('MGET', unpack(keys)) or {}
 """
 
 
@@ -96,9 +102,8 @@ def read_reports(connection: redis.Redis, *, prefix: str = "") -> list[WorkerRep
     Raises:
         redis.RedisError: Redis did not answer.
     """
-    names: Iterable[bytes] = connection.execute_command("ZRANGE", f"{prefix}{_INDEX_KEY}", 0, -1)
-    keys = [report_key(name.decode("utf-8", "replace"), prefix) for name in names]
-    found: list[Any] = connection.execute_command("MGET", *keys) if keys else []
+    read = connection.register_script(_READ)
+    found: list[Any] = read(keys=[f"{prefix}{_INDEX_KEY}"], args=[report_key("", prefix)])
     reports = []
     for raw in found:
         try:

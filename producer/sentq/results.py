@@ -48,7 +48,7 @@ class Results:
         Raises:
             ResultsUnavailable: Redis did not answer.
         """
-        self._command("SET", self.key(job_id), QUEUED_DOCUMENT, "EX", self.ttl_s, "NX")
+        self.command("SET", self.key(job_id), QUEUED_DOCUMENT, "EX", self.ttl_s, "NX")
 
     def queued_key(self, job_ids: Sequence[str]) -> bytes:
         """The key whose document makes jobs known that are sent together: of a single job its
@@ -59,7 +59,7 @@ class Results:
     def forget(self, job_id: str) -> None:
         """Remove whatever is known of the job, if Redis can be reached."""
         try:
-            self._command("DEL", self.key(job_id))
+            self.command("DEL", self.key(job_id))
         except ResultsUnavailable:
             return  # It expires by itself.
 
@@ -94,7 +94,7 @@ class Results:
             ResultsUnavailable: Redis did not answer.
         """
         ended: dict[str, JobOutcome | JobError] = {}
-        for job_id, raw in zip(job_ids, self._command("MGET", *self.keys(job_ids)), strict=True):
+        for job_id, raw in zip(job_ids, self.command("MGET", *self.keys(job_ids)), strict=True):
             document = None if raw is None else parse_document(job_id, raw)
             if document is not None and is_final(document):
                 try:
@@ -159,7 +159,7 @@ class Results:
         )
 
     def _document(self, job_id: str) -> dict[str, Any] | None:
-        raw, step = self._command("MGET", *self.document_keys(job_id))
+        raw, step = self.command("MGET", *self.document_keys(job_id))
         raw = step if raw is None else raw
         return None if raw is None else parse_document(job_id, raw)
 
@@ -173,7 +173,12 @@ class Results:
         """
         return self._run(lambda redis: redis.register_script(script)(keys, arguments))
 
-    def _command(self, *arguments: object) -> Any:
+    def command(self, *arguments: object) -> Any:
+        """Run a command where the outcomes are.
+
+        Raises:
+            ResultsUnavailable: Redis did not answer, or refused it.
+        """
         return self._run(lambda redis: redis.execute_command(*arguments))
 
     def _run(self, command: Callable[[redis.Redis], Any]) -> Any:

@@ -11,17 +11,29 @@ Elsewhere, and wherever somebody listens to what Celery says as it publishes (it
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 import redis
 from celery import signals
-from kombu.exceptions import OperationalError
 
-from sentq.contract import TASK_NAME, redacted
-from sentq.documents import QUEUED_DOCUMENT
-from sentq.errors import BrokerUnavailable, ResultsUnavailable
+from sentq.broker import open_broker
+from sentq.clock import RedisClock
+from sentq.contract import DEADLINE_HEADER, LOCAL_ONLY_HEADER
+from sentq.errors import (
+    BrokerUnavailable,
+    QueueFull,
+    RedisFull,
+    ResultsUnavailable,
+    SettingsError,
+)
 from sentq.ids import new_job_ids
+from sentq.overload import NoRoom, QueueLimits, queue_full
+from sentq.publish import Publisher
+from sentq.push import Step, push
+from sentq.reports import read_reports
 from sentq.template import MessageTemplate
 
 if TYPE_CHECKING:
@@ -29,10 +41,7 @@ if TYPE_CHECKING:
 
     from sentq.results import Results
 
-__all__ = ["Sender"]
-
-#: A pooled connection may be dead (Redis restarted): try once more on a new one, at once.
-_RETRY_POLICY: Final = {"max_retries": 1, "interval_start": 0, "interval_step": 0}
+__all__ = ["Sender", "Wishes"]
 
 #: Jobs of one round trip. More of them are no faster, keep Redis from others for longer, and
 #: some thousands are more than its Lua can pass on.
@@ -41,18 +50,27 @@ _JOBS_PER_STEP: Final = 500
 #: Bytes of messages of one round trip, beyond a first one.
 _BYTES_PER_STEP: Final = 4 * 1024 * 1024
 
-#: KEYS: the queue, and what makes the jobs known. ARGV: TTL in seconds, its value, messages.
-#: Where memory is short, SET is refused and nothing has been done.
-_SEND: Final = """
-redis.call('SET', KEYS[2], ARGV[2], 'EX', ARGV[1], 'NX')
-redis.call('LPUSH', KEYS[1], unpack(ARGV, 3))
-"""
-
 _PUBLISH_SIGNALS: Final = (
     signals.before_task_publish,
     signals.after_task_publish,
     signals.task_sent,
 )
+
+
+@dataclass(frozen=True, slots=True)
+class Wishes:
+    """What a sender asks for beside being scored.
+
+    `keys` has one for each job, or none at all; `deadline_s` is from now; `local_only` keeps the
+    texts on the worker's machine.
+    """
+
+    keys: Sequence[str] = ()
+    deadline_s: float | None = None
+    local_only: bool = False
+
+
+_NO_WISHES: Final = Wishes()
 
 
 class Sender:
@@ -62,33 +80,49 @@ class Sender:
         app: Where the broker is, and what a message looks like.
         results: Knows of jobs before they are sent.
         one_redis: Whether messages and results lie in the same database of one Redis.
+        limits: What may wait in a queue.
     """
 
-    def __init__(self, app: Celery, results: Results, *, one_redis: bool) -> None:
+    def __init__(
+        self, app: Celery, results: Results, *, one_redis: bool, limits: QueueLimits
+    ) -> None:
         self._app = app
         self._results = results
         self._one_redis = one_redis
+        self._limits = limits
+        self._clock = RedisClock(self._ask_time)
+        self._jobs_per_step = min(_JOBS_PER_STEP, limits.jobs or _JOBS_PER_STEP)
+        self._bytes_per_step = min(_BYTES_PER_STEP, limits.bytes or _BYTES_PER_STEP)
         self._templates: dict[tuple[str, int], MessageTemplate] = {}
 
-    def send(self, jobs: Sequence[Sequence[str]], *, queue: str) -> list[str]:
+    def send(
+        self, jobs: Sequence[Sequence[str]], *, queue: str, wishes: Wishes = _NO_WISHES
+    ) -> list[str]:
         """Send jobs of checked texts and return their ids, in the same order.
 
         Raises:
-            BrokerUnavailable: Nobody accepted a job within the time-outs. `accepted` holds the
-                ids of the jobs before it, which were.
+            QueueFull, RedisFull: There was no room for a job.
+            BrokerUnavailable: Nobody accepted a job within the time-outs.
+            Either's `accepted` holds the ids of the jobs before it, which were accepted.
         """
         accepted: list[str] = []
         try:
+            headers = self._headers(wishes)
             if self._one_redis and not self._is_heard:
-                for ids, messages in self._steps(jobs, queue):
-                    self._push(ids, messages, queue)
-                    accepted += ids
+                for step in self._steps(jobs, queue, headers, wishes.keys):
+                    accepted += push(self._results, step, queue, self._limits)
             else:
-                for texts in jobs:
-                    accepted.append(self._publish(texts, queue))
-        except BrokerUnavailable as error:
-            error.accepted = accepted
-            raise
+                publisher = Publisher(
+                    self._app, self._results, queue, limits=self._limits, headers=headers
+                )
+                for place, texts in enumerate(jobs):
+                    key = wishes.keys[place] if wishes.keys else None
+                    accepted.append(publisher.publish(texts, key))
+        except NoRoom as no_room:
+            raise self._queue_full(queue, no_room, accepted) from None
+        except (BrokerUnavailable, ResultsUnavailable) as error:
+            refusal = _not_sent(error, accepted)
+            raise refusal from (error.__cause__ if refusal is error else error)
         return accepted
 
     @property
@@ -98,25 +132,40 @@ class Sender:
             signal.receivers for signal in _PUBLISH_SIGNALS
         )
 
+    def _headers(self, wishes: Wishes) -> dict[str, int | bool]:
+        headers: dict[str, int | bool] = {}
+        if wishes.deadline_s is not None:
+            headers[DEADLINE_HEADER] = round((self._clock.now_s() + wishes.deadline_s) * 1000)
+        if wishes.local_only:
+            headers[LOCAL_ONLY_HEADER] = True
+        return headers
+
     def _steps(
-        self, jobs: Sequence[Sequence[str]], queue: str
-    ) -> Iterator[tuple[list[str], list[bytes]]]:
-        """Ids and messages of the jobs, as many at a time as belong into one round trip."""
-        fill = self._template(queue).fill
-        for first in range(0, len(jobs), _JOBS_PER_STEP):
-            some = jobs[first : first + _JOBS_PER_STEP]
-            ids: list[str] = []
-            messages: list[bytes] = []
+        self,
+        jobs: Sequence[Sequence[str]],
+        queue: str,
+        headers: Mapping[str, int | bool],
+        keys: Sequence[str],
+    ) -> Iterator[Step]:
+        """The jobs, as many at a time as belong into one round trip."""
+        fill = self._template(queue).with_headers(headers).fill
+        for first in range(0, len(jobs), self._jobs_per_step):
+            some = jobs[first : first + self._jobs_per_step]
+            step = Step([], [], [])
             size_bytes = 0
-            for job_id, texts in zip(new_job_ids(len(some)), some, strict=True):
+            for place, (job_id, texts) in enumerate(
+                zip(new_job_ids(len(some)), some, strict=True), start=first
+            ):
                 message = fill(job_id, texts)
                 size_bytes += len(message)
-                if messages and size_bytes > _BYTES_PER_STEP:
-                    yield ids, messages
-                    ids, messages, size_bytes = [], [], len(message)
-                ids.append(job_id)
-                messages.append(message)
-            yield ids, messages
+                if step.messages and size_bytes > self._bytes_per_step:
+                    yield step
+                    step, size_bytes = Step([], [], []), len(message)
+                step.ids.append(job_id)
+                step.messages.append(message)
+                if keys:
+                    step.keys.append(keys[place])
+            yield step
 
     def _template(self, queue: str) -> MessageTemplate:
         # A message names the process that sent it, and this one may have been forked.
@@ -125,47 +174,50 @@ class Sender:
             self._templates[key] = MessageTemplate(self._app, queue)
         return self._templates[key]
 
-    def _push(self, ids: list[str], messages: list[bytes], queue: str) -> None:
+    def _queue_full(self, queue: str, no_room: NoRoom, accepted: list[str]) -> QueueFull:
         try:
-            self._results.run_script(
-                _SEND,
-                [queue, self._results.queued_key(ids)],
-                [self._results.ttl_s, QUEUED_DOCUMENT, *messages],
-            )
-        except ResultsUnavailable as error:
-            raise BrokerUnavailable(f"the job was not sent: {error}") from error
+            if self._one_redis:
+                reports = read_reports(self._app.backend.client)
+            else:
+                with open_broker(self._app) as broker:
+                    reports = read_reports(broker.redis, prefix=broker.prefix)
+        except (BrokerUnavailable, redis.RedisError):
+            reports = []  # The refusal stands, whatever became of Redis since.
+        error = queue_full(queue, self._limits, no_room, reports)
+        error.accepted = accepted
+        return error
 
-    def _publish(self, texts: Sequence[str], queue: str) -> str:
-        (job_id,) = new_job_ids(1)
-        try:
-            self._results.mark_queued(job_id)
-            self._publish_by_celery(job_id, texts, queue)
-        except ResultsUnavailable as error:
-            raise BrokerUnavailable(f"the job was not sent: {error}") from error
-        except (OperationalError, redis.RedisError, OSError) as error:
-            self._results.forget(job_id)
-            raise BrokerUnavailable(f"the job was not sent: {error}") from error
-        return job_id
+    def _ask_time(self) -> float:
+        if self._one_redis:
+            seconds, microseconds = self._results.command("TIME")
+        else:
+            try:
+                with open_broker(self._app) as broker:
+                    seconds, microseconds = broker.redis.time()
+            except SettingsError:
+                return time.time()  # Brokers other than Redis tell no time.
+        return float(seconds) + float(microseconds) / 1e6
 
-    def _publish_by_celery(self, job_id: str, texts: Sequence[str], queue: str) -> None:
-        # Not app.send_task, because that subscribes to the result of every job on a connection
-        # that nobody here reads.
-        amqp = self._app.amqp
-        message = amqp.create_task_message(
-            job_id,
-            TASK_NAME,
-            args=[list(texts)],
-            kwargs={},
-            argsrepr=redacted(len(texts)),
-            kwargsrepr="{}",
-            create_sent_event=self._app.conf.task_send_sent_event,
-        )
-        with self._app.producer_or_acquire() as producer:
-            amqp.send_task_message(
-                producer,
-                TASK_NAME,
-                message,
-                queue=queue,
-                retry=True,
-                retry_policy=_RETRY_POLICY,
-            )
+
+def _not_sent(
+    error: BrokerUnavailable | ResultsUnavailable, accepted: list[str]
+) -> BrokerUnavailable | RedisFull:
+    """What to tell the sender of jobs that were not accepted."""
+    refusal: BrokerUnavailable | RedisFull
+    if _is_out_of_memory(error):
+        refusal = RedisFull("Redis is at its maxmemory; what it accepted before is intact")
+    elif isinstance(error, BrokerUnavailable):
+        refusal = error
+    else:
+        refusal = BrokerUnavailable(f"the job was not sent: {error}")
+    refusal.accepted = accepted
+    return refusal
+
+
+def _is_out_of_memory(error: BaseException | None) -> bool:
+    # An older Redis, and one that runs a script, says it somewhere in a longer message.
+    return error is not None and (
+        (isinstance(error, redis.ResponseError) and "OOM command not allowed" in str(error))
+        or isinstance(error, redis.OutOfMemoryError)
+        or _is_out_of_memory(error.__cause__)
+    )

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Self
 
-from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, EnvSettingsSource, SettingsConfigDict
 
 from sentq.contract import (
@@ -135,6 +135,10 @@ class Settings(LayeredSettings):
     #: The queue of single jobs, and the one of bulk work that may wait behind it.
     queue: Annotated[str, Field(min_length=1)] = "sentq"
     bulk_queue: Annotated[str, Field(min_length=1)] = "sentq.bulk"
+    #: How many jobs, and how many bytes of them, may wait in each queue before further ones are
+    #: refused; None for no limit. The broker must be Redis.
+    max_queued_jobs: Annotated[int, Field(ge=1)] | None = None
+    max_queued_bytes: Annotated[int, Field(ge=2 * MAX_BYTES_PER_MESSAGE)] | None = None
     #: How long Redis keeps an outcome, in seconds.
     result_ttl_s: Annotated[int, Field(ge=1)] = 24 * 60 * 60
     #: How long Redis keeps a message that nobody could handle, in seconds.
@@ -158,6 +162,13 @@ class Settings(LayeredSettings):
             raise ValueError(f"must start with one of {', '.join(_REDIS_SCHEMES)}")
         return url
 
+    @model_validator(mode="after")
+    def _only_redis_can_say_that_it_is_full(self) -> Self:
+        is_limited = self.max_queued_jobs is not None or self.max_queued_bytes is not None
+        if is_limited and not self._broker_is_redis:
+            raise ValueError("max_queued_jobs and max_queued_bytes need a broker that is Redis")
+        return self
+
     @property
     def limits(self) -> Limits:
         """The limits that apply to a job."""
@@ -176,20 +187,24 @@ class Settings(LayeredSettings):
         """
         if self.result_url is not None:
             return self.result_url
-        if self.broker_url.get_secret_value().startswith(_REDIS_SCHEMES):
+        if self._broker_is_redis:
             return self.broker_url
         raise SettingsError(
             "the broker is not Redis: set SENTQ_RESULT_URL to the Redis that keeps the outcomes"
         )
 
     @property
+    def _broker_is_redis(self) -> bool:
+        return self.broker_url.get_secret_value().startswith(_REDIS_SCHEMES)
+
+    @property
     def one_redis(self) -> bool:
         """Whether jobs and outcomes lie in one database of one Redis, under the names that we
         know."""
         broker = self.broker_url.get_secret_value()
-        is_redis = broker.startswith(_REDIS_SCHEMES) and not broker.startswith("sentinel")
         return (
-            is_redis
+            self._broker_is_redis
+            and not broker.startswith("sentinel")
             and not self.transport_options
             and self.result_backend_url.get_secret_value() == broker
         )

@@ -10,7 +10,8 @@ from __future__ import annotations
 import base64
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from copy import copy
 from typing import TYPE_CHECKING, Any, Final
 
 import orjson
@@ -31,6 +32,8 @@ _TAG: Final = "@sentq:tag@"
 _COUNT: Final = "@sentq:count@"
 _BODY: Final = "@sentq:body@"
 _TEXTS: Final = "@sentq:texts@"
+#: Headers of one sender's own, before the others.
+_EXTRA: Final = "@sentq:extra@"
 _PLACES: Final = re.compile("(@sentq:[a-z]+@)")
 
 
@@ -48,10 +51,21 @@ class MessageTemplate:
             json.dumps([_TEXTS]).encode(), maxsplit=1
         )
         #: Fixed parts and places by turns.
-        self._parts = _PLACES.split(json.dumps(envelope))
+        self._parts = _PLACES.split(json.dumps(envelope).replace(f'"{_EXTRA}": null, ', _EXTRA))
+        (self._extra,) = (i for i, part in enumerate(self._parts) if part == _EXTRA)
+        self._parts[self._extra] = ""
         self._ids = [i for i, part in enumerate(self._parts) if part in (_ID, _TAG)]
         (self._count,) = (i for i, part in enumerate(self._parts) if part == _COUNT)
         (self._body,) = (i for i, part in enumerate(self._parts) if part == _BODY)
+
+    def with_headers(self, headers: Mapping[str, int | bool]) -> MessageTemplate:
+        """The form of messages that have these headers too."""
+        if not headers:
+            return self
+        form, parts = copy(self), self._parts.copy()
+        parts[self._extra] = json.dumps(dict(headers))[1:-1] + ", "
+        form._parts = parts  # noqa: SLF001 - one of its own kind
+        return form
 
     def fill(self, job_id: str, texts: Sequence[str]) -> bytes:
         """The message of this job. The texts must be valid Unicode."""
@@ -98,5 +112,6 @@ def _made_by_celery(app: Celery, queue: str) -> tuple[dict[str, Any], str]:
         envelope: dict[str, Any] = connection.transport.captured
     body = base64.b64decode(envelope["body"]).decode()
     envelope["body"] = _BODY
+    envelope["headers"] = {_EXTRA: None, **envelope["headers"]}
     envelope["properties"]["delivery_tag"] = _TAG
     return envelope, body

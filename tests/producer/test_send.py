@@ -98,7 +98,7 @@ def test_a_full_redis_takes_all_of_a_step_or_nothing(own_redis: RedisProcess) ->
     with own_redis.client() as redis, Client(broker_url=own_redis.url) as client:
         redis.config_set("maxmemory-policy", "noeviction")
         redis.config_set("maxmemory", redis.info("memory")["used_memory"] + 8_000_000)
-        with pytest.raises(errors.BrokerUnavailable) as refused:
+        with pytest.raises(errors.RedisFull) as refused:
             client.submit_many(["x" * 500] * 20_000)
         # Redis looks at its memory as a step begins.
         queued = {message["headers"]["id"] for message in _messages(own_redis)}

@@ -6,10 +6,11 @@ from collections.abc import Iterator
 
 import pytest
 from tests.celery_site import Site, run_site
-from tests.processes import eventually
+from tests.conftest import StartWorker
+from tests.processes import RedisProcess, eventually
 from tests.standin import hash_score
 
-from sentq import Client, JobStatus, Prediction, errors
+from sentq import Client, JobOutcome, JobStatus, Prediction, errors
 
 WAIT_S = 30
 
@@ -40,3 +41,36 @@ def test_a_cancelled_job_is_not_scored(site: Site, client: Client) -> None:
     with pytest.raises(errors.JobCancelled):
         job.result(WAIT_S)
     assert not site.was_scored("cancelled")
+
+
+def test_a_job_with_wishes_is_scored_with_the_others(site: Site, client: Client) -> None:
+    with site.engine_held("wishes"):
+        job = client.submit(["a", "b"], key="wish", deadline=60, local_only=True)
+        assert client.submit(["a", "b"], key="wish").id == job.id
+        eventually(lambda: len(site.ask("reserved")) == 1)
+    assert [outcome.score for outcome in job.result(WAIT_S).outcomes] == [  # type: ignore[union-attr]
+        hash_score("a"),
+        hash_score("b"),
+    ]
+    assert client.submit("c", key="wish").id == job.id, "also when it has ended"
+
+
+def test_a_worker_goes_on_when_redis_has_room_again(
+    own_redis: RedisProcess, start_worker: StartWorker
+) -> None:
+    worker = start_worker(own_redis.url, command=("tests.standin",), STANDIN_DELAY_S="0.5")
+    with Client(broker_url=own_redis.url) as client, own_redis.client() as redis:
+        jobs = client.submit_many([f"text {i}" for i in range(5)])
+        eventually(lambda: jobs[0].status() is JobStatus.RUNNING)
+        redis.config_set("maxmemory", 1)
+        with pytest.raises(errors.RedisFull):
+            client.submit("no room")
+        eventually(lambda: "maxmemory" in worker.log, what="the worker noticed")
+        redis.config_set("maxmemory", 0)
+        for i, outcome in enumerate(client.results(jobs, timeout=WAIT_S)):
+            assert isinstance(outcome, JobOutcome)
+            (scored,) = outcome.outcomes
+            assert isinstance(scored, Prediction)
+            assert scored.score == hash_score(f"text {i}")
+        assert client.submit("room again").result(WAIT_S).outcomes
+    assert worker.stop() == 0

@@ -1,0 +1,72 @@
+"""The Redis in which jobs wait, for whoever asks it more than Celery does."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+import redis
+from kombu.exceptions import OperationalError
+from kombu.transport.redis import PRIORITY_STEPS, Channel
+
+from sentq.errors import BrokerUnavailable, SettingsError
+
+if TYPE_CHECKING:
+    from celery import Celery
+
+__all__ = ["BrokerRedis", "open_broker", "queue_lists"]
+
+_UNACKED_KEY: Final = "unacked"
+_UNACKED_INDEX_KEY: Final = "unacked_index"
+
+
+def queue_lists(queue: str) -> list[str]:
+    """The lists that make up a queue, as kombu names them: the one of ordinary jobs, and one for
+    each lower priority."""
+    return [f"{queue}{Channel.sep}{step}" if step else queue for step in PRIORITY_STEPS]
+
+
+@dataclass(frozen=True, slots=True)
+class BrokerRedis:
+    """A connection that adds no prefix by itself, and what stands where."""
+
+    redis: redis.Redis
+    prefix: str = ""
+    unacked_key: str = _UNACKED_KEY
+    unacked_index_key: str = _UNACKED_INDEX_KEY
+
+    def key(self, name: str) -> str:
+        """The name under which Redis has it."""
+        return f"{self.prefix}{name}"
+
+    def lists(self, queue: str) -> list[str]:
+        """The lists of a queue, as Redis has them."""
+        return [self.key(name) for name in queue_lists(queue)]
+
+
+@contextmanager
+def open_broker(app: Celery) -> Iterator[BrokerRedis]:
+    """Connect to the broker for the block.
+
+    Raises:
+        BrokerUnavailable: It did not answer within the time-outs, or refused a command.
+        SettingsError: It is not Redis.
+    """
+    try:
+        with app.pool.acquire(block=True) as connection:
+            connection.ensure_connection(max_retries=1, interval_start=0)
+            channel = connection.default_channel
+            if not isinstance(channel, Channel):
+                raise SettingsError("this needs a broker that is Redis")
+            # Kombu's own client adds the prefix to some commands, and to some of their keys.
+            client = redis.Redis(connection_pool=channel.client.connection_pool)
+            yield BrokerRedis(
+                client,
+                channel.global_keyprefix,
+                f"{channel.global_keyprefix}{channel.unacked_key}",
+                f"{channel.global_keyprefix}{channel.unacked_index_key}",
+            )
+    except (OperationalError, redis.RedisError, OSError) as error:
+        raise BrokerUnavailable(f"Redis cannot be used: {error}") from error
