@@ -14,6 +14,8 @@ from typing import Self, TypeVar
 
 import redis
 
+from tests.nursery import Forked, Nursery
+
 __all__ = ["RedisProcess", "WorkerProcess", "eventually", "free_port"]
 
 T = TypeVar("T")
@@ -74,6 +76,13 @@ class RedisProcess:
             self.process.wait(10)
             self.process = None
 
+    def kill(self) -> None:
+        """Kill it with SIGKILL; what its append-only file holds stays."""
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait(10)
+            self.process = None
+
     def client(self) -> redis.Redis:
         """A connection of the test's own."""
         return redis.Redis(port=self.port)
@@ -87,12 +96,23 @@ class RedisProcess:
 
 
 class WorkerProcess:
-    """A real worker. `command` is what comes after `python -m`."""
+    """A real worker. `command` is what comes after `python -m`; a nursery knows only modules
+    that have a `main()`."""
 
     def __init__(
-        self, folder: Path, environment: dict[str, str], command: Sequence[str] = ("sentq_worker",)
+        self,
+        folder: Path,
+        environment: dict[str, str],
+        command: Sequence[str] = ("sentq_worker",),
+        *,
+        nursery: Nursery | None = None,
     ) -> None:
         self.log_file = folder / f"worker-{time.monotonic_ns()}.log"
+        self.process: subprocess.Popen[bytes] | Forked
+        if nursery is not None:
+            (module,) = command
+            self.process = nursery.start(module, environment, self.log_file)
+            return
         with self.log_file.open("wb") as log:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", *command],
@@ -105,7 +125,7 @@ class WorkerProcess:
     @property
     def log(self) -> str:
         """All that it has said so far."""
-        return self.log_file.read_text(errors="replace")
+        return self.log_file.read_text(errors="replace") if self.log_file.exists() else ""
 
     def wait_until_ready(self) -> Self:
         """Wait until it takes jobs."""

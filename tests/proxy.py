@@ -1,19 +1,24 @@
-"""A TCP proxy that breaks connections where it is told to: at a byte pattern, either way."""
+"""A TCP proxy that breaks connections where it is told to: at once, for a while, or at a byte
+pattern, in either direction."""
 
 from __future__ import annotations
 
 import socket
+import struct
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Self
+from typing import Final, Self
 
 __all__ = ["Proxy", "Trap"]
 
-
 #: Replies that bring nothing.
-_EMPTY = (b"*0\r\n", b"*-1\r\n", b"$-1\r\n")
+_EMPTY: Final = (b"*0\r\n", b"*-1\r\n", b"$-1\r\n")
+
+#: `SO_LINGER` with no time at all: a close sends RST.
+_AT_ONCE: Final = struct.pack("ii", 1, 0)
 
 
 @dataclass
@@ -22,7 +27,8 @@ class Trap:
 
     `pattern` is looked for in requests. The trap springs at the request, or (`on_reply`) at the
     reply to it that is not empty. `forward_first` lets the request through before; a reply is
-    always kept back. Each of the first `times` hits calls the action and cuts the connection.
+    always kept back, but for the first half of what arrived where it `tears`, as does a request.
+    Each of the first `times` hits calls the action and cuts the connection.
     """
 
     pattern: bytes
@@ -31,6 +37,35 @@ class Trap:
     forward_first: bool = False
     times: int = 1
     hits: int = 0
+    tears: bool = False
+
+
+class _Link:
+    """A connection through the proxy: its near end, and its far end towards Redis."""
+
+    def __init__(self, near: socket.socket, far: socket.socket | None) -> None:
+        self.near = near
+        self.far = far
+        self.is_frozen = far is None
+        self.asked = threading.Event()
+        self._lock = threading.Lock()
+        self._has_ended = False
+
+    def end(self, *, reset: bool = False) -> None:
+        """Close both ends, in good order or with RST."""
+        with self._lock:
+            if self._has_ended:
+                return
+            self._has_ended = True
+        for each in (self.near, self.far):
+            if each is None:
+                continue
+            with suppress(OSError):
+                if reset:
+                    each.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _AT_ONCE)
+                # This wakes whoever reads; only the other way of shutting down says FIN.
+                each.shutdown(socket.SHUT_RD if reset else socket.SHUT_RDWR)
+            each.close()
 
 
 class Proxy:
@@ -41,8 +76,12 @@ class Proxy:
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listener.getsockname()[1]
         self.trap: Trap | None = None
+        #: How long whatever passes is kept back, in seconds.
+        self.delay_s = 0.0
+        #: Whether new connections are accepted, and all that arrives on them is swallowed.
+        self.swallows_new = False
         self._lock = threading.Lock()
-        self._open: set[socket.socket] = set()
+        self._links: set[_Link] = set()
         self._ended = False
         self._threads: list[threading.Thread] = []
 
@@ -65,10 +104,21 @@ class Proxy:
 
     def cut(self) -> None:
         """Cut all connections."""
-        for each in list(self._open):
-            _cut(each)
+        for link in list(self._links):
+            link.end()
+
+    def reset(self) -> None:
+        """Cut all connections with RST, as a firewall or a crashed host does."""
+        for link in list(self._links):
+            link.end(reset=True)
+
+    def freeze(self) -> None:
+        """Make all connections half-open: they swallow what arrives, and never say a word."""
+        for link in list(self._links):
+            link.is_frozen = True
 
     def _spawn(self, run: Callable[..., None], *args: object) -> None:
+        self._threads = [thread for thread in self._threads if thread.is_alive()]
         thread = threading.Thread(target=run, args=args, daemon=True)
         self._threads.append(thread)
         thread.start()
@@ -77,45 +127,65 @@ class Proxy:
         while not self._ended:
             try:
                 near, _ = self._listener.accept()
-                far = socket.create_connection(("127.0.0.1", self._target_port))
             except OSError:
-                if self._ended:
-                    return
-                with suppress(OSError, UnboundLocalError):
-                    near.close()
                 continue
-            self._open |= {near, far}
-            asked = threading.Event()
-            self._spawn(self._requests, near, far, asked)
-            self._spawn(self._replies, far, near, asked)
+            try:
+                swallows = self.swallows_new
+                target = ("127.0.0.1", self._target_port)
+                link = _Link(near, None if swallows else socket.create_connection(target))
+            except OSError:
+                near.close()
+                continue
+            self._links.add(link)
+            self._spawn(self._requests, link)
+            if link.far is not None:
+                self._spawn(self._replies, link, link.far)
 
-    def _requests(self, near: socket.socket, far: socket.socket, asked: threading.Event) -> None:
-        for data in _chunks(near):
+    def _requests(self, link: _Link) -> None:
+        for data in self._chunks(link, link.near):
             trap = self.trap
             if trap and trap.pattern in data:
                 if trap.on_reply:
-                    asked.set()
+                    link.asked.set()
                 elif self._hit(trap):
-                    if trap.forward_first:
-                        _send(far, data)
+                    if trap.forward_first or trap.tears:
+                        _send(link.far, _half(data) if trap.tears else data)
                     trap.action()
                     break
-            _send(far, data)
-        _cut(near)
-        _cut(far)
+            _send(link.far, data)
+        self._end(link, link.near)
 
-    def _replies(self, far: socket.socket, near: socket.socket, asked: threading.Event) -> None:
-        for data in _chunks(far):
+    def _replies(self, link: _Link, far: socket.socket) -> None:
+        for data in self._chunks(link, far):
             trap = self.trap
-            if trap and asked.is_set() and data not in _EMPTY:
-                asked.clear()
+            if trap and link.asked.is_set() and data not in _EMPTY:
+                link.asked.clear()
                 if self._hit(trap):
+                    if trap.tears:
+                        _send(link.near, _half(data))
                     trap.action()
                     break
-            asked.clear()
-            _send(near, data)
-        _cut(near)
-        _cut(far)
+            link.asked.clear()
+            _send(link.near, data)
+        self._end(link, far)
+
+    def _chunks(self, link: _Link, connection: socket.socket) -> Iterator[bytes]:
+        """What arrives and is to pass on, until the connection ends."""
+        with suppress(OSError):
+            while data := connection.recv(1 << 20):
+                if self.delay_s:
+                    time.sleep(self.delay_s)
+                if not link.is_frozen:
+                    yield data
+
+    def _end(self, link: _Link, side: socket.socket) -> None:
+        """End a connection because one side of it ended. The other side of a half-open one does
+        not hear of that."""
+        if link.is_frozen and link.far is not None and not self._ended:
+            side.close()
+            return
+        link.end()
+        self._links.discard(link)
 
     def _hit(self, trap: Trap) -> bool:
         with self._lock:
@@ -123,19 +193,11 @@ class Proxy:
             return trap.hits <= trap.times
 
 
-def _chunks(connection: socket.socket) -> Iterator[bytes]:
-    """What arrives, until the connection ends."""
+def _half(data: bytes) -> bytes:
+    return data[: len(data) // 2]
+
+
+def _send(connection: socket.socket | None, data: bytes) -> None:
     with suppress(OSError):
-        while data := connection.recv(1 << 20):
-            yield data
-
-
-def _send(connection: socket.socket, data: bytes) -> None:
-    with suppress(OSError):
-        connection.sendall(data)
-
-
-def _cut(connection: socket.socket) -> None:
-    with suppress(OSError):
-        connection.shutdown(socket.SHUT_RDWR)
-    connection.close()
+        if connection is not None:
+            connection.sendall(data)

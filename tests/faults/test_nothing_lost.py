@@ -11,13 +11,17 @@ import json
 import os
 import signal
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
+from tests.nursery import Nursery
 from tests.processes import RedisProcess, WorkerProcess, eventually
 from tests.proxy import Proxy, Trap
 from tests.standin import hash_score
@@ -27,8 +31,12 @@ from sentq.ids import new_job_id
 
 VISIBILITY_TIMEOUT_S = "5"
 
-#: How often each step breaks in a row; `make faults` says 20.
-TIMES = int(os.environ.get("FAULT_TIMES", "3"))
+#: How often each step breaks; `make faults` says 100.
+TIMES = int(os.environ.get("FAULT_TIMES", "20"))
+
+#: Workers that break side by side, each with a proxy of its own: some steps are tried again only
+#: after a second.
+WORKERS = 4
 
 #: Where things break: what passes on the wire, and which side of it.
 STEPS = {
@@ -90,21 +98,28 @@ def answers(redis_server: RedisProcess) -> Iterator[Answers]:
     counted.close()
 
 
+T = TypeVar("T")
+
 Start = Callable[..., WorkerProcess]
 
 OURS = ("tests.standin",)
 
 
+STOCK = ("tests.stock",)
+
+
 @pytest.fixture
-def start(tmp_path: Path) -> Iterator[Start]:
+def start(tmp_path: Path, nursery: Nursery) -> Iterator[Start]:
     """Start workers of the given Redis. None outlives its test, not even one that fails."""
     started: list[WorkerProcess] = []
 
-    def start(url: str, command: Sequence[str] = OURS, **environment: str) -> WorkerProcess:
+    def start(
+        url: str, command: Sequence[str] = OURS, *, wait: bool = True, **environment: str
+    ) -> WorkerProcess:
         told = {"SENTQ_BROKER_URL": url, "SENTQ_VISIBILITY_TIMEOUT_S": VISIBILITY_TIMEOUT_S}
-        worker = WorkerProcess(tmp_path, told | environment, command)
+        worker = WorkerProcess(tmp_path, told | environment, command, nursery=nursery)
         started.append(worker)
-        return worker.wait_until_ready()
+        return worker.wait_until_ready() if wait else worker
 
     yield start
     for worker in started:
@@ -151,22 +166,38 @@ def _check(jobs: dict[int, Job], answers: Answers, redis_server: RedisProcess) -
     assert set(answers.counts.values()) == {1}, "a job was answered twice"
 
 
+def _all(them: Iterable[T], is_so: Callable[[T], bool]) -> bool:
+    return all(map(is_so, them))
+
+
+def _submit_until(client: Client, jobs: dict[int, Job], broken: Callable[[], bool]) -> None:
+    """Send jobs, some at a time, until all of the workers met their trap."""
+    deadline = time.monotonic() + 60
+    while not broken():
+        assert time.monotonic() < deadline, "not every worker came to the step"
+        for number in range(len(jobs), len(jobs) + 30):
+            jobs[number] = client.submit(_texts(number))
+        with suppress(AssertionError):
+            eventually(broken, within_s=0.3)
+
+
 @pytest.mark.parametrize("step", EVERY_STEP)
 def test_a_connection_cut_at_any_step_loses_nothing(
     start: Start, redis_server: RedisProcess, results: Results, answers: Answers, step: str
 ) -> None:
-    with Proxy(redis_server.port) as proxy, results.client() as client:
-        worker = start(proxy.url, SENTQ_RESULT_URL=results.url(proxy.port))
-        try:
-            jobs: dict[int, Job] = {}
-            for cut in range(TIMES):
-                trap = proxy.trap = _trap(step)
-                for number in range(cut * 30, cut * 30 + 30):
-                    jobs[number] = client.submit(_texts(number))
-                eventually(partial(getattr, trap, "hits"), what=f"the step: {step}")
-            _check(jobs, answers, redis_server)
+    with ExitStack() as stack:
+        proxies = [stack.enter_context(Proxy(redis_server.port)) for _ in range(WORKERS)]
+        client = stack.enter_context(results.client())
+        workers = [start(each.url, SENTQ_RESULT_URL=results.url(each.port)) for each in proxies]
+        jobs: dict[int, Job] = {}
+        for _ in range(max(1, TIMES // WORKERS)):
+            traps = [_trap(step) for _ in proxies]
+            for proxy, trap in zip(proxies, traps, strict=True):
+                proxy.trap = trap
+            _submit_until(client, jobs, partial(_all, traps, lambda trap: bool(trap.hits)))
+        _check(jobs, answers, redis_server)
+        for worker in workers:
             assert worker.process.poll() is None
-        finally:
             assert worker.stop() == 0
 
 
@@ -174,22 +205,28 @@ def test_a_connection_cut_at_any_step_loses_nothing(
 def test_a_worker_killed_at_any_step_loses_nothing(
     start: Start, redis_server: RedisProcess, results: Results, answers: Answers, step: str
 ) -> None:
-    with Proxy(redis_server.port) as proxy, results.client() as client:
+    with ExitStack() as stack:
+        proxies = [stack.enter_context(Proxy(redis_server.port)) for _ in range(WORKERS)]
+        client = stack.enter_context(results.client())
         jobs: dict[int, Job] = {}
-        for kill in range(TIMES):
+        for _ in range(max(1, TIMES // WORKERS)):
             # The trap is set when the worker is: what the one before held comes back late.
-            proxy.trap = None
-            worker = start(proxy.url, SENTQ_RESULT_URL=results.url(proxy.port))
-            proxy.trap = _trap(step, partial(os.kill, worker.process.pid, signal.SIGKILL))
-            for number in range(kill * 30, kill * 30 + 30):
-                jobs[number] = client.submit(_texts(number))
-            assert worker.process.wait(30) == -signal.SIGKILL
-        proxy.trap = None
+            for proxy in proxies:
+                proxy.trap = None
+            started = [
+                start(each.url, wait=False, SENTQ_RESULT_URL=results.url(each.port))
+                for each in proxies
+            ]
+            workers = [worker.wait_until_ready().process for worker in started]
+            for proxy, process in zip(proxies, workers, strict=True):
+                proxy.trap = _trap(step, process.kill)
+            _submit_until(
+                client, jobs, partial(_all, workers, lambda each: each.poll() is not None)
+            )
+            assert {worker.wait() for worker in workers} == {-signal.SIGKILL}
         successor = start(redis_server.url, SENTQ_RESULT_URL=results.url(redis_server.port))
-        try:
-            _check(jobs, answers, redis_server)
-        finally:
-            assert successor.stop() == 0
+        _check(jobs, answers, redis_server)
+        assert successor.stop() == 0
 
 
 def _is_computing(jobs: Iterable[Job]) -> bool:
@@ -200,7 +237,7 @@ def test_a_connection_cut_while_it_computes_loses_nothing(
     start: Start, redis_server: RedisProcess, client: Client, answers: Answers
 ) -> None:
     with Proxy(redis_server.port) as proxy:
-        worker = start(proxy.url, STANDIN_DELAY_S="0.5")
+        worker = start(proxy.url, STANDIN_DELAY_S="0.3")
         jobs: dict[int, Job] = {}
         for cut in range(TIMES):
             these = range(cut * 30, cut * 30 + 30)
@@ -221,7 +258,7 @@ def test_a_worker_killed_while_it_computes_loses_nothing(
     for kill in range(TIMES):
         these = range(kill * 30, kill * 30 + 30)
         jobs |= {number: client.submit(_texts(number)) for number in these}
-        worker = start(redis_server.url, STANDIN_DELAY_S="2")
+        worker = start(redis_server.url, STANDIN_DELAY_S="0.6")
         eventually(partial(_is_computing, [jobs[number] for number in these]))
         os.kill(worker.process.pid, signal.SIGKILL)
         worker.process.wait()
@@ -288,8 +325,7 @@ def test_what_is_no_message_becomes_a_dead_letter_and_the_worker_goes_on(
 def test_stock_workers_and_ours_restore_what_the_other_held(
     start: Start, redis_server: RedisProcess, client: Client, answers: Answers, holder: str
 ) -> None:
-    stock = ("celery", "-A", "tests.stock", "worker", "-P", "solo", "-l", "INFO", "-Q", "sentq")
-    first, second = (OURS, stock) if holder == "ours" else (stock, OURS)
+    first, second = (OURS, STOCK) if holder == "ours" else (STOCK, OURS)
     worker = start(redis_server.url, first, STANDIN_DELAY_S="60")
     jobs = {number: client.submit(_texts(number)) for number in range(3)}
     with redis_server.client() as redis:
