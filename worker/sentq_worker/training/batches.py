@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["batches_per_epoch", "epoch_batches", "rows_drawn"]
+__all__ = ["batches_per_epoch", "drawn", "epoch_batches", "rows_drawn"]
 
 #: Batches whose rows are sorted by length together: more means less padding and less chance.
 _BATCHES_PER_BUCKET = 64
@@ -26,8 +26,8 @@ def rows_drawn(size: int, weight: float) -> int:
 
 def batches_per_epoch(sizes: Sequence[int], weights: Sequence[float], batch_size: int) -> int:
     """Tell how many batches `epoch_batches` gives."""
-    drawn = sum(rows_drawn(size, weight) for size, weight in zip(sizes, weights, strict=True))
-    return math.ceil(drawn / batch_size)
+    rows = sum(rows_drawn(size, weight) for size, weight in zip(sizes, weights, strict=True))
+    return math.ceil(rows / batch_size)
 
 
 def epoch_batches(
@@ -45,7 +45,7 @@ def epoch_batches(
     describe the sources. Returns row numbers: every batch but one has `batch_size` of them.
     """
     chance = random.Random(f"{seed}:{epoch}")  # noqa: S311 - an order, not a secret
-    order = _drawn(sizes, weights, chance)
+    order = drawn(sizes, weights, chance)
     chance.shuffle(order)
     bucket = batch_size * _BATCHES_PER_BUCKET
     by_length: list[int] = []
@@ -56,13 +56,17 @@ def epoch_batches(
     return batches
 
 
-def _drawn(sizes: Sequence[int], weights: Sequence[float], chance: random.Random) -> list[int]:
-    drawn: list[int] = []
+def drawn(sizes: Sequence[int], weights: Sequence[float], chance: random.Random) -> list[int]:
+    """Draw the rows of an epoch, source after source; their order is not yet shuffled.
+
+    `chance` comes fresh from the seed and the epoch's number, as in `epoch_batches`.
+    """
+    numbers: list[int] = []
     first = 0
     for size, weight in zip(sizes, weights, strict=True):
         rows = range(first, first + size)
         copies, rest = divmod(rows_drawn(size, weight), size)
-        drawn += list(rows) * copies
-        drawn += chance.sample(rows, rest)
+        numbers += list(rows) * copies
+        numbers += chance.sample(rows, rest)
         first += size
-    return drawn
+    return numbers

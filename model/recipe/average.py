@@ -1,0 +1,147 @@
+"""Makes the bundled model of two fine-tunings of one body: the mean of their weights, calibrated.
+
+    python model/recipe/average.py FIRST SECOND OUT --valid FILE --valid FILE ...
+
+Fine-tunings of one body lie in one valley of the loss, and their mean does better than either
+(Wortsman et al. 2022, Model soups, arXiv:2203.05482). The rules of reading are those of SECOND's
+tokenizer. The rows of --valid set temperature and bias, and give the figures on the card; each
+file has the same say.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from card import card
+from safetensors.torch import load_file
+from scaling import Scaling
+
+from sentq.contract import Limits
+from sentq_worker.evaluate.measures import measure
+from sentq_worker.evaluate.scored import Scored, score_rows
+from sentq_worker.loading import load_scorer
+from sentq_worker.settings import WorkerSettings
+from sentq_worker.training.base import load_model, load_tokenizer
+from sentq_worker.training.export import WEIGHTS, export
+from sentq_worker.training.record import command_line
+from sentq_worker.training.rows import Filter, Rows, read_rows
+from sentq_worker.training.temperature import last_layer
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+
+def mean_of(first: Path, second: Path, *, share: float) -> dict[str, torch.Tensor]:
+    """Return float32 weights: `share` of the second's, the rest of the first's."""
+    one, other = load_file(first / WEIGHTS), load_file(second / WEIGHTS)
+    shapes = [{name: each.shape for name, each in weights.items()} for weights in (one, other)]
+    if shapes[0] != shapes[1]:
+        sys.exit(f"{first} and {second} are not of one body: their weights differ in shape")
+    return {name: torch.lerp(one[name].float(), other[name].float(), share) for name in one}
+
+
+def labels_of(folder: Path) -> list[str]:
+    """Return a model's labels in the order of its logits."""
+    names: dict[str, str] = json.loads((folder / "config.json").read_text())["id2label"]
+    return [names[number] for number in sorted(names, key=int)]
+
+
+def write(
+    out: Path,
+    weights: Mapping[str, torch.Tensor],
+    *,
+    like: Path,
+    dtype: torch.dtype,
+    texts: Mapping[str, str],
+) -> None:
+    """Write a folder with these weights, and all else like that one's."""
+    export(
+        out,
+        model=load_model(str(like), labels=labels_of(like)),
+        weights=weights,
+        tokenizer=load_tokenizer(str(like)),
+        dtype=dtype,
+        texts=texts,
+    )
+
+
+def scored_by(folder: Path, files: Sequence[Rows], *, threads: int | None) -> list[Scored]:
+    """Score rows as a worker does, in float32."""
+    settings = WorkerSettings.load(model=str(folder), dtype="float32", threads=threads)
+    scorer = load_scorer(settings, Limits())
+    done = []
+    for rows in files:
+        done.append(score_rows(rows, scorer, advance=lambda _: None))
+        print(f"scored {rows.name}", file=sys.stderr)  # noqa: T201 - minutes go by
+    return done
+
+
+def figures(files: Sequence[Rows], scored: Sequence[Scored]) -> list[dict[str, Any]]:
+    """Return a file's figures as the card and the record have them."""
+    kept = ("rows", "accuracy", "macro_f1", "macro_recall", "polar_accuracy", "ece")
+    measured = [measure(one).as_json() for one in scored]
+    return [
+        {"name": rows.name, **{name: each[name] for name in kept}}
+        for rows, each in zip(files, measured, strict=True)
+    ]
+
+
+def record_of(folder: Path) -> dict[str, Any]:
+    """Return what a training wrote about itself."""
+    record: dict[str, Any] = json.loads((folder / "training.json").read_text(encoding="utf-8"))
+    return record
+
+
+def main() -> None:
+    """Average, calibrate, measure, write."""
+    options = _parser().parse_args()
+    first, second, out = options.first, options.second, options.out
+    filters = [Filter.parse(one) for one in options.valid_where]
+    files = [read_rows(path, filters) for path in options.valid]
+    weights = mean_of(first, second, share=options.share)
+    with tempfile.TemporaryDirectory() as aside:
+        # Unrounded: what is stored must be rounded once only, after the scaling.
+        raw = Path(aside)
+        write(raw, weights, like=second, dtype=torch.float32, texts={})
+        answers = scored_by(raw, files, threads=options.threads)
+    scaling = Scaling.fitted(
+        [(one.probabilities, one.targets) for one in answers], biased=options.bias
+    )
+    layer = last_layer(load_model(str(second), labels=labels_of(second)), len(labels_of(second)))
+    if layer is None:
+        sys.exit(f"{second} has no linear layer that gives its logits")
+    weights = scaling.folded(weights, layer=layer)
+    write(out, weights, like=second, dtype=torch.float16, texts={})
+    record = {
+        "command": f"python {command_line(sys.argv)}",
+        "share_of_second": options.share,
+        "temperature": round(scaling.temperature, 4),
+        "bias": dict(zip(labels_of(second), [round(one, 4) for one in scaling.bias], strict=True)),
+        "figures": figures(files, scored_by(out, files, threads=options.threads)),
+        "first": record_of(first),
+        "second": record_of(second),
+    }
+    (out / "training.json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+    (out / "README.md").write_text(card(record), encoding="utf-8")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description="Average two fine-tunings of one body.")
+    for name in ("first", "second", "out"):
+        parser.add_argument(name, type=Path)
+    parser.add_argument("--share", type=float, default=0.5, help="of SECOND in the mean")
+    parser.add_argument("--valid", type=Path, action="append", required=True, metavar="FILE")
+    parser.add_argument("--valid-where", action="append", default=[], metavar="FIELD=VALUE")
+    parser.add_argument("--bias", action="store_true", help="fit a bias a label, too")
+    parser.add_argument("--threads", type=int)
+    return parser
+
+
+if __name__ == "__main__":
+    main()

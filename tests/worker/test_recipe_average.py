@@ -1,0 +1,165 @@
+"""The last steps of the bundled model's recipe: rows that nobody drew, the mean, calibration."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from tests.tiny import LABELS, make_tiny_model
+from tests.worker.test_training import separable_rows, write_rows
+
+from sentq.contract import Limits, Prediction
+from sentq_worker.loading import load_scorer
+from sentq_worker.settings import WorkerSettings
+
+_RECIPE = Path(__file__).parents[2] / "model" / "recipe"
+sys.path.append(str(_RECIPE))
+
+from average import mean_of  # noqa: E402
+from scaling import Scaling  # noqa: E402
+from unseen import texts_drawn, unseen  # noqa: E402
+
+_RUN: dict[str, Any] = {
+    "options": {"max-tokens": "64", "dtype": "float32", "data": "rows.jsonl"},
+    "epochs": [{}, {}],
+    "sources": [{"name": "rows.jsonl", "rows": 9, "rows_per_epoch": 9, "labels": {"neutral": 9}}],
+    "validation_rows_seen_in_training": {"valid.jsonl": 3},
+}
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """Two trained models of one body, as far as an average can tell."""
+    folder = tmp_path_factory.mktemp("trained")
+    first = make_tiny_model(folder / "first")
+    second = make_tiny_model(folder / "second", seed=1)
+    for one in (first, second):
+        (one / "training.json").write_text(json.dumps(_RUN))
+    return first, second
+
+
+@pytest.fixture(scope="module")
+def averaged(trained: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("averaged")
+    rows = [{**row, "split": "valid"} for row in separable_rows(200, seed=3)]
+    valid = write_rows(folder / "valid.jsonl", [*rows, {"text": 0, "split": "train"}])
+    options = ["--valid", valid, "--valid-where", "split=valid", "--bias", "--threads", "1"]
+    subprocess.run(
+        [sys.executable, _RECIPE / "average.py", *trained, folder / "model", *options], check=True
+    )
+    return folder
+
+
+def test_it_is_the_mean_but_for_the_last_layer(trained: tuple[Path, Path], averaged: Path) -> None:
+    stored = load_file(averaged / "model" / "model.safetensors")
+    mean = mean_of(*trained, share=0.5)
+    assert {one.dtype for one in stored.values()} == {torch.float16}
+    for name, one in stored.items():
+        if not name.startswith("classifier."):
+            torch.testing.assert_close(one.float(), mean[name], atol=2e-3, rtol=1e-3)
+
+
+def test_its_scores_are_as_sure_as_they_are_right(averaged: Path) -> None:
+    record = json.loads((averaged / "model" / "training.json").read_text())
+    assert record["temperature"] != 1
+    assert sum(record["bias"].values()) == pytest.approx(0, abs=1e-3)
+    (figures,) = record["figures"]
+    assert figures["name"] == "valid.jsonl"
+    assert figures["rows"] == 200
+    assert figures["ece"] < 0.1  # a random model of this spread is twice as sure as it is right
+    settings = WorkerSettings.load(model=str(averaged / "model"), dtype="float32", threads=1)
+    rows = separable_rows(200, seed=3)
+    (outcomes,) = load_scorer(settings, Limits()).score([[row["text"] for row in rows]])
+    right = [
+        isinstance(outcome, Prediction) and outcome.label == row["label"]
+        for outcome, row in zip(outcomes, rows, strict=True)
+    ]
+    assert sum(right) / len(right) == pytest.approx(figures["accuracy"], abs=1e-4)
+
+
+def test_its_card_has_the_figures_and_both_trainings(averaged: Path) -> None:
+    card = (averaged / "model" / "README.md").read_text()
+    record = json.loads((averaged / "model" / "training.json").read_text())
+    assert f"| valid.jsonl | 200 | {record['figures'][0]['accuracy']:.4f} |" in card
+    assert "First training" in card
+    assert "Second training" in card
+    assert "| max-tokens | 64 | 64 |" in card
+    assert str(averaged) not in card + json.dumps(record)
+
+
+def test_models_of_different_bodies_have_no_mean(
+    trained: tuple[Path, Path], tmp_path: Path
+) -> None:
+    wider = make_tiny_model(tmp_path / "wider", hidden=64)
+    with pytest.raises(SystemExit, match="not of one body"):
+        mean_of(trained[0], wider, share=0.5)
+
+
+def test_a_share_moves_the_mean(tmp_path: Path) -> None:
+    for name, value in (("first", 0.0), ("second", 1.0)):
+        (tmp_path / name).mkdir()
+        save_file({"w": torch.full((2,), value)}, tmp_path / name / "model.safetensors")
+    mean = mean_of(tmp_path / "first", tmp_path / "second", share=0.25)
+    assert mean["w"].tolist() == [0.25, 0.25]
+
+
+def _softmax(logits: torch.Tensor) -> list[list[float]]:
+    rows: list[list[float]] = logits.softmax(dim=-1).tolist()
+    return rows
+
+
+def test_a_scaling_finds_what_was_done_to_the_logits() -> None:
+    chance = torch.Generator().manual_seed(1)
+    true = torch.randn(20_000, 3, generator=chance, dtype=torch.float64) * 2
+    targets = torch.multinomial(true.softmax(-1), 1, generator=chance)[:, 0].tolist()
+    moved = 2 * (true - torch.tensor([-0.5, 0.5, 0.0]))
+    scaling = Scaling.fitted([(_softmax(moved), targets)], biased=True)
+    assert scaling.temperature == pytest.approx(2, rel=0.05)
+    assert scaling.bias == pytest.approx((-0.5, 0.5, 0.0), abs=0.05)
+    plain = Scaling.fitted([(_softmax(2 * true), targets)], biased=False)
+    assert plain.temperature == pytest.approx(2, rel=0.05)
+    assert plain.bias == (0, 0, 0)
+
+
+def test_folding_a_scaling_in_does_what_it_says() -> None:
+    layer = torch.nn.Linear(4, 3)
+    features = torch.randn(5, 4)
+    scaling = Scaling(1.5, (-0.2, 0.3, -0.1))
+    expected = layer(features) / 1.5 + torch.tensor(scaling.bias)
+    weights = {f"head.{name}": one.detach() for name, one in layer.named_parameters()}
+    folded = scaling.folded({**weights, "other": torch.ones(1)}, layer="head")
+    found = features @ folded["head.weight"].T + folded["head.bias"]
+    torch.testing.assert_close(found, expected)
+    assert folded["other"] == 1
+
+
+def test_what_a_training_drew_is_told_from_its_record(tmp_path: Path) -> None:
+    from sentq_worker.training.batches import epoch_batches
+    from sentq_worker.training.rows import Rows
+
+    rows = [{"text": f"review  {number}", "label": LABELS[0]} for number in range(60)]
+    write_rows(tmp_path / "one.jsonl", rows[:40])
+    write_rows(tmp_path / "two.jsonl", rows[40:])
+    data = "one.jsonl@0.5, two.jsonl"
+    options = {"data": data, "where": "split=train", "epochs": "2", "seed": "7"}
+    sizes, weights = (40, 20), (0.5, 1.0)
+    expected = {
+        f"review {row}"
+        for epoch in range(2)
+        for batch in epoch_batches([1] * 60, sizes, weights, batch_size=8, seed=7, epoch=epoch)
+        for row in batch
+    }
+    seen = texts_drawn(tmp_path, options)
+    assert seen == expected
+    assert 20 < len(seen) < 60
+    texts = [str(row["text"]) for row in rows]
+    left = unseen(Rows("held", texts, [LABELS[0]] * 60, ""), seen)
+    kept = {json.loads(line)["text"] for line in left.splitlines()}
+    assert len(kept) == 60 - len(seen)
+    assert not {" ".join(text.split()) for text in kept} & seen
