@@ -49,7 +49,7 @@ def averaged(trained: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactor
     folder = tmp_path_factory.mktemp("averaged")
     rows = [{**row, "split": "valid"} for row in separable_rows(200, seed=3)]
     valid = write_rows(folder / "valid.jsonl", [*rows, {"text": 0, "split": "train"}])
-    options = ["--valid", valid, "--valid-where", "split=valid", "--bias", "--threads", "1"]
+    options = ["--valid", str(valid), "--valid-where=split=valid", "--bias", "--threads=1"]
     subprocess.run(
         [sys.executable, _RECIPE / "average.py", *trained, folder / "model", *options], check=True
     )

@@ -211,6 +211,7 @@ def test_card_and_record_name_files_but_no_folders(finished: Path) -> None:
         assert str(finished.parent) not in text
     assert "license: apache-2.0" in texts[0]
     assert "Made by a test." in texts[0]
+    assert f"$ {json.loads(texts[1])['command']}\n" in texts[0]
 
 
 def test_nothing_but_the_model_is_left(finished: Path) -> None:

@@ -46,6 +46,7 @@ class Card:
     sources: Sequence[SourceFigures]
     notes: Sequence[str]
     best: Mapping[str, Any]
+    command: str
     options: Mapping[str, str]
     max_tokens: int
     in_windows: bool
@@ -132,7 +133,11 @@ class Card:
         )
 
     def _training(self) -> str:
-        return _table(("option", "value"), list(self.options.items()))
+        table = _table(("option", "value"), list(self.options.items()))
+        return (
+            f"```console\n$ {self.command}\n```\n\n"
+            f"Paths are cut to their last part. All options, defaults too:\n\n{table}"
+        )
 
     def _limits(self) -> str:
         part = "windows of" if self.in_windows else "the first"

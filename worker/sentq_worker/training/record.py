@@ -39,6 +39,7 @@ def files_beside(options: TrainingOptions, corpus: Corpus, course: Course) -> di
         sources=sources,
         notes=options.source_notes,
         best=course.best,
+        command=command_line(sys.argv),
         options=options.shown(),
         max_tokens=options.max_tokens,
         in_windows=options.long_texts == "windows",
