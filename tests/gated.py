@@ -3,7 +3,8 @@
 `celery -A tests.gated worker` is a real worker in all but the scoring. In its Redis it notes each
 text that went into the engine and each of Celery's signals. A text that begins with `hold:<name>`
 keeps the engine busy until `release(redis, name)`; one that begins with `fail:` breaks the engine,
-with an error that quotes it. Between `take_away(redis)` and `bring_back(redis)` there is no engine.
+with an error that quotes it. For one that begins with `short:<n>` memory is short n times. Between
+`take_away(redis)` and `bring_back(redis)` there is no engine.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from typing import Any, Final, cast
 import redis
 from celery import signals
 
-from sentq.contract import Limits, Outcome
+from sentq.contract import ErrorCode, Limits, Outcome, TextError
 from sentq_worker.app import make_worker_app
 from sentq_worker.engine.base import EngineUnavailable
 from sentq_worker.settings import WorkerSettings
@@ -54,7 +55,16 @@ class GatedScorer(HashScorer):
                 self._redis.blpop([_gate(rest)], timeout=_HELD_AT_MOST_S)
             elif kind == "fail":
                 raise RuntimeError(f"cannot score {text}")
-        return super().score(sendable)
+        return [
+            [self._outcome(text, outcome) for text, outcome in zip(job, outcomes, strict=True)]
+            for job, outcomes in zip(sendable, super().score(sendable), strict=True)
+        ]
+
+    def _outcome(self, text: str, outcome: Outcome) -> Outcome:
+        kind, _, rest = text.partition(":")
+        if kind == "short" and self._redis.incr(f"tests.{text}") <= int(rest.split()[0]):
+            return TextError(code=ErrorCode.RESOURCE_EXHAUSTED, message="there is no room")
+        return outcome
 
 
 def scored(client: redis.Redis) -> dict[str, float]:

@@ -9,10 +9,11 @@ from celery.utils.nodenames import gethostname
 from celery.worker import state
 
 from sentq.celery import make_app
-from sentq.contract import TASK_NAME
+from sentq.contract import DEADLINE_HEADER, TASK_NAME
 from sentq.errors import InvalidInput
 from sentq.settings import Settings
 from sentq_worker import inspection, transport
+from sentq_worker.deadline import PASSED, check_deadline, has_passed
 from sentq_worker.dispatcher import Dispatcher
 from sentq_worker.engine.base import EngineUnavailable
 from sentq_worker.failure import ScoringFailed
@@ -20,7 +21,7 @@ from sentq_worker.loading import load_scorer
 from sentq_worker.outcomes import OutcomeStore
 from sentq_worker.ownpath import Ending, Prepared
 from sentq_worker.pause import Pause
-from sentq_worker.service import LoadScorer, Service
+from sentq_worker.service import LoadScorer, Scored, Service
 from sentq_worker.settings import WorkerSettings
 from sentq_worker.steps import DispatcherStep, EngineStep, leave
 
@@ -125,8 +126,10 @@ class ScoreTask(Task):
 
     def _score(self, args: Any, kwargs: Any) -> Ending:
         texts = self.service.texts(args, kwargs)
+        headers = {DEADLINE_HEADER: self.request.get(DEADLINE_HEADER)}
+        check_deadline(headers)
         attempts = 1 + int(self.request.retries or 0)
-        while True:
+        while not has_passed(headers, self.dispatcher.clock.now_ms()):
             try:
                 scored = self.service.submit([texts]).result()
             except EngineUnavailable as error:
@@ -137,4 +140,7 @@ class ScoreTask(Task):
                 return ScoringFailed.by(error)
             else:
                 self._pause.end()
-                return next(self.service.outcomes(scored, [(self.request.id, attempts)]))
+                break
+        else:
+            scored = Scored.without_engine([[PASSED] * len(texts)])
+        return next(self.service.outcomes(scored, [(self.request.id, attempts)]))

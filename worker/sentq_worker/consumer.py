@@ -20,6 +20,7 @@ from celery.worker.consumer import Consumer as CeleryConsumer
 from sentq.contract import TASK_NAME
 from sentq.errors import InvalidInput
 from sentq.letters import LetterCode
+from sentq_worker.deadline import check_deadline
 from sentq_worker.held import HeldJob
 from sentq_worker.ownpath import OwnPath
 from sentq_worker.redelivery import job_id
@@ -53,6 +54,7 @@ class Consumer(CeleryConsumer):
             return
         try:
             texts = task.service.texts(request.args, request.kwargs)
+            check_deadline(request.request_dict)
         except InvalidInput:
             self._run(request)  # The task's body finds the same, and Celery says it.
             return

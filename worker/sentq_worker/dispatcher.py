@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from concurrent.futures import Future
 from concurrent.futures import wait as wait_for
 from dataclasses import dataclass
@@ -20,13 +20,16 @@ from typing import Any, Final
 import redis
 
 from sentq_worker.answers import STORE_AGAIN_S, Answers
+from sentq_worker.clock import RedisClock
+from sentq_worker.deadline import PASSED
 from sentq_worker.engine.base import EngineUnavailable
 from sentq_worker.failure import ScoringFailed
 from sentq_worker.held import HeldJob
 from sentq_worker.outcomes import OutcomeStore, started
 from sentq_worker.pause import Pause
+from sentq_worker.retry import retry_after_s
 from sentq_worker.service import Scored, Service
-from sentq_worker.waiting import Waiting
+from sentq_worker.waiting import Over, Waiting
 
 __all__ = ["Dispatcher"]
 
@@ -73,6 +76,8 @@ class Dispatcher:
         self._hub: Any = None
         self._is_called = False
         self._called_at = float("inf")
+        #: By which deadlines are told.
+        self.clock = RedisClock()
         #: The number of the connection that delivers now.
         self.connection = 0
 
@@ -173,12 +178,21 @@ class Dispatcher:
 
     def _go_on(self) -> None:
         """Start the next round, or wait for an engine that is not available."""
-        if revoked := self._waiting.remove_revoked():
-            self._answers.revoke(revoked)
+        self._drop(self._waiting.remove_over(self.clock.now_ms()))
         if remaining_s := self._pause.remaining_s:
             self._call_later(min(remaining_s, _LOOK_S))
         elif jobs := self._waiting.next_round():
             self._start(jobs)
+        elif (next_in_s := self._waiting.next_in_s) is not None:
+            self._call_later(min(next_in_s, _LOOK_S))
+
+    def _drop(self, over: Over) -> None:
+        """End jobs that nobody waits for any more."""
+        if over.revoked:
+            self._answers.revoke(over.revoked)
+        if over.late:
+            scored = Scored.without_engine([[PASSED] * len(job.texts) for job in over.late])
+            self._answer(over.late, scored, runtime_s=0.0)
 
     def _start(self, jobs: list[HeldJob]) -> None:
         self._answers.announcer.started([job for job in jobs if job.is_plain and not job.tries])
@@ -214,23 +228,30 @@ class Dispatcher:
             return
         self._pause.end()
         if error:
-            self._fail(round_, ScoringFailed.by(error))
+            self._fail(round_.jobs, ScoringFailed.by(error))
         else:
-            self._answer(round_)
+            runtime_s = time.time() - round_.started_at_s
+            self._answer(round_.jobs, round_.future.result(), runtime_s=runtime_s)
 
-    def _answer(self, round_: Round) -> None:
-        jobs, runtime_s = round_.jobs, time.time() - round_.started_at_s
-        ids = ((job.id, job.attempts) for job in jobs)
-        outcomes = self._service.outcomes(round_.future.result(), ids)
+    def _answer(self, jobs: Sequence[HeldJob], scored: Scored, *, runtime_s: float) -> None:
+        outcomes = self._service.outcomes(scored, ((job.id, job.attempts) for job in jobs))
+        endings = []
+        for job, outcome in zip(jobs, outcomes, strict=True):
+            delay_s = retry_after_s(outcome, job.shortages + 1)
+            if delay_s is None:
+                endings.append((job, outcome))
+            else:
+                job.tries += 1
+                job.shortages += 1
+                self._waiting.add_later(job, delay_s)
         self._answers.end(
-            list(zip(jobs, outcomes, strict=True)),
-            lambda plain: self._answers.announcer.succeeded(plain, runtime_s=runtime_s),
+            endings, lambda plain: self._answers.announcer.succeeded(plain, runtime_s=runtime_s)
         )
-        logger.debug("round of %d jobs done in %.3f s", len(jobs), runtime_s)
+        logger.debug("%d jobs answered after %.3f s", len(endings), runtime_s)
 
-    def _fail(self, round_: Round, error: ScoringFailed) -> None:
-        logger.error("round of %d jobs failed: %s", len(round_.jobs), error)
+    def _fail(self, jobs: Sequence[HeldJob], error: ScoringFailed) -> None:
+        logger.error("round of %d jobs failed: %s", len(jobs), error)
         self._answers.end(
-            [(job, error) for job in round_.jobs],
+            [(job, error) for job in jobs],
             lambda plain: self._answers.announcer.failed(plain, error),
         )

@@ -26,6 +26,7 @@ class HeldJob:
             job that is not plain, Celery's own path.
         connection: The number of the connection that delivered it.
         tries: How many rounds it was in that gave it no answer.
+        shortages: In how many of these memory was short.
     """
 
     id: str
@@ -35,6 +36,7 @@ class HeldJob:
     receipt: str | OwnPath | Any
     connection: int
     tries: int = 0
+    shortages: int = 0
 
     @property
     def chars(self) -> int:

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from celery.states import REVOKED
 from celery.worker.request import Request
+from celery.worker.state import revoked
 
 from sentq.contract import redacted
 
@@ -32,6 +34,14 @@ class ScoreRequest(Request):
         groups = getattr(self.eventer, "groups", None)
         if not groups or "task" in groups:
             super().send_event(type, **fields)
+
+    @property
+    def store_errors(self) -> bool:
+        """Whether Celery stores how the request failed. Not over the answer of one who cancelled
+        the job: the first answer stays."""
+        if self.id in revoked and self.task.backend.get_state(self.id) == REVOKED:
+            return False
+        return bool(super().store_errors)
 
     def info(self, safe: bool = False) -> dict[str, Any]:  # noqa: ARG002, FBT001, FBT002 - its signature is Celery's
         """What `celery inspect` shows: always the safe form."""

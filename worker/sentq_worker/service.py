@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
 from celery.exceptions import WorkerShutdown
 
@@ -42,9 +42,14 @@ LoadScorer = Callable[[WorkerSettings, Limits], JobScorer]
 class Scored:
     """A round of jobs that went through the engine as one."""
 
-    jobs: list[list[Outcome]]
+    jobs: Sequence[Sequence[Outcome]]
     started_at_s: float
     inference_ms: float
+
+    @classmethod
+    def without_engine(cls, jobs: Sequence[Sequence[Outcome]]) -> Self:
+        """Jobs that need no engine to be answered."""
+        return cls(jobs, time.time(), 0.0)
 
 
 class Service:

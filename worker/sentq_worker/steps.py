@@ -10,11 +10,16 @@ import gc
 import logging
 import os
 import sys
+import time
 from typing import Any
 
+import redis
 from celery import bootsteps
+from celery.worker import state
 
+from sentq.cancel import cancelled_ids
 from sentq.contract import TASK_NAME
+from sentq_worker.clock import RedisClock
 from sentq_worker.engine.base import EX_CONFIG, EX_UNAVAILABLE, DeviceLost, EngineError
 from sentq_worker.service import Service
 from sentq_worker.strategy import PlainJobs
@@ -72,6 +77,20 @@ class DispatcherStep(bootsteps.StartStopStep):
             channel.take_plain = PlainJobs(task, consumer).take_plain
             channel.tell = consumer.tell
             channel.worker = consumer.hostname
+        _catch_up(consumer.app, task.dispatcher.clock)
+
+
+def _catch_up(app: Any, clock: RedisClock) -> None:
+    """Learn what only Redis knows: what time it is, and which jobs were cancelled while nobody
+    told us."""
+    try:
+        asked_at_s = time.monotonic()
+        seconds, microseconds = app.backend.client.time()
+        redis_s = seconds + microseconds / 1e6
+        clock.set(redis_s, asked_at_s=asked_at_s, answered_at_s=time.monotonic())
+        state.revoked.update(cancelled_ids(app))
+    except redis.RedisError as error:
+        logger.warning("the Redis of results does not answer (%s)", type(error).__name__)
 
 
 def leave(service: Service, worker: Any) -> None:

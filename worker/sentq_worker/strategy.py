@@ -20,6 +20,7 @@ from celery.worker.strategy import default
 
 from sentq.contract import Limits
 from sentq.errors import InvalidInput, MessageTooLarge
+from sentq_worker.deadline import check_deadline
 from sentq_worker.dispatcher import Dispatcher
 from sentq_worker.envelope import is_plain, plain_arguments, plain_body
 from sentq_worker.held import HeldJob
@@ -87,6 +88,7 @@ class PlainJobs:
         job = self._held(headers, delivery_info, receipt)
         try:
             job.texts = self._service.texts(*arguments)
+            check_deadline(headers)
         except InvalidInput as error:
             self._dispatcher.refuse(job, error)
         else:
