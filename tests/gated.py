@@ -9,6 +9,7 @@ with an error that quotes it. For one that begins with `short:<n>` memory is sho
 
 from __future__ import annotations
 
+import json
 import os
 import time
 from collections.abc import Sequence
@@ -23,9 +24,10 @@ from sentq_worker.engine.base import EngineUnavailable
 from sentq_worker.settings import WorkerSettings
 from tests.standin import HashScorer
 
-__all__ = ["asked", "bring_back", "release", "scored", "signalled", "take_away"]
+__all__ = ["asked", "bring_back", "release", "rounds", "scored", "signalled", "take_away"]
 
 _SCORED: Final = "tests.scored"
+_ROUNDS: Final = "tests.rounds"
 _SIGNALS: Final = "tests.signals"
 _AWAY: Final = "tests.away"
 _ASKED: Final = "tests.asked"
@@ -49,6 +51,7 @@ class GatedScorer(HashScorer):
         sendable = [[_sendable(str(text)) for text in job] for job in jobs]
         texts = [text for job in sendable for text in job]
         self._redis.rpush(_SCORED, *(f"{time.time()} {text}" for text in texts))
+        self._redis.rpush(_ROUNDS, json.dumps(texts))
         for text in texts:
             kind, _, rest = text.partition(":")
             if kind == "hold":
@@ -71,6 +74,11 @@ def scored(client: redis.Redis) -> dict[str, float]:
     """The texts that went into the engine, in order, and the time at which they did."""
     entries = [entry.split(" ", 1) for entry in _strings(client, _SCORED)]
     return {text: float(at_s) for at_s, text in entries}
+
+
+def rounds(client: redis.Redis) -> list[list[str]]:
+    """The texts of each round, in order."""
+    return [json.loads(entry) for entry in _strings(client, _ROUNDS)]
 
 
 def release(client: redis.Redis, name: str) -> None:

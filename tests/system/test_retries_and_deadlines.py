@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.celery_site import Site, run_site, start_gated
-from tests.gated import asked, bring_back, scored, take_away
+from tests.celery_site import NAME, Site, run_site, start_gated
+from tests.gated import asked, bring_back, release, rounds, scored, take_away
 from tests.processes import eventually
 
 from sentq import Client, JobOutcome, TextError
-from sentq.contract import DEADLINE_HEADER, ErrorCode
+from sentq.contract import DEADLINE_HEADER, DELIVERIES_HEADER, ErrorCode
 from sentq.errors import InvalidInput, JobCancelled
 
 _BOTH_PATHS = pytest.mark.parametrize(
@@ -120,6 +121,30 @@ def test_what_was_cancelled_before_a_worker_came_is_dropped_by_it(
         assert site.redis.get(key) == answer
         with pytest.raises(JobCancelled):
             cancelled.result(timeout=1)
+
+
+def test_a_suspect_is_marked_and_runs_alone(site: Site) -> None:
+    with site.engine_held("busy"):
+        before = [site.score(f"before {number}") for number in range(2)]
+        suspect = site.score("hold:suspect", headers={DELIVERIES_HEADER: 2})
+        after = [site.score(f"after {number}") for number in range(2)]
+        eventually(lambda: site.redis.hlen("unacked") == 6)
+    eventually(lambda: site.was_scored("hold:suspect"))
+    entries = map(json.loads, site.redis.hvals("unacked"))
+    marks = {
+        message["headers"]["id"]: message["headers"].get("sentq_alone") for message, *_ in entries
+    }
+    assert {job_id for job_id, mark in marks.items() if mark} == {suspect.id}
+    assert marks[suspect.id]["worker"] == NAME
+    release(site.redis, "suspect")
+    for job in (*before, suspect, *after):
+        job.get(timeout=10)
+    assert rounds(site.redis)[-3:] == [
+        ["before 0", "before 1"],
+        ["hold:suspect"],
+        ["after 0", "after 1"],
+    ]
+    assert suspect.get()["attempts"] == 3
 
 
 def _redis_ms(site: Site) -> int:

@@ -103,9 +103,11 @@ class Answers:
         self._end(_Ended(jobs, documents, lambda: self.announcer.revoked(jobs)))
 
     @property
-    def is_settled(self) -> bool:
-        """Whether all is stored and acknowledged."""
-        return not self._unstored
+    def finisher(self) -> Finisher:
+        """What ends jobs on the connection that there is now."""
+        if self._finisher is None:
+            raise RuntimeError("no connection: Answers.attach comes first")
+        return self._finisher
 
     def store(self) -> bool:
         """Store and acknowledge what is not yet, unless Redis failed to a moment ago; returns
@@ -121,10 +123,8 @@ class Answers:
         self.store()
 
     def _finish(self, ended: _Ended) -> bool:
-        if self._finisher is None:
-            raise RuntimeError("no connection: Answers.attach comes first")
         try:
-            self._finisher.finish(ended.jobs, ended.documents)
+            self.finisher.finish(ended.jobs, ended.documents)
         except redis.RedisError as error:
             self._not_before = time.monotonic() + STORE_AGAIN_S
             logger.warning(

@@ -182,9 +182,26 @@ class Dispatcher:
         if remaining_s := self._pause.remaining_s:
             self._call_later(min(remaining_s, _LOOK_S))
         elif jobs := self._waiting.next_round():
-            self._start(jobs)
+            if not jobs[0].is_suspect or self._mark_alone(jobs[0]):
+                self._start(jobs)
         elif (next_in_s := self._waiting.next_in_s) is not None:
             self._call_later(min(next_in_s, _LOOK_S))
+
+    def _mark_alone(self, suspect: HeldJob) -> bool:
+        """Mark a job that may be to blame for the loss of workers, before it runs alone; returns
+        whether it may run."""
+        try:
+            is_ours = self._answers.finisher.mark_alone(suspect)
+        except redis.RedisError as error:
+            logger.warning("a suspect cannot be marked now (%s)", type(error).__name__)
+            self._waiting.put_back([suspect])
+            self._call_later(STORE_AGAIN_S)
+            return False
+        if is_ours:
+            logger.warning("job %s runs alone: workers were lost over it", suspect.id)
+        else:
+            self._call_soon()  # It went back to its queue meanwhile; on with the next.
+        return is_ours
 
     def _drop(self, over: Over) -> None:
         """End jobs that nobody waits for any more."""
@@ -217,9 +234,12 @@ class Dispatcher:
     def _conclude(self, round_: Round) -> None:
         """End the jobs of a round that left the engine, or let them wait for another."""
         error = round_.future.exception()
-        if isinstance(error, SystemExit):
-            raise error  # The device is lost: nothing is answered, and all goes back.
         self._round = None
+        if isinstance(error, SystemExit):
+            # The device is lost: nothing is answered, and all goes back.
+            with contextlib.suppress(redis.RedisError):  # Then their leases lapse.
+                self._answers.finisher.give_back_lost(round_.jobs, "its worker's device was lost")
+            raise error
         if isinstance(error, EngineUnavailable):
             for job in round_.jobs:
                 job.tries += 1

@@ -69,6 +69,8 @@ class Finisher:
         if self._channel is None or job.tag is None:
             return True  # On another broker nobody counts.
         is_ours: bool = self._channel.qos.mark_alone(job.tag, self._worker)
+        if not is_ours:
+            self._channel.qos.release([job.tag])
         return is_ours
 
     def give_back_lost(self, jobs: Sequence[HeldJob], error: str) -> None:

@@ -79,7 +79,7 @@ class Waiting:
         return over
 
     def next_round(self) -> list[HeldJob]:
-        """Take out the jobs of the next round."""
+        """Take out the jobs of the next round: a suspect alone, or some that are none."""
         now = time.monotonic()
         while self._later and self._later[0][0] <= now:
             self._jobs.append(heapq.heappop(self._later)[2])
@@ -87,9 +87,12 @@ class Waiting:
         chars = 0
         while self._jobs:
             chars += self._jobs[0].chars
-            if jobs and chars > self._round_chars:
+            is_suspect = self._jobs[0].is_suspect
+            if jobs and (chars > self._round_chars or is_suspect):
                 break
             jobs.append(self._jobs.popleft())
+            if is_suspect:
+                break
         return jobs
 
     @staticmethod
