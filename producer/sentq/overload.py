@@ -60,18 +60,14 @@ def queue_full(
     """
     waiting, added = refusal.waiting, refusal.added
     if limits.jobs is not None and waiting.jobs + added.jobs > limits.jobs:
-        problem = (
-            f"{waiting.jobs:,} jobs wait in the queue {queue}; max_queued_jobs is {limits.jobs:,}"
-        )
+        problem = f"{waiting.jobs:,} jobs waiting, max_queued_jobs is {limits.jobs:,}"
         excess_jobs = waiting.jobs + added.jobs - limits.jobs
     else:
-        problem = (
-            f"{waiting.bytes:,} bytes wait in the queue {queue}; "
-            f"max_queued_bytes is {limits.bytes or 0:,}"
-        )
+        problem = f"{waiting.bytes:,} bytes waiting, max_queued_bytes is {limits.bytes or 0:,}"
         excess_bytes = waiting.bytes + added.bytes - (limits.bytes or 0)
         excess_jobs = round(excess_bytes * waiting.jobs / waiting.bytes) if waiting.bytes else 0
     rate = sum(report.jobs_per_s for report in reports if queue in report.queues)
+    problem = f"the queue {queue} is full: {problem}"
     if rate <= 0:
         return QueueFull(f"{problem}; no worker reports that it takes any")
     retry_after_s = min(_MOST_S, max(_LEAST_S, excess_jobs / rate))

@@ -143,6 +143,19 @@ def test_what_goes_wrong_ends_in_one_line_and_an_exit_code(
     assert done.stdout == ""
 
 
+def test_a_full_queue_is_waited_for_and_then_said(
+    run: Run, redis_server: RedisProcess, tmp_path: Path
+) -> None:
+    (tmp_path / "sentq.toml").write_text("max_queued_jobs = 1")
+    with redis_server.client() as redis:
+        redis.lpush("sentq.bulk", "{}")
+    done = run("score", "x", "--timeout", "0.3", "--config", str(tmp_path / "sentq.toml"))
+    assert done.returncode == 5, done.stderr
+    waiting, refused = done.stderr.splitlines()
+    assert "waiting for room" in waiting
+    assert refused.startswith("sentq: the queue sentq.bulk is full: 1 jobs waiting")
+
+
 def test_a_file_without_the_column_names_those_there_are(run: Run, tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("id,body\n1,x\n")
     done = run("score", str(tmp_path / "a.csv"))

@@ -1,0 +1,55 @@
+"""The command `sentq`.
+
+Results go to standard output: a table on a terminal, JSON lines in a pipe. Everything else
+(progress, messages, errors) goes to standard error.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from sentq import __version__
+from sentq.cli import local, score
+from sentq.cli.common import exit_code, notes
+from sentq.errors import SentqError
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="Score the sentiment of texts with sentq workers.",
+)
+app.command(help=score.HELP)(score.score)
+app.command(help=local.DEV_HELP)(local.dev)
+app.command(help=local.DEMO_HELP)(local.demo)
+
+
+def main() -> None:
+    """Run the command; every expected error ends in one line and an exit code."""
+    try:
+        app()
+    except SentqError as error:
+        notes.print(f"sentq: {error}", style="red", markup=False, soft_wrap=True)
+        sys.exit(exit_code(error))
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"sentq {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Score the sentiment of texts with sentq workers."""

@@ -1,0 +1,5 @@
+"""`python -m sentq.cli` is `sentq`."""
+
+from sentq.cli import main
+
+main()

@@ -1,0 +1,70 @@
+"""What the commands share: their options, their exit codes, and where they speak."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from pathlib import Path
+from typing import Annotated, Final
+
+import typer
+from rich.console import Console
+
+from sentq.embedded import NoRedisFound
+from sentq.errors import (
+    InvalidInput,
+    JobError,
+    Overloaded,
+    SentqError,
+    SettingsError,
+    WaitTimeout,
+)
+from sentq.rows import FileProblem
+
+__all__ = ["Broker", "Config", "Exit", "exit_code", "notes", "say"]
+
+#: Everything but results: progress, messages, errors.
+notes: Final = Console(stderr=True, highlight=False)
+
+
+class Exit(IntEnum):
+    """Exit codes, as `sentq score --help` lists them."""
+
+    OK = 0
+    SOME_FAILED = 1
+    USAGE = 2
+    UNAVAILABLE = 3
+    TIMEOUT = 4
+    OVERLOADED = 5
+    INTERRUPTED = 130
+
+
+def exit_code(error: SentqError) -> Exit:
+    """The exit code of a command that ended in this error."""
+    match error:
+        case SettingsError() | InvalidInput() | FileProblem() | NoRedisFound():
+            return Exit.USAGE
+        case Overloaded():
+            return Exit.OVERLOADED
+        case WaitTimeout():
+            return Exit.TIMEOUT
+        case JobError():
+            return Exit.SOME_FAILED
+        case _:
+            return Exit.UNAVAILABLE
+
+
+def say(line: str) -> None:
+    """A line for the person at the terminal."""
+    notes.print(f"sentq: {line}", markup=False, soft_wrap=True)
+
+
+Config = Annotated[
+    Path | None,
+    typer.Option(
+        help="TOML file with settings (default: what SENTQ_CONFIG names).", metavar="FILE"
+    ),
+]
+Broker = Annotated[
+    str | None,
+    typer.Option("--broker-url", help="Redis to use (default: SENTQ_BROKER_URL).", metavar="URL"),
+]

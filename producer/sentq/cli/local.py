@@ -1,0 +1,92 @@
+"""`sentq dev` and `sentq demo`: a whole sentq on this machine."""
+
+from __future__ import annotations
+
+import signal
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Annotated, Final
+
+import platformdirs
+import typer
+
+from sentq.cli.common import Exit, notes, say
+from sentq.client import Client
+from sentq.demo import run_demo
+from sentq.stack import WorkerDidNotStart, local_stack
+
+__all__ = ["DEMO_HELP", "DEV_HELP", "demo", "dev"]
+
+DEV_HELP: Final = """Run a whole sentq in this terminal: a private Redis and a worker, until Ctrl-C.
+
+Jobs that are queued when it stops are there again the next time.
+
+\b
+Examples:
+  sentq dev
+  sentq dev --redis-server ~/bin/valkey-server
+  SENTQ_WORKER_MODEL=./my-model sentq dev
+"""
+
+
+def dev(
+    data: Annotated[
+        Path | None,
+        typer.Option(help="Where queued jobs are kept (default: your data folder).", metavar="DIR"),
+    ] = None,
+    redis_server: Annotated[
+        Path | None,
+        typer.Option(help="The Redis or Valkey to start (default: found).", metavar="PROGRAM"),
+    ] = None,
+) -> None:
+    """See `DEV_HELP`."""
+    folder = data or platformdirs.user_data_path("sentq") / "dev"
+    with _stoppable(), local_stack(folder, redis_server=redis_server, say=say) as stack:
+        say("ready. In another terminal:")
+        typer.echo(f"\nexport SENTQ_BROKER_URL='{stack.broker_url}'")
+        typer.echo('sentq score "What a lovely day"\n')
+        say(f"the worker's log is {stack.worker_log}")
+        say("Ctrl-C stops everything; queued jobs are kept")
+        code = stack.worker.wait()
+        raise WorkerDidNotStart(f"the worker ended with exit code {code}: see {stack.worker_log}")
+
+
+DEMO_HELP: Final = """Score 200 reviews with a private Redis and a worker, and show how it is done.
+
+Leaves nothing running and nothing behind.
+"""
+
+
+def demo(
+    redis_server: Annotated[
+        Path | None,
+        typer.Option(help="The Redis or Valkey to start (default: found).", metavar="PROGRAM"),
+    ] = None,
+) -> None:
+    """See `DEMO_HELP`."""
+    with (
+        _stoppable(),
+        tempfile.TemporaryDirectory(prefix="sentq-demo-") as folder,
+        local_stack(Path(folder), redis_server=redis_server, say=say) as stack,
+        Client(stack.settings) as client,
+    ):
+        run_demo(client, notes=notes)
+
+
+@contextmanager
+def _stoppable() -> Iterator[None]:
+    """End the block in good order on Ctrl-C, SIGTERM and a closed terminal."""
+
+    def stop(number: int, _: FrameType | None) -> None:
+        # Only once: what is being taken down must not be interrupted in turn.
+        for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(each, signal.SIG_IGN)
+        say("stopping")
+        raise typer.Exit(Exit.OK if number == signal.SIGINT else 128 + number)
+
+    for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(each, stop)
+    yield

@@ -1,0 +1,157 @@
+"""`sentq score`: texts, files of texts, or standard input, to a table or JSON lines."""
+
+from __future__ import annotations
+
+import sys
+from collections import deque
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import Annotated, Any, Final, TextIO
+
+import typer
+
+from sentq.cli.common import Broker, Config, Exit, notes
+from sentq.client import Client
+from sentq.contract import Outcome, TextError
+from sentq.present import JsonLines, Presenter, Table, progress_bar
+from sentq.rows import FileProblem, Format, count_rows, open_texts, read_texts
+from sentq.settings import Settings
+
+__all__ = ["HELP", "score"]
+
+HELP: Final = """Score texts, a file of texts, or standard input.
+
+\b
+Examples:
+  sentq score "What a lovely day"
+  sentq score "Loved it." "Never again."
+  sentq score reviews.jsonl --field review > scores.jsonl
+  sentq score reviews.csv --field body --output scores.jsonl
+  cat lines.txt | sentq score -
+
+\b
+Exit codes:
+  0  every text was scored
+  1  some texts (or a whole job) ended in an error; the others were scored
+  2  a wrong option, setting or file
+  3  Redis cannot be reached
+  4  no outcome in time
+  5  no room for more jobs in time
+"""
+
+
+def score(
+    texts: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="TEXT...|FILE|-",
+            help="Texts; or one file named .jsonl, .csv or .txt; or - for standard input.",
+            show_default=False,
+        ),
+    ],
+    field: Annotated[
+        str, typer.Option(help="The JSON key or CSV column that holds the text.")
+    ] = "text",
+    form: Annotated[
+        Format | None,
+        typer.Option(
+            "--format", help="How to read the input (default: by the file's name, else txt)."
+        ),
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="Write JSON lines to this file.", metavar="FILE"),
+    ] = None,
+    as_json: Annotated[
+        bool | None,
+        typer.Option("--json/--table", help="JSON lines or a table (default: by terminal)."),
+    ] = None,
+    with_text: Annotated[
+        bool, typer.Option("--text/--no-text", help="Repeat each text beside its scores.")
+    ] = True,
+    timeout_s: Annotated[
+        float | None,
+        typer.Option("--timeout", help="Seconds to wait for each job at most.", metavar="SECONDS"),
+    ] = None,
+    local_only: Annotated[
+        bool, typer.Option("--local-only", help="Score on the worker's machine or not at all.")
+    ] = False,
+    broker_url: Broker = None,
+    config: Config = None,
+) -> None:
+    """See `HELP`."""
+    settings = Settings.load(config, broker_url=broker_url)
+    source = _source(texts, form)
+    with Client(settings) as client, _destination(output) as stream:
+        if as_json is None:
+            as_json = output is not None or not stream.isatty()
+        presenter = JsonLines(stream, with_text=with_text) if as_json else Table(stream)
+        if source is None:
+            pairs = _scored(client, texts, timeout_s, local_only)
+            failures = _show(presenter, pairs, total=len(texts), with_bar=False)
+        else:
+            name, source_format = source
+            with open_texts(name) as opened:
+                rows = read_texts(opened, source_format, field)
+                pairs = _scored(client, rows, timeout_s, local_only)
+                failures = _show(presenter, pairs, total=count_rows(name), with_bar=True)
+    if failures:
+        plural = "" if failures == 1 else "s"
+        notes.print(f"sentq: {failures:,} text{plural} could not be scored", style="yellow")
+        raise typer.Exit(Exit.SOME_FAILED)
+
+
+def _source(texts: list[str], form: Format | None) -> tuple[str, Format] | None:
+    """The file that was named instead of texts, if one was."""
+    if len(texts) != 1:
+        return None
+    name = texts[0]
+    if name == "-":
+        return name, form or Format.TXT
+    by_name = Format.of(name)
+    if form is not None or (by_name is not None and (Path(name).exists() or " " not in name)):
+        return name, form or by_name or Format.TXT
+    return None
+
+
+def _destination(output: Path | None) -> AbstractContextManager[TextIO]:
+    if output is None:
+        return nullcontext(sys.stdout)
+    try:
+        return output.open("w", encoding="utf-8")
+    except OSError as error:
+        raise FileProblem(f"cannot write {output}: {error.strerror}") from error
+
+
+def _scored(
+    client: Client, texts: Iterable[object], timeout_s: float | None, local_only: bool
+) -> Iterator[tuple[object, Outcome]]:
+    """Pairs of text and outcome, in order, holding only what is in flight."""
+    sent: deque[object] = deque()
+
+    def remembered() -> Iterator[Any]:
+        for text in texts:
+            sent.append(text)
+            yield text
+
+    for outcome in client.map(remembered(), timeout=timeout_s, local_only=local_only):
+        yield sent.popleft(), outcome
+
+
+def _show(
+    presenter: Presenter,
+    pairs: Iterable[tuple[object, Outcome]],
+    *,
+    total: int | None,
+    with_bar: bool,
+) -> int:
+    """Show all outcomes and return how many are errors."""
+    failures = 0
+    with progress_bar(notes, disable=not with_bar) as progress:
+        task = progress.add_task("scoring", total=total)
+        for number, (text, outcome) in enumerate(pairs, start=1):
+            presenter.show(number, text, outcome)
+            failures += isinstance(outcome, TextError)
+            progress.advance(task)
+    return failures
