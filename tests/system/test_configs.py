@@ -155,7 +155,8 @@ def busy(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Iterator
     folder = tmp_path_factory.mktemp("busy")
     with _guarded_server(folder) as server:
         environment = worker_environment(server.url("worker"), tiny_model) | {
-            "SENTQ_VISIBILITY_TIMEOUT_S": "5"
+            "SENTQ_VISIBILITY_TIMEOUT_S": "5",
+            "SENTQ_WORKER_CACHE_SECRET": "so that it uses its cache",
         }
         # Celery's own command, because it uses more of Redis: gossip and mingle.
         command = ("celery", "-A", "sentq_worker", "worker", "-P", "solo", "-l", "INFO", "-E")

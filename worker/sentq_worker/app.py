@@ -13,6 +13,7 @@ from sentq.contract import DEADLINE_HEADER, TASK_NAME
 from sentq.errors import InvalidInput
 from sentq.settings import Settings
 from sentq_worker import inspection, transport
+from sentq_worker.cache import with_cache
 from sentq_worker.deadline import PASSED, check_deadline, has_passed
 from sentq_worker.dispatcher import Dispatcher
 from sentq_worker.engine.base import EngineUnavailable
@@ -74,7 +75,7 @@ def make_worker_app(
     app.amqp.queues.select([settings.queue, settings.bulk_queue])
     app.steps["worker"].add(EngineStep)
     app.steps["consumer"].add(DispatcherStep)
-    service = Service(worker_settings, settings.limits, load)
+    service = Service(worker_settings, settings.limits, with_cache(load, app))
     # Only in a process that runs a worker: Flower and `celery inspect` use this app too.
     signals.celeryd_init.connect(_install, weak=False, dispatch_uid="sentq_worker.install")
     signals.worker_shutdown.connect(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, SecretStr
 from pydantic_settings import SettingsConfigDict
 
 from sentq.settings import LayeredSettings
@@ -40,6 +40,12 @@ class WorkerSettings(LayeredSettings):
     #: How the windows' probabilities become the text's: their mean weighted by tokens, those of
     #: the first window, or those of the window that is most certain.
     window_join: Literal["mean", "first", "max"] = "mean"
+    #: With it, the predictions of texts that come again are taken from Redis. It is the key of the
+    #: hash that stands there for a text, the same for all workers: 32 random characters.
+    cache_secret: Annotated[SecretStr, Field(min_length=16)] | None = None
+    #: Predictions kept at most, some 500 bytes each, and for how long. The oldest go first.
+    cache_outcomes: Annotated[int, Field(ge=1)] = 100_000
+    cache_ttl_s: Annotated[int, Field(ge=1)] = 24 * 60 * 60
     #: Jobs taken from the queue and not yet answered, at most.
     prefetch_jobs: Annotated[int, Field(ge=1)] = 64
     #: How long a worker goes on with the round in its engine after SIGTERM, in seconds.
