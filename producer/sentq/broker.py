@@ -41,6 +41,11 @@ class BrokerRedis:
         """The name under which Redis has it."""
         return f"{self.prefix}{name}"
 
+    def list_of(self, queue: str, priority: int) -> str:
+        """The list for messages of this priority, 0 to 9."""
+        step = max(step for step in PRIORITY_STEPS if step <= max(0, priority))
+        return self.key(f"{queue}{Channel.sep}{step}" if step else queue)
+
     def lists(self, queue: str) -> list[str]:
         """The lists of a queue, as Redis has them."""
         return [self.key(name) for name in queue_lists(queue)]

@@ -14,6 +14,7 @@ from typing import Final, Self
 from sentq.cancel import cancel_job
 from sentq.celery import make_app
 from sentq.contract import JobOutcome, JobStatus, Outcome, check_job
+from sentq.dead import DeadLetters
 from sentq.errors import InvalidInput, JobError, NotAString
 from sentq.inorder import InOrder
 from sentq.overload import QueueLimits
@@ -21,6 +22,7 @@ from sentq.patience import when_there_is_room
 from sentq.results import Results
 from sentq.send import Sender, Wishes
 from sentq.settings import Settings
+from sentq.status import ServiceStatus, read_status
 from sentq.stream import stream
 
 __all__ = ["Client", "Job"]
@@ -228,6 +230,20 @@ class Client:
             send=send,
             receive=reader.take,
         )
+
+    @property
+    def dead(self) -> DeadLetters:
+        """The messages that nobody could handle."""
+        return DeadLetters(self._results, self._settings)
+
+    def service_status(self) -> ServiceStatus:
+        """What waits, what is in hand, and who works.
+
+        Raises:
+            BrokerUnavailable: Redis did not answer.
+            SettingsError: The broker is not Redis.
+        """
+        return read_status(self._app, self._settings)
 
     def _checked(self, texts: str | Sequence[str]) -> Sequence[str]:
         if isinstance(texts, str):

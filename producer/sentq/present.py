@@ -17,7 +17,7 @@ from rich.text import Text
 
 from sentq.contract import Outcome, TextError
 
-__all__ = ["JsonLines", "Presenter", "Table", "progress_bar"]
+__all__ = ["JsonLines", "Presenter", "Table", "printable", "progress_bar"]
 
 _COLOURS = {"positive": "green", "negative": "red", "neutral": "cyan"}
 
@@ -45,7 +45,7 @@ class JsonLines:
     def show(self, number: int, text: object, outcome: Outcome) -> None:
         row: dict[str, object] = {"n": number}
         if self._with_text:
-            row["text"] = _printable(text) if isinstance(text, str) else None
+            row["text"] = printable(text) if isinstance(text, str) else None
         fields = outcome.model_dump(mode="json")
         row |= {"error": fields} if isinstance(outcome, TextError) else fields
         self._stream.write(orjson.dumps(row).decode() + "\n")
@@ -64,7 +64,7 @@ class Table:
         if not self._has_header:
             self._write(("label", "bold"), "score", "polar", ("text", "bold"))
             self._has_header = True
-        shown = " ".join(_printable(text).split()) if isinstance(text, str) else ""
+        shown = " ".join(printable(text).split()) if isinstance(text, str) else ""
         if isinstance(outcome, TextError):
             self._write((str(outcome.code), "yellow"), "", "", (outcome.message, "yellow"))
             return
@@ -95,8 +95,8 @@ def progress_bar(console: Console, *, disable: bool) -> Progress:
     )
 
 
-def _printable(text: str) -> str:
-    """Without what cannot be encoded, and without what would steer a terminal."""
+def printable(text: str) -> str:
+    """The text without what cannot be encoded, and without what would steer a terminal."""
     sound = text.encode("utf-8", "replace").decode()
     return "".join(
         c if c.isprintable() or c in "\n\t" else "\N{REPLACEMENT CHARACTER}" for c in sound

@@ -23,9 +23,11 @@ from redis.retry import Retry
 from tests.conftest import worker_environment
 from tests.processes import WorkerProcess, eventually, free_port
 
-from sentq import Client, JobStatus, Settings
+from sentq import Client, JobStatus, Settings, errors
 from sentq.celery import make_app
+from sentq.dead import Retried
 from sentq.embedded import find_redis_server
+from sentq.letters import letter_fields
 from sentq_worker.settings import WorkerSettings
 
 CONFIGS = Path(__file__).parents[2] / "configs"
@@ -135,9 +137,9 @@ def test_a_job_survives_a_killed_redis(tmp_path: Path) -> None:
 
 @contextlib.contextmanager
 def _guarded_server(folder: Path) -> Iterator[Server]:
-    """A Redis with the users of users.acl, and an operator to look behind it."""
+    """A Redis with the users of users.acl, and one who may do everything, to look behind it."""
     acl = re.sub(r">REPLACE-the-(\w+)-password", r">\1-secret", ACL)
-    (folder / "users.acl").write_text(f"{acl}user operator on >operator-secret ~* &* +@all\n")
+    (folder / "users.acl").write_text(f"{acl}user root on >root-secret ~* &* +@all\n")
     with _server(folder, "--aclfile", folder / "users.acl") as server:
         yield server
 
@@ -166,9 +168,9 @@ def busy(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Iterator
             yield server
         finally:
             worker.stop()
-        with server.connection("operator") as operator:
+        with server.connection("root") as root:
             # The library's name is sent on connecting; Redis 6.2 knows no smaller right for it.
-            refused = [entry for entry in operator.acl_log() if entry["object"] != "client"]
+            refused = [entry for entry in root.acl_log() if entry["object"] != "client"]
         assert refused == []
 
 
@@ -180,7 +182,7 @@ def producer(busy: Server) -> Iterator[Client]:
 
 def test_every_password_of_the_acl_file_is_to_be_replaced() -> None:
     users = [line.split() for line in ACL.splitlines()]
-    assert [words[1] for words in users] == ["default", "producer", "worker", "flower"]
+    assert [words[1] for words in users] == ["default", "producer", "worker", "flower", "operator"]
     assert users[0][2:] == ["off"]
     for words in users[1:]:
         assert [word for word in words if word[0] in "><#"] == [f">REPLACE-the-{words[1]}-password"]
@@ -209,14 +211,14 @@ def test_the_worker_gives_back_the_jobs_of_a_dead_one(busy: Server, producer: Cl
     # A queue that nobody reads, to get hold of a job's message.
     with Client(broker_url=busy.url("producer"), queue="sentq.nobody") as client:
         job = client.submit("a good day")
-    with busy.connection("operator") as operator:
-        raw = operator.lpop("sentq.nobody")
+    with busy.connection("root") as root:
+        raw = root.lpop("sentq.nobody")
         assert isinstance(raw, str)
         message = json.loads(raw)
         tag = message["properties"]["delivery_tag"]
         # As a worker leaves it that took it from `sentq` long ago, and died.
-        operator.hset("unacked", tag, json.dumps([message, "sentq", "sentq"]))
-        operator.zadd("unacked_index", {tag: 1})
+        root.hset("unacked", tag, json.dumps([message, "sentq", "sentq"]))
+        root.zadd("unacked_index", {tag: 1})
     outcome = producer.job(job.id).result(timeout=30)
     assert outcome.attempts == 2
 
@@ -261,12 +263,40 @@ def test_flowers_user_asks_workers(busy: Server) -> None:
     assert "sentq.bulk" in asked.stdout
 
 
+def test_the_producer_has_its_wishes_and_the_operator_replays(idle: Server) -> None:
+    url = idle.url("producer")
+    with (
+        Client(broker_url=url, max_queued_jobs=2, max_queued_bytes=4_000_000) as producer,
+        Client(broker_url=idle.url("operator")) as operator,
+        idle.connection("root") as root,
+    ):
+        root.flushdb()
+        job = producer.submit("text", key="key", deadline=60, local_only=True)
+        assert producer.submit("text", key="key").id == job.id
+        producer.submit("text")
+        with pytest.raises(errors.QueueFull):
+            producer.submit("text")
+        assert operator.service_status().queues[0].waiting_jobs == 2
+        raw = root.rpop("sentq")
+        assert isinstance(raw, str)
+        fields = letter_fields(
+            code="worker_lost", reason="r", message=raw.encode(), job_id=job.id, queue="sentq"
+        )
+        root.execute_command("XADD", "sentq.dead", "*", *fields)
+        (letter,) = operator.dead.letters()
+        assert operator.dead.retry(letter) is Retried.RETRIED
+        assert root.llen("sentq") == 2
+        assert operator.dead.drop([letter.id]) == 0
+        assert job.cancel()
+        assert job.status() is JobStatus.CANCELLED
+
+
 @pytest.mark.parametrize(
     ("user", "command"),
     [
         *(
             (user, command)
-            for user in ("producer", "worker", "flower")
+            for user in ("producer", "worker", "flower", "operator")
             for command in ("FLUSHALL", "CONFIG GET *", "KEYS *", "SHUTDOWN", "ACL LIST", "GET x")
         ),
         # A producer must not read other people's texts, nor tell workers to stop.
@@ -282,6 +312,13 @@ def test_flowers_user_asks_workers(busy: Server) -> None:
         ("flower", "GET celery-task-meta-1"),
         ("flower", "PUBLISH celery-task-meta-1 {}"),
         ("worker", "SUBSCRIBE *"),
+        # Whoever replays dead letters takes no jobs, and reads no others.
+        ("operator", "LRANGE sentq 0 -1"),
+        ("operator", "RPOP sentq"),
+        ("operator", "HGETALL unacked"),
+        ("operator", "PUBLISH /0.celery.pidbox {}"),
+        ("producer", "XRANGE sentq.dead - +"),
+        ("producer", "XDEL sentq.dead 1-1"),
     ],
 )
 def test_a_user_may_not(idle: Server, user: str, command: str) -> None:

@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from sentq import __version__
-from sentq.cli import local, score
+from sentq.cli import dead, local, score, status
 from sentq.cli.common import exit_code, notes
 from sentq.errors import SentqError
 
@@ -27,6 +27,8 @@ app = typer.Typer(
     help="Score the sentiment of texts with sentq workers.",
 )
 app.command(help=score.HELP)(score.score)
+app.command(help=status.HELP)(status.status)
+app.add_typer(dead.app, name="dead")
 app.command(help=local.DEV_HELP)(local.dev)
 app.command(help=local.DEMO_HELP)(local.demo)
 

@@ -1,0 +1,112 @@
+"""`sentq status`: what waits, what is in hand, and who works."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated, Final
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from sentq.cli.common import Broker, Config, Exit, say
+from sentq.client import Client
+from sentq.present import printable
+from sentq.reports import WorkerReport
+from sentq.settings import Settings
+from sentq.status import ServiceStatus
+
+__all__ = ["HELP", "status"]
+
+HELP: Final = """Show what waits, what is in hand, and who works.
+
+\b
+Examples:
+  sentq status
+  sentq status --json | jq .queues
+
+\b
+Exit codes:
+  0  at least one worker reports
+  2  a wrong option or setting
+  3  Redis cannot be reached, or no worker reports
+"""
+
+_MINUTE_S: Final = 60
+_HOUR_S: Final = 3600
+_DAY_S: Final = 86400
+
+
+def status(
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
+    broker_url: Broker = None,
+    config: Config = None,
+) -> None:
+    """See `HELP`."""
+    with Client(Settings.load(config, broker_url=broker_url)) as client:
+        seen = client.service_status()
+    if as_json:
+        typer.echo(seen.model_dump_json())
+    else:
+        _show(seen)
+    for line in _advice(seen):
+        say(line)
+    if not seen.workers:
+        raise typer.Exit(Exit.UNAVAILABLE)
+
+
+def _show(seen: ServiceStatus) -> None:
+    console = Console(file=sys.stdout, highlight=False, markup=False)
+    queues = Table("queue", "waiting", "oldest", box=None, pad_edge=False)
+    for queue in seen.queues:
+        oldest = "" if queue.oldest_s is None else _ago(queue.oldest_s)
+        queues.add_row(printable(queue.name), f"{queue.waiting_jobs:,}", oldest)
+    console.print(queues)
+    console.print(f"\nin flight     {seen.in_flight_jobs:,}\ndead letters  {seen.dead_letters:,}\n")
+    if seen.workers:
+        columns = ("worker", "engine", "jobs/s", "held", "finished", "up", "seen", "state")
+        workers = Table(*columns, box=None, pad_edge=False)
+        for report in seen.workers:
+            workers.add_row(*_cells(report, seen.at_s))
+        console.print(workers)
+
+
+def _cells(report: WorkerReport, now_s: float) -> list[str]:
+    engine = " ".join(part for part in (report.model, report.backend, report.dtype) if part)
+    state = report.waiting_for or ("works" if report.held_jobs else "idle")
+    if report.breaker and report.breaker != "closed":
+        state += f"; breaker {report.breaker}"
+    return [
+        printable(report.worker),
+        printable(engine),
+        f"{report.jobs_per_s:,.1f}",
+        f"{report.held_jobs:,}",
+        f"{report.jobs_finished:,}",
+        _ago(now_s - report.started_at_s),
+        f"{_ago(now_s - report.at_s)} ago",
+        printable(state),
+    ]
+
+
+def _advice(seen: ServiceStatus) -> list[str]:
+    lines = []
+    if not seen.workers:
+        lines.append(
+            "no worker reports: start one with sentq-worker, and see that it has this broker URL"
+        )
+    elif all(report.waiting_for for report in seen.workers):
+        lines.append("no worker can score at the moment; jobs wait until one can")
+    if seen.dead_letters:
+        lines.append("sentq dead list shows the dead letters, and why they died")
+    return lines
+
+
+def _ago(seconds: float) -> str:
+    """A duration in its largest unit."""
+    if seconds < _MINUTE_S:
+        return f"{max(0.0, seconds):.0f} s"
+    if seconds < _HOUR_S:
+        return f"{seconds / _MINUTE_S:.0f} min"
+    if seconds < _DAY_S:
+        return f"{seconds / _HOUR_S:.1f} h"
+    return f"{seconds / _DAY_S:.1f} d"
