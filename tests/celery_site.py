@@ -101,9 +101,9 @@ class Site:
 
 
 @contextmanager
-def run_site(folder: Path, *options: str, **environment: str) -> Iterator[Site]:
+def run_site(folder: Path, *options: str, exit_code: int = 0, **environment: str) -> Iterator[Site]:
     """Start all of it, the worker with these options; stop it, and see that the worker ended in
-    good order."""
+    good order, or with the exit code that is given."""
     with ExitStack() as stack:
         server = RedisProcess(find_redis_server(), folder).start()
         stack.callback(server.stop)
@@ -113,7 +113,7 @@ def run_site(folder: Path, *options: str, **environment: str) -> Iterator[Site]:
         client = stack.enter_context(server.client())
         worker.wait_until_ready()
         yield Site(server, worker, stock, client)
-        assert worker.stop() == 0
+        assert worker.stop() == exit_code
 
 
 @contextmanager

@@ -4,7 +4,7 @@
 text that went into the engine and each of Celery's signals. A text that begins with `hold:<name>`
 keeps the engine busy until `release(redis, name)`; one that begins with `fail:` breaks the engine,
 with an error that quotes it. For one that begins with `short:<n>` memory is short n times. Between
-`take_away(redis)` and `bring_back(redis)` there is no engine.
+`take_away(redis)` and `bring_back(redis)` there is no engine. It takes `GATED_LOAD_S` to load.
 """
 
 from __future__ import annotations
@@ -42,6 +42,7 @@ class GatedScorer(HashScorer):
     def __init__(self, settings: WorkerSettings, limits: Limits) -> None:
         super().__init__(settings, limits)
         self._redis = _connect()
+        time.sleep(float(os.environ.get("GATED_LOAD_S", "0")))
 
     def score(self, jobs: Sequence[Sequence[object]]) -> list[list[Outcome]]:
         """One prediction a text."""

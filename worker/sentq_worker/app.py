@@ -24,7 +24,9 @@ from sentq_worker.ownpath import Ending, Prepared
 from sentq_worker.pause import Pause
 from sentq_worker.service import LoadScorer, Scored, Service
 from sentq_worker.settings import WorkerSettings
+from sentq_worker.shutdown import Shutdown
 from sentq_worker.steps import DispatcherStep, EngineStep, leave
+from sentq_worker.watchdog import Watchdog
 
 __all__ = ["make_worker_app"]
 
@@ -76,10 +78,13 @@ def make_worker_app(
     app.steps["worker"].add(EngineStep)
     app.steps["consumer"].add(DispatcherStep)
     service = Service(worker_settings, settings.limits, with_cache(load, app))
+    shutdown = Shutdown()
     # Only in a process that runs a worker: Flower and `celery inspect` use this app too.
     signals.celeryd_init.connect(_install, weak=False, dispatch_uid="sentq_worker.install")
     signals.worker_shutdown.connect(
-        lambda sender, **_: leave(service, sender), weak=False, dispatch_uid="sentq_worker.leave"
+        lambda sender, **_: leave(service, shutdown, sender),
+        weak=False,
+        dispatch_uid="sentq_worker.leave",
     )
     dispatcher = Dispatcher(
         service,
@@ -87,7 +92,8 @@ def make_worker_app(
         hostname=gethostname(),
         round_chars=_ROUND_CHARS_PER_TOKEN * worker_settings.batch_tokens,
     )
-    app.register_task(ScoreTask(service, dispatcher))
+    watchdog = Watchdog(service.busy_s, limit_s=worker_settings.round_limit_s)
+    app.register_task(ScoreTask(service, dispatcher, shutdown, watchdog))
     return app
 
 
@@ -107,9 +113,13 @@ class ScoreTask(Task):
     Strategy = "sentq_worker.strategy:batching"
     Request = "sentq_worker.request:ScoreRequest"
 
-    def __init__(self, service: Service, dispatcher: Dispatcher) -> None:
+    def __init__(
+        self, service: Service, dispatcher: Dispatcher, shutdown: Shutdown, watchdog: Watchdog
+    ) -> None:
         self.service = service
         self.dispatcher = dispatcher
+        self.shutdown = shutdown
+        self.watchdog = watchdog
         self.prepared: Prepared = {}
         self._pause = Pause()
 

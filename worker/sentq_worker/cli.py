@@ -17,6 +17,7 @@ from sentq_worker.engine.base import EX_CONFIG, EngineError
 from sentq_worker.engine.files import find_model
 from sentq_worker.evaluate.command import evaluate
 from sentq_worker.settings import WorkerSettings
+from sentq_worker.shutdown import leave_at_sigterm
 from sentq_worker.training.command import train
 
 __all__ = ["app", "main"]
@@ -39,7 +40,9 @@ Exit codes:
   1   ended by Ctrl-C
   2   a wrong option or setting
   69  the device was lost; what was held went back to the queue
+  70  a round took longer than SENTQ_WORKER_ROUND_LIMIT_S
   78  the model or the device cannot be had
+  130, 143  a second Ctrl-C or SIGTERM: all that was held went back to the queue
 """
 
 app = typer.Typer(
@@ -126,6 +129,7 @@ def run(
 ) -> None:
     if context.invoked_subcommand is not None:
         return
+    leave_at_sigterm()
     from sentq_worker.app import make_worker_app
 
     celery = make_worker_app(

@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
 from concurrent.futures import wait as wait_for
 from dataclasses import dataclass
@@ -41,6 +41,9 @@ _SAY_RUNNING_AFTER_S: Final = 0.1
 
 #: How often jobs that wait for the engine are looked through for those that are over.
 _LOOK_S: Final = 1.0
+
+#: How often a worker that ends looks whether it is told to hurry.
+_LOOK_FOR_HURRY_S: Final = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,27 +124,29 @@ class Dispatcher:
         self._answers.refuse_id(job_id, error)
         self._call_soon()
 
-    def drain(self, grace_s: float) -> None:
-        """Finish the round that is in the engine, for as long as `grace_s`, and start no other;
-        the loop is no longer running.
+    def drain(self, grace_s: float, *, is_hurried: Callable[[], bool]) -> None:
+        """Finish the round that is in the engine, and start no other; the loop is no longer
+        running.
 
         Whatever is left stays unacknowledged, and goes back to the head of its queue with the
         connection.
+
+        Args:
+            grace_s: How long the round may take, and Redis to store what was scored.
+            is_hurried: Says whether to wait no longer.
         """
         deadline = time.monotonic() + grace_s
         while not self._finish() or self._round is not None:
-            remaining_s = deadline - time.monotonic()
-            if remaining_s <= 0:
+            remaining_s = min(deadline - time.monotonic(), _LOOK_FOR_HURRY_S)
+            if remaining_s <= 0 or is_hurried():
                 break
             if self._round is not None:
                 wait_for([self._round.future], timeout=remaining_s)
             else:
-                time.sleep(min(remaining_s, 0.1))  # Scored, but Redis did not store it.
+                time.sleep(remaining_s)  # Scored, but Redis did not store it.
         if self._round is not None:
             logger.warning(
-                "%d jobs go back to the queue: not finished in %.0f s",
-                len(self._round.jobs),
-                grace_s,
+                "%d jobs in the engine go back to the queue, not finished", len(self._round.jobs)
             )
         if self._waiting:
             logger.info("%d jobs that waited go back to the queue", len(self._waiting))

@@ -63,6 +63,7 @@ class Service:
         self._scorer: JobScorer | None = None
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="sentq-engine")
         self._last: Future[Scored] | None = None
+        self._began_at: float | None = None
 
     def start(self) -> None:
         """Load the model.
@@ -97,6 +98,11 @@ class Service:
         """Whether the engine computes something."""
         return self._last is not None and self._last.running()
 
+    def busy_s(self) -> float:
+        """How long the engine has computed what it computes, in seconds; 0 where it is idle."""
+        began_at = self._began_at
+        return 0.0 if began_at is None else time.monotonic() - began_at
+
     @property
     def is_lost(self) -> bool:
         """Whether the engine will never compute anything again."""
@@ -105,6 +111,7 @@ class Service:
 
     def _score(self, jobs: Sequence[Sequence[object]]) -> Scored:
         started_at_s, started = time.time(), time.perf_counter()
+        self._began_at = time.monotonic()
         try:
             outcomes = self._loaded.score(jobs)
         except DeviceLost as error:
@@ -114,6 +121,8 @@ class Service:
                 error,
             )
             raise WorkerShutdown(EX_UNAVAILABLE) from error
+        finally:
+            self._began_at = None
         return Scored(outcomes, started_at_s, (time.perf_counter() - started) * 1000)
 
     def outcomes(

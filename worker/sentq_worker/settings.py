@@ -50,3 +50,6 @@ class WorkerSettings(LayeredSettings):
     prefetch_jobs: Annotated[int, Field(ge=1)] = 64
     #: How long a worker goes on with the round in its engine after SIGTERM, in seconds.
     shutdown_grace_s: Annotated[float, Field(ge=0)] = 10.0
+    #: How long one round may be in the engine, in seconds. It takes seconds at most; one that
+    #: takes this long hangs, and the worker ends.
+    round_limit_s: Annotated[float, Field(gt=0)] = 300.0

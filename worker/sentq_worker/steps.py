@@ -22,6 +22,7 @@ from sentq.contract import TASK_NAME
 from sentq_worker.clock import RedisClock
 from sentq_worker.engine.base import EX_CONFIG, EX_UNAVAILABLE, DeviceLost, EngineError
 from sentq_worker.service import Service
+from sentq_worker.shutdown import Shutdown
 from sentq_worker.strategy import PlainJobs
 from sentq_worker.transport import Channel
 
@@ -44,8 +45,10 @@ class EngineStep(bootsteps.StartStopStep):
             )
 
     def start(self, worker: Any) -> None:
+        task = _task(worker)
+        task.shutdown.install(worker)
         try:
-            _task(worker).service.start()
+            task.service.start()
         except DeviceLost as error:
             logger.critical("%s", error)
             raise SystemExit(EX_UNAVAILABLE) from None
@@ -53,11 +56,17 @@ class EngineStep(bootsteps.StartStopStep):
             logger.critical("%s", error)
             raise SystemExit(EX_CONFIG) from None
         _spare_the_collector()
+        task.watchdog.start()
+        task.shutdown.is_loading = False
 
     def stop(self, worker: Any) -> None:
         task = _task(worker)
         if not task.service.is_lost:
-            task.dispatcher.drain(task.service.settings.shutdown_grace_s)
+            task.dispatcher.drain(
+                task.service.settings.shutdown_grace_s,
+                is_hurried=lambda: task.shutdown.is_hurried,
+            )
+        task.watchdog.stop()
         task.service.stop()
 
     def terminate(self, worker: Any) -> None:
@@ -93,11 +102,13 @@ def _catch_up(app: Any, clock: RedisClock) -> None:
         logger.warning("the Redis of results does not answer (%s)", type(error).__name__)
 
 
-def leave(service: Service, worker: Any) -> None:
-    """End the process now if the engine is still busy: all is handed back, and at its normal
-    end Python would wait for the engine's thread however long that takes."""
-    if service.is_busy:
-        logger.warning("leaving while the engine computes: its jobs went back to the queue")
+def leave(service: Service, shutdown: Shutdown, worker: Any) -> None:
+    """End the process now if it shall hurry, or the engine is still busy: all is handed back,
+    and at its normal end Python would wait for the engine's thread however long that takes."""
+    if shutdown.hurried_exit_code is not None:
+        worker.exitcode = shutdown.hurried_exit_code
+    if service.is_busy or shutdown.is_hurried:
+        logger.warning("leaving at once: all that was held went back to the queue")
         logging.shutdown()
         sys.stdout.flush()
         os._exit(worker.exitcode or 0)

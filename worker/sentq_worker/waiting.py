@@ -43,8 +43,9 @@ class Waiting:
         return len(self._jobs) + len(self._later)
 
     def __iter__(self) -> Iterator[HeldJob]:
-        yield from self._jobs
-        yield from (job for _, _, job in sorted(self._later))
+        # Copied first: other threads may look.
+        jobs, later = [*self._jobs], [*self._later]
+        return iter([*jobs, *(job for _, _, job in sorted(later))])
 
     def add(self, job: HeldJob) -> None:
         """Put a job behind the others."""

@@ -1,0 +1,94 @@
+"""How a worker is told to end, and how soon: SIGTERM and Ctrl-C, once, twice, three times.
+
+    first    take no more, finish the round in the engine, give back the rest, leave
+    second   finish nothing, give back everything, leave
+    third    leave; what is held comes back when its lease lapses
+
+A worker that loads its model holds nothing yet, and leaves at the first. As process 1 of a
+container it is the same: Linux keeps from process 1 only the signals that it does not handle.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+from types import FrameType
+from typing import Any, Final, NoReturn
+
+from celery.exceptions import WorkerShutdown
+from celery.worker import state
+
+__all__ = ["Shutdown", "leave_at_sigterm"]
+
+_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
+
+#: Added to a signal's number, as shells do: the exit code of a process that it ended.
+_EX_SIGNAL: Final = 128
+
+_AT_ONCE: Final = 2
+
+
+class Shutdown:
+    """Hears the signals, and leaves the first one to Celery."""
+
+    def __init__(self) -> None:
+        self._celerys: dict[int, Any] = {}
+        self._worker: Any = None
+        self._heard = 0
+        #: The exit code of a worker that shall leave at once; None as long as it need not.
+        self.hurried_exit_code: int | None = None
+        #: Whether nothing is held yet, so that there is nothing to finish.
+        self.is_loading = True
+
+    @property
+    def is_hurried(self) -> bool:
+        """Whether to finish nothing any more."""
+        return self.hurried_exit_code is not None
+
+    def install(self, worker: Any) -> None:
+        """Take the place of Celery's handlers. In a worker that is embedded, in a thread or
+        without handlers of Celery's, the signals are its host's."""
+        if threading.current_thread() is not threading.main_thread():
+            return
+        self._worker = worker
+        for number in _SIGNALS:
+            handler = signal.getsignal(number)
+            if callable(handler) and handler is not signal.default_int_handler:
+                self._celerys[number] = handler
+                signal.signal(number, self._hear)
+
+    def _hear(self, number: int, frame: FrameType | None) -> None:
+        self._heard += 1
+        if self._heard == 1:
+            self._celerys[number](number, frame)
+            # Celery's handler of Ctrl-C puts another in its place.
+            signal.signal(number, self._hear)
+            if self.is_loading:
+                raise WorkerShutdown(state.should_stop)
+            if self._worker.hub is not None:
+                # Not from here: the loop may be holding the lock that this takes.
+                threading.Thread(target=self._wake, daemon=True).start()
+        elif self._heard == _AT_ONCE:
+            self.hurried_exit_code = _EX_SIGNAL + number
+        else:
+            os._exit(_EX_SIGNAL + number)
+
+    def _wake(self) -> None:
+        """Let the loop look at once whether to end, and not when something happens next."""
+        self._worker.hub.call_soon(_nothing)
+
+
+def leave_at_sigterm() -> None:
+    """For the time before there is a worker: process 1 of a container would pass over a SIGTERM
+    that it does not handle."""
+
+    def leave(_number: int, _frame: FrameType | None) -> NoReturn:
+        sys.exit(0)
+
+    signal.signal(signal.SIGTERM, leave)
+
+
+def _nothing() -> None:
+    """Wakes a loop by being called."""
