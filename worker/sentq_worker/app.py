@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any, Final
 
 from celery import Celery, Task, signals
@@ -9,7 +10,7 @@ from celery.utils.nodenames import gethostname
 from celery.worker import state
 
 from sentq.celery import make_app
-from sentq.contract import DEADLINE_HEADER, TASK_NAME
+from sentq.contract import DEADLINE_HEADER, LOCAL_ONLY_HEADER, TASK_NAME
 from sentq.errors import InvalidInput
 from sentq.settings import Settings
 from sentq_worker import inspection, transport
@@ -17,12 +18,14 @@ from sentq_worker.cache import with_cache
 from sentq_worker.deadline import PASSED, check_deadline, has_passed
 from sentq_worker.dispatcher import Dispatcher
 from sentq_worker.engine.base import EngineUnavailable
+from sentq_worker.engine.inhouse import InHouse
 from sentq_worker.failure import ScoringFailed
+from sentq_worker.held import HeldJob
 from sentq_worker.loading import load_scorer
 from sentq_worker.outcomes import OutcomeStore
 from sentq_worker.ownpath import Ending, Prepared
 from sentq_worker.pause import Pause
-from sentq_worker.service import LoadScorer, Scored, Service
+from sentq_worker.service import LoadScorer, Service
 from sentq_worker.settings import WorkerSettings
 from sentq_worker.shutdown import Shutdown
 from sentq_worker.steps import DispatcherStep, EngineStep, leave
@@ -77,7 +80,9 @@ def make_worker_app(
     app.amqp.queues.select([settings.queue, settings.bulk_queue])
     app.steps["worker"].add(EngineStep)
     app.steps["consumer"].add(DispatcherStep)
-    service = Service(worker_settings, settings.limits, with_cache(load, app))
+    scorer = with_cache(load, app)
+    answerer = InHouse(partial(scorer, worker_settings, settings.limits))
+    service = Service(worker_settings, settings.limits, answerer)
     shutdown = Shutdown()
     # Only in a process that runs a worker: Flower and `celery inspect` use this app too.
     signals.celeryd_init.connect(_install, weak=False, dispatch_uid="sentq_worker.install")
@@ -137,12 +142,13 @@ class ScoreTask(Task):
 
     def _score(self, args: Any, kwargs: Any) -> Ending:
         texts = self.service.texts(args, kwargs)
-        headers = {DEADLINE_HEADER: self.request.get(DEADLINE_HEADER)}
+        headers = {name: self.request.get(name) for name in (DEADLINE_HEADER, LOCAL_ONLY_HEADER)}
         check_deadline(headers)
+        job = HeldJob(self.request.id, texts, headers, self.request.delivery_info or {}, None, 0)
         attempts = 1 + int(self.request.retries or 0)
         while not has_passed(headers, self.dispatcher.clock.now_ms()):
             try:
-                scored = self.service.submit([texts]).result()
+                ending = self._attempt(job, attempts)
             except EngineUnavailable as error:
                 attempts += 1
                 self._pause.begin(error)
@@ -151,7 +157,13 @@ class ScoreTask(Task):
                 return ScoringFailed.by(error)
             else:
                 self._pause.end()
-                break
-        else:
-            scored = Scored.without_engine([[PASSED] * len(texts)])
-        return next(self.service.outcomes(scored, [(self.request.id, attempts)]))
+                return ending
+        scored = self.service.without_engine([[PASSED] * len(texts)])
+        return next(self.service.outcomes(scored, [(job.id, attempts)]))
+
+    def _attempt(self, job: HeldJob, attempts: int) -> Ending:
+        scored = self.service.submit([job]).result()
+        ending = next(self.service.outcomes(scored, [(job.id, attempts)]))
+        if isinstance(ending, EngineUnavailable):
+            raise ending
+        return ending

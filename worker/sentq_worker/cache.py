@@ -24,8 +24,9 @@ import redis
 
 from sentq import __version__
 from sentq.contract import Limits, Outcome, Prediction
+from sentq_worker.engine.answer import JobScorer
 from sentq_worker.engine.base import EngineInfo
-from sentq_worker.service import JobScorer, LoadScorer
+from sentq_worker.service import LoadScorer
 from sentq_worker.settings import WorkerSettings
 
 if TYPE_CHECKING:

@@ -26,8 +26,9 @@ from sentq_worker.engine.base import EngineUnavailable
 from sentq_worker.failure import ScoringFailed
 from sentq_worker.held import HeldJob
 from sentq_worker.outcomes import OutcomeStore, started
+from sentq_worker.ownpath import Ending
 from sentq_worker.pause import Pause
-from sentq_worker.retry import retry_after_s
+from sentq_worker.retry import retry_after_s, unavailable_s
 from sentq_worker.service import Scored, Service
 from sentq_worker.waiting import Over, Waiting
 
@@ -213,12 +214,12 @@ class Dispatcher:
         if over.revoked:
             self._answers.revoke(over.revoked)
         if over.late:
-            scored = Scored.without_engine([[PASSED] * len(job.texts) for job in over.late])
+            scored = self._service.without_engine([[PASSED] * len(job.texts) for job in over.late])
             self._answer(over.late, scored, runtime_s=0.0)
 
     def _start(self, jobs: list[HeldJob]) -> None:
         self._answers.announcer.started([job for job in jobs if job.is_plain and not job.tries])
-        future = self._service.submit([job.texts for job in jobs])
+        future = self._service.submit(jobs)
         self._round = round_ = Round(jobs, future, time.time())
         # Called in the engine's thread; call_soon wakes the loop.
         future.add_done_callback(lambda _: self._hub.call_soon(self._advance))
@@ -260,8 +261,12 @@ class Dispatcher:
 
     def _answer(self, jobs: Sequence[HeldJob], scored: Scored, *, runtime_s: float) -> None:
         outcomes = self._service.outcomes(scored, ((job.id, job.attempts) for job in jobs))
-        endings = []
+        endings: list[tuple[HeldJob, Ending]] = []
         for job, outcome in zip(jobs, outcomes, strict=True):
+            if isinstance(outcome, EngineUnavailable):
+                job.tries += 1
+                self._waiting.add_later(job, unavailable_s(outcome, job.tries))
+                continue
             delay_s = retry_after_s(outcome, job.shortages + 1)
             if delay_s is None:
                 endings.append((job, outcome))

@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sentq.contract import TASK_NAME, redacted
+from sentq.contract import DEADLINE_HEADER, LOCAL_ONLY_HEADER, TASK_NAME, redacted
+from sentq.ids import sent_at_ms
 from sentq_worker.ownpath import OwnPath
 from sentq_worker.redelivery import is_suspect, lost_deliveries
 
@@ -49,6 +50,26 @@ class HeldJob:
         retries = int(self.headers.get("retries") or 0)
         lost = lost_deliveries(self.headers)
         return 1 + retries + (lost or bool(self.delivery_info.get("redelivered"))) + self.tries
+
+    @property
+    def is_local_only(self) -> bool:
+        """Whether its texts may not leave this machine."""
+        return bool(self.headers.get(LOCAL_ONLY_HEADER))
+
+    @property
+    def deadline_ms(self) -> float | None:
+        """Until when an answer is of use, by Redis' clock."""
+        return self.headers.get(DEADLINE_HEADER)
+
+    @property
+    def sent_at_ms(self) -> float | None:
+        """When it was sent, by its sender's clock, where its id says it."""
+        return sent_at_ms(self.id)
+
+    @property
+    def queue(self) -> str:
+        """The queue that it came through."""
+        return str(self.delivery_info.get("routing_key", ""))
 
     @property
     def is_suspect(self) -> bool:

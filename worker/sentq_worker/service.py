@@ -7,32 +7,19 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, Protocol, Self
+from typing import Any
 
 from celery.exceptions import WorkerShutdown
 
 from sentq.contract import JobRequest, Limits, Outcome, check_count
 from sentq.ids import sent_at_ms
-from sentq_worker.engine.base import EX_UNAVAILABLE, DeviceLost, EngineInfo
+from sentq_worker.engine.answer import Answer, Answerer, Asked, JobScorer, Reply
+from sentq_worker.engine.base import EX_UNAVAILABLE, DeviceLost, EngineInfo, EngineUnavailable
 from sentq_worker.settings import WorkerSettings
 
 __all__ = ["LoadScorer", "Scored", "Service"]
 
 logger = logging.getLogger(__name__)
-
-
-class _Answering(Protocol):
-    @property
-    def info(self) -> EngineInfo: ...
-
-
-class JobScorer(Protocol):
-    """What the service needs of `sentq_worker.scoring.Scorer`."""
-
-    @property
-    def engine(self) -> _Answering: ...
-
-    def score(self, jobs: Sequence[Sequence[object]]) -> list[list[Outcome]]: ...
 
 
 LoadScorer = Callable[[WorkerSettings, Limits], JobScorer]
@@ -42,25 +29,19 @@ LoadScorer = Callable[[WorkerSettings, Limits], JobScorer]
 class Scored:
     """A round of jobs that went through the engine as one."""
 
-    jobs: Sequence[Sequence[Outcome]]
+    replies: Sequence[Reply]
     started_at_s: float
     inference_ms: float
-
-    @classmethod
-    def without_engine(cls, jobs: Sequence[Sequence[Outcome]]) -> Self:
-        """Jobs that need no engine to be answered."""
-        return cls(jobs, time.time(), 0.0)
 
 
 class Service:
     """Loads the engine when the worker starts, and runs it in a thread of its own, so that
     Celery's loop goes on meanwhile."""
 
-    def __init__(self, settings: WorkerSettings, limits: Limits, load: LoadScorer) -> None:
+    def __init__(self, settings: WorkerSettings, limits: Limits, answerer: Answerer) -> None:
         self.settings = settings
         self.limits = limits
-        self._load = load
-        self._scorer: JobScorer | None = None
+        self._answerer = answerer
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="sentq-engine")
         self._last: Future[Scored] | None = None
         self._began_at: float | None = None
@@ -71,18 +52,19 @@ class Service:
         Raises:
             EngineError: It cannot be had.
         """
-        self._scorer = self._load(self.settings, self.limits)
+        self._answerer.start()
 
     def stop(self) -> None:
         """Let the engine's thread end after what it is doing."""
         self._thread.shutdown(wait=False, cancel_futures=True)
+        self._answerer.stop()
 
     @property
     def info(self) -> EngineInfo:
         """Who answers."""
-        return self._loaded.engine.info
+        return self._answerer.info
 
-    def submit(self, jobs: Sequence[Sequence[object]]) -> Future[Scored]:
+    def submit(self, jobs: Sequence[Asked]) -> Future[Scored]:
         """Score jobs as one round in the engine's thread.
 
         Returns:
@@ -109,11 +91,11 @@ class Service:
         last = self._last
         return last is not None and last.done() and isinstance(last.exception(), WorkerShutdown)
 
-    def _score(self, jobs: Sequence[Sequence[object]]) -> Scored:
+    def _score(self, jobs: Sequence[Asked]) -> Scored:
         started_at_s, started = time.time(), time.perf_counter()
         self._began_at = time.monotonic()
         try:
-            outcomes = self._loaded.score(jobs)
+            replies = self._answerer.answer(jobs)
         except DeviceLost as error:
             logger.critical(
                 "the device is lost: %s. What this worker holds goes back to the queue. Look at "
@@ -123,22 +105,30 @@ class Service:
             raise WorkerShutdown(EX_UNAVAILABLE) from error
         finally:
             self._began_at = None
-        return Scored(outcomes, started_at_s, (time.perf_counter() - started) * 1000)
+        return Scored(replies, started_at_s, (time.perf_counter() - started) * 1000)
+
+    def without_engine(self, jobs: Sequence[list[Outcome]]) -> Scored:
+        """Jobs that need no engine to be answered."""
+        info = self.info
+        return Scored([Answer(outcomes, info) for outcomes in jobs], time.time(), 0.0)
 
     def outcomes(
         self, scored: Scored, jobs: Iterable[tuple[str, int]]
-    ) -> Iterator[dict[str, object]]:
-        """What `JobOutcome`s hold, for the jobs of a round: each one's id and attempts.
+    ) -> Iterator[dict[str, Any] | EngineUnavailable]:
+        """What `JobOutcome`s hold, for the jobs of a round: each one's id and attempts; or why a
+        job has none yet.
 
         Not the model itself: it would be validated and dumped again for each job, which takes
         longer than everything else about a small one. A test reads it as a `JobOutcome`.
         """
-        info = self.info
         started_at_ms = scored.started_at_s * 1000
-        for (job_id, attempts), outcomes in zip(jobs, scored.jobs, strict=True):
-            sent_ms = sent_at_ms(job_id)
+        for (job_id, attempts), reply in zip(jobs, scored.replies, strict=True):
+            if isinstance(reply, EngineUnavailable):
+                yield reply
+                continue
+            info, sent_ms = reply.by, sent_at_ms(job_id)
             yield {
-                "outcomes": [outcome.__dict__ for outcome in outcomes],
+                "outcomes": [outcome.__dict__ for outcome in reply.outcomes],
                 "model": info.model,
                 "revision": info.revision,
                 "backend": info.backend,
@@ -160,9 +150,3 @@ class Service:
             texts = JobRequest.from_task(args, kwargs).texts
         check_count(len(texts), self.limits)
         return texts
-
-    @property
-    def _loaded(self) -> JobScorer:
-        if self._scorer is None:
-            raise RuntimeError("no model is loaded: Service.start comes first")
-        return self._scorer

@@ -1,0 +1,99 @@
+"""Jobs in, answers out: what the worker asks of whoever answers, here or at the Hub.
+
+An `Engine` scores windows; an `Answerer` answers jobs, whatever it takes: one engine in this
+process, the Hub, or one of the two.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from sentq.contract import Outcome
+from sentq_worker.engine.base import EngineInfo, EngineUnavailable
+
+__all__ = ["Answer", "Answerer", "Asked", "JobScorer", "Reply"]
+
+
+class Asked(Protocol):
+    """A job, as far as it decides who answers and how."""
+
+    @property
+    def texts(self) -> Sequence[object]: ...
+
+    @property
+    def is_local_only(self) -> bool:
+        """Whether its texts may not leave this machine. Nothing overrules it."""
+        ...
+
+    @property
+    def deadline_ms(self) -> float | None:
+        """Until when an answer is of use, by Redis' clock."""
+        ...
+
+    @property
+    def sent_at_ms(self) -> float | None:
+        """When it was sent, by its sender's clock, where that is known."""
+        ...
+
+    @property
+    def queue(self) -> str:
+        """The queue that it came through."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A job's outcomes, one a text in order, and who gave them."""
+
+    outcomes: list[Outcome]
+    by: EngineInfo
+
+
+#: What becomes of one job: it is answered, or waits.
+Reply = Answer | EngineUnavailable
+
+
+class Answerer(Protocol):
+    """Answers jobs. Used by one thread at a time."""
+
+    @property
+    def info(self) -> EngineInfo:
+        """Who answers now, as far as that is one."""
+        ...
+
+    def start(self) -> None:
+        """Get ready.
+
+        Raises:
+            EngineError: That cannot be; the message says what to do.
+        """
+        ...
+
+    def stop(self) -> None:
+        """Let go of what was opened. May be called without `start`."""
+        ...
+
+    def answer(self, jobs: Sequence[Asked]) -> list[Reply]:
+        """Answer jobs, a reply each, in order.
+
+        Raises:
+            EngineUnavailable: None of them can be answered now.
+            DeviceLost: Nor ever, by this process.
+        """
+        ...
+
+
+class _Loaded(Protocol):
+    @property
+    def info(self) -> EngineInfo: ...
+
+
+class JobScorer(Protocol):
+    """What `sentq_worker.scoring.Scorer` offers, and whatever stands in for it."""
+
+    @property
+    def engine(self) -> _Loaded: ...
+
+    def score(self, jobs: Sequence[Sequence[object]]) -> list[list[Outcome]]: ...

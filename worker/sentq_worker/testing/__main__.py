@@ -1,0 +1,51 @@
+"""`python -m sentq_worker.testing`: a Hub on this machine, to try policies by hand.
+
+    $ python -m sentq_worker.testing --port 8123 --latency-ms 100
+    http://127.0.0.1:8123
+
+It scores whatever model is asked for. What it does with the next calls is posted to it, a word a
+call (the words are those of `Reply`, some with a number after a colon); afterwards it answers:
+
+    $ curl -d "503 503 429:2 ok" http://127.0.0.1:8123/script
+    $ curl -d "always 500" http://127.0.0.1:8123/script       # until something else is posted
+    $ curl http://127.0.0.1:8123/calls
+"""
+
+from __future__ import annotations
+
+import argparse
+import signal
+
+from sentq_worker.testing.hub import LocalHub
+from sentq_worker.testing.replies import Reply
+
+
+def main() -> None:
+    """Serve until SIGTERM or Ctrl-C."""
+    parser = argparse.ArgumentParser(
+        prog="python -m sentq_worker.testing",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog=f"replies: {', '.join(Reply)}",
+    )
+    parser.add_argument("--port", type=int, default=0, help="0 takes any that is free")
+    parser.add_argument("--latency-ms", type=float, default=100.0, help="what an answer takes")
+    parser.add_argument("--labels", default="negative,neutral,positive", help="with commas")
+    parser.add_argument("--token", help="the only token that it takes (default: any)")
+    options = parser.parse_args()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    with LocalHub(
+        port=options.port,
+        latency_s=options.latency_ms / 1000,
+        labels=options.labels.split(","),
+        token=options.token,
+    ) as hub:
+        print(hub.url, flush=True)  # noqa: T201 - whoever started us reads where we are
+        try:
+            signal.pause()
+        except KeyboardInterrupt:
+            return
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,217 @@
+"""What a Hub may do with a call: answer, refuse, or break the wire in one of many ways."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import json
+import math
+import socket
+import struct
+from collections.abc import Callable, Mapping, Sequence
+from enum import StrEnum
+from http.server import BaseHTTPRequestHandler
+from typing import Final, NamedTuple
+
+__all__ = ["Reply", "Step", "hash_scores", "read_script", "reply"]
+
+#: How often a reply that drips sends a byte, and for how long.
+_DRIP_INTERVAL_S: Final = 0.05
+_DRIPS: Final = 2_000
+
+#: What a bomb unpacks to, and what an answer without end holds.
+_BOMB_BYTES: Final = 64 * 1024 * 1024
+
+
+class Reply(StrEnum):
+    """What to do with one call. A status stands for itself; the others say what is wrong."""
+
+    OK = "ok"
+    BAD_REQUEST = "400"
+    UNAUTHORISED = "401"
+    PAYMENT_REQUIRED = "402"
+    FORBIDDEN = "403"
+    NOT_FOUND = "404"
+    GONE = "410"
+    TOO_LARGE = "413"
+    UNPROCESSABLE = "422"
+    #: With a number: `Retry-After`, in seconds.
+    TOO_MANY_REQUESTS = "429"
+    SERVER_ERROR = "500"
+    BAD_GATEWAY = "502"
+    #: With a number: the model is loading, `estimated_time` in seconds.
+    UNAVAILABLE = "503"
+    GATEWAY_TIMEOUT = "504"
+    #: The answer as some endpoints give it: the labels without the list around them.
+    FLAT = "flat"
+    GARBAGE = "garbage"
+    WRONG_LABELS = "wrong-labels"
+    NAN = "nan"
+    #: The probabilities sum to 2.
+    WRONG_SUM = "wrong-sum"
+    TRUNCATED = "truncated"
+    #: A byte now and then, for ever.
+    SLOW_LORIS = "slow-loris"
+    GZIP_BOMB = "gzip-bomb"
+    #: An answer of 64 MiB.
+    HUGE = "huge"
+    #: To a host of another name, which is this one.
+    REDIRECT = "redirect"
+    RESET = "reset"
+    #: No answer at all, while the other side waits.
+    SILENCE = "silence"
+
+
+class Step(NamedTuple):
+    """A reply, and its number where it has one."""
+
+    reply: Reply
+    number: float | None = None
+
+
+def read_script(words: str) -> list[Step]:
+    """Read replies as `Reply` or `Reply:number`, with spaces between them.
+
+    Raises:
+        ValueError: One of the words is none of them.
+    """
+    pairs = (word.partition(":") for word in words.split())
+    return [Step(Reply(name), float(number) if number else None) for name, _, number in pairs]
+
+
+def hash_scores(text: str, labels: Sequence[str]) -> dict[str, float]:
+    """The probabilities of a text, which only depend on it and sum to 1."""
+    digest = hashlib.blake2b(text.encode(), digest_size=2 * len(labels)).digest()
+    weights = [1 + int.from_bytes(digest[2 * i : 2 * i + 2]) for i in range(len(labels))]
+    return {label: weight / sum(weights) for label, weight in zip(labels, weights, strict=True)}
+
+
+def reply(
+    handler: BaseHTTPRequestHandler,
+    step: Step,
+    scores: Mapping[str, float],
+    *,
+    wait: Callable[[float], bool],
+) -> None:
+    """Do with one call what the step says.
+
+    Args:
+        handler: The call, read to its end.
+        step: What to do.
+        scores: The right answer.
+        wait: Sleeps for so many seconds; returns whether the server ends.
+    """
+    wire = _WIRE.get(step.reply)
+    if wire is not None:
+        wire(handler, scores, wait)
+    elif step.reply.isdigit():
+        headers, body = _refusal(step)
+        _send(handler, int(step.reply), body, headers)
+    else:
+        _send(handler, 200, json.dumps(_answer(step.reply, scores)).encode())
+
+
+def _answer(kind: Reply, scores: Mapping[str, float]) -> object:
+    ordered = sorted(scores.items(), key=lambda pair: -pair[1])
+    rows = [{"label": label, "score": score} for label, score in ordered]
+    match kind:
+        case Reply.FLAT:
+            return rows
+        case Reply.WRONG_LABELS:
+            return [[{"label": f"other {row['label']}", "score": row["score"]} for row in rows]]
+        case Reply.NAN:
+            return [[{"label": row["label"], "score": math.nan} for row in rows]]
+        case Reply.WRONG_SUM:
+            return [[{"label": label, "score": 2 * score} for label, score in ordered]]
+    return [rows]
+
+
+def _refusal(step: Step) -> tuple[dict[str, str], bytes]:
+    body: dict[str, object] = {"error": f"refused with {step.reply}"}
+    headers: dict[str, str] = {}
+    if step.reply is Reply.TOO_MANY_REQUESTS and step.number is not None:
+        headers["Retry-After"] = f"{step.number:g}"
+    if step.reply is Reply.UNAVAILABLE and step.number is not None:
+        body["estimated_time"] = step.number
+    return headers, json.dumps(body).encode()
+
+
+def _send(
+    handler: BaseHTTPRequestHandler,
+    status: int,
+    body: bytes,
+    headers: Mapping[str, str] | None = None,
+) -> None:
+    handler.send_response(status)
+    for name, value in {"Content-Type": "application/json", **(headers or {})}.items():
+        handler.send_header(name, value)
+    handler.send_header("Content-Length", str(len(body)))
+    handler.end_headers()
+    handler.wfile.write(body)
+
+
+_Wire = Callable[[BaseHTTPRequestHandler, Mapping[str, float], Callable[[float], bool]], None]
+
+
+def _garbage(handler: BaseHTTPRequestHandler, _scores: object, _wait: object) -> None:
+    _send(handler, 200, b"<html>all is well</html>", {"Content-Type": "text/html"})
+
+
+def _truncated(handler: BaseHTTPRequestHandler, scores: Mapping[str, float], _wait: object) -> None:
+    whole = json.dumps(_answer(Reply.OK, scores)).encode()
+    _send(handler, 200, whole[: len(whole) // 2])
+
+
+def _drip(handler: BaseHTTPRequestHandler, _scores: object, wait: Callable[[float], bool]) -> None:
+    handler.close_connection = True
+    handler.send_response(200)
+    handler.send_header("Content-Length", str(_DRIPS))
+    handler.end_headers()
+    for _ in range(_DRIPS):
+        handler.wfile.write(b" ")
+        if wait(_DRIP_INTERVAL_S):
+            return
+
+
+def _bomb(handler: BaseHTTPRequestHandler, _scores: object, _wait: object) -> None:
+    packed = gzip.compress(bytes(_BOMB_BYTES), compresslevel=1)
+    _send(handler, 200, packed, {"Content-Encoding": "gzip"})
+
+
+def _huge(handler: BaseHTTPRequestHandler, _scores: object, _wait: object) -> None:
+    handler.close_connection = True
+    handler.send_response(200)
+    handler.end_headers()
+    for _ in range(_BOMB_BYTES // 65536):
+        handler.wfile.write(b" " * 65536)
+
+
+def _redirect(handler: BaseHTTPRequestHandler, _scores: object, _wait: object) -> None:
+    port = handler.connection.getsockname()[1]
+    _send(handler, 307, b"", {"Location": f"http://localhost:{port}{handler.path}"})
+
+
+def _reset(handler: BaseHTTPRequestHandler, _scores: object, _wait: object) -> None:
+    handler.close_connection = True
+    # Without lingering, to close is to reset.
+    handler.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    handler.connection.close()
+
+
+def _silence(
+    handler: BaseHTTPRequestHandler, _scores: object, wait: Callable[[float], bool]
+) -> None:
+    handler.close_connection = True
+    wait(_DRIPS * _DRIP_INTERVAL_S)
+
+
+_WIRE: Final[dict[Reply, _Wire]] = {
+    Reply.GARBAGE: _garbage,
+    Reply.TRUNCATED: _truncated,
+    Reply.SLOW_LORIS: _drip,
+    Reply.GZIP_BOMB: _bomb,
+    Reply.HUGE: _huge,
+    Reply.REDIRECT: _redirect,
+    Reply.RESET: _reset,
+    Reply.SILENCE: _silence,
+}
