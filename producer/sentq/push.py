@@ -6,6 +6,7 @@ there is room, and whether a job was sent before under the same key; still in on
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -70,7 +71,7 @@ class Step:
 
     ids: list[str]
     messages: list[bytes]
-    keys: list[str]
+    keys: Sequence[str]
 
 
 def push(results: Results, step: Step, queue: str, limits: QueueLimits) -> list[str]:

@@ -149,23 +149,23 @@ class Sender:
     ) -> Iterator[Step]:
         """The jobs, as many at a time as belong into one round trip."""
         fill = self._template(queue).with_headers(headers).fill
+        sent = 0
         for first in range(0, len(jobs), self._jobs_per_step):
             some = jobs[first : first + self._jobs_per_step]
-            step = Step([], [], [])
+            ids: list[str] = []
+            messages: list[bytes] = []
             size_bytes = 0
-            for place, (job_id, texts) in enumerate(
-                zip(new_job_ids(len(some)), some, strict=True), start=first
-            ):
+            for job_id, texts in zip(new_job_ids(len(some)), some, strict=True):
                 message = fill(job_id, texts)
                 size_bytes += len(message)
-                if step.messages and size_bytes > self._bytes_per_step:
-                    yield step
-                    step, size_bytes = Step([], [], []), len(message)
-                step.ids.append(job_id)
-                step.messages.append(message)
-                if keys:
-                    step.keys.append(keys[place])
-            yield step
+                if messages and size_bytes > self._bytes_per_step:
+                    yield Step(ids, messages, keys[sent : sent + len(ids)])
+                    sent += len(ids)
+                    ids, messages, size_bytes = [], [], len(message)
+                ids.append(job_id)
+                messages.append(message)
+            yield Step(ids, messages, keys[sent : sent + len(ids)])
+            sent += len(ids)
 
     def _template(self, queue: str) -> MessageTemplate:
         # A message names the process that sent it, and this one may have been forked.

@@ -34,6 +34,7 @@ _BODY: Final = "@sentq:body@"
 _TEXTS: Final = "@sentq:texts@"
 #: Headers of one sender's own, before the others.
 _EXTRA: Final = "@sentq:extra@"
+_NO_EXTRA: Final = f'"{_EXTRA}": null, '
 _PLACES: Final = re.compile("(@sentq:[a-z]+@)")
 
 
@@ -50,22 +51,24 @@ class MessageTemplate:
         self._before_texts, self._after_texts = body.encode().split(
             json.dumps([_TEXTS]).encode(), maxsplit=1
         )
-        #: Fixed parts and places by turns.
-        self._parts = _PLACES.split(json.dumps(envelope).replace(f'"{_EXTRA}": null, ', _EXTRA))
-        (self._extra,) = (i for i, part in enumerate(self._parts) if part == _EXTRA)
-        self._parts[self._extra] = ""
-        self._ids = [i for i, part in enumerate(self._parts) if part in (_ID, _TAG)]
-        (self._count,) = (i for i, part in enumerate(self._parts) if part == _COUNT)
-        (self._body,) = (i for i, part in enumerate(self._parts) if part == _BODY)
+        self._form = json.dumps(envelope)
+        self._cut(self._form.replace(_NO_EXTRA, ""))
 
     def with_headers(self, headers: Mapping[str, int | bool]) -> MessageTemplate:
         """The form of messages that have these headers too."""
         if not headers:
             return self
-        form, parts = copy(self), self._parts.copy()
-        parts[self._extra] = json.dumps(dict(headers))[1:-1] + ", "
-        form._parts = parts  # noqa: SLF001 - one of its own kind
-        return form
+        template = copy(self)
+        extra = json.dumps(dict(headers))[1:-1] + ", "
+        template._cut(self._form.replace(_NO_EXTRA, extra))  # noqa: SLF001 - one of its own kind
+        return template
+
+    def _cut(self, form: str) -> None:
+        #: Fixed parts and places by turns.
+        self._parts = _PLACES.split(form)
+        self._ids = [i for i, part in enumerate(self._parts) if part in (_ID, _TAG)]
+        (self._count,) = (i for i, part in enumerate(self._parts) if part == _COUNT)
+        (self._body,) = (i for i, part in enumerate(self._parts) if part == _BODY)
 
     def fill(self, job_id: str, texts: Sequence[str]) -> bytes:
         """The message of this job. The texts must be valid Unicode."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -53,6 +54,18 @@ def test_a_job_with_wishes_is_scored_with_the_others(site: Site, client: Client)
         hash_score("b"),
     ]
     assert client.submit("c", key="wish").id == job.id, "also when it has ended"
+
+
+def test_a_job_whose_deadline_passed_in_the_queue_is_not_scored(site: Site, client: Client) -> None:
+    with site.engine_held("deadline"):
+        late, other = client.submit(["late"] * 2, deadline=0.2), client.submit("early", deadline=60)
+        passed_at = time.monotonic() + 0.5
+        eventually(lambda: time.monotonic() > passed_at)
+    outcomes = late.result(WAIT_S).outcomes
+    assert [getattr(outcome, "code", None) for outcome in outcomes] == ["deadline_passed"] * 2
+    assert late.status() is JobStatus.DONE
+    assert isinstance(other.result(WAIT_S).outcomes[0], Prediction)
+    assert not site.was_scored("late")
 
 
 def test_a_worker_goes_on_when_redis_has_room_again(
