@@ -22,8 +22,12 @@ from tests.kinds import with_options
 from tests.processes import RedisProcess, WorkerProcess, eventually, free_port
 from tests.standin import hash_score
 
-from sentq import Client, JobOutcome, Prediction, errors
+from sentq import Client, JobOutcome, JobStatus, Prediction, errors
+from sentq.cancel import cancelled_ids
+from sentq.dead import Retried
 from sentq.embedded import find_redis_server
+from sentq.letters import letter_fields
+from sentq.reports import WorkerReport, write_report
 
 WAIT_S: Final = 30
 NAME: Final = "kinds@test"
@@ -256,6 +260,40 @@ def test_jobs_are_taken_and_answered(kind: Kind, tmp_path: Path) -> None:
         with Client(broker_url=kind.url, transport_options=kind.options) as client:
             assert client.submit("ours").result(timeout=WAIT_S).outcomes
             assert len(list(client.map(["a", "b"], timeout=WAIT_S))) == 2
+
+
+def test_a_sender_has_its_wishes_and_an_operator_replays(kind: Kind) -> None:
+    with Client(
+        broker_url=kind.url,
+        transport_options=kind.options,
+        max_queued_jobs=2,
+        max_queued_bytes=4_000_000,
+    ) as client:
+        job = client.submit("text", key="key", deadline=60, local_only=True)
+        assert client.submit("text", key="key").id == job.id
+        other = client.submit("text")
+        with pytest.raises(errors.QueueFull):
+            client.submit("text")
+        assert other.cancel()
+        assert other.status() is JobStatus.CANCELLED
+        assert cancelled_ids(client._app) == [other.id]
+        raw = kind.redis.rpop(kind.key("sentq"))
+        assert isinstance(raw, bytes)
+        fields = letter_fields(
+            code="worker_lost", reason="r", message=raw, job_id=job.id, queue="sentq"
+        )
+        kind.redis.execute_command("XADD", kind.key("sentq.dead"), "*", *fields)
+        report = WorkerReport(worker="w", at_s=1, started_at_s=1)
+        write_report(kind.redis, report, lifetime_s=60, prefix=kind.key(""))
+        seen = client.service_status()
+        assert (seen.queues[0].waiting_jobs, seen.dead_letters) == (1, 1)
+        assert seen.workers == (report,)
+        (letter,) = client.dead.letters()
+        assert client.dead.retry(letter) is Retried.RETRIED
+        assert kind.redis.llen(kind.key("sentq")) == 2
+        assert client.dead.count() == {}
+        keys = [key.decode() for key in kind.redis.scan_iter(count=1000)]
+        assert [key for key in keys if not key.startswith(kind.key(""))] == []
 
 
 @pytest.mark.parametrize("make", [_prefix, _sentinel], ids=["a prefix", "Sentinel"])
