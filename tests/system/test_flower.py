@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import base64
-import json
 from collections.abc import Iterator
-from contextlib import closing
-from dataclasses import dataclass, field
-from http.client import HTTPConnection
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -15,48 +11,13 @@ from urllib.parse import quote
 import pytest
 from celery import Celery
 from tests.conftest import worker_environment
-from tests.processes import RedisProcess, WorkerProcess, eventually, free_port
+from tests.flower import USER, Flower, start_flower
+from tests.processes import RedisProcess, WorkerProcess, eventually
 
 from sentq import Client
 from sentq.embedded import find_redis_server
 
 CANARY = "CANARY5d1c"
-USER, PASSWORD = "operator", "flower-secret"
-
-
-@dataclass
-class Flower:
-    """A running Flower, and all that it has answered so far."""
-
-    port: int
-    process: WorkerProcess
-    answers: list[str] = field(default_factory=list)
-
-    def get(self, path: str, *, user: str = USER, password: str = PASSWORD) -> tuple[int, str]:
-        """Status and body of the answer."""
-        credentials = base64.b64encode(f"{user}:{password}".encode()).decode()
-        headers = {"Authorization": f"Basic {credentials}"} if user else {}
-        with closing(HTTPConnection("127.0.0.1", self.port, timeout=30)) as connection:
-            connection.request("GET", path, headers=headers)
-            response = connection.getresponse()
-            status, body = response.status, response.read().decode()
-        self.answers.append(body)
-        return status, body
-
-    def ask(self, path: str) -> dict[str, Any]:
-        """An answer of the API."""
-        status, body = self.get(path)
-        assert status == 200, body
-        answer: dict[str, Any] = json.loads(body)
-        return answer
-
-    def sees_the_worker(self) -> bool:
-        """Whether it listens to events: they are not kept for those who come later."""
-        assert self.process.process.poll() is None, self.process.log
-        try:
-            return "flower_worker_online{" in self.get("/metrics")[1]
-        except ConnectionRefusedError:
-            return False
 
 
 @dataclass(frozen=True)
@@ -79,21 +40,15 @@ def site(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Iterator
         environment,
         (*celery, "worker", "-P", "solo", "-E", "-l", "DEBUG"),
     )
-    port = free_port()
-    flower = WorkerProcess(
-        tmp_path_factory.mktemp("flower"),
-        environment | {"FLOWER_BASIC_AUTH": f"{USER}:{PASSWORD}"},
-        (*celery, "flower", f"--port={port}", "--address=127.0.0.1"),
-    )
+    flower = start_flower(tmp_path_factory.mktemp("flower"), environment)
     stock = Celery("somebody", broker=redis.url, backend=redis.url, set_as_current=False)
     try:
         worker.wait_until_ready()
         with Client(broker_url=redis.url) as client, stock:
-            seen = Flower(port, flower)
-            eventually(seen.sees_the_worker, within_s=60, what="a worker in Flower")
-            yield Site(seen, worker, client, stock)
+            eventually(flower.sees_the_worker, within_s=60, what="a worker in Flower")
+            yield Site(flower, worker, client, stock)
     finally:
-        flower.stop()
+        flower.process.stop()
         worker.stop()
         redis.stop()
 

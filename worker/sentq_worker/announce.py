@@ -9,6 +9,7 @@ from typing import Any
 from celery.worker import state
 
 from sentq.contract import TASK_NAME, redacted
+from sentq_worker.envelope import id_in
 from sentq_worker.held import HeldJob
 
 __all__ = ["Announcer"]
@@ -34,8 +35,8 @@ class Announcer:
                 name=TASK_NAME,
                 args=redacted(len(job.texts)),
                 kwargs="{}",
-                root_id=headers.get("root_id"),
-                parent_id=headers.get("parent_id"),
+                root_id=id_in(headers, "root_id"),
+                parent_id=id_in(headers, "parent_id"),
                 retries=0,
                 eta=None,
                 expires=None,

@@ -9,18 +9,17 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any, Final
 
 from celery.exceptions import NotRegistered
-from celery.utils.time import maybe_iso8601
 from celery.worker.consumer import Consumer as CeleryConsumer
 
 from sentq.contract import TASK_NAME
 from sentq.errors import InvalidInput
 from sentq.letters import LetterCode
 from sentq_worker.deadline import check_deadline
+from sentq_worker.envelope import WrongHeaders, check_headers
 from sentq_worker.held import HeldJob
 from sentq_worker.ownpath import OwnPath
 from sentq_worker.redelivery import job_id
@@ -30,10 +29,8 @@ __all__ = ["Consumer"]
 
 logger = logging.getLogger(__name__)
 
-#: A job is held by a worker until its eta. One that is further away than this is a mistake, and
-#: near the ends of the calendar Celery cannot even compute when it would be.
-_MAX_ETA: Final = timedelta(days=366)
-_EPOCH: Final = datetime.fromtimestamp(0, UTC)
+#: Names of tasks that each Celery app has. They run, or show, whatever their arguments say.
+_CELERYS_OWN: Final = "celery."
 
 
 class Consumer(CeleryConsumer):
@@ -79,16 +76,22 @@ class Consumer(CeleryConsumer):
             self._bury(request.message, f"{type(error).__name__} as it was run")
             return True
 
+    def update_strategies(self) -> None:
+        """Know our task alone, and what an application may have added."""
+        super().update_strategies()
+        for name in [name for name in self.strategies if name.startswith(_CELERYS_OWN)]:
+            del self.strategies[name]
+
     def create_task_handler(self, *args: Any, **kwargs: Any) -> Callable[[Any], None]:
         """Make what is called for each message that arrives."""
         handle = super().create_task_handler(*args, **kwargs)
 
         def handle_or_bury(message: Any) -> None:
             try:
-                if reason := _wrong_headers(message.headers):
-                    self._bury(message, reason)
-                else:
-                    handle(message)
+                check_headers(message.headers)
+                handle(message)
+            except WrongHeaders as error:
+                self._bury(message, str(error))
             except Exception as error:
                 if is_connection_error(error, self.connection_errors):
                     raise
@@ -108,7 +111,8 @@ class Consumer(CeleryConsumer):
 
     def on_invalid_task(self, body: Any, message: Any, exc: Exception) -> None:  # noqa: ARG002
         """Its headers or its body are not a task's."""
-        self._bury(message, f"{type(exc).__name__} as it was read")
+        is_ours = isinstance(exc, WrongHeaders)
+        self._bury(message, str(exc) if is_ours else f"{type(exc).__name__} as it was read")
 
     def on_decode_error(self, message: Any, exc: Exception) -> None:
         """Its body cannot be decoded, or may not be."""
@@ -148,19 +152,3 @@ def _tag(message: Any) -> str | None:
     """Under which a message is noted in Redis; None where another broker delivered it."""
     tag: str = message.delivery_tag
     return tag if isinstance(message.channel, Channel) else None
-
-
-def _wrong_headers(headers: Mapping[str, Any]) -> str | None:
-    """What is wrong with headers that Celery would trip over, if anything is."""
-    retries = headers.get("retries")
-    if retries is not None and (not isinstance(retries, int) or retries < 0):
-        return "its count of retries is none"
-    try:
-        eta = maybe_iso8601(headers.get("eta"))
-    except (TypeError, ValueError, AttributeError):
-        return "its eta is no date"
-    if eta is not None:
-        eta = eta if eta.tzinfo else eta.replace(tzinfo=UTC)
-        if eta < _EPOCH or eta > datetime.now(UTC) + _MAX_ETA:
-            return "its eta is out of reach"
-    return None

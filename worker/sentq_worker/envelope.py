@@ -14,13 +14,26 @@ from __future__ import annotations
 import binascii
 import json
 from collections.abc import Mapping
-from typing import Any, Final, NamedTuple
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final, NamedTuple, TypeGuard
 
 import orjson
+from celery.exceptions import InvalidTaskError
+from celery.utils.time import maybe_iso8601
 
 from sentq.contract import TASK_NAME
 
-__all__ = ["Arguments", "is_plain", "plain_arguments", "read_envelope"]
+__all__ = [
+    "Arguments",
+    "WrongHeaders",
+    "check_headers",
+    "id_in",
+    "is_job_id",
+    "is_plain",
+    "plain_arguments",
+    "plain_body",
+    "read_envelope",
+]
 
 #: Kombu's mark of a date, a UUID or another type that JSON has not: it decodes these itself.
 _TYPE_MARK: Final = b"__type__"
@@ -32,6 +45,18 @@ _UNUSUAL_HEADERS: Final = (
 _UNUSUAL_EMBEDS: Final = ("callbacks", "errbacks", "chain", "chord")
 _BODY_PARTS: Final = 3
 _NO_TIME_LIMITS: Final = (None, [None, None])
+
+#: A job is held by a worker until its eta. One that is further away than this is a mistake, and
+#: near the ends of the calendar Celery cannot even compute when it would be.
+_MAX_ETA: Final = timedelta(days=366)
+_EPOCH: Final = datetime.fromtimestamp(0, UTC)
+
+#: What `attempts` in an outcome can hold wherever it is read.
+_MAX_RETRIES: Final = 2**31 - 1
+
+
+class WrongHeaders(InvalidTaskError):
+    """Celery would trip over a job's headers. The message says which, and quotes nothing."""
 
 
 class Arguments(NamedTuple):
@@ -48,9 +73,8 @@ def read_envelope(raw: bytes) -> dict[str, Any] | None:
     except orjson.JSONDecodeError:
         # Strict about what Unicode is; the standard library's, as lenient as kombu's, decides.
         try:
-            envelope = json.loads(raw)
-            envelope["headers"].get("id", "").encode()  # An id is a key in Redis.
-        except (ValueError, RecursionError, LookupError, TypeError, AttributeError):
+            envelope = json.loads(raw.decode())
+        except (ValueError, RecursionError):
             return None
     if not isinstance(envelope, dict):
         return None
@@ -61,10 +85,45 @@ def read_envelope(raw: bytes) -> dict[str, Any] | None:
         and isinstance(properties, dict)
         and isinstance(properties.get("delivery_info"), dict)
         and isinstance(headers.get("task", ""), str)
-        and isinstance(headers.get("id", "none"), str)
-        and headers.get("id") != ""
+        and is_job_id(headers.get("id", "none"))
     )
     return envelope if has_shape else None
+
+
+def is_job_id(job_id: object) -> TypeGuard[str]:
+    """Whether this may be a job's id: a key in Redis, and a part of Celery's log lines."""
+    return isinstance(job_id, str) and job_id != "" and job_id.isprintable()
+
+
+def id_in(headers: Mapping[str, Any], name: str) -> str | None:
+    """The job's id that stands in headers under a name; None where that is no id. Flower's list of
+    tasks breaks over a relative's id of another type."""
+    job_id = headers.get(name)
+    return job_id if is_job_id(job_id) else None
+
+
+def check_headers(headers: Mapping[str, Any]) -> None:
+    """Refuse what Celery takes on trust as it makes and runs a request.
+
+    Args:
+        headers: A message's, or the body of one of Celery's first protocol, which says it there.
+
+    Raises:
+        WrongHeaders: The message says what is wrong.
+    """
+    if "task" in headers and not is_job_id(headers.get("id")):
+        raise WrongHeaders("its id is none")
+    retries = headers.get("retries")
+    if retries is not None and (not isinstance(retries, int) or not 0 <= retries <= _MAX_RETRIES):
+        raise WrongHeaders("its count of retries is none")
+    try:
+        eta = maybe_iso8601(headers.get("eta"))
+    except (TypeError, ValueError, AttributeError):
+        raise WrongHeaders("its eta is no date") from None
+    if eta is not None:
+        eta = eta if eta.tzinfo else eta.replace(tzinfo=UTC)
+        if eta < _EPOCH or eta > datetime.now(UTC) + _MAX_ETA:
+            raise WrongHeaders("its eta is out of reach")
 
 
 def is_plain(headers: Mapping[str, Any]) -> bool:

@@ -13,6 +13,8 @@ import zlib
 from collections.abc import Callable, Mapping
 from typing import Any, Final, Protocol
 
+from kombu.serialization import TRUSTED_CONTENT
+
 __all__ = ["why_not_inflated"]
 
 
@@ -32,6 +34,10 @@ def _lzma() -> lzma.LZMADecompressor:
     return lzma.LZMADecompressor(memlimit=_LZMA_MEMORY_BYTES)
 
 
+#: Kombu believes these, and decodes them with whatever codec their encoding names: Python has some
+#: that inflate. No job is of such a type.
+_TAKEN_AS_THEY_ARE: Final = (None, "", *TRUSTED_CONTENT)
+
 #: What kombu calls them, and what Python reads them with.
 _INFLATERS: Final[dict[str, Callable[[], _Inflater]]] = {
     "application/x-gzip": zlib.decompressobj,
@@ -48,6 +54,8 @@ _INFLATERS: Final[dict[str, Callable[[], _Inflater]]] = {
 
 def why_not_inflated(envelope: Mapping[str, Any], limit_bytes: int) -> str | None:
     """Why the body of this message must not be inflated; None if it may, or is not compressed."""
+    if envelope.get("content-type") in _TAKEN_AS_THEY_ARE:
+        return "its body is not JSON"
     compression = envelope["headers"].get("compression")
     if not compression:
         return None

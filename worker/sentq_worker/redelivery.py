@@ -22,6 +22,7 @@ from sentq.contract import (
     FIRST_ERROR_HEADER,
     LAST_ERROR_HEADER,
 )
+from sentq_worker.envelope import id_in
 
 __all__ = ["Noted", "is_suspect", "lost_deliveries"]
 
@@ -118,8 +119,7 @@ class Noted:
 
 def job_id(headers: Mapping[str, Any]) -> str | None:
     """The id of the job in a message with these headers, if they hold one that can be a key."""
-    value = headers.get("id")
-    return value if isinstance(value, str) and value and value.isprintable() else None
+    return id_in(headers, "id")
 
 
 def _short(error: object) -> str | None:

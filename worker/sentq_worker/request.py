@@ -11,7 +11,8 @@ from celery.states import REVOKED
 from celery.worker.request import Request
 from celery.worker.state import revoked
 
-from sentq.contract import redacted
+from sentq.contract import TASK_NAME, redacted
+from sentq_worker.envelope import id_in
 
 __all__ = ["ScoreRequest"]
 
@@ -19,8 +20,15 @@ __all__ = ["ScoreRequest"]
 class ScoreRequest(Request):
     """A request whose arguments are shown as a count, whatever the sender's header says."""
 
+    name: Any
+
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        if not isinstance(self.name, str) or not self.name.isprintable():
+            # What a sender calls the job goes into log lines as it is.
+            self.name = TASK_NAME
+        self._root_id = id_in(self._request_dict, "root_id")
+        self._parent_id = id_in(self._request_dict, "parent_id")
         self._argsrepr = redacted(_count(self._args, self._kwargs))
         self._kwargsrepr = "{}"
         self._request_dict.update(argsrepr=self._argsrepr, kwargsrepr=self._kwargsrepr)

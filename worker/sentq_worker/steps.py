@@ -47,6 +47,8 @@ class EngineStep(bootsteps.StartStopStep):
     def start(self, worker: Any) -> None:
         task = _task(worker)
         task.shutdown.install(worker)
+        # At this level Celery's pool logs what a task is called with.
+        worker.pool._does_debug = False  # noqa: SLF001
         try:
             task.service.start()
         except DeviceLost as error:

@@ -22,7 +22,7 @@ from sentq.contract import Limits
 from sentq.errors import InvalidInput, MessageTooLarge
 from sentq_worker.deadline import check_deadline
 from sentq_worker.dispatcher import Dispatcher
-from sentq_worker.envelope import is_plain, plain_arguments, plain_body
+from sentq_worker.envelope import check_headers, is_plain, plain_arguments, plain_body
 from sentq_worker.held import HeldJob
 
 __all__ = ["PlainJobs", "batching"]
@@ -117,6 +117,8 @@ def batching(task: Any, app: Any, consumer: Any) -> Handler:
             return
         if body is None:
             _check_shape(message.payload)
+        else:
+            check_headers(body)
         celerys_own(message, body, ack, reject, callbacks)
 
     return handle

@@ -232,7 +232,9 @@ class Channel(stock.Channel):
         if len(raw) - len(envelope["body"]) > _MAX_HEADER_BYTES:
             reason = f"its headers are larger than {_MAX_HEADER_BYTES:,} bytes"
         if reason is None:
+            # What its sender wrote there may be anything.
             envelope["properties"]["delivery_tag"] = tag
+            envelope["properties"]["delivery_info"]["routing_key"] = queue
             try:
                 # As kombu's own channel does.
                 self.connection._deliver(envelope, queue)  # noqa: SLF001

@@ -1,0 +1,105 @@
+"""Good messages, as Celery writes them, to make bad ones of."""
+
+from __future__ import annotations
+
+import base64
+import json
+import uuid
+from typing import Any
+
+from tests.corpus.cases import CANARY
+
+__all__ = ["GOOD_BODY", "body_of", "encoded", "message", "protocol1", "raw", "without"]
+
+
+def body_of(*texts: Any) -> str:
+    """The body of a job of these texts. What is not ASCII is escaped, as Celery does it."""
+    return json.dumps([[list(texts)], {}, {}])
+
+
+#: The body of a job that can be scored.
+GOOD_BODY = body_of(f"{CANARY} text")
+
+
+def encoded(body: str | bytes) -> str:
+    """A body as it stands in its message."""
+    data = body.encode("utf-8", "surrogateescape") if isinstance(body, str) else body
+    return base64.b64encode(data).decode()
+
+
+def message(body: str | bytes = GOOD_BODY, /, **changes: Any) -> dict[str, Any]:
+    """A job's message as Celery sends it, but for some changes.
+
+    `headers` and `properties` are changed one by one, everything else as a whole.
+    """
+    job_id = str(uuid.uuid4())
+    properties = {
+        "correlation_id": job_id,
+        "reply_to": str(uuid.uuid4()),
+        "delivery_mode": 2,
+        "delivery_info": {"exchange": "", "routing_key": "sentq"},
+        "priority": 0,
+        "body_encoding": "base64",
+        "delivery_tag": str(uuid.uuid4()),
+    }
+    headers: dict[str, Any] = {
+        "lang": "py",
+        "task": "sentq.score",
+        "id": job_id,
+        "root_id": job_id,
+        "parent_id": None,
+        "group": None,
+        "eta": None,
+        "expires": None,
+        "retries": 0,
+        "timelimit": [None, None],
+        "argsrepr": CANARY,
+        "kwargsrepr": "{}",
+        "ignore_result": False,
+        "stamped_headers": None,
+        "stamps": {},
+    }
+    whole: dict[str, Any] = {
+        "body": encoded(body),
+        "content-encoding": "utf-8",
+        "content-type": "application/json",
+        "headers": headers | changes.pop("headers", {}),
+        "properties": properties | changes.pop("properties", {}),
+    }
+    return whole | {name.replace("_", "-"): value for name, value in changes.items()}
+
+
+def without(part: str, name: str, **changes: Any) -> dict[str, Any]:
+    """A message that lacks something."""
+    changed = message(**changes)
+    del changed[part][name]
+    return changed
+
+
+def protocol1(**changes: Any) -> dict[str, Any]:
+    """A job in Celery's first protocol, which says everything in the body."""
+    job_id = str(uuid.uuid4())
+    body = {
+        "task": "sentq.score",
+        "id": job_id,
+        "args": [[f"{CANARY} text"]],
+        "kwargs": {},
+        "retries": 0,
+        "eta": None,
+        "expires": None,
+        "utc": True,
+        "callbacks": None,
+        "errbacks": None,
+        "timelimit": [None, None],
+        "taskset": None,
+        "chord": None,
+    }
+    body |= changes
+    body = {name: value for name, value in body.items() if value is not ...}
+    whole = message(json.dumps(body), properties={"correlation_id": job_id})
+    return whole | {"headers": {}}
+
+
+def raw(whole: dict[str, Any]) -> bytes:
+    """A message as it lies in Redis."""
+    return json.dumps(whole).encode()

@@ -1,0 +1,320 @@
+"""What may stand around a good job, in its headers, its properties and its options.
+
+Whatever Celery needs in order to run the job and cannot read makes it a dead letter; whatever is
+only passed on changes nothing.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any, Final
+
+from sentq.contract import ErrorCode
+from sentq.errors import InvalidInput
+from tests.corpus.cases import CANARY, Buried, Ending, Failed, Revoked, Scored, Unsaid
+from tests.corpus.envelopes import body_of, message, without
+
+__all__ = ["HEADERS"]
+
+
+def _buried(reason: str, **headers: Any) -> tuple[dict[str, Any], Ending]:
+    return message(headers=headers), Buried(reason)
+
+
+def _scored(**headers: Any) -> tuple[dict[str, Any], Ending]:
+    return message(headers=headers), Scored()
+
+
+def _options(ending: Ending, **options: Any) -> tuple[dict[str, Any], Ending]:
+    return message(json.dumps([[[f"{CANARY} text"]], {}, options])), ending
+
+
+def _lacking(part: str) -> dict[str, Any]:
+    return {name: value for name, value in message().items() if name != part}
+
+
+def _with_line_breaks(whole: dict[str, Any]) -> dict[str, Any]:
+    return whole | {"body": "\n".join(whole["body"][i : i + 8] for i in range(0, 200, 8))}
+
+
+def _late(deadline_ms: int) -> tuple[dict[str, Any], Ending]:
+    headers = {"sentq_deadline_ms": deadline_ms}
+    return message(headers=headers), Scored((ErrorCode.DEADLINE_PASSED,))
+
+
+_TIMES: Final = {
+    "an eta that is text": _buried("its eta is no date", eta=CANARY),
+    "an eta that is a number": _buried("its eta is no date", eta=1e12),
+    "an eta that is true": _buried("its eta is no date", eta=True),
+    "an eta that is a list": _buried("its eta is no date", eta=[CANARY]),
+    "an eta that is an object": _buried("its eta is no date", eta={CANARY: 1}),
+    "an eta on the 30th of February": _buried("its eta is no date", eta="2026-02-30T00:00:00"),
+    "an eta in the year 9999": _buried(
+        "its eta is out of reach", eta="9999-12-31T23:59:59.999999+00:00"
+    ),
+    "an eta after the year 9999": _buried(
+        "its eta is out of reach", eta="9999-12-31T23:59:59.999999-12:00"
+    ),
+    "an eta before the year 1": _buried("its eta is out of reach", eta="0001-01-01T00:00:00+14:00"),
+    "an eta of another century, without a zone": _buried(
+        "its eta is out of reach", eta="2150-01-01T00:00:00"
+    ),
+    "an eta that has passed": _scored(eta="2001-01-01T00:00:00+00:00"),
+    "expires that is text": _buried("InvalidTaskError", expires=CANARY),
+    "expires that is a number": _buried("InvalidTaskError", expires=1e12),
+    "expires that is a list": _buried("InvalidTaskError", expires=[CANARY]),
+    "expires that has passed": (
+        message(headers={"expires": "2001-01-01T00:00:00+00:00"}),
+        Revoked(),
+    ),
+    "expiry in the year 9999": _scored(expires="9999-12-31T23:59:59+00:00"),
+    "a time limit that is text": _buried("ValueError", timelimit="x"),
+    "a time limit that is a number": _buried("TypeError", timelimit=5),
+    "time limits of three": _buried("ValueError", timelimit=[1, 2, 3]),
+    "time limits that are text": _scored(timelimit=["a", "b"]),
+    "time limits that are negative": _scored(timelimit=[-1, -1]),
+    "time limits that are zero": _scored(timelimit=[0, 0]),
+}
+
+_COUNTS: Final = {
+    "retries that are text": _buried("its count of retries", retries=CANARY),
+    "retries that are negative": _buried("its count of retries", retries=-1),
+    "retries that are a fraction": _buried("its count of retries", retries=1.5),
+    "retries that are a list": _buried("its count of retries", retries=[1]),
+    "retries beyond 64 bits": _buried("its count of retries", retries=2**70),
+    "retries beyond 64 bits, read leniently": _buried(
+        "its count of retries", retries=2**70, x="\ud800"
+    ),
+    "retries that are null": _scored(retries=None),
+    "retries that are true": _scored(retries=True),
+}
+
+_STAMPS: Final = {
+    "stamps that are a number": _buried("TypeError", stamped_headers=5),
+    "stamps that are a list": _scored(stamped_headers=["x"], stamps=["x"]),
+    "stamps that are not there": _scored(stamped_headers=["x"], stamps={}),
+    "stamps of lists": _scored(stamped_headers=["x"], stamps={"x": [[CANARY], {}]}),
+    "stamped headers that are text": _scored(stamped_headers=CANARY, stamps={}),
+    "stamped headers that are lists": _buried(
+        "TypeError as it was run", stamped_headers=[[1]], stamps={}
+    ),
+}
+
+_FOLLOWERS: Final = {
+    "a chain of strings": _options(Buried("ValueError"), chain=[CANARY]),
+    "a chain that is text": _options(Buried("ValueError as it was run"), chain=CANARY),
+    "a chain that is a number": _options(Failed(TypeError), chain=5),
+    "a chain of nothing": _options(Buried("AttributeError as it was run"), chain=[{}]),
+    "a chord that is text": _options(Scored(), chord="x"),
+    "a chord of nothing": _options(Scored(), chord={}),
+    "callbacks that are text": _options(Failed(AttributeError), callbacks=CANARY),
+    "callbacks that are a number": _options(Failed(TypeError), callbacks=5),
+    "a callback that is text": _options(Failed(AttributeError), callbacks=[CANARY]),
+    "a callback that is no signature": _options(Failed(KeyError), callbacks=[{CANARY: 1}]),
+    "a callback without a task": _options(
+        Failed(TypeError), callbacks=[{"task": None, "args": CANARY}]
+    ),
+    "error callbacks that are text": _options(Scored(), errbacks=CANARY),
+    "error callbacks of numbers": _options(Scored(), errbacks=[5]),
+    "options that nobody knows": _options(Scored(), **{CANARY: [CANARY]}),
+    "options that are null": (message('[[["x"]], {}, null]'), Scored()),
+    "a group that is a number": _scored(group=5, group_index="x"),
+    "a group that is a list": _scored(group=["x"]),
+    "a group that is text": _scored(group="a group"),
+}
+
+_IDS: Final = {
+    "a line break in its id": _buried("it is not a Celery message", id="a\nb"),
+    "colours in its id": _buried("it is not a Celery message", id="\x1b[31mred"),
+    "NUL in its id": _buried("it is not a Celery message", id="a\x00b"),
+    "a direction in its id": _buried("it is not a Celery message", id="\u202egnp.exe"),
+    "a space as its id": _scored(id=" "),
+    "wildcards as its id": _scored(id="*?[a-z]"),
+    "a path as its id": _scored(id="../../x"),
+    "a format as its id": _scored(id="%s {0} %(id)s"),
+    "quotes in its id": _scored(id="\"'`\\"),
+    "an id in other letters": _scored(id="задача-好"),
+    "a long id": _scored(id="x" * 100_000),
+    "a version 7 id of the far future": _scored(id="ffffffff-ffff-7fff-bfff-ffffffffffff"),
+    "a version 7 id of the year 1970": _scored(id="00000000-0000-7000-8000-000000000000"),
+    "an id that is no UUID, though as long": _scored(id="zzzzzzzz-zzzz-7zzz-zzzz-zzzzzzzzzzzz"),
+}
+
+_DEADLINES: Final = {
+    **{
+        f"a deadline that is {name}": (
+            message(headers={"sentq_deadline_ms": value}),
+            Failed(InvalidInput),
+        )
+        for name, value in {
+            "text": CANARY,
+            "a number in text": "1",
+            "a list": [1],
+            "an object": {"ms": 1},
+            "true": True,
+            "NaN": float("nan"),
+            "infinite": float("inf"),
+        }.items()
+    },
+    "a deadline that is null": _scored(sentq_deadline_ms=None),
+    "a deadline beyond 64 bits": _scored(sentq_deadline_ms=2**80),
+    "a deadline that has passed": _late(0),
+    "a deadline before all time": _late(-(2**70)),
+}
+
+_OWN: Final = {
+    **{
+        f"a count of deliveries that is {name}": _scored(sentq_deliveries=value)
+        for name, value in {
+            "text": CANARY,
+            "a list": [3],
+            "null": None,
+            "negative": -5,
+            "a fraction": 0.5,
+            "NaN": float("nan"),
+        }.items()
+    },
+    **{
+        f"a mark of running alone that is {name}": _scored(sentq_alone=value)
+        for name, value in {
+            "text": CANARY,
+            "a number": 5,
+            "an empty object": {},
+            "an object of wrong types": {"worker": [CANARY], "at_s": CANARY},
+        }.items()
+    },
+    "lost deliveries and marks, about what must be buried": _buried(
+        "its eta is no date",
+        eta="never",
+        sentq_deliveries=[CANARY],
+        sentq_alone=CANARY,
+        sentq_first_error=CANARY + "\n",
+        sentq_last_error=[CANARY],
+    ),
+    "a count of deliveries beyond 64 bits": _scored(sentq_deliveries=2**80),
+    "a count of deliveries in the thousands": _scored(sentq_deliveries=5_000),
+    "many deliveries, on Celery's own way": _scored(sentq_deliveries=5_000, retries=1),
+    "first and last errors of wrong types": _scored(
+        sentq_first_error=[CANARY], sentq_last_error={"a": 1}
+    ),
+    "a wish to stay local that is text": _scored(sentq_local_only=CANARY),
+    "a header of ours that nobody knows": _scored(sentq_unheard_of={CANARY: [CANARY]}),
+}
+
+_PASSED_ON: Final = {
+    "wrong types of what is only passed on": _scored(
+        root_id=["x"], parent_id={}, origin=5, argsrepr=["x"]
+    ),
+    "half a character elsewhere": _scored(root_id="\ud800", shadow="\ud800", retries=1),
+    "a name that is a list": _scored(shadow=[CANARY]),
+    "a line for the log as its name": _scored(shadow="x\n[2026-01-01: ERROR] forged", retries=1),
+    "a name that is a list, on Celery's own way": _scored(shadow=["x"], retries=1),
+    "a text as what it shows of its arguments": _scored(argsrepr=CANARY, kwargsrepr=CANARY),
+    "the same, on Celery's own way": _scored(argsrepr=CANARY, kwargsrepr=CANARY, retries=1),
+    "a text in an unknown header": _scored(**{CANARY: CANARY, "x-text": CANARY}),
+    "the same in an unknown header, on Celery's own way": _scored(retries=1, **{CANARY: CANARY}),
+    "ignoring its result": (message(headers={"ignore_result": True}), Unsaid()),
+    "ignoring its result, in text": (message(headers={"ignore_result": "no"}), Unsaid()),
+    "redelivered, in text": _scored(redelivered=CANARY),
+    "a nesting of a hundred in a header": _scored(x=json.loads("[" * 100 + "]" * 100), retries=1),
+    "a language that is none": _scored(lang="php"),
+    "replacing in depth": _scored(replaced_task_nesting=CANARY, retries=1),
+    "a number beyond 64 bits in a header": _scored(x=10**30),
+    "NaN in a header": _scored(x=float("nan")),
+    "headers that are too large": (
+        message(headers={"x": "x" * 300_000, "retries": 1}),
+        Buried("its headers are larger"),
+    ),
+    "ten thousand headers": _scored(**{f"x-{number}": number for number in range(10_000)}),
+    "a header named like a method": _scored(get=5, copy=5, items=5, update=5),
+    "a number that is too large, and no task": (
+        message("null", headers={"x": 10**30}),
+        Buried("InvalidTaskError"),
+    ),
+    "half a character, and no task": (
+        message("null", headers={"x": "\ud800"}),
+        Buried("InvalidTask"),
+    ),
+}
+
+_PROPERTIES: Final[dict[str, tuple[dict[str, Any], Ending]]] = {
+    "no delivery tag": (without("properties", "delivery_tag"), Scored()),
+    "a delivery tag that is a list": (message(properties={"delivery_tag": [1]}), Scored()),
+    "everybody's delivery tag": (message(properties={"delivery_tag": "1"}), Scored()),
+    "everybody's delivery tag again": (message(properties={"delivery_tag": "1"}), Scored()),
+    "wrong properties": (
+        message(properties={"priority": "x", "reply_to": ["x"], "correlation_id": {}}),
+        Scored(),
+    ),
+    "a priority that is a list": (message(properties={"priority": [9]}), Scored()),
+    "a priority of a million": (message(properties={"priority": 1_000_000}), Scored()),
+    "a negative priority": (message(properties={"priority": -1}), Scored()),
+    "a delivery mode that is text": (message(properties={"delivery_mode": CANARY}), Scored()),
+    "delivery info of wrong types": (
+        message(properties={"delivery_info": {"exchange": 5, "routing_key": [CANARY]}}),
+        Scored(),
+    ),
+    "the same, on Celery's own way": (
+        message(
+            properties={"delivery_info": {"exchange": 5, "routing_key": [CANARY]}},
+            headers={"retries": 1},
+        ),
+        Scored(),
+    ),
+    "delivery info of wrong types, about what must be buried": (
+        message(
+            properties={"delivery_info": {"exchange": 5, "routing_key": [CANARY]}},
+            headers={"eta": "never"},
+        ),
+        Buried("its eta is no date"),
+    ),
+    "another queue's name, about what must be buried": (
+        message(
+            properties={"delivery_info": {"exchange": "", "routing_key": CANARY}},
+            headers={"eta": "never"},
+        ),
+        Buried("its eta is no date"),
+    ),
+    "a queue's name that is half a character, about what must be buried": (
+        message(
+            properties={"delivery_info": {"exchange": "", "routing_key": "\ud800"}},
+            headers={"eta": "never"},
+        ),
+        Buried("its eta is no date"),
+    ),
+    "empty delivery info, about what must be buried": (
+        message(properties={"delivery_info": {}}, headers={"eta": "never"}),
+        Buried("its eta is no date"),
+    ),
+    "empty delivery info": (message(properties={"delivery_info": {}}), Scored()),
+    "empty delivery info, on Celery's own way": (
+        message(properties={"delivery_info": {}}, headers={"retries": 1}),
+        Scored(),
+    ),
+    "unknown properties": (message(properties={CANARY: CANARY, "app_id": [1]}), Scored()),
+    "an encoding that nobody knows": (message(content_encoding="nothing"), Scored()),
+    "an encoding that is null": (message(content_encoding=None), Scored()),
+    "no encoding": (_lacking("content-encoding"), Scored()),
+    "an encoding in capitals": (message(content_encoding="UTF-8"), Scored()),
+    "an unknown part": (message() | {CANARY: CANARY}, Scored()),
+    "a body that is not encoded": (
+        message(body=body_of(f"{CANARY} text"), properties={"body_encoding": None}),
+        Scored(),
+    ),
+    "line breaks in base64": (
+        _with_line_breaks(message(body_of(f"{CANARY} text"))),
+        Scored(),
+    ),
+}
+
+HEADERS: Final[dict[str, tuple[dict[str, Any], Ending]]] = {
+    **_TIMES,
+    **_COUNTS,
+    **_STAMPS,
+    **_FOLLOWERS,
+    **_IDS,
+    **_DEADLINES,
+    **_OWN,
+    **_PASSED_ON,
+    **_PROPERTIES,
+}
