@@ -13,8 +13,9 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
@@ -25,7 +26,9 @@ from sentq_worker.engine.files import ModelFiles, find_model
 from sentq_worker.engine.local import LocalEngine
 
 _FIND = """
-import json, sys
+import json, resource, sys
+if limit := int(sys.argv[2]):
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
 from sentq_worker.engine.base import EngineError
 from sentq_worker.engine.files import find_model
 try:
@@ -45,6 +48,8 @@ class Machine:
 
     hub_url: str
     home: Path
+    #: The most that a file may hold; 0 where there is room.
+    room_bytes: int = 0
 
     def find(self, model: str, revision: str | None = None) -> ModelFiles:
         folder, name, found = self._ask(model, revision)["found"]
@@ -70,7 +75,7 @@ class Machine:
             "no_proxy": "127.0.0.1",
         }
         done = subprocess.run(
-            [sys.executable, "-c", _FIND, json.dumps([model, revision])],
+            [sys.executable, "-c", _FIND, json.dumps([model, revision]), str(self.room_bytes)],
             env=inherited | own,
             capture_output=True,
             text=True,
@@ -214,6 +219,26 @@ def test_without_hub_and_cache_the_error_is_soon_there(hub: Hub, machine: Machin
     assert "not cached" in message
 
 
+def test_a_cache_that_cannot_be_written_is_named(
+    hub: Hub, machine: Machine, files: dict[str, bytes]
+) -> None:
+    hub.commit("owner/tiny", files)
+    machine.home.mkdir()
+    (machine.home / "hub").write_text("this is no folder")
+    message = machine.refusal("owner/tiny")
+    assert f"cannot be kept in the cache {machine.home}" in message
+    assert "HF_HOME" in message
+
+
+def test_a_disk_that_is_full_is_said_so(
+    hub: Hub, machine: Machine, files: dict[str, bytes]
+) -> None:
+    hub.commit("owner/tiny", files)
+    message = replace(machine, room_bytes=2000).refusal("owner/tiny")
+    assert f"cannot be kept in the cache {machine.home}" in message
+    assert "free some space" in message
+
+
 def test_without_hub_and_cache_a_commit_is_given_up_as_soon(hub: Hub, machine: Machine) -> None:
     hub.switch_off()
     assert "the Hub cannot be reached" in machine.refusal("owner/tiny", "0" * 40)
@@ -257,6 +282,24 @@ def test_a_folder_that_is_no_model_says_what_it_lacks(folder: Path, missing: str
     (folder / missing).unlink()
     with pytest.raises(ModelUnavailable, match=r"config\.json and \*\.safetensors"):
         find_model(str(folder))
+
+
+def test_a_folder_that_may_not_be_read_says_so(tiny_model: Path) -> None:
+    with TemporaryDirectory(dir="/tmp") as place:  # Others may enter it, unlike pytest's.
+        folder = Path(place, "model")
+        shutil.copytree(tiny_model, folder)
+        (folder / "config.json").chmod(0)
+        folder.chmod(0)
+        user = os.geteuid()
+        if user == 0:
+            Path(place).chmod(0o755)
+            os.seteuid(65534)
+        try:
+            with pytest.raises(ModelUnavailable, match="let the worker's user read the model"):
+                find_model(str(folder))
+        finally:
+            os.seteuid(user)
+            folder.chmod(0o700)
 
 
 def test_a_folder_has_no_branches(folder: Path) -> None:

@@ -39,7 +39,8 @@ Exit codes:
   0   ended by SIGTERM
   1   ended by Ctrl-C
   2   a wrong option or setting
-  69  the device was lost; what was held went back to the queue
+  69  the device was lost, and what was held went back to the queue;
+      or Redis did not answer within SENTQ_WORKER_START_WAIT_S
   70  a round took longer than SENTQ_WORKER_ROUND_LIMIT_S
   78  the model or the device cannot be had
   130, 143  a second Ctrl-C or SIGTERM: all that was held went back to the queue

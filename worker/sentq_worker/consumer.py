@@ -23,6 +23,7 @@ from sentq_worker.envelope import WrongHeaders, check_headers
 from sentq_worker.held import HeldJob
 from sentq_worker.ownpath import OwnPath
 from sentq_worker.redelivery import job_id
+from sentq_worker.startup import wait_for_redis
 from sentq_worker.transport import Channel, is_connection_error
 
 __all__ = ["Consumer"]
@@ -41,6 +42,15 @@ class Consumer(CeleryConsumer):
         if self.hub is not None:
             self._run: Callable[[Any], None] = args[0]
             self.on_task_request = self._score_first
+        self._was_connected = False
+
+    def ensure_connected(self, conn: Any) -> Any:
+        """Connect; Celery calls this for each new connection."""
+        if not self._was_connected:
+            limit_s = self.app.tasks[TASK_NAME].service.settings.start_wait_s
+            wait_for_redis(conn, self.app.backend, limit_s=limit_s)
+            self._was_connected = True
+        return super().ensure_connected(conn)
 
     def _score_first(self, request: Any) -> None:
         """Have the dispatcher score the job of a request, and resume it; Celery calls this for

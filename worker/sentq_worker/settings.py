@@ -48,6 +48,8 @@ class WorkerSettings(LayeredSettings):
     cache_ttl_s: Annotated[int, Field(ge=1)] = 24 * 60 * 60
     #: Jobs taken from the queue and not yet answered, at most.
     prefetch_jobs: Annotated[int, Field(ge=1)] = 64
+    #: How long a worker that starts waits for Redis, in seconds.
+    start_wait_s: Annotated[float, Field(ge=0)] = 60.0
     #: How long a worker goes on with the round in its engine after SIGTERM, in seconds.
     shutdown_grace_s: Annotated[float, Field(ge=0)] = 10.0
     #: How long one round may be in the engine, in seconds. It takes seconds at most; one that

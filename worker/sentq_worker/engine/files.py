@@ -6,6 +6,7 @@ code in whoever loads it.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import importlib.util
 from dataclasses import dataclass
@@ -51,8 +52,15 @@ def find_model(model: str | None, revision: str | None = None) -> ModelFiles:
 
     Raises:
         ModelUnavailable: There is no such model, the Hub cannot be reached and nothing is
-            cached, or it has no safetensors.
+            cached, it has no safetensors, or the disk does not let it be read or kept.
     """
+    try:
+        return _find(model, revision)
+    except OSError as error:
+        raise ModelUnavailable(f"the model {model or 'in the box'}: {_explain(error)}") from error
+
+
+def _find(model: str | None, revision: str | None) -> ModelFiles:
     if model is None:
         return _bundled()
     folder = Path(model).expanduser()
@@ -108,13 +116,13 @@ def _hub_answers(model: str, revision: str | None) -> bool:
         HfApi().model_info(model, revision=revision, timeout=constants.HF_HUB_ETAG_TIMEOUT)
     except HfHubHTTPError as error:
         return not error.response.is_server_error  # It answered, if not as we like it.
-    except (httpx.HTTPError, OSError):
+    except (httpx.HTTPError, ConnectionError, TimeoutError):
         return False
     return True
 
 
 def _from_hub(model: str, revision: str | None) -> ModelFiles:
-    from huggingface_hub import snapshot_download
+    from huggingface_hub import constants, snapshot_download
     from huggingface_hub.errors import (
         GatedRepoError,
         HfHubHTTPError,
@@ -145,8 +153,26 @@ def _from_hub(model: str, revision: str | None) -> ModelFiles:
         raise ModelUnavailable(f"the Hub has no {at} (a private one needs HF_TOKEN)") from error
     except LocalEntryNotFoundError as error:
         raise ModelUnavailable(f"the Hub cannot be reached and {at} is not cached") from error
-    except (HfHubHTTPError, httpx.HTTPError, OSError) as error:
+    except (HfHubHTTPError, httpx.HTTPError) as error:
         raise ModelUnavailable(f"the Hub did not give {at}: {type(error).__name__}") from error
+    except OSError as error:
+        if error.errno is None:  # Its own, of a download that was cut short.
+            raise ModelUnavailable(f"the Hub did not give {at}: {error}") from error
+        place = f"the cache {constants.HF_HUB_CACHE} (HF_HOME says where it is)"
+        raise ModelUnavailable(f"{at} cannot be kept in {place}: {_explain(error)}") from error
     if not any(folder.glob("*.safetensors")):
         raise ModelUnavailable(f"{at} has no safetensors weights; pickles are not loaded")
     return ModelFiles(folder, model, revision=folder.name)
+
+
+def _explain(error: OSError) -> str:
+    """What the operating system refused, and what to do about it."""
+    match error.errno:
+        case errno.ENOSPC | errno.EDQUOT | errno.EFBIG:
+            advice = "free some space, or raise the quota"
+        case errno.EACCES | errno.EPERM | errno.EROFS:
+            advice = "let the worker's user read the model, and write the cache"
+        case _:
+            advice = "look at the disk"
+    place = f" {error.filename}" if error.filename else ""
+    return f"{error.strerror or type(error).__name__}{place}: {advice}"
