@@ -1,8 +1,8 @@
 """Workers that start in a tenth of a second: forked from a process that has imported everything.
 
-`python -m tests.nursery` reads a JSON object a line, forks a worker for each, and says what
-became of it: `started <pid>`, `ended <pid> <exit code>`. Each is a process of its own, with a
-connection of its own, and can be killed like any other. When its input ends all are killed.
+`python -m tests.nursery [module …]` reads a JSON object a line, forks a worker for each, and says
+what became of it: `started <pid>`, `ended <pid> <exit code>`. Each is a process of its own, with
+a connection of its own, and can be killed like any other. When its input ends all are killed.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import subprocess
 import sys
 import threading
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final, Self
@@ -71,11 +71,15 @@ class Forked:
 
 
 class Nursery:
-    """Forks workers. To be closed; that kills those that still run."""
+    """Forks workers. To be closed; that kills those that still run.
 
-    def __init__(self) -> None:
+    Args:
+        imports: Further modules to import before the first worker is forked.
+    """
+
+    def __init__(self, imports: Sequence[str] = ()) -> None:
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "tests.nursery"],
+            [sys.executable, "-m", "tests.nursery", *imports],
             env={k: v for k, v in os.environ.items() if not k.startswith(("SENTQ_", "CELERY_"))},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -129,7 +133,7 @@ class Nursery:
 
 def main() -> None:
     """Fork as asked, until the input ends."""
-    for name in _IMPORTED:
+    for name in (*_IMPORTED, *sys.argv[1:]):
         importlib.import_module(name)
     wakes, woken = os.pipe()
     os.set_blocking(woken, False)

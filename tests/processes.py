@@ -54,7 +54,7 @@ class RedisProcess:
         self.url = f"redis://127.0.0.1:{self.port}/0"
         self.process: subprocess.Popen[bytes] | None = None
 
-    def start(self) -> Self:
+    def start(self, *, within_s: float = 20.0) -> Self:
         """Start it, again where it was stopped, and wait until it answers."""
         self.process = subprocess.Popen(
             [
@@ -66,7 +66,7 @@ class RedisProcess:
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
-        eventually(self._answers, what="redis")
+        eventually(self._answers, within_s=within_s, what="redis")
         return self
 
     def stop(self) -> None:

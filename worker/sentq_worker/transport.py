@@ -195,6 +195,15 @@ class Channel(stock.Channel):
         self._deliver_all(reply)
         return True
 
+    def close(self) -> None:
+        """Give back what is held and close."""
+        try:
+            super().close()
+        except self.connection_errors:
+            # It broke as kombu read the last answer. Nothing is left to read, and what is held
+            # can still be given back, on another connection.
+            super().close()
+
     def _queues(self) -> list[str]:
         return sorted(self.active_queues, key=self._order.__getitem__)
 

@@ -9,6 +9,7 @@ one is gone:
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Sequence
 from typing import Any, Final, NamedTuple
 
@@ -18,6 +19,8 @@ from kombu.transport import virtual
 from sentq_worker.redelivery import Noted
 
 __all__ = ["Receipts", "Unacked"]
+
+logger = logging.getLogger(__name__)
 
 #: KEYS: unacked, its index, then a list a message. ARGV: a time-out in seconds, or nothing; then
 #: tag and message, by turns. Returns how many went back.
@@ -124,7 +127,14 @@ class Unacked(stock.QoS):
         if self._sizes:
             # Kombu looks here for whether there is anything to do.
             self._delivered.update(dict.fromkeys(self._sizes))
-        super().restore_unacked_once(stderr)
+        try:
+            super().restore_unacked_once(stderr)
+        except Exception as error:  # noqa: BLE001 - whatever broke, the worker goes on
+            logger.warning(
+                "%d jobs cannot be given back now (%s); they come back by themselves",
+                len(self._sizes),
+                type(error).__name__,
+            )
 
     def restore_unacked(self, client: Any = None) -> list[Any]:
         """Give everything back to the head of its queue, in order.

@@ -1,0 +1,145 @@
+"""Everything breaks, at random and all at once, and each accepted job is answered once, and right.
+
+`CHAOS_SEED` makes it another run. `make chaos` is the same at fifty times the size.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.chaos.audit import audit, is_hashed, settle
+from tests.chaos.run import Plan, Run, run
+from tests.chaos.site import OURS, Site, Team
+from tests.conftest import worker_environment
+from tests.processes import eventually
+
+from sentq import Client, Settings
+from sentq_worker.loading import load_scorer
+from sentq_worker.settings import WorkerSettings
+
+#: Some machines are slow, and a run has as much patience as it takes.
+pytestmark = pytest.mark.timeout(600)
+
+SEED = int(os.environ.get("CHAOS_SEED", "1"))
+
+#: So long that most kills and cuts find a round in the engine.
+ROUND_S = 0.05
+
+WORKERS = replace(OURS, environment={"STANDIN_DELAY_S": str(ROUND_S)})
+
+
+def _check(run: Run) -> None:
+    """Nothing is lost or wrong. What fails is shown with the plan, which holds the seed."""
+    found = run.audit
+    assert found.accepted == run.plan.jobs, run.figures
+    assert found.answered == found.accepted, run.figures
+    assert (found.lost, found.failed, found.dead_letters) == (0, 0, 0), run.figures
+    assert (found.wrong, found.answered_twice) == (0, 0), run.figures
+    assert found.left_in_queues == 0, run.figures
+    assert not found.unexpected_exits, "\n".join(found.unexpected_exits)
+    assert set(run.exit_codes) == {0}, run.figures
+
+
+def test_nothing_is_lost_whatever_breaks(tmp_path: Path) -> None:
+    plan = Plan(
+        seed=SEED, jobs=20_000, duration_s=50, kills=20, redis_kills=6, network_faults=20, terms=4
+    )
+    result = run(plan, WORKERS, tmp_path)
+    _check(result)
+    found = result.audit
+    assert found.faults["kill"] == 20, result.figures
+    assert found.executed_twice_per_kill <= found.largest_round, result.figures
+    assert found.executed_twice.get("term", 0) == 0, result.figures
+    assert found.executed_twice.get("nothing", 0) == 0, result.figures
+
+
+def test_nothing_is_lost_with_a_real_model(
+    tmp_path: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    environment = worker_environment("", tiny_model)
+    monkeypatch.setenv("SENTQ_WORKER_MODEL", str(tiny_model))
+    plan = Plan(
+        seed=SEED, jobs=300, duration_s=12, kills=2, redis_kills=1, network_faults=4, terms=1
+    )
+    del environment["SENTQ_BROKER_URL"]
+    team = Team("model", "sentq_worker.cli", environment, ("sentq_worker.engine.local",))
+    _check(run(replace(plan, workers=2), team, tmp_path, is_right=_as_undisturbed()))
+
+
+def _as_undisturbed() -> Callable[[str, Mapping[str, Any]], bool]:
+    """Whether an outcome is what the model says to the text alone, with nothing in its way."""
+    scorer = load_scorer(WorkerSettings.load(), Settings().limits)
+
+    def is_right(text: str, outcome: Mapping[str, Any]) -> bool:
+        ((alone,),) = scorer.score([[text]])
+        return bool(outcome["scores"] == pytest.approx(alone.model_dump()["scores"], abs=1e-4))
+
+    return is_right
+
+
+@pytest.fixture
+def site(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Site]:
+    """A Redis and workers, that nobody breaks but the test."""
+    with Site(
+        tmp_path, WORKERS, workers=request.param, producers=[], visibility_timeout_s=5
+    ) as site:
+        eventually(lambda: all(place.life.is_ready for place in site.places), within_s=60)
+        yield site
+
+
+@pytest.mark.parametrize("site", [2], indirect=True)
+def test_a_killed_workers_jobs_are_answered_within_the_visibility_timeout_and_five_seconds(
+    site: Site,
+) -> None:
+    killed = site.places[0].life
+    with Client(broker_url=site.redis.url) as client, site.redis.client() as redis:
+        client.submit_many([f"text {n}" for n in range(400)])
+        prefix = f"{killed.worker.process.pid:x}-".encode()
+        eventually(
+            lambda: any(tag.startswith(prefix) for tag in redis.hkeys("unacked")),
+            what="the worker holds jobs",
+        )
+        killed.is_doomed = True
+        killed.worker.process.kill()
+        eventually(lambda: len(site.answers.at_s) == 400, within_s=site.visibility_timeout_s + 5)
+
+
+@pytest.mark.parametrize("site", [1], indirect=True)
+def test_a_half_open_connection_is_left_within_twenty_seconds(site: Site) -> None:
+    with Client(broker_url=site.redis.url) as client:
+        client.submit("before").result(timeout=20)
+        site.places[0].proxy.freeze()
+        client.submit("after").result(timeout=20)
+
+
+@pytest.mark.parametrize("site", [1], indirect=True)
+def test_work_goes_on_within_ten_seconds_of_a_restart_of_redis(site: Site) -> None:
+    with Client(broker_url=site.redis.url) as client:
+        client.submit("before").result(timeout=20)
+        site.redis.kill()
+        site.redis.start()
+        client.submit("after").result(timeout=10)
+
+
+def test_the_audit_sees_what_is_lost_wrong_and_answered_twice(tmp_path: Path) -> None:
+    order = {"name": "p", "jobs": 20, "duration_s": 0.0, "seed": 1, "has_keys": True}
+    with Site(tmp_path, OURS, workers=1, producers=[order], visibility_timeout_s=5) as site:
+        site.start_producers()
+        assert site.producers[0].wait(60) == 0
+        settle(site, within_s=60, quiet_s=0.5)
+        assert audit(site, [], is_right=is_hashed).answered == 20
+        lost, wrong, twice, *_ = (f"celery-task-meta-{job_id}" for job_id in site.answers.at_s)
+        with site.redis.client() as redis:
+            redis.delete(lost)
+            redis.set(wrong, str(redis.get(wrong), "utf-8").replace('"score":', '"score":1'))
+            redis.publish(twice, redis.get(twice))
+        eventually(lambda: site.answers.again, what="the second answer is heard")
+        found = audit(site, [], is_right=is_hashed)
+    assert (found.lost, found.wrong, found.answered) == (1, 1, 19)
+    # A document that has changed since it was published is a second answer as well.
+    assert found.answered_twice == 2
