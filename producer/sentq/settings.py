@@ -45,7 +45,7 @@ class LayeredSettings(BaseSettings):
         hide_input_in_errors=True,
     )
 
-    #: The TOML table that holds these settings; the top level where None.
+    #: The TOML table that holds these settings, with dots; the top level where None.
     toml_table: ClassVar[str | None] = None
     #: TOML tables, and a prefix of variables, that are somebody else's to check.
     foreign_tables: ClassVar[frozenset[str]] = frozenset()
@@ -87,7 +87,7 @@ class LayeredSettings(BaseSettings):
                 match = _nearest(key, cls.model_fields)
                 hint = f"did you mean {prefix}{match.upper()}?" if match else ""
                 if foreign is not None and not match:
-                    hint = f"the worker's start with {foreign}"
+                    hint = f"others start with {foreign}"
                 raise SettingsError(f"{name} is not a setting; {hint}".rstrip("; "))
 
     @classmethod
@@ -98,7 +98,9 @@ class LayeredSettings(BaseSettings):
             raise SettingsError(f"cannot read the settings file {file}: {error}") from error
         except tomllib.TOMLDecodeError as error:
             raise SettingsError(f"{file} is not valid TOML: {error}") from error
-        table = document if cls.toml_table is None else document.get(cls.toml_table, {})
+        table: object = document
+        for name in (cls.toml_table or "").split("."):
+            table = table.get(name, {}) if name and isinstance(table, dict) else table
         if not isinstance(table, dict):
             raise SettingsError(f"{file}: [{cls.toml_table}] must be a table")
         values = {key: value for key, value in table.items() if key not in cls.foreign_tables}

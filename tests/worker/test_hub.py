@@ -172,12 +172,12 @@ def test_a_wait_that_is_too_long_is_cut(server: LocalHub) -> None:
 def test_nothing_is_tried_past_the_job_s_deadline(server: LocalHub) -> None:
     with started(server) as hub:
         server.script("always 503:5")
-        began = time.time()
-        (row,) = hub.predict([Ask(CANARY, deadline_s=began + 0.2)])
-        assert time.time() - began < 2
+        began = time.monotonic()
+        (row,) = hub.predict([Ask(CANARY, until_s=began + 0.2)])
+        assert time.monotonic() - began < 2
         assert isinstance(row, (EngineUnavailable, TextError))
         assert server.calls == 1
-        (late,) = hub.predict([Ask(CANARY, deadline_s=began)])
+        (late,) = hub.predict([Ask(CANARY, until_s=began)])
         assert isinstance(late, TextError)
         assert late.code == "deadline_passed"
         assert server.calls == 1

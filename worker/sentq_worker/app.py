@@ -15,18 +15,19 @@ from sentq.errors import InvalidInput
 from sentq.settings import Settings
 from sentq_worker import inspection, transport
 from sentq_worker.cache import with_cache
+from sentq_worker.clock import RedisClock
 from sentq_worker.deadline import PASSED, check_deadline, has_passed
 from sentq_worker.dispatcher import Dispatcher
 from sentq_worker.engine.base import EngineUnavailable
-from sentq_worker.engine.inhouse import InHouse
 from sentq_worker.failure import ScoringFailed
 from sentq_worker.held import HeldJob
 from sentq_worker.loading import load_scorer
 from sentq_worker.outcomes import OutcomeStore
 from sentq_worker.ownpath import Ending, Prepared
 from sentq_worker.pause import Pause
+from sentq_worker.policy import make_answerer
 from sentq_worker.service import LoadScorer, Service
-from sentq_worker.settings import WorkerSettings
+from sentq_worker.settings import HubSettings, WorkerSettings
 from sentq_worker.shutdown import Shutdown
 from sentq_worker.steps import DispatcherStep, EngineStep, leave
 from sentq_worker.watchdog import Watchdog
@@ -44,6 +45,7 @@ _HELD_BYTES_PER_TOKEN: Final = 64
 def make_worker_app(
     settings: Settings | None = None,
     worker_settings: WorkerSettings | None = None,
+    hub_settings: HubSettings | None = None,
     *,
     load: LoadScorer = load_scorer,
 ) -> Celery:
@@ -52,6 +54,7 @@ def make_worker_app(
     Args:
         settings: What is shared with the client; None reads environment and file.
         worker_settings: The worker's own; None reads environment and file.
+        hub_settings: How the Hub is asked; None reads environment and file.
         load: Makes what scores, when the worker starts.
 
     Raises:
@@ -81,7 +84,15 @@ def make_worker_app(
     app.steps["worker"].add(EngineStep)
     app.steps["consumer"].add(DispatcherStep)
     scorer = with_cache(load, app)
-    answerer = InHouse(partial(scorer, worker_settings, settings.limits))
+    clock = RedisClock()
+    answerer = make_answerer(
+        worker_settings,
+        hub_settings or HubSettings.load(),
+        limits=settings.limits,
+        load=partial(scorer, worker_settings, settings.limits),
+        app=app,
+        now_ms=clock.now_ms,
+    )
     service = Service(worker_settings, settings.limits, answerer)
     shutdown = Shutdown()
     # Only in a process that runs a worker: Flower and `celery inspect` use this app too.
@@ -94,6 +105,7 @@ def make_worker_app(
     dispatcher = Dispatcher(
         service,
         OutcomeStore(app),
+        clock,
         hostname=gethostname(),
         round_chars=_ROUND_CHARS_PER_TOKEN * worker_settings.batch_tokens,
     )

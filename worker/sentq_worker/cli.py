@@ -16,7 +16,7 @@ from sentq.settings import Settings
 from sentq_worker.engine.base import EX_CONFIG, EngineError
 from sentq_worker.engine.files import find_model
 from sentq_worker.evaluate.command import evaluate
-from sentq_worker.settings import WorkerSettings
+from sentq_worker.settings import HubSettings, WorkerSettings
 from sentq_worker.shutdown import leave_at_sigterm
 from sentq_worker.training.command import train
 
@@ -136,6 +136,7 @@ def run(
     celery = make_worker_app(
         Settings.load(config, broker_url=broker_url),
         WorkerSettings.load(config, model=model, revision=revision, device=device, threads=threads),
+        HubSettings.load(config),
     )
     worker = celery.Worker(
         hostname=name,

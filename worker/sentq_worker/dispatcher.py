@@ -62,13 +62,20 @@ class Dispatcher:
     Args:
         service: Scores a round.
         store: Keeps its outcomes.
+        clock: Tells deadlines.
         hostname: Said of jobs that run.
         round_chars: How much text makes a round, at most; a larger job runs alone. A single
             job waits behind one round of bulk work, so this is also its latency.
     """
 
     def __init__(
-        self, service: Service, store: OutcomeStore, *, hostname: str, round_chars: int
+        self,
+        service: Service,
+        store: OutcomeStore,
+        clock: RedisClock,
+        *,
+        hostname: str,
+        round_chars: int,
     ) -> None:
         self._service = service
         self._store = store
@@ -81,7 +88,7 @@ class Dispatcher:
         self._is_called = False
         self._called_at = float("inf")
         #: By which deadlines are told.
-        self.clock = RedisClock()
+        self.clock = clock
         #: The number of the connection that delivers now.
         self.connection = 0
 

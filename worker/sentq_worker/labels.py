@@ -6,6 +6,8 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Final
 
+from sentq.contract import Prediction
+
 __all__ = ["Labels"]
 
 _NAMES: Final = {
@@ -60,6 +62,20 @@ class Labels:
             return None
         pairs = zip(self._polarities, probabilities, strict=True)
         return sum(polarity * probability for polarity, probability in pairs)
+
+    def prediction(
+        self, probabilities: Sequence[float], *, tokens: int, windows: int
+    ) -> Prediction:
+        """What a text's probabilities say."""
+        best = max(range(len(probabilities)), key=probabilities.__getitem__)
+        return Prediction(
+            label=self.names[best],
+            score=probabilities[best],
+            scores=dict(zip(self.names, probabilities, strict=True)),
+            sentiment=self.sentiment(probabilities),
+            tokens=tokens,
+            windows=windows,
+        )
 
 
 def _names(called: Sequence[str]) -> tuple[str, ...]:

@@ -8,13 +8,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from sentq.contract import ErrorCode, Limits, Outcome, Prediction, TextError, check_text
+from sentq.contract import ErrorCode, Limits, Outcome, TextError, check_text
 from sentq_worker.batcher import Batcher, Row
 from sentq_worker.engine.base import Engine, Window
 from sentq_worker.labels import Labels
 from sentq_worker.text import JoinRule, TextTokenizer, TextTokens, join
 
-__all__ = ["Scorer"]
+__all__ = ["Scorer", "problem_of"]
 
 
 class Scorer:
@@ -106,15 +106,7 @@ class Scorer:
                 return row
             rows.append(row)
         probabilities = join(text.tokens, rows, rule=self._window_join)
-        best = max(range(len(probabilities)), key=probabilities.__getitem__)
-        return Prediction(
-            label=self._labels.names[best],
-            score=probabilities[best],
-            scores=dict(zip(self._labels.names, probabilities, strict=True)),
-            sentiment=self._labels.sentiment(probabilities),
-            tokens=text.tokens.tokens,
-            windows=len(rows),
-        )
+        return self._labels.prediction(probabilities, tokens=text.tokens.tokens, windows=len(rows))
 
 
 @dataclass(slots=True)
@@ -132,11 +124,15 @@ class _Text:
         return () if self.tokens is None else self.tokens.windows
 
 
-def _checked(text: object, limits: Limits) -> _Text:
+def problem_of(text: object, limits: Limits) -> TextError | None:
+    """What is wrong with a text before any model looks at it, if anything is."""
     problem = check_text(text, limits)
-    if problem is not None or not isinstance(text, str):
-        return _Text("", problem)
-    return _Text(text, None if text.strip() else _EMPTY)
+    is_empty = problem is None and isinstance(text, str) and not text.strip()
+    return _EMPTY if is_empty else problem
+
+
+def _checked(text: object, limits: Limits) -> _Text:
+    return _Text(text if isinstance(text, str) else "", problem_of(text, limits))
 
 
 _EMPTY = TextError(code=ErrorCode.EMPTY_TEXT, message="there is nothing to score in this text")

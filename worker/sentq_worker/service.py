@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from celery.exceptions import WorkerShutdown
 
@@ -20,6 +20,8 @@ from sentq_worker.settings import WorkerSettings
 __all__ = ["LoadScorer", "Scored", "Service"]
 
 logger = logging.getLogger(__name__)
+
+_ASK_AGAIN_S: Final = 10.0
 
 
 LoadScorer = Callable[[WorkerSettings, Limits], JobScorer]
@@ -105,6 +107,8 @@ class Service:
             raise WorkerShutdown(EX_UNAVAILABLE) from error
         finally:
             self._began_at = None
+        if not self._answerer.is_usable:
+            _raise_where_all_wait(replies)
         return Scored(replies, started_at_s, (time.perf_counter() - started) * 1000)
 
     def without_engine(self, jobs: Sequence[list[Outcome]]) -> Scored:
@@ -150,3 +154,13 @@ class Service:
             texts = JobRequest.from_task(args, kwargs).texts
         check_count(len(texts), self.limits)
         return texts
+
+
+def _raise_where_all_wait(replies: Sequence[Reply]) -> None:
+    """Raise what keeps all jobs of a round waiting. Asking again costs nothing where nobody is
+    asked for long: something else may have changed by then."""
+    waiting = [reply for reply in replies if isinstance(reply, EngineUnavailable)]
+    if waiting and len(waiting) == len(replies):
+        first = waiting[0]
+        after_s = None if first.retry_after_s is None else min(first.retry_after_s, _ASK_AGAIN_S)
+        raise EngineUnavailable(str(first), retry_after_s=after_s)

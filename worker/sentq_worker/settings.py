@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field, SecretStr
@@ -9,7 +10,13 @@ from pydantic_settings import SettingsConfigDict
 
 from sentq.settings import LayeredSettings
 
-__all__ = ["WorkerSettings"]
+__all__ = ["HubSettings", "Policy", "WorkerSettings"]
+
+#: Who answers: the engine of this process alone; the Hub while that one cannot; or the Hub alone.
+Policy = Literal["local", "prefer-local", "hub"]
+
+Count = Annotated[int, Field(ge=0)] | None
+Seconds = Annotated[float, Field(gt=0)]
 
 
 class WorkerSettings(LayeredSettings):
@@ -17,7 +24,13 @@ class WorkerSettings(LayeredSettings):
 
     model_config = SettingsConfigDict(env_prefix="SENTQ_WORKER_")
     toml_table = "worker"
+    foreign_tables = frozenset({"hub"})
+    foreign_prefix = "SENTQ_WORKER_HUB_"
 
+    #: Texts leave the house only where this says so; how, is in the table `[worker.hub]`.
+    engine: Policy = "local"
+    #: Other policies for single queues, such as `{"sentq.bulk": "local"}`.
+    queue_engines: dict[str, Policy] = Field(default_factory=dict)
     #: A local folder or a Hub id; the bundled model where it is not given.
     model: str | None = None
     #: The Hub revision: a branch, tag or commit. What it resolves to stands in every outcome.
@@ -55,3 +68,55 @@ class WorkerSettings(LayeredSettings):
     #: How long one round may be in the engine, in seconds. It takes seconds at most; one that
     #: takes this long hangs, and the worker ends.
     round_limit_s: Annotated[float, Field(gt=0)] = 300.0
+
+
+class HubSettings(LayeredSettings):
+    """How the Hub is asked: `SENTQ_WORKER_HUB_*` over the table `[worker.hub]` over defaults."""
+
+    model_config = SettingsConfigDict(env_prefix="SENTQ_WORKER_HUB_")
+    toml_table = "worker.hub"
+
+    #: The model's id on the Hub; `SENTQ_WORKER_MODEL` where that is one and this is not given.
+    model: str | None = None
+    #: A dedicated endpoint's URL, asked instead of the router.
+    endpoint: Annotated[str, Field(pattern=r"^https?://[^\s]+$")] | None = None
+    #: Where models are asked for that have no endpoint of their own.
+    router: Annotated[str, Field(pattern=r"^https?://[^\s]+$")] = (
+        "https://router.huggingface.co/hf-inference"
+    )
+    #: A file with the token, which goes before the variable `HF_TOKEN`.
+    token_file: Path | None = None
+    #: The organisation that pays.
+    bill_to: str | None = None
+    #: Calls in flight at once.
+    in_flight: Annotated[int, Field(ge=1, le=1024)] = 16
+    #: How long one call may take, and one text with all its calls, in seconds.
+    call_timeout_s: Seconds = 10.0
+    total_timeout_s: Seconds = 60.0
+    #: Calls for one text, at most, and the longest wait that the Hub may ask for in between.
+    attempts: Annotated[int, Field(ge=1)] = 4
+    retry_after_cap_s: Seconds = 30.0
+    #: Other names for the labels of the Hub's model; it must have those of the local one.
+    labels: dict[str, str] = Field(default_factory=dict)
+    #: Whether each label stands for itself, so that a text's scores do not sum to 1.
+    multi_label: bool = False
+    #: What makes scores of the model's outputs; the model's own way where it is not given.
+    function_to_apply: Literal["sigmoid", "softmax", "none"] | None = None
+    #: Characters of a window where no tokenizer can be had that cuts long texts by tokens.
+    window_chars: Annotated[int, Field(ge=64)] = 1000
+    #: What may be spent, by UTC's days and months, of all workers together; None is no limit.
+    calls_per_day: Count = None
+    chars_per_day: Count = None
+    calls_per_month: Count = None
+    chars_per_month: Count = None
+    #: What becomes of a text over the budget: it waits, or ends in `budget_exhausted`.
+    on_budget: Literal["wait", "fail"] = "wait"
+    #: How long the Hub is left alone after it said that credits are used up, in seconds.
+    payment_pause_s: Seconds = 3600.0
+    #: Failures in a row after which an engine, the Hub or the local one, is left alone, and how
+    #: long until somebody tries whether it works again.
+    breaker_failures: Annotated[int, Field(ge=1)] = 5
+    probe_interval_s: Seconds = 10.0
+    #: With `prefer-local`: jobs that have waited for longer than this go to the Hub although the
+    #: local engine works.
+    backlog_limit_s: Seconds | None = None

@@ -63,6 +63,11 @@ class Answerer(Protocol):
         """Who answers now, as far as that is one."""
         ...
 
+    @property
+    def is_usable(self) -> bool:
+        """Whether there is any job at all that it could answer now, as far as it knows."""
+        ...
+
     def start(self) -> None:
         """Get ready.
 

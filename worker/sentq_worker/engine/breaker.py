@@ -112,7 +112,11 @@ class Breaker:
         more."""
         self._failures = 0
         if self.state is BreakerState.HALF_OPEN:
-            self._change(Verdict(BreakerState.CLOSED, at_s=self._now()))
+            self.close()
+
+    def close(self) -> None:
+        """The engine was seen to work: ask it as usual."""
+        self._change(Verdict(BreakerState.CLOSED, at_s=self._now()))
 
     def failed(self, reason: str) -> None:
         """The engine failed. Opens after enough of these in a row, and again after a probe."""

@@ -15,7 +15,7 @@ from typing import Final
 
 from sentq_worker.engine.base import ModelUnavailable
 
-__all__ = ["ModelFiles", "find_model"]
+__all__ = ["ModelFiles", "fetch_tokenizer", "find_model"]
 
 #: The package that carries the bundled model, and the folder in it.
 _BUNDLED: Final = ("sentq_model", "weights")
@@ -176,3 +176,21 @@ def _explain(error: OSError) -> str:
             advice = "look at the disk"
     place = f" {error.filename}" if error.filename else ""
     return f"{error.strerror or type(error).__name__}{place}: {advice}"
+
+
+def fetch_tokenizer(model: str) -> Path | None:
+    """The folder that holds a Hub model's tokenizer.json, fetched where it is not cached, and no
+    weights; None where it cannot be had."""
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.utils import disable_progress_bars
+
+    disable_progress_bars()
+    try:
+        folder = snapshot_download(
+            model,
+            allow_patterns=["tokenizer.json", "tokenizer_config.json", "config.json"],
+            local_files_only=not _hub_answers(model, None),
+        )
+    except Exception:  # noqa: BLE001 - a help and no more, and the library has many classes for it
+        return None
+    return Path(folder) if (Path(folder) / "tokenizer.json").is_file() else None

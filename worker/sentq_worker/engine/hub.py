@@ -46,10 +46,10 @@ HubRow = list[float] | TextError | EngineUnavailable
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """A text to score, and until when, in Unix seconds by this host's clock."""
+    """A text to score, and until when, in seconds of the monotonic clock."""
 
     text: str
-    deadline_s: float | None = None
+    until_s: float = float("inf")
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +117,7 @@ class Hub:
             self.breaker.adopt(known, is_older=True)
         if not self.breaker.is_closed:
             return
-        unavailable = self._call(self._probe())
+        unavailable = self._call(self._first())
         self._tell()
         if unavailable and self.breaker.state is BreakerState.STOPPED:
             raise ModelUnavailable(str(unavailable))
@@ -179,6 +179,14 @@ class Hub:
             breaker.is_due and await self._is_prober() and breaker.begin_probe()
         )
         return await self._probe() if may_probe else self._waits()
+
+    async def _first(self) -> EngineUnavailable | None:
+        try:
+            await self._remote.look_up()
+        except HubFault as fault:
+            self._note(fault, fault.kind)
+            return self._waits()
+        return await self._probe()
 
     async def _is_prober(self) -> bool:
         if self._verdicts is None:
@@ -304,7 +312,7 @@ class Hub:
 
 
 def _left_s(ask: Ask) -> float:
-    return float("inf") if ask.deadline_s is None else ask.deadline_s - time.time()
+    return ask.until_s - time.monotonic()
 
 
 _FAILED: Final = TextError(

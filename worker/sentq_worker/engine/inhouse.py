@@ -26,6 +26,16 @@ class InHouse:
         """See `Answerer.info`."""
         return self._loaded.engine.info
 
+    @property
+    def is_loaded(self) -> bool:
+        """Whether there is a scorer at the moment."""
+        return self._scorer is not None
+
+    @property
+    def is_usable(self) -> bool:
+        """See `Answerer.is_usable`."""
+        return True
+
     def start(self) -> None:
         """See `Answerer.start`. Called again, it loads anew, after it let go of the old one."""
         self._scorer = None

@@ -16,6 +16,7 @@ Nothing that the Hub says is quoted anywhere: it may repeat the text, or the tok
 from __future__ import annotations
 
 import asyncio
+import logging
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -24,7 +25,7 @@ from email.utils import parsedate_to_datetime
 from enum import Enum, auto
 from typing import Any, Final, Literal
 
-from huggingface_hub import AsyncInferenceClient, set_async_client_factory
+from huggingface_hub import AsyncInferenceClient, HfApi, set_async_client_factory
 from huggingface_hub.errors import HfHubHTTPError, InferenceTimeoutError
 from huggingface_hub.utils import httpx
 from pydantic import SecretStr
@@ -38,6 +39,10 @@ from sentq_worker.engine.guard import (
 )
 
 __all__ = ["Fault", "HubFault", "Remote", "Target"]
+
+logger = logging.getLogger(__name__)
+
+_TASK: Final = "text-classification"
 
 Transform = Literal["sigmoid", "softmax", "none"]
 
@@ -98,7 +103,7 @@ class Target:
 
     `url` is what a text is posted to: the router's address of the model, or an endpoint of its
     own. It is given to the client whole, so that it does not ask the Hub before each call which
-    task the model is for.
+    task the model is for. `is_looked_up` asks that once, beforehand.
     """
 
     model: str
@@ -107,6 +112,7 @@ class Target:
     bill_to: str | None = None
     function_to_apply: Transform | None = None
     is_multi_label: bool = False
+    is_looked_up: bool = False
 
 
 class Remote:
@@ -153,6 +159,28 @@ class Remote:
             return self._read(elements)
         # Not from the other: its message, or its answer, may quote the text.
         raise fault
+
+    async def look_up(self) -> None:
+        """Ask the Hub, once, which task the model is for. That it does not say is no fault: the
+        calls go elsewhere.
+
+        Raises:
+            HubFault: The model is for another task.
+        """
+        if not self._target.is_looked_up:
+            return
+        token = self._target.token.get_secret_value() if self._target.token else None
+        api = HfApi(token=token)
+        try:
+            info = await asyncio.to_thread(
+                api.model_info, self._target.model, timeout=self._timeout_s
+            )
+        except Exception as error:  # noqa: BLE001 - whatever it is, the calls will tell
+            kind = type(error).__name__
+            logger.warning("the Hub does not say what its model is for (%s)", kind)
+            return
+        if info.pipeline_tag not in (None, _TASK):
+            raise HubFault(Fault.WRONG, f"its model is for {info.pipeline_tag}, not for {_TASK}")
 
     async def close(self) -> None:
         """Close the connections."""
