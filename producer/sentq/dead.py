@@ -206,14 +206,15 @@ def _readable(entries: Sequence[tuple[bytes, dict[bytes, bytes]]]) -> Iterator[D
             logger.warning("dead letter %s cannot be read; drop it by its id", entry_id.decode())
 
 
-def texts_of(letter: DeadLetter) -> list[object] | None:
-    """The texts of the job in a letter's message; None where it holds none that can be read."""
+def texts_of(letter: DeadLetter) -> list[str] | None:
+    """The texts of the job in a letter's message, and whatever stands in their place; None where
+    it holds none that can be read."""
     try:
         args, kwargs, _ = json.loads(base64.b64decode(json.loads(letter.message)["body"]))
         texts = args[0] if args else kwargs["texts"]
+        return list(map(str, texts if isinstance(texts, list) else [texts]))
     except (ValueError, TypeError, LookupError, AttributeError, RecursionError):
         return None
-    return texts if isinstance(texts, list) else [texts]
 
 
 def _undelivered(raw: bytes) -> tuple[bytes, int]:

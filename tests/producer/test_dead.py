@@ -263,6 +263,15 @@ def test_list_counts_first_and_shows_texts_only_when_asked(morgue: Morgue, dead:
     assert "--limit shows more" in limited.stderr
 
 
+def test_texts_that_are_none_are_shown_all_the_same(morgue: Morgue, dead: Dead) -> None:
+    body = base64.b64encode(b'[[["\\ud800", NaN, null, {"a": 1}]], {}, {}]').decode()
+    morgue.bury(message=json.dumps({"body": body}).encode())
+    (row,) = dead("list", "--show-text").stdout.splitlines()
+    assert json.loads(row)["texts"] == ["\ud800", "nan", "None", "{'a': 1}"]
+    assert dead("list", "--show-text", "--table").exit_code == 0
+    assert dead("show", json.loads(row)["id"], "--show-text", "--table").exit_code == 0
+
+
 def test_list_selects(morgue: Morgue, dead: Dead) -> None:
     old = morgue.bury(age_s=7200)
     new = morgue.bury(code="worker_lost")

@@ -6,12 +6,14 @@ import time
 from collections.abc import Iterator
 
 import pytest
-from tests.celery_site import Site, run_site
+from tests.celery_site import NAME, Site, run_site
 from tests.conftest import StartWorker
 from tests.processes import RedisProcess, eventually
 from tests.standin import hash_score
 
 from sentq import Client, JobOutcome, JobStatus, Prediction, errors
+from sentq.dead import Retried
+from sentq.letters import LetterCode
 
 WAIT_S = 30
 
@@ -66,6 +68,19 @@ def test_a_job_whose_deadline_passed_in_the_queue_is_not_scored(site: Site, clie
     assert late.status() is JobStatus.DONE
     assert isinstance(other.result(WAIT_S).outcomes[0], Prediction)
     assert not site.was_scored("late")
+
+
+def test_what_a_worker_buried_can_be_read_retried_and_dropped(site: Site, client: Client) -> None:
+    site.redis.lpush("sentq", "no message")
+    eventually(client.dead.count, what="a dead letter")
+    (letter,) = client.dead.letters()
+    assert (letter.code, letter.queue, letter.worker) == (LetterCode.MALFORMED, "sentq", NAME)
+    assert letter.message == b"no message"
+    assert client.dead.retry(letter) is Retried.RETRIED
+    eventually(client.dead.count, what="a dead letter again, for nothing has changed")
+    (again,) = client.dead.letters()
+    assert again.id > letter.id
+    assert client.dead.drop([again.id]) == 1
 
 
 def test_a_worker_goes_on_when_redis_has_room_again(

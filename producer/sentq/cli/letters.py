@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections import Counter
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any
 
-import orjson
 import typer
 from rich.console import Console
 from rich.table import Table
@@ -35,7 +35,8 @@ def wants_json(as_json: bool | None) -> bool:
 def write_json(letters: Iterable[DeadLetter], *, show_text: bool) -> None:
     """A JSON object a line."""
     for letter in letters:
-        typer.echo(orjson.dumps(_row(letter, show_text=show_text), default=str).decode())
+        # Not orjson: a bad text may hold what is no Unicode.
+        typer.echo(json.dumps(_row(letter, show_text=show_text)))
 
 
 def write_sheets(letters: Iterable[DeadLetter], *, show_text: bool) -> None:
