@@ -19,6 +19,7 @@ __all__ = [
     "LEAST_REPORT_LIFETIME_S",
     "WorkerReport",
     "read_reports",
+    "remove_report",
     "report_key",
     "write_report",
 ]
@@ -94,6 +95,16 @@ def write_report(
         *("EVAL", _WRITE, 2, report_key(report.worker, prefix), f"{prefix}{_INDEX_KEY}"),
         *(report.worker, report.model_dump_json(), lifetime_s),
     )
+
+
+def remove_report(connection: redis.Redis, worker: str, *, prefix: str = "") -> None:
+    """Remove the report of a worker that has ended.
+
+    Raises:
+        redis.RedisError: It goes by itself.
+    """
+    connection.execute_command("DEL", report_key(worker, prefix))
+    connection.execute_command("ZREM", f"{prefix}{_INDEX_KEY}", worker)
 
 
 def read_reports(connection: redis.Redis, *, prefix: str = "") -> list[WorkerReport]:

@@ -145,8 +145,9 @@ class Settings(LayeredSettings):
     result_ttl_s: Annotated[int, Field(ge=1)] = 24 * 60 * 60
     #: How long Redis keeps a message that nobody could handle, in seconds.
     dead_letter_ttl_s: Annotated[int, Field(ge=1)] = 14 * 24 * 60 * 60
-    #: How long a worker may hold a job before Redis gives it to another, in seconds.
-    visibility_timeout_s: Annotated[int, Field(ge=5)] = 300
+    #: How long after a worker's death its jobs go to another, in seconds. A worker that lives
+    #: renews what it holds, however long that takes.
+    visibility_timeout_s: Annotated[int, Field(ge=1)] = 30
     #: How long a connection may take to open, and a command to answer, in seconds.
     connect_timeout_s: Annotated[float, Field(gt=0)] = 1.5
     socket_timeout_s: Annotated[float, Field(gt=0)] = 3.0
@@ -167,7 +168,7 @@ class Settings(LayeredSettings):
     @model_validator(mode="after")
     def _only_redis_can_say_that_it_is_full(self) -> Self:
         is_limited = self.max_queued_jobs is not None or self.max_queued_bytes is not None
-        if is_limited and not self._broker_is_redis:
+        if is_limited and not self.broker_is_redis:
             raise ValueError("max_queued_jobs and max_queued_bytes need a broker that is Redis")
         return self
 
@@ -189,14 +190,15 @@ class Settings(LayeredSettings):
         """
         if self.result_url is not None:
             return self.result_url
-        if self._broker_is_redis:
+        if self.broker_is_redis:
             return self.broker_url
         raise SettingsError(
             "the broker is not Redis: set SENTQ_RESULT_URL to the Redis that keeps the outcomes"
         )
 
     @property
-    def _broker_is_redis(self) -> bool:
+    def broker_is_redis(self) -> bool:
+        """Whether jobs lie in Redis."""
         return self.broker_url.get_secret_value().startswith(_REDIS_SCHEMES)
 
     @property
@@ -205,7 +207,7 @@ class Settings(LayeredSettings):
         know."""
         broker = self.broker_url.get_secret_value()
         return (
-            self._broker_is_redis
+            self.broker_is_redis
             and not broker.startswith("sentinel")
             and not self.transport_options
             and self.result_backend_url.get_secret_value() == broker

@@ -33,9 +33,6 @@ from sentq_worker.settings import WorkerSettings
 CONFIGS = Path(__file__).parents[2] / "configs"
 ACL = (CONFIGS / "users.acl").read_text()
 
-#: What redis.conf tells the operator to give Flower.
-_FLOWER_NEVER_RESTORES_S = 1_000_000_000
-
 
 # --- Settings ------------------------------------------------------------------------------
 
@@ -224,9 +221,7 @@ def test_the_worker_gives_back_the_jobs_of_a_dead_one(busy: Server, producer: Cl
 
 
 def test_flowers_user_sees_events(busy: Server, producer: Client) -> None:
-    app = make_app(
-        Settings.load(broker_url=busy.url("flower"), visibility_timeout_s=_FLOWER_NEVER_RESTORES_S)
-    )
+    app = make_app(Settings.load(broker_url=busy.url("flower")))
     kinds: set[str] = set()
     with app, app.connection() as connection:
         receiver = app.events.Receiver(
@@ -247,10 +242,7 @@ def test_flowers_user_sees_events(busy: Server, producer: Client) -> None:
 
 def test_flowers_user_asks_workers(busy: Server) -> None:
     # As Flower does it, with the worker's own app.
-    environment = {
-        "SENTQ_BROKER_URL": busy.url("flower"),
-        "SENTQ_VISIBILITY_TIMEOUT_S": str(_FLOWER_NEVER_RESTORES_S),
-    }
+    environment = {"SENTQ_BROKER_URL": busy.url("flower")}
     asked = subprocess.run(
         [sys.executable, "-m", "celery", "-A", "sentq_worker", "inspect", "active_queues"],
         env=os.environ | environment,

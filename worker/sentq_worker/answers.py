@@ -10,8 +10,9 @@ from __future__ import annotations
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any, Final
 
 import redis
@@ -49,6 +50,8 @@ class Answers:
         self._finisher: Finisher | None = None
         self._unstored: deque[_Ended] = deque()
         self._not_before = 0.0
+        #: How many jobs have ended.
+        self.count = 0
         self.announcer = Announcer()
 
     def attach(self, consumer: Any, connection: int) -> None:
@@ -76,6 +79,7 @@ class Answers:
 
         def then() -> None:
             announce(plain)
+            self.count += len(endings) - len(plain)
             for job, ending in endings:
                 # What an older connection delivered is delivered again: its end is Celery's.
                 if isinstance(job.receipt, OwnPath) and job.connection == self._connection:
@@ -109,6 +113,11 @@ class Answers:
             raise RuntimeError("no connection: Answers.attach comes first")
         return self._finisher
 
+    @property
+    def jobs(self) -> Iterator[HeldJob]:
+        """The jobs that are over, and neither stored nor acknowledged."""
+        return chain.from_iterable(ended.jobs for ended in tuple(self._unstored))
+
     def store(self) -> bool:
         """Store and acknowledge what is not yet, unless Redis failed to a moment ago; returns
         whether nothing is left."""
@@ -133,6 +142,7 @@ class Answers:
                 type(error).__name__,
             )
             return False
+        self.count += len(ended.jobs)
         return True
 
 

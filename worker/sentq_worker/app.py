@@ -21,11 +21,13 @@ from sentq_worker.dispatcher import Dispatcher
 from sentq_worker.engine.base import EngineUnavailable
 from sentq_worker.failure import ScoringFailed
 from sentq_worker.held import HeldJob
+from sentq_worker.leases import Leases
 from sentq_worker.loading import load_scorer
 from sentq_worker.outcomes import OutcomeStore
 from sentq_worker.ownpath import Ending, Prepared
 from sentq_worker.pause import Pause
 from sentq_worker.policy import make_answerer
+from sentq_worker.reporting import Reporter
 from sentq_worker.service import LoadScorer, Service
 from sentq_worker.settings import HubSettings, WorkerSettings
 from sentq_worker.shutdown import Shutdown
@@ -65,6 +67,7 @@ def make_worker_app(
     app = make_app(settings, set_as_current=True)
     of_ours = {
         "held_bytes": _HELD_BYTES_PER_TOKEN * worker_settings.batch_tokens,
+        "lease_timeout_s": settings.visibility_timeout_s,
         "dead_letter_ttl_s": settings.dead_letter_ttl_s,
     }
     app.conf.update(
@@ -102,15 +105,17 @@ def make_worker_app(
         weak=False,
         dispatch_uid="sentq_worker.leave",
     )
+    store = OutcomeStore(app)
     dispatcher = Dispatcher(
         service,
-        OutcomeStore(app),
+        store,
         clock,
         hostname=gethostname(),
         round_chars=_ROUND_CHARS_PER_TOKEN * worker_settings.batch_tokens,
     )
+    leases = Leases(store, Reporter(dispatcher.condition), clock)
     watchdog = Watchdog(service.busy_s, limit_s=worker_settings.round_limit_s)
-    app.register_task(ScoreTask(service, dispatcher, shutdown, watchdog))
+    app.register_task(ScoreTask(service, dispatcher, shutdown, watchdog, leases))
     return app
 
 
@@ -131,12 +136,18 @@ class ScoreTask(Task):
     Request = "sentq_worker.request:ScoreRequest"
 
     def __init__(
-        self, service: Service, dispatcher: Dispatcher, shutdown: Shutdown, watchdog: Watchdog
+        self,
+        service: Service,
+        dispatcher: Dispatcher,
+        shutdown: Shutdown,
+        watchdog: Watchdog,
+        leases: Leases,
     ) -> None:
         self.service = service
         self.dispatcher = dispatcher
         self.shutdown = shutdown
         self.watchdog = watchdog
+        self.leases = leases
         self.prepared: Prepared = {}
         self._pause = Pause()
 

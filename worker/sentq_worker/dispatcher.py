@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
 from concurrent.futures import wait as wait_for
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any, Final
 
 import redis
@@ -28,6 +29,7 @@ from sentq_worker.held import HeldJob
 from sentq_worker.outcomes import OutcomeStore, started
 from sentq_worker.ownpath import Ending
 from sentq_worker.pause import Pause
+from sentq_worker.reporting import Condition
 from sentq_worker.retry import retry_after_s, unavailable_s
 from sentq_worker.service import Scored, Service
 from sentq_worker.waiting import Over, Waiting
@@ -111,6 +113,24 @@ class Dispatcher:
     def running(self) -> Round | None:
         """The jobs in the engine."""
         return self._round
+
+    def condition(self) -> Condition:
+        """How the worker is doing. Any thread may ask."""
+        round_, engine = self._round, None
+        with contextlib.suppress(RuntimeError):
+            engine = self._service.info
+        return Condition(
+            jobs_finished=self._answers.count,
+            held_jobs=len(self._waiting) + (len(round_.jobs) if round_ else 0),
+            engine=engine,
+            waiting_for=self._pause.reason,
+        )
+
+    def in_hand(self) -> set[str]:
+        """Under which tags jobs are noted that can be finished on any connection."""
+        running = self._round.jobs if self._round else ()
+        jobs = chain(self._waiting, running, self._answers.jobs)
+        return {job.receipt for job in jobs if isinstance(job.receipt, str)}
 
     def add(self, job: HeldJob) -> None:
         """Take a job. It ends acknowledged, or goes back to the queue."""

@@ -25,6 +25,8 @@ class Pause:
         self._tries = 0
         self._began_at = 0.0
         self._until = 0.0
+        #: Why the engine cannot answer; None where it can.
+        self.reason: str | None = None
 
     @property
     def remaining_s(self) -> float:
@@ -38,6 +40,7 @@ class Pause:
             self._began_at = now
             logger.warning("the engine is not available, jobs wait for it: %s", error)
         self._tries += 1
+        self.reason = str(error)
         delay_s = error.retry_after_s
         if delay_s is None:
             delay_s = jittered_s(self._tries, least_s=_LEAST_S, most_s=_MOST_S)
@@ -56,3 +59,4 @@ class Pause:
             logger.info("the engine is available again, after %.1f s", waited_s)
         self._tries = 0
         self._until = 0.0
+        self.reason = None

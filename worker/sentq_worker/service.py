@@ -63,7 +63,11 @@ class Service:
 
     @property
     def info(self) -> EngineInfo:
-        """Who answers."""
+        """Who answers.
+
+        Raises:
+            RuntimeError: Nobody at the moment: a model is being loaded.
+        """
         return self._answerer.info
 
     def submit(self, jobs: Sequence[Asked]) -> Future[Scored]:

@@ -69,10 +69,13 @@ class EngineStep(bootsteps.StartStopStep):
                 is_hurried=lambda: task.shutdown.is_hurried,
             )
         task.watchdog.stop()
+        task.leases.end()
         task.service.stop()
 
     def terminate(self, worker: Any) -> None:
-        _task(worker).service.stop()
+        task = _task(worker)
+        task.leases.end()
+        task.service.stop()
 
 
 class DispatcherStep(bootsteps.StartStopStep):
@@ -88,6 +91,7 @@ class DispatcherStep(bootsteps.StartStopStep):
             channel.take_plain = PlainJobs(task, consumer).take_plain
             channel.tell = consumer.tell
             channel.worker = consumer.hostname
+            task.leases.attach(channel, task.dispatcher.in_hand)
         _catch_up(consumer.app, task.dispatcher.clock)
 
 

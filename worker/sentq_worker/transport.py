@@ -86,7 +86,7 @@ return count > 0 and taken or {}
 """
 
 #: Transport options of ours.
-_OPTIONS: Final = ("held_bytes", "dead_letter_ttl_s")
+_OPTIONS: Final = ("held_bytes", "lease_timeout_s", "dead_letter_ttl_s")
 
 #: Takes a message that needs no kombu and no Celery: its envelope and its tag. Returns whether
 #: it did.
@@ -108,6 +108,9 @@ class Channel(stock.Channel):
 
     #: Bytes of messages to hold at most, beyond a first one. A transport option.
     held_bytes = 512 * 1024
+
+    #: How long a message stays with a worker that does not renew it. A transport option.
+    lease_timeout_s: float = 30
 
     #: How long Redis keeps dead letters. A transport option.
     dead_letter_ttl_s = 14 * 24 * 60 * 60
@@ -270,6 +273,10 @@ class Channel(stock.Channel):
             for place in ("host", "port", "path", "db")
         )
 
+    def own_client(self) -> redis.Redis:
+        """A client with connections of its own, for another thread. It adds no prefix to keys."""
+        return redis.Redis(connection_pool=self._get_pool())
+
     def bury(
         self,
         tag: str,
@@ -319,6 +326,14 @@ class SentinelChannel(Channel, stock.SentinelChannel):
     """Takes messages from the Redis that Sentinel names."""
 
     from_transport_options = (*stock.SentinelChannel.from_transport_options, *_OPTIONS)
+
+    def own_client(self) -> redis.Redis:
+        """A client with connections of its own, for another thread. It adds no prefix to keys."""
+        kept = vars(self).get("_sentinel_manager")
+        try:
+            return super().own_client()
+        finally:
+            self._sentinel_manager = kept  # Kombu closes it with the channel.
 
 
 class Transport(stock.Transport):

@@ -10,7 +10,7 @@ one is gone:
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any, Final, NamedTuple
 
 from kombu.transport import redis as stock
@@ -76,6 +76,28 @@ class Unacked(stock.QoS):
         super().__init__(*args, **kwargs)
         self._sizes: dict[str, int] = {}
         self._held_bytes = 0
+        #: Under which tags messages are noted that stay with this worker though their connection
+        #: closes.
+        self.stays_in_hand: Callable[[], Collection[str]] = tuple
+
+    def tags(self) -> list[str]:
+        """Under which tags messages are held. Any thread may ask."""
+        return list(self._sizes)  # One step for the interpreter: nobody changes it meanwhile.
+
+    def adopt(self, before: Unacked) -> None:
+        """Go on with what the channel of an earlier connection held: with what stays in hand;
+        the rest goes back to its queue, if it did not as that connection closed.
+
+        Raises:
+            redis.RedisError: All of it is noted still, and counts as held by this channel.
+        """
+        for tag, size_bytes in before._sizes.items():
+            self.hold(tag, size_bytes)
+        before.release(before.tags())
+        self.restore_unacked()
+
+    def restore_visible(self, *_: Any, **__: Any) -> None:
+        """Nothing: kombu would go by this machine's clock. `leases` does it."""
 
     def credit(self) -> int:
         """How many more messages may be taken."""
@@ -124,31 +146,35 @@ class Unacked(stock.QoS):
 
     def restore_unacked_once(self, stderr: Any = None) -> None:
         """Give back what is held, as the channel closes. Kombu calls this."""
-        if self._sizes:
-            # Kombu looks here for whether there is anything to do.
-            self._delivered.update(dict.fromkeys(self._sizes))
+        left = self._not_in_hand()
+        # Kombu looks here for whether there is anything to do.
+        self._delivered.update(dict.fromkeys(left))
         try:
             super().restore_unacked_once(stderr)
         except Exception as error:  # noqa: BLE001 - whatever broke, the worker goes on
             logger.warning(
                 "%d jobs cannot be given back now (%s); they come back by themselves",
-                len(self._sizes),
+                len(left),
                 type(error).__name__,
             )
 
     def restore_unacked(self, client: Any = None) -> list[Any]:
-        """Give everything back to the head of its queue, in order.
+        """Give back all that does not stay in hand, to the head of its queue, in order.
 
         Returns:
             Nothing: kombu's list of what could not be restored. It stays noted in Redis.
         """
-        tags = list(self._sizes)
+        tags = self._not_in_hand()
         with self.channel.conn_or_acquire(client) as connection:
             # The first one taken goes back last, so that it is the first one taken again.
             self.give_back(connection, self.noted(connection, tags)[::-1])
         self.release(tags)
         self._delivered.clear()
         return []
+
+    def _not_in_hand(self) -> list[str]:
+        in_hand = self.stays_in_hand()
+        return [tag for tag in self._sizes if tag not in in_hand]
 
     def noted(self, connection: Any, tags: Sequence[str]) -> list[Noted]:
         """What stands in Redis under these tags. What cannot be read becomes a dead letter."""

@@ -1,0 +1,281 @@
+"""What a worker holds is its own while it lives, and another's soon after it died."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, Final, cast
+
+import pytest
+import redis
+from celery import Celery
+from tests.leased import POISON, executed
+from tests.processes import RedisProcess, WorkerProcess, eventually
+from tests.proxy import Proxy
+from tests.standin import hash_score
+
+from sentq import Client, Job, JobStatus, Prediction, errors
+from sentq.contract import DELIVERIES_HEADER
+from sentq.letters import DEAD_LETTERS_KEY, DeadLetter, parse_letter
+from sentq.reports import read_reports
+
+TIMEOUT_S: Final = 2
+
+#: Beyond the time-out, until a dead worker's jobs must be answered.
+RECOVERY_S: Final = 5
+
+Start = Callable[..., WorkerProcess]
+
+
+@pytest.fixture
+def start(tmp_path: Path, own_redis: RedisProcess) -> Iterator[Start]:
+    """Start workers; none outlives its test."""
+    started: list[WorkerProcess] = []
+
+    def start(url: str = own_redis.url, *, wait: bool = True, **environment: str) -> WorkerProcess:
+        told = {
+            "SENTQ_BROKER_URL": url,
+            "SENTQ_VISIBILITY_TIMEOUT_S": str(TIMEOUT_S),
+            "SENTQ_WORKER_SHUTDOWN_GRACE_S": "1",
+            "EXECUTED_URL": own_redis.url,
+        }
+        worker = WorkerProcess(tmp_path, told | environment, ("tests.leased",))
+        started.append(worker)
+        return worker.wait_until_ready() if wait else worker
+
+    yield start
+    for worker in started:
+        if worker.process.poll() is None:
+            worker.process.send_signal(signal.SIGCONT)
+            worker.process.kill()
+            worker.process.wait()
+
+
+@pytest.fixture
+def client(own_redis: RedisProcess) -> Iterator[Client]:
+    with Client(broker_url=own_redis.url) as client:
+        yield client
+
+
+@pytest.fixture
+def server(own_redis: RedisProcess) -> Iterator[redis.Redis]:
+    with own_redis.client() as server:
+        yield server
+
+
+@pytest.fixture
+def stock(own_redis: RedisProcess) -> Iterator[Celery]:
+    url = own_redis.url
+    with Celery("somebody", broker=url, backend=url, set_as_current=False) as stock:
+        yield stock
+
+
+def _is_right(job: Job, *texts: str, timeout: float = 30) -> bool:
+    rows = job.result(timeout=timeout).outcomes
+    scores = [row.score for row in rows if isinstance(row, Prediction)]
+    return scores == [hash_score(text) for text in texts]
+
+
+def _kill(worker: WorkerProcess) -> None:
+    os.kill(worker.process.pid, signal.SIGKILL)
+    worker.process.wait()
+
+
+def _letters(server: redis.Redis) -> list[DeadLetter]:
+    entries: Any = server.xrange(DEAD_LETTERS_KEY)
+    return [parse_letter(*entry) for entry in entries]
+
+
+def _is_settled(server: redis.Redis) -> bool:
+    return not server.exists("unacked", "unacked_index", "sentq", "sentq.bulk")
+
+
+def test_a_killed_workers_jobs_are_answered_by_another_in_time_and_in_order(
+    start: Start, client: Client, server: redis.Redis
+) -> None:
+    doomed = start()
+    busy = client.submit("once:60")
+    eventually(lambda: busy.status() is JobStatus.RUNNING)
+    others = [client.submit(f"text {number}") for number in range(250)]
+    eventually(lambda: server.hlen("unacked") == 64, what="a full prefetch")
+    heir = start()  # It takes the others, and has passed the time in which owners go first.
+    assert all(_is_right(job, f"text {n}") for n, job in enumerate(others) if n >= 63)
+    time.sleep(RECOVERY_S)
+    _kill(doomed)
+    began = time.monotonic()
+    assert all(_is_right(job, f"text {n}") for n, job in enumerate(others[:63]))
+    assert time.monotonic() - began < TIMEOUT_S + RECOVERY_S
+    came_back = [text for text in executed(server) if text.startswith("text ")][-63:]
+    assert came_back == [f"text {number}" for number in range(63)]
+    assert _is_right(busy, "once:60")
+    eventually(lambda: _is_settled(server), what="everything acknowledged")
+    assert "64 jobs of workers that were lost went back to the queue" in heir.log
+
+
+def test_a_worker_whose_round_takes_several_timeouts_is_not_robbed(
+    start: Start, client: Client, server: redis.Redis
+) -> None:
+    start()
+    slow = client.submit(f"slow:{4 * TIMEOUT_S}")
+    eventually(lambda: slow.status() is JobStatus.RUNNING)
+    waiting = [client.submit(f"waits {number}") for number in range(10)]
+    eventually(lambda: server.hlen("unacked") == 11)
+    start()
+    assert _is_right(slow, f"slow:{4 * TIMEOUT_S}")
+    assert all(_is_right(job, f"waits {number}") for number, job in enumerate(waiting))
+    assert set(Counter(executed(server)).values()) == {1}
+    eventually(lambda: _is_settled(server), what="everything acknowledged")
+
+
+@pytest.mark.parametrize("offset_s", ["-36000", "36000"])
+def test_a_worker_whose_clock_is_hours_off_robs_nobody_and_keeps_what_it_has(
+    start: Start, client: Client, server: redis.Redis, offset_s: str
+) -> None:
+    first = start(SENTQ_WORKER_PREFETCH_JOBS="1")
+    kept = client.submit("once:60")
+    eventually(lambda: kept.status() is JobStatus.RUNNING)
+    start(CLOCK_OFFSET_S=offset_s)
+    also_kept = client.submit("slow:8")
+    eventually(lambda: len(executed(server)) == 2)
+    time.sleep(RECOVERY_S + TIMEOUT_S)
+    assert executed(server) == ["once:60", "slow:8"]
+    _kill(first)
+    assert _is_right(also_kept, "slow:8")
+    assert _is_right(kept, "once:60")
+    assert executed(server) == ["once:60", "slow:8", "once:60"]
+
+
+def test_owners_keep_their_jobs_when_redis_was_away_longer_than_the_timeout(
+    start: Start, client: Client, own_redis: RedisProcess, server: redis.Redis
+) -> None:
+    for _ in range(2):
+        start(SENTQ_WORKER_PREFETCH_JOBS="6")
+    jobs = {f"slow:{seconds}": client.submit(f"slow:{seconds}") for seconds in (12, 12.5)}
+    eventually(lambda: len(executed(server)) == 2, what="both busy")
+    waiting = [client.submit(f"waits {number}") for number in range(10)]
+    eventually(lambda: server.hlen("unacked") == 12)
+    time.sleep(RECOVERY_S / 2)
+    assert own_redis.process is not None
+    own_redis.process.send_signal(signal.SIGSTOP)
+    time.sleep(2 * TIMEOUT_S)
+    own_redis.process.send_signal(signal.SIGCONT)
+    assert all(_is_right(job, text) for text, job in jobs.items())
+    assert all(_is_right(job, f"waits {number}") for number, job in enumerate(waiting))
+    assert set(Counter(executed(server)).values()) == {1}
+    eventually(lambda: _is_settled(server), what="everything acknowledged")
+
+
+def test_a_cut_connection_costs_no_job_a_second_run(
+    start: Start, client: Client, own_redis: RedisProcess, server: redis.Redis
+) -> None:
+    with Proxy(own_redis.port) as proxy:
+        start(proxy.url)
+        slow = client.submit("slow:6")
+        eventually(lambda: slow.status() is JobStatus.RUNNING)
+        waiting = [client.submit(f"waits {number}") for number in range(10)]
+        eventually(lambda: server.hlen("unacked") == 11)
+        start()
+        for _ in range(3):
+            proxy.cut()
+            time.sleep(1)
+        assert _is_right(slow, "slow:6")
+        assert all(_is_right(job, f"waits {number}") for number, job in enumerate(waiting))
+        assert set(Counter(executed(server)).values()) == {1}
+        eventually(lambda: _is_settled(server), what="everything acknowledged")
+
+
+def test_a_full_redis_keeps_no_worker_from_renewing(
+    start: Start, client: Client, server: redis.Redis
+) -> None:
+    start()
+    slow = client.submit(f"slow:{4 * TIMEOUT_S}")
+    eventually(lambda: slow.status() is JobStatus.RUNNING)
+    start()
+    server.config_set("maxmemory", "1")
+    (tag,) = cast("list[bytes]", server.zrange("unacked_index", 0, -1))
+    before = server.zscore("unacked_index", tag)
+    eventually(lambda: server.zscore("unacked_index", tag) != before, what="a renewal")
+    time.sleep(2 * TIMEOUT_S)
+    server.config_set("maxmemory", "0")
+    assert _is_right(slow, f"slow:{4 * TIMEOUT_S}")
+    assert Counter(executed(server)) == {f"slow:{4 * TIMEOUT_S}": 1}
+
+
+def test_a_job_with_an_eta_beyond_the_timeout_is_held_by_one_worker_and_runs_once(
+    start: Start, stock: Celery, server: redis.Redis
+) -> None:
+    workers = [start(), start()]
+    job = stock.send_task(
+        "sentq.score", args=[["later"]], queue="sentq", countdown=RECOVERY_S + 2 * TIMEOUT_S
+    )
+    (tag,) = eventually(lambda: server.hkeys("unacked"), what="a job that is held")
+    eventually(lambda: job.status == "SUCCESS", within_s=30)
+    assert executed(server) == ["later"]
+    assert not any("went back to the queue" in worker.log for worker in workers)
+    assert job.result["attempts"] == 1
+    eventually(lambda: not server.hexists("unacked", tag), what="an acknowledgement")
+
+
+def test_messages_of_somebody_elses_queue_are_left_alone(
+    start: Start, client: Client, server: redis.Redis
+) -> None:
+    server.hset("unacked", "theirs", json.dumps([{"body": ""}, "", "somebody's"]))
+    server.zadd("unacked_index", {"theirs": 1, "an orphan": 1})
+    start()
+    # As the stock worker of an application leaves it whose queue names are spelt oddly.
+    assert _is_right(client.submit("a"), "a")
+    eventually(lambda: not server.zscore("unacked_index", "an orphan"), what="a sweep")
+    assert server.hexists("unacked", "theirs")
+
+
+def test_poison_becomes_a_dead_letter_and_its_neighbours_are_answered(
+    start: Start, client: Client, server: redis.Redis
+) -> None:
+    neighbours = [client.submit(f"neighbour {number}") for number in range(5)]
+    poison = client.submit(POISON)
+    neighbours += [client.submit(f"neighbour {number}") for number in range(5, 10)]
+    for _ in range(3):
+        doomed = start(wait=False)
+        assert doomed.process.wait(60) == -signal.SIGKILL, doomed.log
+    survivor = start()
+    with pytest.raises(errors.JobFailed, match="3 workers were lost over this job") as raised:
+        poison.result(timeout=30)
+    assert raised.value.code == "WorkerLost"
+    assert all(_is_right(job, f"neighbour {number}") for number, job in enumerate(neighbours))
+    assert executed(server).count(POISON) == 3
+    (letter,) = _letters(server)
+    assert (letter.code, letter.job_id, letter.deliveries) == ("worker_lost", poison.id, 3)
+    assert letter.first_error == letter.last_error == "its worker was lost"
+    assert letter.queue == "sentq"
+    assert letter.worker is not None
+    assert letter.worker.startswith("celery@")
+    assert abs(letter.at_s - time.time()) < 60
+    assert POISON not in letter.reason
+    assert json.loads(letter.message)["headers"][DELIVERIES_HEADER] == 3
+    assert f"job {poison.id} became a dead letter" in survivor.log
+    eventually(lambda: _is_settled(server), what="everything acknowledged")
+    assert survivor.stop() == 0
+
+
+def test_a_worker_reports_how_it_is_doing_and_the_report_ends_with_it(
+    start: Start, client: Client, server: redis.Redis
+) -> None:
+    worker = start()
+    jobs = [client.submit(f"text {number}") for number in range(20)]
+    assert all(_is_right(job, f"text {number}") for number, job in enumerate(jobs))
+    slow = client.submit("slow:60")
+    eventually(lambda: slow.status() is JobStatus.RUNNING)
+    (report,) = eventually(
+        lambda: [each for each in read_reports(server) if each.held_jobs == 1], what="a report"
+    )
+    assert (report.jobs_finished, report.queues) == (20, ("sentq", "sentq.bulk"))
+    assert report.jobs_per_s > 0
+    assert report.model == "scripted"
+    assert report.at_s >= report.started_at_s > time.time() - 120
+    worker.stop()
+    assert not read_reports(server)
