@@ -199,7 +199,7 @@ _STEPS = st.lists(
 @given(steps=_STEPS, starts=st.booleans())
 def test_local_only_jobs_never_reach_the_hub_in_any_schedule(
     *,
-    steps: list[tuple[list[tuple[bool, Policy, float | None]], object, object, bool, bool]],
+    steps: list[tuple[list[tuple[bool, str, float | None]], object, object, bool, bool]],
     starts: bool,
 ) -> None:
     local, hub = _engines()

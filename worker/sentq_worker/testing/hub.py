@@ -113,7 +113,7 @@ class LocalHub:
             self.most_at_once = max(self.most_at_once, self._at_once)
         try:
             if not self._ended.wait(self.latency_s):
-                reply(call, step, self._score(text), wait=self._ended.wait)
+                reply(call, step, self._score(text), text=text, wait=self._ended.wait)
         finally:
             with self._lock:
                 self._at_once -= 1

@@ -91,6 +91,7 @@ def reply(
     step: Step,
     scores: Mapping[str, float],
     *,
+    text: str = "",
     wait: Callable[[float], bool],
 ) -> None:
     """Do with one call what the step says.
@@ -99,13 +100,15 @@ def reply(
         handler: The call, read to its end.
         step: What to do.
         scores: The right answer.
+        text: What was sent; refusals repeat it, and the token, as servers may.
         wait: Sleeps for so many seconds; returns whether the server ends.
     """
     wire = _WIRE.get(step.reply)
     if wire is not None:
         wire(handler, scores, wait)
     elif step.reply.isdigit():
-        headers, body = _refusal(step)
+        sent = f"{text} {handler.headers.get('Authorization')}"
+        headers, body = _refusal(step, sent)
         _send(handler, int(step.reply), body, headers)
     else:
         _send(handler, 200, json.dumps(_answer(step.reply, scores)).encode())
@@ -126,8 +129,8 @@ def _answer(kind: Reply, scores: Mapping[str, float]) -> object:
     return [rows]
 
 
-def _refusal(step: Step) -> tuple[dict[str, str], bytes]:
-    body: dict[str, object] = {"error": f"refused with {step.reply}"}
+def _refusal(step: Step, sent: str) -> tuple[dict[str, str], bytes]:
+    body: dict[str, object] = {"error": f"refused with {step.reply}: {sent}"}
     headers: dict[str, str] = {}
     if step.reply is Reply.TOO_MANY_REQUESTS and step.number is not None:
         headers["Retry-After"] = f"{step.number:g}"
