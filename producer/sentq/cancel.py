@@ -2,8 +2,8 @@
 
 A cancelled job is answered at once, with Celery's document of a revoked one; the first answer
 stays, so that a worker which has not heard of it changes nothing. Its message waits on until a
-worker drops it. Workers hear of it twice: Celery's broadcast reaches those that listen, and
-those that come later find it noted, as long as results are kept:
+worker drops it. Workers hear of it twice: Celery's broadcast reaches those that listen, if the
+sender may speak to them; and all of them look every few seconds at what is noted here:
 
     sentq.cancelled   sorted set   job id -> when it was cancelled, in Unix seconds
 """
@@ -75,17 +75,18 @@ def _tell_workers(app: Celery, job_id: str) -> None:
         logger.debug("workers could not be told of a cancelled job: %s", type(error).__name__)
 
 
-def cancelled_ids(app: Celery, *, since_s: int = 0) -> list[str]:
-    """The jobs that were cancelled and that a worker may still find in its queue.
+def cancelled_ids(app: Celery, *, since_s: float = 0) -> dict[str, float]:
+    """The jobs that were cancelled and that a worker may still find in its queue, each with the
+    time: Unix seconds by the clock of the Redis that keeps the results.
 
     Args:
         app: Whose results they are.
-        since_s: Only those that were cancelled then or later: Unix seconds by Redis' clock.
+        since_s: Only those that were cancelled then or later.
 
     Raises:
         redis.RedisError: Redis did not answer.
     """
-    found: list[bytes] = app.backend.client.execute_command(
-        "ZRANGEBYSCORE", result_key(app, _CANCELLED_KEY), since_s, "+inf"
+    found: list[tuple[bytes, float]] = app.backend.client.zrangebyscore(
+        result_key(app, _CANCELLED_KEY), since_s, "+inf", withscores=True
     )
-    return [job_id.decode("utf-8", "replace") for job_id in found]
+    return {job_id.decode("utf-8", "replace"): at_s for job_id, at_s in found}

@@ -276,7 +276,7 @@ def test_a_sender_has_its_wishes_and_an_operator_replays(kind: Kind) -> None:
             client.submit("text")
         assert other.cancel()
         assert other.status() is JobStatus.CANCELLED
-        assert cancelled_ids(client._app) == [other.id]
+        assert list(cancelled_ids(client._app)) == [other.id]
         raw = kind.redis.rpop(kind.key("sentq"))
         assert isinstance(raw, bytes)
         fields = letter_fields(

@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 
 import pytest
+from redis.exceptions import NoPermissionError
 from tests.celery_site import NAME, Site, run_site
 from tests.conftest import StartWorker
 from tests.processes import RedisProcess, eventually
@@ -44,6 +45,36 @@ def test_a_cancelled_job_is_not_scored(site: Site, client: Client) -> None:
     with pytest.raises(errors.JobCancelled):
         job.result(WAIT_S)
     assert not site.was_scored("cancelled")
+
+
+def test_a_worker_hears_of_cancelled_jobs_by_itself(
+    site: Site, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # As for a sender that may not speak to workers.
+    monkeypatch.setattr(client._app.control, "revoke", _refused)
+    with site.engine_held("silent cancel"):
+        job = client.submit("cancelled in silence")
+        eventually(lambda: len(site.ask("reserved")) == 1)
+        assert job.cancel()
+        eventually(lambda: job.id in site.ask("revoked"), what="the worker heard of it")
+    client.submit("after").result(WAIT_S)
+    assert not site.was_scored("cancelled in silence")
+
+
+def _refused(_job_id: str) -> None:
+    raise NoPermissionError
+
+
+def test_status_shows_the_worker(site: Site, client: Client) -> None:
+    client.submit("text").result(WAIT_S)
+    (worker,) = client.service_status().workers
+    assert (worker.worker, worker.backend) == (NAME, "test")
+    assert set(worker.queues) == {"sentq", "sentq.bulk"}
+    eventually(lambda: client.service_status().workers[0].jobs_finished > 0)
+    with site.engine_held("status"):
+        client.submit("in hand")
+        eventually(lambda: client.service_status().workers[0].held_jobs == 2)
+        assert client.service_status().in_flight_jobs == 2
 
 
 def test_a_job_with_wishes_is_scored_with_the_others(site: Site, client: Client) -> None:

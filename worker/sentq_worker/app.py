@@ -15,6 +15,7 @@ from sentq.errors import InvalidInput
 from sentq.settings import Settings
 from sentq_worker import inspection, transport
 from sentq_worker.cache import with_cache
+from sentq_worker.cancelled import Cancelled
 from sentq_worker.clock import RedisClock
 from sentq_worker.deadline import PASSED, check_deadline, has_passed
 from sentq_worker.dispatcher import Dispatcher
@@ -113,7 +114,7 @@ def make_worker_app(
         hostname=gethostname(),
         round_chars=_ROUND_CHARS_PER_TOKEN * worker_settings.batch_tokens,
     )
-    leases = Leases(store, Reporter(dispatcher.condition), clock)
+    leases = Leases(store, Reporter(dispatcher.condition), clock, Cancelled(app))
     watchdog = Watchdog(service.busy_s, limit_s=worker_settings.round_limit_s)
     app.register_task(ScoreTask(service, dispatcher, shutdown, watchdog, leases))
     return app

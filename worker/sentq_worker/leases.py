@@ -23,6 +23,7 @@ from typing import Any, Final, NamedTuple
 
 import redis
 
+from sentq_worker.cancelled import Cancelled
 from sentq_worker.clock import RedisClock
 from sentq_worker.lost import LostJobs
 from sentq_worker.outcomes import OutcomeStore
@@ -125,12 +126,16 @@ class Leases:
         store: Keeps the outcomes of jobs that are buried.
         reporter: Writes, with each tick, how the worker is doing.
         clock: Is set with each tick, where outcomes lie in the Redis of messages.
+        cancelled: Looks with each tick which jobs were cancelled.
     """
 
-    def __init__(self, store: OutcomeStore, reporter: Reporter, clock: RedisClock) -> None:
+    def __init__(
+        self, store: OutcomeStore, reporter: Reporter, clock: RedisClock, cancelled: Cancelled
+    ) -> None:
         self._store = store
         self._clock = clock
         self._reporter = reporter
+        self._cancelled = cancelled
         self._sweeper: _Sweeper | None = None
         self._thread: threading.Thread | None = None
         self._has_ended = threading.Event()
@@ -177,6 +182,7 @@ class Leases:
                 self._touched = sweeper.tick(self._touched)
                 told = {"now_s": self._touched.redis_s, "tick_s": sweeper.tick_s}
                 self._reporter.write(sweeper.channel, sweeper.connection, **told)
+                self._cancelled.look()
                 delay_s, is_away = sweeper.tick_s, False
             except Exception as error:  # noqa: BLE001 - whatever it is, the next tick may do
                 # The class alone: a message might quote what was read.

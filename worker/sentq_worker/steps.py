@@ -103,7 +103,7 @@ def _catch_up(app: Any, clock: RedisClock) -> None:
         seconds, microseconds = app.backend.client.time()
         redis_s = seconds + microseconds / 1e6
         clock.set(redis_s, asked_at_s=asked_at_s, answered_at_s=time.monotonic())
-        state.revoked.update(cancelled_ids(app))
+        state.revoked.update(list(cancelled_ids(app)))
     except redis.RedisError as error:
         logger.warning("the Redis of results does not answer (%s)", type(error).__name__)
 
