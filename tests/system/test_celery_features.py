@@ -21,7 +21,7 @@ from celery import Celery, chain, chord, group
 from celery.exceptions import ChordError, TaskRevokedError
 from celery.result import ResultSet
 from tests.celery_site import NAME, Site, run_site, start_followup, start_gated
-from tests.gated import release, scored, signalled
+from tests.gated import release, rounds, scored, signalled
 from tests.monitor import Events
 from tests.processes import WorkerProcess, eventually
 from tests.standin import hash_score
@@ -271,6 +271,19 @@ def test_a_retried_job_says_how_often_it_was_tried(site: Site, retries: int, att
     assert outcome["attempts"] == attempts
 
 
+def test_a_job_that_comes_again_while_it_is_held_is_scored_once(site: Site) -> None:
+    with site.engine_held("again") as held:
+        first = site.score("twice here")
+        for text, job in (("hold:again", held), ("twice here", first)):
+            site.score(text, task_id=job.id)
+        eventually(lambda: site.redis.hlen("unacked") == 4)
+    first.get(timeout=WAIT_S)
+    held.get(timeout=WAIT_S)
+    eventually(site.is_settled)
+    texts = [text for round_ in rounds(site.redis) for text in round_]
+    assert (texts.count("twice here"), texts.count("hold:again")) == (1, 1)
+
+
 @pytest.mark.parametrize("options", [{}, {"countdown": 0.01}], ids=["plain", "celery's own path"])
 def test_a_redelivered_job_is_scored_and_says_so(site: Site, options: dict[str, Any]) -> None:
     job = site.score(text := _text("again"), queue="tests.kept", **options)
@@ -396,6 +409,18 @@ def test_a_worker_answers_while_a_job_on_celerys_own_path_is_scored(site: Site) 
     finally:
         release(site.redis, "unusual")
         job.get(timeout=WAIT_S)
+
+
+def test_a_heartbeat_counts_the_jobs_that_are_scored(site: Site) -> None:
+    with Events(site.stock) as events:
+        with site.engine_held("heartbeat"):
+            eventually(lambda: _active(events) == 1, what="a heartbeat of a busy worker")
+        eventually(lambda: _active(events) == 0, what="a heartbeat of an idle worker")
+
+
+def _active(events: Events) -> int | None:
+    beats = [event["active"] for event in events.all if "active" in event]
+    return beats[-1] if beats else None
 
 
 def test_every_job_is_counted_in_the_statistics(site: Site) -> None:

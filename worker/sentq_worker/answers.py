@@ -19,6 +19,7 @@ import redis
 from celery.exceptions import TaskRevokedError
 
 from sentq_worker.announce import Announcer
+from sentq_worker.copies import Copies, with_copies
 from sentq_worker.finish import Finisher
 from sentq_worker.held import HeldJob
 from sentq_worker.outcomes import OutcomeStore, failed, now_iso, succeeded
@@ -42,10 +43,16 @@ class _Ended:
 
 
 class Answers:
-    """Ends jobs, on one connection after the other. Lives as long as the worker."""
+    """Ends jobs, on one connection after the other. Lives as long as the worker.
 
-    def __init__(self, store: OutcomeStore) -> None:
+    Args:
+        store: Keeps outcomes.
+        copies: Knows which jobs are held; told of those that no longer are.
+    """
+
+    def __init__(self, store: OutcomeStore, copies: Copies) -> None:
         self._store = store
+        self._copies = copies
         self._connection = 0
         self._finisher: Finisher | None = None
         self._unstored: deque[_Ended] = deque()
@@ -133,7 +140,7 @@ class Answers:
 
     def _finish(self, ended: _Ended) -> bool:
         try:
-            self.finisher.finish(ended.jobs, ended.documents)
+            self.finisher.finish(with_copies(ended.jobs), ended.documents)
         except redis.RedisError as error:
             self._not_before = time.monotonic() + STORE_AGAIN_S
             logger.warning(
@@ -143,6 +150,7 @@ class Answers:
             )
             return False
         self.count += len(ended.jobs)
+        self._copies.forget(ended.jobs)
         return True
 
 

@@ -22,6 +22,7 @@ import redis
 
 from sentq_worker.answers import STORE_AGAIN_S, Answers
 from sentq_worker.clock import RedisClock
+from sentq_worker.copies import Copies, with_copies
 from sentq_worker.deadline import PASSED
 from sentq_worker.engine.base import EngineUnavailable
 from sentq_worker.failure import ScoringFailed
@@ -85,7 +86,8 @@ class Dispatcher:
         self._waiting = Waiting(round_chars=round_chars)
         self._round: Round | None = None
         self._pause = Pause()
-        self._answers = Answers(store)
+        self._copies = Copies()
+        self._answers = Answers(store, self._copies)
         self._hub: Any = None
         self._is_called = False
         self._called_at = float("inf")
@@ -129,12 +131,14 @@ class Dispatcher:
     def in_hand(self) -> set[str]:
         """Under which tags jobs are noted that can be finished on any connection."""
         running = self._round.jobs if self._round else ()
-        jobs = chain(self._waiting, running, self._answers.jobs)
+        jobs = with_copies([*chain(self._waiting, running, self._answers.jobs)])
         return {job.receipt for job in jobs if isinstance(job.receipt, str)}
 
     def add(self, job: HeldJob) -> None:
         """Take a job. It ends acknowledged, or goes back to the queue."""
         if job.is_plain:
+            if self._copies.joins(job):
+                return
             self._answers.announcer.received(job)
         self._waiting.add(job)
         # Not while a round is computed: its end calls as well.
@@ -233,7 +237,11 @@ class Dispatcher:
         if is_ours:
             logger.warning("job %s runs alone: workers were lost over it", suspect.id)
         else:
-            self._call_soon()  # It went back to its queue meanwhile; on with the next.
+            # It went back to its queue meanwhile; on with the next.
+            self._copies.forget([suspect])
+            for copy in suspect.copies:
+                self.add(copy)
+            self._call_soon()
         return is_ours
 
     def _drop(self, over: Over) -> None:

@@ -28,6 +28,7 @@ class HeldJob:
         connection: The number of the connection that delivered it.
         tries: How many rounds it was in that gave it no answer.
         shortages: In how many of these memory was short.
+        copies: The same job, delivered again meanwhile.
     """
 
     id: str
@@ -38,6 +39,7 @@ class HeldJob:
     connection: int
     tries: int = 0
     shortages: int = 0
+    copies: tuple[HeldJob, ...] = ()
 
     @property
     def chars(self) -> int:

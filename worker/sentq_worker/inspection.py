@@ -1,4 +1,4 @@
-"""`celery inspect active`, `reserved` and `query_task`: Celery's own answers, and our plain jobs.
+"""`celery inspect active`, `reserved`, `query_task`, and heartbeats: Celery's, and our plain jobs.
 
 Celery finds jobs in sets of its requests. Plain jobs have none, and noting each one there would
 cost as much as taking it; they are looked up when somebody asks.
@@ -10,7 +10,9 @@ import os
 from collections.abc import Iterator
 from typing import Any
 
-from celery.worker import control
+from celery import current_app
+from celery.worker import control, heartbeat
+from celery.worker.state import active_requests
 
 from sentq.contract import TASK_NAME
 from sentq_worker.held import HeldJob
@@ -30,6 +32,16 @@ def install() -> None:
         control.Panel.data[answer.__name__] = answer
         if alias:
             control.Panel.data[alias] = answer
+    heartbeat.active_requests = _ActiveJobs()
+
+
+class _ActiveJobs:
+    """Stands for Celery's set of active requests where heartbeats count it."""
+
+    def __len__(self) -> int:
+        round_ = current_app.tasks[TASK_NAME].dispatcher.running
+        plain = sum(job.is_plain for job in round_.jobs) if round_ else 0
+        return len(active_requests) + plain
 
 
 def active(state: Any, **kwargs: Any) -> list[dict[str, Any]]:
