@@ -10,7 +10,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constr
 SOURCES := producer/sentq worker/sentq_worker model/sentq_model
 CODE := $(SOURCES) model/recipe tests benchmarks
 
-.PHONY: demo test faults install lint types floors wheels pytest format clean
+.PHONY: demo test faults chaos install lint types floors wheels pytest format clean
 
 demo: $(VENV)/.runtime
 	$(BIN)/sentq demo
@@ -36,6 +36,11 @@ pytest: $(VENV)/.tools
 # Every step of the protocol, cut and killed a hundred times each: some fifteen minutes.
 faults: $(VENV)/.tools
 	FAULT_TIMES=100 $(BIN)/pytest tests/faults --timeout 900
+
+# A million jobs while everything breaks, beside stock Celery: two hours. For less, say
+# `make chaos CHAOS="--jobs 100000 --minutes 5 --kills 30 --slope-jobs 0"`, and see --help.
+chaos: $(VENV)/.tools
+	$(BIN)/python -m benchmarks.chaos --report docs/chaos.md $(CHAOS)
 
 wheels: $(VENV)/.tools
 	rm -rf dist

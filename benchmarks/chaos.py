@@ -1,0 +1,189 @@
+"""What is lost when everything breaks, for as long as you like: sentq, and stock Celery beside it.
+
+    python -m benchmarks.chaos [--json] [--report FILE] [--jobs N] [--minutes N] [--seed N] …
+
+Workers are killed, Redis is killed, connections are cut, reset, half-open, frozen, slow and torn,
+by a schedule that follows from the seed. `tests.chaos` says how, and counts. Stock Celery
+acknowledges late, rejects what a lost worker held, has time-outs as short as ours, and goes
+through the same schedule with fewer jobs, for it does fewer; its jobs too are sent by sentq's
+client. Afterwards one worker of ours shows what it keeps of the jobs that it has done.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Final
+
+from tests.chaos.run import Plan, run
+from tests.chaos.site import OURS, STOCK, Team
+
+from benchmarks import slope
+from sentq.embedded import find_redis_server
+
+#: How long a round of ours takes: so long that many faults find one in the engine. Stock Celery
+#: runs one job at a time; with a delay for each it would not come through.
+_TEAMS: Final = {
+    "sentq": replace(OURS, environment={"STANDIN_DELAY_S": "0.02"}),
+    "stock": STOCK,
+}
+
+_ROWS: Final[Sequence[tuple[str, str]]] = (
+    ("accepted", "jobs accepted"),
+    ("answered", "answered"),
+    ("lost", "**lost**"),
+    ("left_in_queues", "still queued or held when nothing moved any more"),
+    ("failed", "ended as failed or as a dead letter"),
+    ("wrong", "answered wrongly"),
+    ("answered_twice", "answered twice"),
+    ("executed_twice_per_kill", "executed twice, a kill of a worker"),
+    ("executed_twice_network", "executed twice, by faults of the network, in all"),
+    ("executed_twice_redis", "executed twice, by kills of Redis, in all"),
+    ("executed_twice_term", "executed twice, by SIGTERM, in all"),
+    ("executed_twice_nothing", "executed twice for no reason"),
+    ("jobs_per_round", "jobs computed at once, mean"),
+    ("after_kill_s_p50", "a worker killed: all that was held is answered after, s, median"),
+    ("after_kill_s_max", "the same, longest"),
+    ("after_half_open_s_p50", "half-open connection: that worker works again after, s, median"),
+    ("after_half_open_s_max", "the same, longest"),
+    ("after_redis_s_p50", "Redis answers again: the first new answer after, s, median"),
+    ("after_redis_s_max", "the same, longest"),
+    ("unexpected_exits", "workers that ended by themselves"),
+    ("took_s", "took, s"),
+)
+
+
+_INTRODUCTION: Final = """# What was lost when everything broke
+
+`make chaos` breaks a site of real processes by a seeded schedule, and accounts for every job that a
+producer was told was accepted. This is one run:"""
+
+_HOW_TO_READ: Final = """Stock Celery has acks_late, reject_on_worker_lost, time-outs of 3 and 5 s,
+restoring each second, the same seed and schedule, and fewer jobs; sentq's client sends them.
+
+*Lost* is what has no outcome once every queue is empty, or nothing has moved for a minute. A job
+that was *executed twice* is put down to a kill wherever the first worker was killed before the
+second one began, whatever else befell it. The time after a kill is until all that anybody held at
+that moment is answered, further faults included."""
+
+
+def main() -> None:
+    """Run both, and print the table or one JSON object."""
+    options = _options()
+    started = time.monotonic()
+
+    def say(line: str) -> None:
+        print(f"{time.monotonic() - started:7.1f} s  {line}", file=sys.stderr, flush=True)
+
+    plan = Plan(
+        seed=options.seed,
+        jobs=options.jobs,
+        duration_s=options.minutes * 60,
+        kills=options.kills,
+        redis_kills=options.redis_kills,
+        network_faults=options.network_faults,
+        terms=options.terms,
+        workers=options.workers,
+    )
+    found: dict[str, dict[str, Any]] = {"sentq": _figures(plan, _TEAMS["sentq"], say)}
+    if options.stock_jobs:
+        theirs = replace(plan, jobs=options.stock_jobs)
+        found["stock"] = _figures(theirs, _TEAMS["stock"], say)
+    if options.slope_jobs:
+        found["slope"] = slope.measure(options.slope_jobs, say)
+    if options.report:
+        options.report.write_text(_report(found))
+    print(json.dumps(found) if options.json else _table(found))
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    add = parser.add_argument
+    add("--json", action="store_true", help="print one JSON object")
+    add("--report", type=Path, metavar="FILE", help="also write a report in Markdown")
+    add("--seed", type=int, default=1, help="what the schedule follows from (%(default)s)")
+    add("--minutes", type=float, default=40, help="what it is spread over (%(default)s)")
+    add("--jobs", type=int, default=1_000_000, help="jobs for sentq (%(default)s)")
+    add("--stock-jobs", type=int, default=50_000, help="for stock Celery; 0: none (%(default)s)")
+    add("--slope-jobs", type=int, default=2_000_000, help="for memory; 0: none (%(default)s)")
+    add("--kills", type=int, default=300, help="kill -9 of a worker (%(default)s)")
+    add("--redis-kills", type=int, default=50, help="kill -9 of Redis (%(default)s)")
+    add("--network-faults", type=int, default=200, help="of all kinds (%(default)s)")
+    add("--terms", type=int, default=40, help="SIGTERM to a worker (%(default)s)")
+    add("--workers", type=int, default=3, help="side by side (%(default)s)")
+    return parser.parse_args()
+
+
+def _figures(plan: Plan, team: Team, say: Callable[[str], None]) -> dict[str, Any]:
+    with tempfile.TemporaryDirectory() as folder:
+        result = run(plan, team, Path(folder), say=lambda line: say(f"{team.name}: {line}"))
+    for said in result.audit.unexpected_exits:
+        say(f"{team.name}: a worker ended by itself: {said}")
+    figures = result.figures
+    twice = figures.pop("executed_twice")
+    for cause in ("network", "redis", "term", "nothing"):
+        figures[f"executed_twice_{cause}"] = twice.get(cause, 0)
+    return figures
+
+
+def _table(found: Mapping[str, Mapping[str, Any]]) -> str:
+    teams = {name: found[name] for name in _TEAMS if name in found}
+    lines = [
+        f"| | {' | '.join({'stock': 'stock Celery'}.get(name, name) for name in teams)} |",
+        "|---|" + "---:|" * len(teams),
+    ]
+    for key, words in _ROWS:
+        lines.append(f"| {words} | {' | '.join(_shown(each[key]) for each in teams.values())} |")
+    return "\n".join(lines)
+
+
+def _shown(value: float | None) -> str:
+    return "none" if value is None else f"{value:,}"
+
+
+def _report(found: Mapping[str, Mapping[str, Any]]) -> str:
+    ours = found["sentq"]
+    faults = ", ".join(f"{count} {kind}" for kind, count in sorted(ours["faults"].items()))
+    server = subprocess.run(
+        [find_redis_server(), "--version"], capture_output=True, text=True, check=True
+    ).stdout.split()[2].removeprefix("v=")
+    versions = ", ".join(f"{name} {version(name)}" for name in ("celery", "kombu", "redis"))
+    parts = [_INTRODUCTION, f"    python -m benchmarks.chaos {' '.join(_arguments())}"]
+    parts.append(
+        f"Python {platform.python_version()}, Redis {server} with `appendfsync always`, "
+        f"{versions}, {os.cpu_count()} cores, which other work may have shared. "
+        f"{ours['workers']} workers, a visibility timeout of {ours['visibility_timeout_s']} s. "
+        f"Faults: {faults}."
+    )
+    parts += [_table(found), _HOW_TO_READ]
+    if "slope" in found:
+        rows = [f"| {name.replace('_', ' ')} | {_shown(n)} |" for name, n in found["slope"].items()]
+        parts += [
+            "## What a worker keeps of the jobs it has done",
+            "`python -m benchmarks.slope` does the same alone.",
+            "\n".join(["| | |", "|---|---:|", *rows]),
+        ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _arguments() -> list[str]:
+    """The command's arguments, but for where the report goes."""
+    given = sys.argv[1:]
+    while "--report" in given:
+        at = given.index("--report")
+        del given[at : at + 2]
+    return [each for each in given if not each.startswith("--report=")]
+
+
+if __name__ == "__main__":
+    main()
