@@ -6,7 +6,7 @@ job = Client().submit("What a lovely day!")
 print(job.result(timeout=10).outcomes[0].label)
 """
 
-from sentq.client import Client, Job
+from sentq.client import Client
 from sentq.contract import (
     TASK_NAME,
     ErrorCode,
@@ -19,6 +19,7 @@ from sentq.contract import (
 )
 from sentq.errors import *  # noqa: F403 - the tree of errors is public as a whole
 from sentq.errors import __all__ as _errors
+from sentq.job import Job
 from sentq.settings import Settings
 
 __version__ = "0.1.0"

@@ -11,12 +11,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from types import TracebackType
 from typing import Final, Self
 
-from sentq.cancel import cancel_job
 from sentq.celery import make_app
-from sentq.contract import JobOutcome, JobStatus, Outcome, check_job
+from sentq.contract import JobOutcome, Outcome, check_job
 from sentq.dead import DeadLetters
 from sentq.errors import InvalidInput, JobError, NotAString
 from sentq.inorder import InOrder
+from sentq.job import Job
 from sentq.overload import QueueLimits
 from sentq.patience import when_there_is_room
 from sentq.results import Results
@@ -32,52 +32,6 @@ _MAP_TEXTS_PER_JOB: Final = 64
 _MAP_JOBS_IN_FLIGHT: Final = 32
 
 _LONGEST_DEADLINE_S: Final = 365 * 24 * 60 * 60
-
-
-class Job:
-    """A job that was sent. Costs nothing to keep; holds no connection and no text."""
-
-    def __init__(self, job_id: str, results: Results) -> None:
-        self.id = job_id
-        self._results = results
-
-    def status(self) -> JobStatus:
-        """Where the job is: queued, running, done, failed, cancelled or unknown.
-
-        Raises:
-            ResultsUnavailable: Redis did not answer.
-        """
-        return self._results.status(self.id)
-
-    def result(self, timeout: float | None = None) -> JobOutcome:
-        """Wait for the outcome: one entry a text, in the order sent.
-
-        Args:
-            timeout: Seconds to wait at most; None waits until the job ends.
-
-        Raises:
-            WaitTimeout: There was no outcome in time. The job goes on.
-            UnknownJob, JobExpired: Redis knows nothing of the job (any more).
-            JobCancelled: The job was cancelled before it was scored.
-            JobFailed: The job failed as a whole.
-            ResultsUnavailable: Redis cannot be reached. The job is not affected.
-        """
-        return self._results.wait(self.id, timeout_s=timeout)
-
-    def cancel(self) -> bool:
-        """Cancel the job unless it is being scored or has ended. Whoever waits for it is told.
-
-        Returns:
-            Whether it is cancelled, now or by somebody before.
-
-        Raises:
-            UnknownJob, JobExpired: Redis knows nothing of the job (any more).
-            ResultsUnavailable: Redis did not answer.
-        """
-        return cancel_job(self._results, self.id)
-
-    def __repr__(self) -> str:
-        return f"Job({self.id!r})"
 
 
 class Client:

@@ -155,7 +155,7 @@ class DeadLetters:
 
     def retry(self, letter: DeadLetter) -> Retried:
         """Put the message of a letter back into its queue, as if it had never been delivered;
-        its job, of the same id, is queued again. One step where results lie in the broker's
+        its job, of the same id, is queued again, with the deadline that it had. One step where results lie in the broker's
         Redis; elsewhere the job is queued first."""
         message, priority = _undelivered(letter.message)
         document = None if letter.job_id is None else self._results.key(letter.job_id)

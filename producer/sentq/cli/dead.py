@@ -7,7 +7,8 @@ import sys
 from collections import Counter
 from collections.abc import Callable
 from itertools import islice
-from typing import Annotated, Any, Final
+from pathlib import Path
+from typing import Annotated, Final
 
 import typer
 
@@ -137,7 +138,8 @@ def retry(
     broker_url: Broker = None,
     config: Config = None,
 ) -> None:
-    """Put messages back into their queues. Their jobs keep their ids, and are queued again."""
+    """Put messages back into their queues. Their jobs keep their ids and are queued again; their
+    deadlines, if they have any, stay what they were."""
     selection = Selection(tuple(codes or ()), older_than, newer_than)
     with _client(config, broker_url) as client:
         dead, outcomes = client.dead, Counter[Retried]()
@@ -183,7 +185,7 @@ def drop(
     _say_missing(missing + dropped[False])
 
 
-def _client(config: Any, broker_url: str | None) -> Client:
+def _client(config: Path | None, broker_url: str | None) -> Client:
     return Client(Settings.load(config, broker_url=broker_url))
 
 
