@@ -154,9 +154,11 @@ class DeadLetters:
         return next(_readable(entries), None)
 
     def retry(self, letter: DeadLetter) -> Retried:
-        """Put the message of a letter back into its queue, as if it had never been delivered;
-        its job, of the same id, is queued again, with the deadline that it had. One step where results lie in the broker's
-        Redis; elsewhere the job is queued first."""
+        """Put the message of a letter back into its queue, as if it had never been delivered.
+
+        Its job keeps its id and its deadline, and is queued again: in one step where results lie
+        in the broker's Redis, before the message elsewhere.
+        """
         message, priority = _undelivered(letter.message)
         document = None if letter.job_id is None else self._results.key(letter.job_id)
         if document is not None and not self._settings.one_redis:
