@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from concurrent.futures import Future
 from concurrent.futures import wait as wait_for
 from dataclasses import dataclass
@@ -144,6 +144,13 @@ class Dispatcher:
         # Not while a round is computed: its end calls as well.
         if self._round is None:
             self._call_soon()
+
+    def forget(self, tags: Collection[str]) -> None:
+        """Let go of waiting plain jobs that are noted under these tags no more: this worker was
+        taken for lost, and others have them."""
+        if forgotten := self._waiting.remove(tags):
+            self._answers.finisher.let_go(forgotten)
+            logger.warning("%d jobs went to other workers: their leases lapsed", len(forgotten))
 
     def refuse(self, job: HeldJob, error: Exception) -> None:
         """End a job that breaks the contract as a whole."""

@@ -94,6 +94,11 @@ class Finisher:
             self._lost.give_back(connection, noted, error)
         self._channel.qos.release(tags)
 
+    def let_go(self, jobs: Sequence[HeldJob]) -> None:
+        """Count these as held no longer, without acknowledging them: others have them."""
+        if self._channel is not None:
+            self._channel.qos.release([job.tag for job in jobs if job.tag is not None])
+
     def _acknowledge_tags(self, tags: Sequence[str]) -> None:
         if not self._channel or not tags:
             return

@@ -63,15 +63,15 @@ _SWEEP_AT_MOST: Final = 2000
 #: KEYS: unacked, its index. ARGV: time-out in seconds, how many to look at (0: only renew), how
 #: many to pass over, bytes to return at most, how many ends of entries follow, these ends, then
 #: the tags to renew.
-#: Returns Redis' time, how many were looked at, then tag and entry by turns of those whose entry
-#: has one of these ends: they came from a queue that we read. Nobody else's are touched: he may
-#: have other ideas of how long a lease is.
+#: Returns Redis' time, the tags that are noted no more, how many lapsed ones were looked at, and
+#: tag and entry by turns of those whose entry has one of these ends: they came from a queue that
+#: we read. Nobody else's are touched: he may have other ideas of how long a lease is.
 #: Removing nothing comes first: after that Redis refuses no ZADD for want of memory.
 _RENEW_AND_LOOK: Final = """
 redis.call('ZREM', KEYS[2], '')
 local now = redis.call('TIME')
 local score = string.format('%d.%06d', now[1], now[2])
-local ends = {}
+local ends, gone = {}, {}
 for i = 6, 5 + ARGV[5] do ends[#ends + 1] = ARGV[i] end
 for first = 6 + ARGV[5], #ARGV, 1000 do
   local scores = {}
@@ -79,10 +79,14 @@ for first = 6 + ARGV[5], #ARGV, 1000 do
     scores[#scores + 1] = score
     scores[#scores + 1] = ARGV[i]
   end
-  redis.call('ZADD', KEYS[2], 'XX', unpack(scores))
+  if redis.call('ZADD', KEYS[2], 'XX', 'CH', unpack(scores)) < #scores / 2 then
+    for i = 2, #scores, 2 do
+      if not redis.call('ZSCORE', KEYS[2], scores[i]) then gone[#gone + 1] = scores[i] end
+    end
+  end
 end
-local reply, looked_at, bytes = {score, 0}, 0, 0
-if ARGV[2] == '0' then return reply end
+if ARGV[2] == '0' then return {score, gone, 0, {}} end
+local found, looked_at, bytes = {}, 0, 0
 local latest = string.format('%.6f', now[1] + now[2] / 1e6 - ARGV[1])
 local lapsed = redis.call('ZRANGEBYSCORE', KEYS[2], '-inf', latest, 'LIMIT', ARGV[3], ARGV[2])
 for _, tag in ipairs(lapsed) do
@@ -95,15 +99,14 @@ for _, tag in ipairs(lapsed) do
   end
   for _, ending in ipairs(ends) do
     if string.sub(entry, -#ending) == ending then
-      reply[#reply + 1] = tag
-      reply[#reply + 1] = entry
+      found[#found + 1] = tag
+      found[#found + 1] = entry
       bytes = bytes + #entry
       break
     end
   end
 end
-reply[2] = looked_at
-return reply
+return {score, gone, looked_at, found}
 """
 
 
@@ -116,6 +119,15 @@ class _Touched(NamedTuple):
     def differs_s(self, other: _Touched) -> float:
         """By how much one clock moved more than the other."""
         return abs((self.redis_s - other.redis_s) - (self.at - other.at))
+
+
+class _Found(NamedTuple):
+    """What one step found: see the script."""
+
+    redis_s: float
+    gone: set[str]
+    looked_at: int
+    lapsed: list[tuple[str, bytes]]
 
 
 class Leases:
@@ -141,7 +153,13 @@ class Leases:
         self._has_ended = threading.Event()
         self._touched: _Touched | None = None
 
-    def attach(self, channel: Channel, in_hand: Callable[[], Collection[str]]) -> None:
+    def attach(
+        self,
+        channel: Channel,
+        *,
+        in_hand: Callable[[], Collection[str]],
+        forget: Callable[[Collection[str]], object],
+    ) -> None:
         """Go on with the channel of a new connection.
 
         What the last one delivered stays ours as far as it is in hand; the rest goes back.
@@ -150,11 +168,13 @@ class Leases:
             channel: Takes the jobs from now on.
             in_hand: Says under which tags jobs are noted that can be finished without the
                 connection that delivered them.
+            forget: Is told, in the thread of the leases, of tags under which nothing is noted any
+                more: others have these jobs, unless they have just ended.
         """
         channel.qos.stays_in_hand = lambda: () if self._has_ended.is_set() else in_hand()
         is_one_redis = channel.shares_redis(self._store.connection_options)
         lost, clock = LostJobs(channel, self._store), self._clock if is_one_redis else None
-        before, self._sweeper = self._sweeper, _Sweeper(channel, lost, clock)
+        before, self._sweeper = self._sweeper, _Sweeper(channel, lost, clock, forget)
         if before is not None:
             channel.qos.adopt(before.channel.qos)
         if self._thread is None:
@@ -198,11 +218,18 @@ class Leases:
 class _Sweeper:
     """The ticks on one channel's Redis."""
 
-    def __init__(self, channel: Channel, lost: LostJobs, clock: RedisClock | None) -> None:
+    def __init__(
+        self,
+        channel: Channel,
+        lost: LostJobs,
+        clock: RedisClock | None,
+        forget: Callable[[Collection[str]], object],
+    ) -> None:
         self.channel = channel
         self.connection = channel.own_client()
         self._lost = lost
         self._clock = clock
+        self._forget = forget
         self._timeout_s = channel.lease_timeout_s
         self.tick_s = min(_MAX_TICK_S, self._timeout_s / _TICKS_IN_TIMEOUT)
         self._not_before = 0.0
@@ -220,19 +247,21 @@ class _Sweeper:
         if touched is None or began_at - touched.at > self._timeout_s * _OUT_OF_TOUCH:
             self._not_before = began_at + _OWNERS_FIRST_S
         look_at = _LOOK_AT if began_at >= self._not_before else 0
-        redis_s, looked_at, lapsed = self._renew_and_look(self.channel.qos.tags(), look_at, 0)
-        now = _Touched(redis_s, time.monotonic())
+        found = self._renew_and_look(self.channel.qos.tags(), look_at, 0)
+        now = _Touched(found.redis_s, time.monotonic())
+        if found.gone:
+            self._forget(found.gone)
         if self._clock is not None:
-            self._clock.set(redis_s, asked_at_s=began_at, answered_at_s=now.at)
+            self._clock.set(now.redis_s, asked_at_s=began_at, answered_at_s=now.at)
         if touched is not None and now.differs_s(touched) > self._timeout_s * _OUT_OF_TOUCH:
             # Redis' clock was set, and every lease may look as if it had lapsed.
             self._not_before = now.at + _OWNERS_FIRST_S
             return now
-        passed_over = 0
-        while looked_at and passed_over < _SWEEP_AT_MOST:
-            passed_over += looked_at
-            _, looked_at, more = self._renew_and_look([], _LOOK_AT, passed_over)
-            lapsed += more
+        lapsed, passed_over = found.lapsed, found.looked_at
+        while found.looked_at and passed_over < _SWEEP_AT_MOST:
+            found = self._renew_and_look([], _LOOK_AT, passed_over)
+            passed_over += found.looked_at
+            lapsed = [*lapsed, *found.lapsed]
         self._give_back(lapsed, until=began_at + self.tick_s)
         return now
 
@@ -240,16 +269,16 @@ class _Sweeper:
         """Connect anew for the next tick: Sentinel may know another master."""
         self.connection.connection_pool.disconnect()
 
-    def _renew_and_look(
-        self, tags: Sequence[str], limit: int, passed_over: int
-    ) -> tuple[float, int, list[tuple[str, bytes]]]:
+    def _renew_and_look(self, tags: Sequence[str], limit: int, passed_over: int) -> _Found:
         places, ends = self.channel.receipts(tags), _ends(self.channel.active_queues)
         reply: list[Any] = self.connection.execute_command(
             *("EVAL", _RENEW_AND_LOOK, 2, places.unacked_key, places.index_key),
             *(self._timeout_s, limit, passed_over, _LOOK_BYTES, len(ends), *ends, *tags),
         )
-        found = [(tag.decode(), raw) for tag, raw in zip(reply[2::2], reply[3::2], strict=True)]
-        return float(reply[0]), reply[1], found
+        redis_s, gone, looked_at, found = reply
+        names = [tag.decode() for tag in found[::2]]
+        lapsed = list(zip(names, found[1::2], strict=True))
+        return _Found(float(redis_s), {tag.decode() for tag in gone}, looked_at, lapsed)
 
     def _give_back(self, lapsed: Sequence[tuple[str, bytes]], *, until: float) -> None:
         """Give back what was taken last first: so the first comes to stand at the head."""

@@ -91,7 +91,11 @@ class DispatcherStep(bootsteps.StartStopStep):
             channel.take_plain = PlainJobs(task, consumer).take_plain
             channel.tell = consumer.tell
             channel.worker = consumer.hostname
-            task.leases.attach(channel, task.dispatcher.in_hand)
+            task.leases.attach(
+                channel,
+                in_hand=task.dispatcher.in_hand,
+                forget=lambda tags: hub.call_soon(task.dispatcher.forget, tags),
+            )
         _catch_up(consumer.app, task.dispatcher.clock)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import heapq
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from itertools import count
 from typing import NamedTuple
 
@@ -58,6 +58,15 @@ class Waiting:
     def put_back(self, jobs: Sequence[HeldJob]) -> None:
         """Put the jobs of a round before the others, in their order."""
         self._jobs.extendleft(reversed(jobs))
+
+    def remove(self, tags: Collection[str]) -> list[HeldJob]:
+        """Take out, and return, the plain jobs that are noted under these tags."""
+        found = [job for job in self if isinstance(job.receipt, str) and job.receipt in tags]
+        gone = set(map(id, found))
+        self._later = [entry for entry in self._later if id(entry[2]) not in gone]
+        heapq.heapify(self._later)
+        self._jobs = deque(job for job in self._jobs if id(job) not in gone)
+        return found
 
     @property
     def next_in_s(self) -> float | None:
