@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from sentq.contract import Outcome, Prediction
-from sentq_worker.engine.answer import Answer, Asked, Reply
+from sentq_worker.engine.answer import Answer, Asked, Breakers, Reply
 from sentq_worker.engine.base import EngineInfo, EngineUnavailable
 
 __all__ = ["Job", "Scripted", "prediction"]
@@ -50,6 +50,10 @@ class Scripted:
     @property
     def info(self) -> EngineInfo:
         return EngineInfo("scripted", None, self.backend, "none", ("negative", "positive"))
+
+    @property
+    def breakers(self) -> Breakers:
+        return Breakers()
 
     @property
     def is_usable(self) -> bool:

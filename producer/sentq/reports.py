@@ -51,9 +51,9 @@ class WorkerReport(BaseModel):
 
     Times are Unix seconds by Redis' clock. `jobs_per_s` is of late, not on average; `held_jobs`
     are taken and not yet answered. `model`, `backend` (`local:cpu`, `hub`) and `dtype` say who
-    scores. `breaker` is the state of the way to the Hub (`closed`, `open`, `half_open`), None
-    where there is none; `waiting_for` says why the engine cannot answer at the moment, None where
-    it can.
+    scores. `breaker` is the state of the way to the Hub (`closed`, `open`, `half_open`,
+    `stopped`) and `local_breaker` that of the engine before it, None where there is none;
+    `waiting_for` says why the engine cannot answer at the moment, None where it can.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
@@ -69,6 +69,7 @@ class WorkerReport(BaseModel):
     backend: str | None = None
     dtype: str | None = None
     breaker: str | None = None
+    local_breaker: str | None = None
     waiting_for: str | None = None
 
 

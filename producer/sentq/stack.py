@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -53,6 +53,7 @@ def local_stack(
     *,
     redis_server: Path | None = None,
     worker_options: tuple[str, ...] = (),
+    environment: Mapping[str, str] | None = None,
     say: Callable[[str], None] = lambda _: None,
 ) -> Iterator[Stack]:
     """Bring up Redis and a worker; take both down at the end, the worker first.
@@ -61,12 +62,15 @@ def local_stack(
         folder: Where Redis keeps its data and both write their logs.
         redis_server: The server to start; found where it is None.
         worker_options: Passed on to `sentq-worker`.
+        environment: Variables for the worker, where our own do not set them.
         say: Told what is going on, a line at a time.
 
     Raises:
         NoRedisFound, RedisDidNotStart, WorkerDidNotStart: The message says what to do.
     """
-    if find_spec("sentq_worker") is None or find_spec("torch") is None:
+    environment = {**(environment or {}), **os.environ}
+    needed = "huggingface_hub" if environment.get("SENTQ_WORKER_ENGINE") == "hub" else "torch"
+    if find_spec("sentq_worker") is None or find_spec(needed) is None:
         raise WorkerDidNotStart(
             'the worker is not installed here: pip install "sentq[worker,model]"'
         )
@@ -75,7 +79,7 @@ def local_stack(
         say(f"Redis is running ({server})")
         settings = Settings.load(broker_url=database.url, result_url=database.url)
         log = folder / "worker.log"
-        worker = _start_worker(settings, log, worker_options)
+        worker = _start_worker(settings, log, worker_options, environment)
         try:
             say("the worker is loading its model")
             _wait_until_ready(settings, worker, log)
@@ -85,10 +89,10 @@ def local_stack(
 
 
 def _start_worker(
-    settings: Settings, log: Path, options: tuple[str, ...]
+    settings: Settings, log: Path, options: tuple[str, ...], environment: Mapping[str, str]
 ) -> subprocess.Popen[bytes]:
     url = settings.broker_url.get_secret_value()
-    environment = os.environ | {"SENTQ_BROKER_URL": url, "SENTQ_RESULT_URL": url}
+    environment = {**environment, "SENTQ_BROKER_URL": url, "SENTQ_RESULT_URL": url}
     with log.open("wb") as output:
         return subprocess.Popen(
             [sys.executable, "-m", "sentq_worker", *options],

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
+import signal
+import subprocess
+import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -13,7 +17,8 @@ from tests.conftest import StartWorker
 from tests.processes import RedisProcess, WorkerProcess, eventually
 from tests.standin import hash_score
 
-from sentq import Client, Job, JobOutcome, Prediction
+from sentq import Client, Job, JobOutcome, Prediction, Settings
+from sentq.reports import read_reports
 from sentq_worker.testing import LocalHub
 from sentq_worker.testing.replies import hash_scores
 
@@ -80,8 +85,8 @@ def test_a_worker_without_torch_scores_by_the_hub(
     ]
     # Faults of all kinds, and a Hub that repeats in its refusals what it was sent.
     server.script("500 503:0.1 garbage reset truncated gzip-bomb nan redirect")
-    outcome = client.submit(CANARY).result(timeout=60)
-    assert (outcome.model, outcome.revision, outcome.backend) == ("owner/model", None, "hub")
+    answer = client.submit(CANARY).result(timeout=60)
+    assert (answer.model, answer.revision, answer.backend) == ("owner/model", None, "hub")
     assert server.most_at_once <= 16
     assert worker.stop() == 0
     assert "CANARY" not in worker.log
@@ -135,6 +140,11 @@ def test_every_job_is_answered_while_the_local_engine_goes_and_comes_back(
         private = load.run_until(lambda: load.last_backend == "hub", local_only=CANARY)
         assert time.monotonic() - began < 5
         load.run_for(0.5)
+        with redis_server.client() as redis:
+            (report,) = eventually(
+                lambda: [r for r in read_reports(redis) if r.local_breaker == "open"]
+            )
+            assert (report.backend, report.breaker) == ("hub", "closed")
         away.unlink()
         load.run_until(lambda: load.last_backend == "test")
         outcomes = load.outcomes()
@@ -203,3 +213,26 @@ def _path(environment: dict[str, str]) -> dict[str, str]:
         if found
         else environment
     )
+
+
+def test_dev_brings_a_hub_to_try_the_policy_with(tmp_path: Path) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-m", "sentq.cli", "dev", "--hub", "fake", "--data", tmp_path / "data"],
+        env=os.environ | {"SENTQ_WORKER_ENGINE": "hub"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    ) as dev:
+        try:
+            assert dev.stdout is not None
+            said = ""
+            for line in dev.stdout:
+                said += line
+                if "Ctrl-C" in line:
+                    break
+            (broker,) = re.findall(r"SENTQ_BROKER_URL='(.*)'", said)
+            with Client(Settings.load(broker_url=broker)) as client:
+                assert client.submit("a good day").result(timeout=30).backend == "hub"
+        finally:
+            dev.send_signal(signal.SIGINT)
+            assert dev.wait(60) == 0

@@ -125,6 +125,8 @@ class Dispatcher:
             jobs_finished=self._answers.count,
             held_jobs=len(self._waiting) + (len(round_.jobs) if round_ else 0),
             engine=engine,
+            breaker=self._service.breakers.hub,
+            local_breaker=self._service.breakers.local,
             waiting_for=self._pause.reason,
         )
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Final, Literal
 
 from sentq.contract import ErrorCode, Limits, Outcome, TextError
-from sentq_worker.engine.answer import Answer, Asked, Reply
+from sentq_worker.engine.answer import Answer, Asked, Breakers, Reply
 from sentq_worker.engine.base import EngineInfo, EngineUnavailable, ModelUnavailable
 from sentq_worker.engine.breaker import Breaker
 from sentq_worker.engine.hub import Ask, Hub, HubRow
@@ -73,6 +73,11 @@ class HubScorer:
     def breaker(self) -> Breaker:
         """Whether the Hub may be asked."""
         return self._hub.breaker
+
+    @property
+    def breakers(self) -> Breakers:
+        """See `Answerer.breakers`."""
+        return Breakers(hub=self.breaker.state)
 
     @property
     def is_usable(self) -> bool:

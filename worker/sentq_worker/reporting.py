@@ -30,6 +30,7 @@ class Condition:
         held_jobs: How many it has taken and not ended.
         engine: Who scores; None while no model is loaded.
         breaker: The state of the way to the Hub, where there is one.
+        local_breaker: The state of the engine that comes before it, where there are two.
         waiting_for: Why the engine cannot answer at the moment, where it cannot.
     """
 
@@ -37,6 +38,7 @@ class Condition:
     held_jobs: int
     engine: EngineInfo | None
     breaker: str | None = None
+    local_breaker: str | None = None
     waiting_for: str | None = None
 
 
@@ -78,6 +80,7 @@ class Reporter:
             backend=engine.backend if engine else None,
             dtype=engine.dtype if engine else None,
             breaker=condition.breaker,
+            local_breaker=condition.local_breaker,
             waiting_for=condition.waiting_for,
         )
         lifetime_s = max(LEAST_REPORT_LIFETIME_S, round(_MISSED_TICKS * tick_s))

@@ -13,7 +13,7 @@ from celery.exceptions import WorkerShutdown
 
 from sentq.contract import JobRequest, Limits, Outcome, check_count
 from sentq.ids import sent_at_ms
-from sentq_worker.engine.answer import Answer, Answerer, Asked, JobScorer, Reply
+from sentq_worker.engine.answer import Answer, Answerer, Asked, Breakers, JobScorer, Reply
 from sentq_worker.engine.base import EX_UNAVAILABLE, DeviceLost, EngineInfo, EngineUnavailable
 from sentq_worker.settings import WorkerSettings
 
@@ -69,6 +69,11 @@ class Service:
             RuntimeError: Nobody at the moment: a model is being loaded.
         """
         return self._answerer.info
+
+    @property
+    def breakers(self) -> Breakers:
+        """What keeps jobs from an engine, or does not."""
+        return self._answerer.breakers
 
     def submit(self, jobs: Sequence[Asked]) -> Future[Scored]:
         """Score jobs as one round in the engine's thread.

@@ -5,7 +5,8 @@ from __future__ import annotations
 import signal
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from enum import StrEnum
 from pathlib import Path
 from types import FrameType
 from typing import Annotated, Final
@@ -16,6 +17,7 @@ import typer
 from sentq.cli.common import Exit, notes, say
 from sentq.client import Client
 from sentq.demo import run_demo
+from sentq.fakehub import fake_hub, fake_hub_settings
 from sentq.stack import WorkerDidNotStart, local_stack
 
 __all__ = ["DEMO_HELP", "DEV_HELP", "demo", "dev"]
@@ -29,7 +31,15 @@ Examples:
   sentq dev
   sentq dev --redis-server ~/bin/valkey-server
   SENTQ_WORKER_MODEL=./my-model sentq dev
+  sentq dev --hub fake
+  SENTQ_WORKER_ENGINE=hub sentq dev --hub fake
 """
+
+
+class HubKind(StrEnum):
+    """Which Hub a worker of `sentq dev` may ask."""
+
+    FAKE = "fake"
 
 
 def dev(
@@ -41,10 +51,23 @@ def dev(
         Path | None,
         typer.Option(help="The Redis or Valkey to start (default: found).", metavar="PROGRAM"),
     ] = None,
+    hub: Annotated[
+        HubKind | None,
+        typer.Option(help="Fall back to a Hub on this machine, with the faults that you ask for."),
+    ] = None,
 ) -> None:
     """See `DEV_HELP`."""
     folder = data or platformdirs.user_data_path("sentq") / "dev"
-    with _stoppable(), local_stack(folder, redis_server=redis_server, say=say) as stack:
+    with _stoppable(), ExitStack() as running:
+        environment: dict[str, str] = {}
+        if hub is HubKind.FAKE:
+            url = running.enter_context(fake_hub())
+            environment = fake_hub_settings(url)
+            say(f"a Hub on this machine is asked where the worker's policy says so: {url}")
+            say(f"tell it what to do with the next calls: curl -d '503 429:2 ok' {url}/script")
+        stack = running.enter_context(
+            local_stack(folder, redis_server=redis_server, environment=environment, say=say)
+        )
         say("ready. In another terminal:")
         typer.echo(f"\nexport SENTQ_BROKER_URL='{stack.broker_url}'")
         typer.echo('sentq score "What a lovely day"\n')

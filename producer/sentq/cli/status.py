@@ -75,7 +75,9 @@ def _cells(report: WorkerReport, now_s: float) -> list[str]:
     engine = " ".join(part for part in (report.model, report.backend, report.dtype) if part)
     state = report.waiting_for or ("works" if report.held_jobs else "idle")
     if report.breaker and report.breaker != "closed":
-        state += f"; breaker {report.breaker}"
+        state += f"; the Hub's breaker is {report.breaker}"
+    if report.local_breaker and report.local_breaker != "closed":
+        state += f"; the local engine's is {report.local_breaker}"
     return [
         printable(report.worker),
         printable(engine),

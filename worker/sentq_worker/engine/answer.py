@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from sentq.contract import Outcome
 from sentq_worker.engine.base import EngineInfo, EngineUnavailable
 
-__all__ = ["Answer", "Answerer", "Asked", "JobScorer", "Reply"]
+__all__ = ["Answer", "Answerer", "Asked", "Breakers", "JobScorer", "Reply"]
 
 
 class Asked(Protocol):
@@ -55,12 +55,24 @@ class Answer:
 Reply = Answer | EngineUnavailable
 
 
+class Breakers(NamedTuple):
+    """The states of the two ways to an answer, None where there is no breaker in it."""
+
+    hub: str | None = None
+    local: str | None = None
+
+
 class Answerer(Protocol):
     """Answers jobs. Used by one thread at a time."""
 
     @property
     def info(self) -> EngineInfo:
         """Who answers now, as far as that is one."""
+        ...
+
+    @property
+    def breakers(self) -> Breakers:
+        """What its breakers say."""
         ...
 
     @property

@@ -20,7 +20,7 @@ from types import SimpleNamespace
 from typing import Any, Final, Literal
 
 from sentq.contract import ErrorCode, Prediction, TextError
-from sentq_worker.engine.answer import Answer, Answerer, Asked, Reply
+from sentq_worker.engine.answer import Answer, Answerer, Asked, Breakers, Reply
 from sentq_worker.engine.base import DeviceLost, EngineError, EngineInfo, EngineUnavailable
 from sentq_worker.engine.breaker import Breaker
 from sentq_worker.engine.verdicts import Verdicts
@@ -84,6 +84,11 @@ class Fallback:
     def info(self) -> EngineInfo:
         """See `Answerer.info`."""
         return self._local.info if self.breaker.is_closed else self._hub.info
+
+    @property
+    def breakers(self) -> Breakers:
+        """See `Answerer.breakers`."""
+        return self._hub.breakers._replace(local=self.breaker.state)
 
     @property
     def is_usable(self) -> bool:

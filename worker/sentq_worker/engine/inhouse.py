@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from sentq_worker.engine.answer import Answer, Asked, JobScorer, Reply
+from sentq_worker.engine.answer import Answer, Asked, Breakers, JobScorer, Reply
 from sentq_worker.engine.base import EngineInfo
 
 __all__ = ["InHouse"]
@@ -30,6 +30,11 @@ class InHouse:
     def is_loaded(self) -> bool:
         """Whether there is a scorer at the moment."""
         return self._scorer is not None
+
+    @property
+    def breakers(self) -> Breakers:
+        """See `Answerer.breakers`."""
+        return Breakers()
 
     @property
     def is_usable(self) -> bool:

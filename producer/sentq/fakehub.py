@@ -1,0 +1,58 @@
+"""A Hub on this machine, in a process of its own, for a worker to ask in place of the real one."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.util import find_spec
+from typing import Final
+
+from sentq.errors import SentqError
+
+__all__ = ["FakeHubDidNotStart", "fake_hub", "fake_hub_settings"]
+
+_STOP_TIMEOUT_S: Final = 5.0
+
+
+class FakeHubDidNotStart(SentqError):
+    """The server ended before it said where it is."""
+
+
+@contextmanager
+def fake_hub() -> Iterator[str]:
+    """Run one as long as the block runs; gives its URL.
+
+    Raises:
+        FakeHubDidNotStart: It did not.
+    """
+    with subprocess.Popen(
+        [sys.executable, "-m", "sentq_worker.testing"],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    ) as server:
+        try:
+            url = server.stdout.readline().strip() if server.stdout else ""
+            if not url:
+                raise FakeHubDidNotStart('it is not installed here: pip install "sentq[worker]"')
+            yield url
+        finally:
+            server.terminate()
+            try:
+                server.wait(_STOP_TIMEOUT_S)
+            except subprocess.TimeoutExpired:
+                server.kill()
+
+
+def fake_hub_settings(url: str) -> dict[str, str]:
+    """What tells a worker to ask it. Its own engine comes first, where it can have one."""
+    return {
+        "HF_ENDPOINT": url,
+        "HF_TOKEN": "hf_fake",
+        "SENTQ_WORKER_HUB_MODEL": "fake/model",
+        "SENTQ_WORKER_HUB_ROUTER": f"{url}/hf-inference",
+        "SENTQ_WORKER_ENGINE": "prefer-local" if find_spec("torch") else "hub",
+    }
