@@ -152,6 +152,7 @@ class Dispatcher:
         taken for lost, and others have them."""
         if forgotten := self._waiting.remove(tags):
             self._answers.finisher.let_go(forgotten)
+            self._give_up(forgotten)
             logger.warning("%d jobs went to other workers: their leases lapsed", len(forgotten))
 
     def refuse(self, job: HeldJob, error: Exception) -> None:
@@ -247,11 +248,16 @@ class Dispatcher:
             logger.warning("job %s runs alone: workers were lost over it", suspect.id)
         else:
             # It went back to its queue meanwhile; on with the next.
-            self._copies.forget([suspect])
-            for copy in suspect.copies:
-                self.add(copy)
+            self._give_up([suspect])
             self._call_soon()
         return is_ours
+
+    def _give_up(self, jobs: Sequence[HeldJob]) -> None:
+        """Others have these deliveries; but one of the same job may have come here again."""
+        self._copies.forget(jobs)
+        for job in jobs:
+            for copy in job.copies:
+                self.add(copy)
 
     def _drop(self, over: Over) -> None:
         """End jobs that nobody waits for any more."""
