@@ -29,14 +29,18 @@ from tests.standin import hash_score
 from sentq import Client, Job, JobStatus, Prediction
 from sentq.ids import new_job_id
 
-VISIBILITY_TIMEOUT_S = "5"
+VISIBILITY_TIMEOUT_S = "3"
 
 #: How often each step breaks; `make faults` says 100.
 TIMES = int(os.environ.get("FAULT_TIMES", "20"))
 
-#: Workers that break side by side, each with a proxy of its own: some steps are tried again only
-#: after a second.
+#: Workers that are cut off side by side, each with a proxy of its own: some steps are tried again
+#: only after a second.
 WORKERS = 4
+
+#: Workers that are killed before the jobs of all are answered. A job that lost its worker again
+#: and again would become a dead letter.
+KILLED_TOGETHER = 20
 
 #: Where things break: what passes on the wire, and which side of it.
 STEPS = {
@@ -166,7 +170,7 @@ def _check(jobs: dict[int, Job], answers: Answers, redis_server: RedisProcess) -
     assert set(answers.counts.values()) == {1}, "a job was answered twice"
 
 
-def _all(them: Iterable[T], is_so: Callable[[T], bool]) -> bool:
+def _all(them: Iterable[T], is_so: Callable[[T], object]) -> bool:
     return all(map(is_so, them))
 
 
@@ -201,18 +205,21 @@ def test_a_connection_cut_at_any_step_loses_nothing(
             assert worker.stop() == 0
 
 
+def _killed_together() -> Iterator[int]:
+    """How many workers are killed at once, each time."""
+    for killed in range(0, TIMES, KILLED_TOGETHER):
+        yield min(KILLED_TOGETHER, TIMES - killed)
+
+
 @pytest.mark.parametrize("step", EVERY_STEP)
 def test_a_worker_killed_at_any_step_loses_nothing(
     start: Start, redis_server: RedisProcess, results: Results, answers: Answers, step: str
 ) -> None:
     with ExitStack() as stack:
-        proxies = [stack.enter_context(Proxy(redis_server.port)) for _ in range(WORKERS)]
         client = stack.enter_context(results.client())
         jobs: dict[int, Job] = {}
-        for _ in range(max(1, TIMES // WORKERS)):
-            # The trap is set when the worker is: what the one before held comes back late.
-            for proxy in proxies:
-                proxy.trap = None
+        for count in _killed_together():
+            proxies = [stack.enter_context(Proxy(redis_server.port)) for _ in range(count)]
             started = [
                 start(each.url, wait=False, SENTQ_RESULT_URL=results.url(each.port))
                 for each in proxies
@@ -220,13 +227,12 @@ def test_a_worker_killed_at_any_step_loses_nothing(
             workers = [worker.wait_until_ready().process for worker in started]
             for proxy, process in zip(proxies, workers, strict=True):
                 proxy.trap = _trap(step, process.kill)
-            _submit_until(
-                client, jobs, partial(_all, workers, lambda each: each.poll() is not None)
-            )
+            ended = partial(_all, workers, lambda worker: worker.poll() is not None)
+            _submit_until(client, jobs, ended)
             assert {worker.wait() for worker in workers} == {-signal.SIGKILL}
-        successor = start(redis_server.url, SENTQ_RESULT_URL=results.url(redis_server.port))
-        _check(jobs, answers, redis_server)
-        assert successor.stop() == 0
+            successor = start(redis_server.url, SENTQ_RESULT_URL=results.url(redis_server.port))
+            _check(jobs, answers, redis_server)
+            assert successor.stop() == 0
 
 
 def _is_computing(jobs: Iterable[Job]) -> bool:
@@ -252,20 +258,22 @@ def test_a_connection_cut_while_it_computes_loses_nothing(
 
 
 def test_a_worker_killed_while_it_computes_loses_nothing(
-    start: Start, redis_server: RedisProcess, client: Client, answers: Answers
+    start: Start, redis_server: RedisProcess, client: Client, answers: Answers, tmp_path: Path
 ) -> None:
     jobs: dict[int, Job] = {}
-    for kill in range(TIMES):
-        these = range(kill * 30, kill * 30 + 30)
-        jobs |= {number: client.submit(_texts(number)) for number in these}
-        worker = start(redis_server.url, STANDIN_DELAY_S="0.6")
-        eventually(partial(_is_computing, [jobs[number] for number in these]))
-        os.kill(worker.process.pid, signal.SIGKILL)
-        worker.process.wait()
-    successor = start(redis_server.url)
-    try:
+    for count in _killed_together():
+        records = [tmp_path / f"{len(jobs)}-{number}.rounds" for number in range(count)]
+        workers = [
+            start(redis_server.url, wait=False, STANDIN_DELAY_S="60", STANDIN_RECORD=str(record))
+            for record in records
+        ]
+        computing = partial(_all, records, lambda record: record.exists() and record.read_text())
+        _submit_until(client, jobs, computing)
+        for worker in workers:
+            worker.process.kill()
+            assert worker.process.wait() == -signal.SIGKILL
+        successor = start(redis_server.url)
         _check(jobs, answers, redis_server)
-    finally:
         assert successor.stop() == 0
 
 
