@@ -9,10 +9,12 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
+import redis
 from celery import signals
 from tests.processes import RedisProcess
 
 from sentq import Client, JobStatus, errors
+from sentq.broker import BrokerRedis, queue_lists
 from sentq.reports import WorkerReport, write_report
 
 
@@ -66,6 +68,14 @@ def test_lower_priorities_count_as_well(redis_server: RedisProcess) -> None:
         client.submit("text")
         with pytest.raises(errors.QueueFull):
             client.submit("text")
+
+
+def test_a_queue_has_the_lists_that_kombu_makes(client: Client) -> None:
+    with client._app.connection() as connection:
+        channel = connection.default_channel
+        kombus = [channel._q_for_pri("sentq", priority) for priority in range(10)]
+    assert [BrokerRedis(redis.Redis()).list_of("sentq", p) for p in range(10)] == kombus
+    assert queue_lists("sentq") == list(dict.fromkeys(kombus))
 
 
 def test_the_steps_before_a_refused_one_are_accepted(redis_server: RedisProcess) -> None:
