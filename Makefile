@@ -33,9 +33,11 @@ floors: $(VENV)/.tools
 pytest: $(VENV)/.tools
 	$(BIN)/pytest --cov
 
-# Every step of the protocol, cut and killed a hundred times each: some fifteen minutes.
+# Every step of the protocol, cut and killed a hundred times each, and 10,000 pieces of bad input:
+# some fifteen minutes.
 faults: $(VENV)/.tools
 	FAULT_TIMES=100 $(BIN)/pytest tests/faults --timeout 900
+	GENERATED_INPUTS=10000 $(BIN)/pytest tests/system/test_bad_input_generated.py tests/worker/test_reading.py
 
 # A million jobs while everything breaks, beside stock Celery: two hours. For less, say
 # `make chaos CHAOS="--jobs 100000 --minutes 5 --kills 30 --slope-jobs 0"`, and see --help.

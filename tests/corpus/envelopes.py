@@ -32,15 +32,15 @@ def message(body: str | bytes = GOOD_BODY, /, **changes: Any) -> dict[str, Any]:
 
     `headers` and `properties` are changed one by one, everything else as a whole.
     """
-    job_id = str(uuid.uuid4())
+    job_id = changes.pop("job_id", None) or str(uuid.uuid4())
     properties = {
         "correlation_id": job_id,
-        "reply_to": str(uuid.uuid4()),
+        "reply_to": job_id,
         "delivery_mode": 2,
         "delivery_info": {"exchange": "", "routing_key": "sentq"},
         "priority": 0,
         "body_encoding": "base64",
-        "delivery_tag": str(uuid.uuid4()),
+        "delivery_tag": job_id,
     }
     headers: dict[str, Any] = {
         "lang": "py",
@@ -78,8 +78,8 @@ def without(part: str, name: str, **changes: Any) -> dict[str, Any]:
 
 def protocol1(**changes: Any) -> dict[str, Any]:
     """A job in Celery's first protocol, which says everything in the body."""
-    job_id = str(uuid.uuid4())
-    body = {
+    job_id = changes.get("id") or str(uuid.uuid4())
+    body: dict[str, Any] = {
         "task": "sentq.score",
         "id": job_id,
         "args": [[f"{CANARY} text"]],
@@ -96,7 +96,7 @@ def protocol1(**changes: Any) -> dict[str, Any]:
     }
     body |= changes
     body = {name: value for name, value in body.items() if value is not ...}
-    whole = message(json.dumps(body), properties={"correlation_id": job_id})
+    whole = message(json.dumps(body), job_id=job_id if isinstance(job_id, str) else None)
     return whole | {"headers": {}}
 
 

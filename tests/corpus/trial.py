@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, cast
@@ -117,10 +117,16 @@ class Trial:
         self._redis.delete(DEAD_LETTERS_KEY)
         unanswered = [n for n in map(self._fate, neighbours) if n.mismatch(Scored())]
         assert not unanswered, f"{len(unanswered)} neighbours without an answer: {unanswered[:3]}"
-        fates = [
-            Fate(by_fingerprint.pop(_fingerprint(each), []), self._fate(each).result)
-            for each in messages
-        ]
+        fates = []
+        alike = Counter(map(_fingerprint, messages))
+        for each in messages:
+            known_by = _fingerprint(each)
+            alike[known_by] -= 1
+            letters = by_fingerprint.pop(known_by, [])
+            if alike[known_by]:  # Each of those that nobody can tell apart has one.
+                by_fingerprint[known_by] = letters[1:]
+                letters = letters[:1]
+            fates.append(Fate(letters, self._fate(each).result))
         assert not by_fingerprint, f"dead letters of nobody: {list(by_fingerprint.values())[:3]}"
         return fates
 
@@ -167,8 +173,10 @@ def job_id_of(each: bytes) -> str | None:
 
 def _fingerprint(each: bytes) -> str:
     """What a message is known by in a dead letter, which may be written anew."""
+    text = each.decode("utf-8", "replace")
     try:
-        known_by = json.loads(each.decode("utf-8", "replace"))["properties"]["correlation_id"]
-    except (ValueError, LookupError, TypeError, RecursionError):
-        known_by = None
-    return known_by if isinstance(known_by, str) else each.decode("utf-8", "replace")
+        whole = json.loads(text)
+        ids = (whole["properties"].get("correlation_id"), whole["headers"].get("id"))
+        return json.dumps([*ids, whole["body"]])
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
+        return text

@@ -1,0 +1,217 @@
+"""Bad input by the thousand: texts, jobs, and good messages with something changed.
+
+`GENERATED_INPUTS` says how many; they are the same ones in each run. `make faults` has more.
+"""
+
+from __future__ import annotations
+
+import bz2
+import copy
+import json
+import lzma
+import os
+import zlib
+from collections.abc import Callable
+from typing import Any, Final
+
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+
+from tests.corpus.cases import CANARY
+from tests.corpus.envelopes import body_of, message, protocol1, raw
+from tests.corpus.texts import TEXTS
+
+__all__ = ["INPUTS", "examples", "json_values", "messages", "repeatable", "texts"]
+
+INPUTS: Final = int(os.environ.get("GENERATED_INPUTS", "2000"))
+
+
+def repeatable(count: int, *, shrinks: bool = True) -> settings:
+    """Hypothesis' settings for so many examples, the same ones wherever they are made."""
+    return settings(
+        max_examples=count,
+        derandomize=True,
+        database=None,
+        deadline=None,
+        suppress_health_check=list(HealthCheck),
+        phases=[Phase.generate, Phase.shrink] if shrinks else [Phase.generate],
+    )
+
+
+def examples(strategy: st.SearchStrategy[bytes], count: int) -> list[bytes]:
+    """So many examples, to be sent together: one by one they would take ten times as long.
+    Each is there once."""
+    found: dict[bytes, None] = {}
+
+    def collect(example: bytes) -> None:
+        found[example] = None
+
+    repeatable(count * 5 // 4, shrinks=False)(given(strategy)(collect))()
+    assert len(found) >= count
+    return list(found)[:count]
+
+
+#: Hypothesis leaves surrogates out where nobody asks for them.
+_ANY_CHARACTER: Final = st.characters(exclude_categories=())
+
+_CURATED: Final = st.sampled_from(
+    [case.text for case in TEXTS if isinstance(case.text, str) and len(case.text) < 1000]
+)
+
+texts: Final = st.one_of(
+    st.text(_ANY_CHARACTER, max_size=100),
+    st.text(st.characters(categories=("Cc", "Cf", "Mn", "Zs", "So")), max_size=50),
+    st.builds("".join, st.lists(_CURATED, max_size=4)),
+    st.builds(str.__mul__, st.text(_ANY_CHARACTER, max_size=5), st.integers(0, 500)),
+)
+
+_SCALARS: Final = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(),
+    st.integers(-(2**70), 2**70),
+    st.floats(),
+    st.text(max_size=20),
+    _CURATED,
+    st.sampled_from(["", "0", "sentq", "sentq.score", "celery", "json", "base64", "zlib"]),
+    st.sampled_from([CANARY, "2001-01-01T00:00:00+00:00", "9999-12-31T23:59:59Z", "0001-01-01"]),
+)
+
+json_values: Final = st.recursive(
+    _SCALARS,
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner),
+    max_leaves=8,
+)
+
+
+_PACKERS: Final[dict[str, Callable[[bytes], bytes]]] = {
+    "zlib": zlib.compress,
+    "bzip2": bz2.compress,
+    "lzma": lzma.compress,
+}
+
+
+def _plain(job_id: str, some: list[Any]) -> dict[str, Any]:
+    return message(body_of(*some), job_id=job_id)
+
+
+def _own_way(job_id: str, some: list[Any]) -> dict[str, Any]:
+    return message(body_of(*some), job_id=job_id, headers={"retries": 1})
+
+
+def _packed(job_id: str, some: list[Any], how: str) -> dict[str, Any]:
+    body = _PACKERS[how](body_of(*some).encode())
+    return message(body, job_id=job_id, headers={"compression": how})
+
+
+def _first_protocol(job_id: str, some: list[Any]) -> dict[str, Any]:
+    return protocol1(id=job_id, args=[some])
+
+
+def _job(job_id: str, *parts: Any) -> dict[str, Any]:
+    return message(json.dumps(parts), job_id=job_id)
+
+
+_ids: Final = st.uuids().map(str)
+
+
+_some_texts: Final = st.lists(texts | json_values, min_size=1, max_size=5)
+
+#: Messages that a worker can score, in each form that Celery gives them.
+_good: Final = st.one_of(
+    st.builds(_plain, _ids, _some_texts),
+    st.builds(_own_way, _ids, _some_texts),
+    st.builds(_packed, _ids, _some_texts, st.sampled_from(sorted(_PACKERS))),
+    st.builds(_first_protocol, _ids, _some_texts),
+)
+
+_jobs: Final = st.builds(
+    _job,
+    _ids,
+    st.lists(json_values, max_size=3) | json_values,
+    st.dictionaries(st.sampled_from(["texts", "text", ""]), json_values) | json_values,
+    st.dictionaries(st.sampled_from(["callbacks", "errbacks", "chain", "chord"]), json_values),
+)
+
+#: What senders and workers say in headers and properties, besides what each message has.
+_MORE_NAMES: Final = (
+    *("compression", "redelivered", "shadow", "origin", "replaced_task_nesting", "x"),
+    *("sentq_deadline_ms", "sentq_deliveries", "sentq_alone", "sentq_local_only"),
+    *("sentq_first_error", "sentq_last_error", "sentq_key"),
+)
+
+
+def _places(whole: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    """The path of each value in a document."""
+    inner = whole.items() if isinstance(whole, dict) else enumerate(whole)
+    found = []
+    for key, value in inner:
+        found.append((*path, key))
+        if isinstance(value, (dict, list)):
+            found += _places(value, (*path, key))
+    return found
+
+
+@st.composite
+def _mutated(draw: st.DrawFn) -> bytes:
+    """A good message with up to three values replaced, removed, added or put elsewhere."""
+    whole = copy.deepcopy(draw(_good))
+    for _ in range(draw(st.integers(1, 3))):
+        places = _places(whole)
+        *path, key = draw(st.sampled_from(places))
+        parent = whole
+        for step in path:
+            parent = parent[step]
+        match draw(st.sampled_from(["replace", "remove", "add", "copy"])):
+            case "replace":
+                parent[key] = draw(json_values)
+            case "remove":
+                del parent[key]
+            case "add" if isinstance(parent, dict):
+                parent[draw(st.sampled_from(_MORE_NAMES))] = draw(json_values)
+            case "copy":
+                source: Any = whole
+                for step in draw(st.sampled_from(places)):
+                    if not isinstance(source, (dict, list)) or not _has(source, step):
+                        break
+                    source = source[step]
+                parent[key] = copy.deepcopy(source)
+        if not whole:
+            break
+    return json.dumps(whole).encode()
+
+
+def _has(container: Any, key: Any) -> bool:
+    return key in container if isinstance(container, dict) else key < len(container)
+
+
+@st.composite
+def _damaged(draw: st.DrawFn) -> bytes:
+    """A good message with bytes changed, cut out, put in, or said twice."""
+    data = bytearray(raw(draw(_good)))
+    for _ in range(draw(st.integers(1, 3))):
+        start = draw(st.integers(0, len(data)))
+        end = min(len(data), start + draw(st.integers(0, 12)))
+        match draw(st.sampled_from(["change", "cut out", "put in", "repeat", "cut off"])):
+            case "change":
+                data[start:end] = draw(st.binary(min_size=end - start, max_size=end - start))
+            case "cut out":
+                del data[start:end]
+            case "put in":
+                data[start:start] = draw(st.binary(max_size=12))
+            case "repeat":
+                data[start:start] = data[start:end]
+            case "cut off":
+                del data[start:]
+    return bytes(data)
+
+
+messages: Final[st.SearchStrategy[bytes]] = st.one_of(
+    st.binary(max_size=100),
+    json_values.map(lambda value: json.dumps(value).encode()),
+    _good.map(raw),
+    _jobs.map(raw),
+    _mutated(),
+    _mutated(),
+    _damaged(),
+)
