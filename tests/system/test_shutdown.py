@@ -19,6 +19,7 @@ from tests.processes import RedisProcess, eventually
 from tests.tiny import long_texts
 
 from sentq import Client, JobStatus
+from sentq_worker.engine.base import EX_UNAVAILABLE
 from sentq_worker.watchdog import EX_SOFTWARE
 
 _CANARY = "CANARY51c2"
@@ -115,6 +116,25 @@ def test_as_process_1_of_a_container_it_ends_in_good_order_too(
     finally:
         container.kill()
         container.wait()
+
+
+@pytest.mark.parametrize("trouble", [signal.SIGSTOP, signal.SIGTERM], ids=["frozen", "stopped"])
+def test_without_redis_it_ends_too_and_what_it_held_is_not_lost(
+    own_redis: RedisProcess, tmp_path: Path, trouble: signal.Signals
+) -> None:
+    assert own_redis.process is not None
+    worker = start_gated(tmp_path, own_redis.url, SENTQ_WORKER_SHUTDOWN_GRACE_S="1")
+    worker.wait_until_ready()
+    with Client(broker_url=own_redis.url) as client, own_redis.client() as redis:
+        jobs = [client.submit(text) for text in ("hold:away", "waits")]
+        eventually(lambda: redis.hlen("unacked") == 2)
+        own_redis.process.send_signal(trouble)
+        worker.process.send_signal(signal.SIGTERM)
+        assert worker.process.wait(15) in {0, EX_UNAVAILABLE}, worker.log
+        own_redis.process.send_signal(signal.SIGCONT)
+        own_redis.stop()
+        own_redis.start()
+        assert redis.hlen("unacked") + redis.llen("sentq") == len(jobs)
 
 
 def test_a_worker_that_loads_its_model_leaves_at_the_first_signal(tmp_path: Path) -> None:

@@ -98,7 +98,7 @@ def make_worker_app(
         now_ms=clock.now_ms,
     )
     service = Service(worker_settings, settings.limits, answerer)
-    shutdown = Shutdown()
+    shutdown = Shutdown(grace_s=worker_settings.shutdown_grace_s)
     # Only in a process that runs a worker: Flower and `celery inspect` use this app too.
     signals.celeryd_init.connect(_install, weak=False, dispatch_uid="sentq_worker.install")
     signals.worker_shutdown.connect(

@@ -40,7 +40,7 @@ Exit codes:
   1   ended by Ctrl-C
   2   a wrong option or setting
   69  the device was lost, and what was held went back to the queue;
-      or Redis did not answer within SENTQ_WORKER_START_WAIT_S
+      or Redis did not answer, within SENTQ_WORKER_START_WAIT_S or at the end
   70  a round took longer than SENTQ_WORKER_ROUND_LIMIT_S
   78  the model or the device cannot be had
   130, 143  a second Ctrl-C or SIGTERM: all that was held went back to the queue

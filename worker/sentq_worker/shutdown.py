@@ -4,12 +4,16 @@
     second   finish nothing, give back everything, leave
     third    leave; what is held comes back when its lease lapses
 
+A worker that cannot end, because Redis does not answer, leaves all the same when its grace and
+some seconds are over.
+
 A worker that loads its model holds nothing yet, and leaves at the first. As process 1 of a
 container it is the same: Linux keeps from process 1 only the signals that it does not handle.
 """
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import sys
@@ -20,7 +24,11 @@ from typing import Any, Final, NoReturn
 from celery.exceptions import WorkerShutdown
 from celery.worker import state
 
+from sentq_worker.engine.base import EX_UNAVAILABLE
+
 __all__ = ["Shutdown", "leave_at_sigterm"]
+
+logger = logging.getLogger(__name__)
 
 _SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 
@@ -29,11 +37,20 @@ _EX_SIGNAL: Final = 128
 
 _AT_ONCE: Final = 2
 
+#: How long it may take to close connections, beyond the grace.
+_CLOSING_S: Final = 4.0
+
 
 class Shutdown:
-    """Hears the signals, and leaves the first one to Celery."""
+    """Hears the signals, and leaves the first one to Celery.
 
-    def __init__(self) -> None:
+    Args:
+        grace_s: How long the round in the engine may take.
+    """
+
+    def __init__(self, *, grace_s: float) -> None:
+        self._limit_s = grace_s + _CLOSING_S
+        self._limit: threading.Timer | None = None
         self._celerys: dict[int, Any] = {}
         self._worker: Any = None
         self._heard = 0
@@ -59,9 +76,33 @@ class Shutdown:
                 self._celerys[number] = handler
                 signal.signal(number, self._hear)
 
+    def begin(self) -> None:
+        """The worker ends. From now on its time is limited; not if it is embedded, for then the
+        process is its host's."""
+        if self._limit is None and self._worker is not None:
+            self._limit = threading.Timer(self._limit_s, self._give_up)
+            self._limit.daemon = True
+            self._limit.start()
+
+    def end(self) -> None:
+        """The worker has ended."""
+        if self._limit is not None:
+            self._limit.cancel()
+
+    def _give_up(self) -> None:
+        logger.critical(
+            "this worker could not end within %.0f s, for Redis does not answer; what it held "
+            "comes back as its leases lapse",
+            self._limit_s,
+        )
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(EX_UNAVAILABLE)
+
     def _hear(self, number: int, frame: FrameType | None) -> None:
         self._heard += 1
         if self._heard == 1:
+            self.begin()
             self._celerys[number](number, frame)
             # Celery's handler of Ctrl-C puts another in its place.
             signal.signal(number, self._hear)

@@ -63,6 +63,7 @@ class EngineStep(bootsteps.StartStopStep):
 
     def stop(self, worker: Any) -> None:
         task = _task(worker)
+        task.shutdown.begin()
         if not task.service.is_lost:
             task.dispatcher.drain(
                 task.service.settings.shutdown_grace_s,
@@ -115,6 +116,7 @@ def _catch_up(app: Any, clock: RedisClock) -> None:
 def leave(service: Service, shutdown: Shutdown, worker: Any) -> None:
     """End the process now if it shall hurry, or the engine is still busy: all is handed back,
     and at its normal end Python would wait for the engine's thread however long that takes."""
+    shutdown.end()
     if shutdown.hurried_exit_code is not None:
         worker.exitcode = shutdown.hurried_exit_code
     if service.is_busy or shutdown.is_hurried:
