@@ -154,9 +154,13 @@ def _shown(value: float | None) -> str:
 def _report(found: Mapping[str, Mapping[str, Any]]) -> str:
     ours = found["sentq"]
     faults = ", ".join(f"{count} {kind}" for kind, count in sorted(ours["faults"].items()))
-    server = subprocess.run(
-        [find_redis_server(), "--version"], capture_output=True, text=True, check=True
-    ).stdout.split()[2].removeprefix("v=")
+    server = (
+        subprocess.run(
+            [find_redis_server(), "--version"], capture_output=True, text=True, check=True
+        )
+        .stdout.split()[2]
+        .removeprefix("v=")
+    )
     versions = ", ".join(f"{name} {version(name)}" for name in ("celery", "kombu", "redis"))
     parts = [_INTRODUCTION, f"    python -m benchmarks.chaos {' '.join(_arguments())}"]
     parts.append(
