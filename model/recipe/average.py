@@ -4,8 +4,7 @@
 
 Fine-tunings of one body lie in one valley of the loss, and their mean does better than either
 (Wortsman et al. 2022, Model soups, arXiv:2203.05482). The rules of reading are those of SECOND's
-tokenizer. The rows of --valid set temperature and bias, and give the figures on the card; each
-file has the same say.
+tokenizer. The rows of --valid calibrate it, and give the figures on the card.
 """
 
 from __future__ import annotations
@@ -111,7 +110,8 @@ def main() -> None:
         write(raw, weights, like=second, dtype=torch.float32, texts={})
         answers = scored_by(raw, files, threads=options.threads)
     scaling = Scaling.fitted(
-        [(one.probabilities, one.targets) for one in answers], biased=options.bias
+        [(one.probabilities, one.targets) for one in answers],
+        lifted=labels_of(second).index(options.lift) if options.lift else None,
     )
     layer = last_layer(load_model(str(second), labels=labels_of(second)), len(labels_of(second)))
     if layer is None:
@@ -138,7 +138,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--share", type=float, default=0.5, help="of SECOND in the mean")
     parser.add_argument("--valid", type=Path, action="append", required=True, metavar="FILE")
     parser.add_argument("--valid-where", action="append", default=[], metavar="FIELD=VALUE")
-    parser.add_argument("--bias", action="store_true", help="fit a bias a label, too")
+    parser.add_argument("--lift", metavar="LABEL", help="this label may be given more often")
     parser.add_argument("--threads", type=int)
     return parser
 

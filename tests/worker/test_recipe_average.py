@@ -15,13 +15,15 @@ from tests.tiny import LABELS, make_tiny_model
 from tests.worker.test_training import separable_rows, write_rows
 
 from sentq.contract import Limits, Prediction
+from sentq_worker.evaluate.measures import measure
 from sentq_worker.loading import load_scorer
 from sentq_worker.settings import WorkerSettings
+from sentq_worker.training.rows import Filter, Rows, read_rows
 
 _RECIPE = Path(__file__).parents[2] / "model" / "recipe"
 sys.path.append(str(_RECIPE))
 
-from average import mean_of  # noqa: E402
+from average import mean_of, scored_by, write  # noqa: E402
 from scaling import Scaling  # noqa: E402
 from unseen import texts_drawn, unseen  # noqa: E402
 
@@ -49,7 +51,7 @@ def averaged(trained: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactor
     folder = tmp_path_factory.mktemp("averaged")
     rows = [{**row, "split": "valid"} for row in separable_rows(200, seed=3)]
     valid = write_rows(folder / "valid.jsonl", [*rows, {"text": 0, "split": "train"}])
-    options = ["--valid", str(valid), "--valid-where=split=valid", "--bias", "--threads=1"]
+    options = ["--valid", str(valid), "--valid-where=split=valid", "--lift=neutral", "--threads=1"]
     subprocess.run(
         [sys.executable, _RECIPE / "average.py", *trained, folder / "model", *options], check=True
     )
@@ -65,14 +67,25 @@ def test_it_is_the_mean_but_for_the_last_layer(trained: tuple[Path, Path], avera
             torch.testing.assert_close(one.float(), mean[name], atol=2e-3, rtol=1e-3)
 
 
-def test_its_scores_are_as_sure_as_they_are_right(averaged: Path) -> None:
+def test_its_scores_are_nearer_to_being_right_as_often_as_they_say(
+    trained: tuple[Path, Path], averaged: Path, tmp_path: Path
+) -> None:
     record = json.loads((averaged / "model" / "training.json").read_text())
     assert record["temperature"] != 1
-    assert sum(record["bias"].values()) == pytest.approx(0, abs=1e-3)
+    assert record["bias"]["neutral"] >= 0
+    assert record["bias"]["negative"] == record["bias"]["positive"] == 0
     (figures,) = record["figures"]
     assert figures["name"] == "valid.jsonl"
     assert figures["rows"] == 200
-    assert figures["ece"] < 0.1  # a random model of this spread is twice as sure as it is right
+    like = trained[1]
+    raw = mean_of(*trained, share=0.5)
+    write(tmp_path / "raw", raw, like=like, dtype=torch.float32, texts={})
+    (before,) = scored_by(
+        tmp_path / "raw",
+        [read_rows(averaged / "valid.jsonl", [Filter.parse("split=valid")])],
+        threads=1,
+    )
+    assert figures["ece"] < measure(before).calibration.ece
     settings = WorkerSettings.load(model=str(averaged / "model"), dtype="float32", threads=1)
     rows = separable_rows(200, seed=3)
     (outcomes,) = load_scorer(settings, Limits()).score([[row["text"] for row in rows]])
@@ -114,17 +127,26 @@ def _softmax(logits: torch.Tensor) -> list[list[float]]:
     return rows
 
 
-def test_a_scaling_finds_what_was_done_to_the_logits() -> None:
+def test_a_scaling_undoes_what_was_done_to_the_logits() -> None:
     chance = torch.Generator().manual_seed(1)
-    true = torch.randn(20_000, 3, generator=chance, dtype=torch.float64) * 2
-    targets = torch.multinomial(true.softmax(-1), 1, generator=chance)[:, 0].tolist()
-    moved = 2 * (true - torch.tensor([-0.5, 0.5, 0.0]))
-    scaling = Scaling.fitted([(_softmax(moved), targets)], biased=True)
-    assert scaling.temperature == pytest.approx(2, rel=0.05)
-    assert scaling.bias == pytest.approx((-0.5, 0.5, 0.0), abs=0.05)
-    plain = Scaling.fitted([(_softmax(2 * true), targets)], biased=False)
-    assert plain.temperature == pytest.approx(2, rel=0.05)
+    true = torch.randn(4_000, 3, generator=chance, dtype=torch.float64) * 2
+    targets = torch.multinomial(true.softmax(-1), 1, generator=chance)[:, 0]
+    moved = 2 * (true - torch.tensor([0.0, 0.2, 0.0]))
+    plain = Scaling.fitted([(_softmax(moved), targets.tolist())])
+    lifted = Scaling.fitted([(_softmax(moved), targets.tolist())], lifted=1)
     assert plain.bias == (0, 0, 0)
+    assert lifted.bias[1] > 0
+    assert lifted.temperature == pytest.approx(2, rel=0.15)
+    assert lifted.error(moved, targets) <= plain.error(moved, targets) < 0.03
+    assert Scaling(1.0, (0.0, 0.0, 0.0)).error(moved, targets) > 0.1
+
+
+def test_a_file_that_fits_badly_counts_more_than_those_that_fit() -> None:
+    sure, unsure = [[0.9, 0.1]] * 100, [[0.8, 0.2]] * 100
+    right_on_most = [0] * 90 + [1] * 10
+    files = [(sure, right_on_most), (sure, right_on_most), (unsure, right_on_most)]
+    scaling = Scaling.fitted(files)
+    assert 0.7 < scaling.temperature < 0.85
 
 
 def test_folding_a_scaling_in_does_what_it_says() -> None:
@@ -141,7 +163,6 @@ def test_folding_a_scaling_in_does_what_it_says() -> None:
 
 def test_what_a_training_drew_is_told_from_its_record(tmp_path: Path) -> None:
     from sentq_worker.training.batches import epoch_batches
-    from sentq_worker.training.rows import Rows
 
     rows = [{"text": f"review  {number}", "label": LABELS[0]} for number in range(60)]
     write_rows(tmp_path / "one.jsonl", rows[:40])
