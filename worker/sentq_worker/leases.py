@@ -1,25 +1,17 @@
 """Leases: what a worker holds stays its own while it lives, and goes to another when it does not.
 
-    each tick   renew what this process holds, and look for what nobody has renewed: one script
-    lapsed      back to the head of its queue, or to the dead letters (`lost`)
-
 All of it goes by Redis' clock, in a thread and on a connection of their own: a long batch does
 not keep a worker from renewing, nor does a clock that is wrong rob another. Kombu's own way of
 restoring, which goes by the worker's clock, is off in our channels (`Unacked.restore_visible`).
-
-While Redis was away nobody could renew. Whoever finds it again after long renews at first, and
-takes what lapsed a little later, so that owners come before heirs.
 """
 
 from __future__ import annotations
 
 import contextlib
-import json
 import logging
 import threading
-import time
-from collections.abc import Callable, Collection, Sequence
-from typing import Any, Final, NamedTuple
+from collections.abc import Callable, Collection
+from typing import Final
 
 import redis
 
@@ -28,106 +20,18 @@ from sentq_worker.clock import RedisClock
 from sentq_worker.lost import LostJobs
 from sentq_worker.outcomes import OutcomeStore
 from sentq_worker.reporting import Reporter
+from sentq_worker.sweep import Sweeper, Touched
 from sentq_worker.transport import Channel
 
 __all__ = ["Leases"]
 
 logger = logging.getLogger(__name__)
 
-_MAX_TICK_S: Final = 2.0
-_TICKS_IN_TIMEOUT: Final = 5
-
 #: How soon to try again when Redis did not answer.
 _RETRY_S: Final = 0.5
 
-#: Out of touch for this part of the time-out, a worker lets owners go first. They have renewed a
-#: tick before that, so their leases have not lapsed yet.
-_OUT_OF_TOUCH: Final = 0.5
-
-#: How long owners are waited for: a tick that failed, its time-outs, and another.
-_OWNERS_FIRST_S: Final = 5.0
-
 #: How long a worker that ends waits for its report to go.
 _END_S: Final = 0.5
-
-#: How a delivery ended whose lease lapsed.
-_LAPSED: Final = "its worker was lost"
-
-#: What is looked at in one step, and the most bytes that it returns, beyond a first message.
-_LOOK_AT: Final = 100
-_LOOK_BYTES: Final = 4 * 1024 * 1024
-
-#: What is looked at in one tick. The rest stays for the next one.
-_SWEEP_AT_MOST: Final = 2000
-
-#: KEYS: unacked, its index. ARGV: time-out in seconds, how many to look at (0: only renew), how
-#: many to pass over, bytes to return at most, how many ends of entries follow, these ends, then
-#: the tags to renew.
-#: Returns Redis' time, the tags that are noted no more, how many lapsed ones were looked at, and
-#: tag and entry by turns of those whose entry has one of these ends: they came from a queue that
-#: we read. Nobody else's are touched: he may have other ideas of how long a lease is.
-#: Removing nothing comes first: after that Redis refuses no ZADD for want of memory.
-_RENEW_AND_LOOK: Final = """
-redis.call('ZREM', KEYS[2], '')
-local now = redis.call('TIME')
-local score = string.format('%d.%06d', now[1], now[2])
-local ends, gone = {}, {}
-for i = 6, 5 + ARGV[5] do ends[#ends + 1] = ARGV[i] end
-for first = 6 + ARGV[5], #ARGV, 1000 do
-  local scores = {}
-  for i = first, math.min(first + 999, #ARGV) do
-    scores[#scores + 1] = score
-    scores[#scores + 1] = ARGV[i]
-  end
-  if redis.call('ZADD', KEYS[2], 'XX', 'CH', unpack(scores)) < #scores / 2 then
-    for i = 2, #scores, 2 do
-      if not redis.call('ZSCORE', KEYS[2], scores[i]) then gone[#gone + 1] = scores[i] end
-    end
-  end
-end
-if ARGV[2] == '0' then return {score, gone, 0, {}} end
-local found, looked_at, bytes = {}, 0, 0
-local latest = string.format('%.6f', now[1] + now[2] / 1e6 - ARGV[1])
-local lapsed = redis.call('ZRANGEBYSCORE', KEYS[2], '-inf', latest, 'LIMIT', ARGV[3], ARGV[2])
-for _, tag in ipairs(lapsed) do
-  if bytes >= tonumber(ARGV[4]) then break end
-  looked_at = looked_at + 1
-  local entry = redis.call('HGET', KEYS[1], tag)
-  if not entry then
-    redis.call('ZREM', KEYS[2], tag)
-    entry = ''
-  end
-  for _, ending in ipairs(ends) do
-    if string.sub(entry, -#ending) == ending then
-      found[#found + 1] = tag
-      found[#found + 1] = entry
-      bytes = bytes + #entry
-      break
-    end
-  end
-end
-return {score, gone, looked_at, found}
-"""
-
-
-class _Touched(NamedTuple):
-    """When Redis answered: by its own clock, and by the one that only goes on."""
-
-    redis_s: float
-    at: float
-
-    def differs_s(self, other: _Touched) -> float:
-        """By how much one clock moved more than the other."""
-        return abs((self.redis_s - other.redis_s) - (self.at - other.at))
-
-
-class _Found(NamedTuple):
-    """What one step found: see the script."""
-
-    redis_s: float
-    gone: set[str]
-    looked_at: int
-    lapsed: list[tuple[str, bytes]]
 
 
 class Leases:
@@ -148,10 +52,10 @@ class Leases:
         self._clock = clock
         self._reporter = reporter
         self._cancelled = cancelled
-        self._sweeper: _Sweeper | None = None
+        self._sweeper: Sweeper | None = None
         self._thread: threading.Thread | None = None
         self._has_ended = threading.Event()
-        self._touched: _Touched | None = None
+        self._touched: Touched | None = None
 
     def attach(
         self,
@@ -174,7 +78,10 @@ class Leases:
         channel.qos.stays_in_hand = lambda: () if self._has_ended.is_set() else in_hand()
         is_one_redis = channel.shares_redis(self._store.connection_options)
         lost, clock = LostJobs(channel, self._store), self._clock if is_one_redis else None
-        before, self._sweeper = self._sweeper, _Sweeper(channel, lost, clock, forget)
+        before, sweeper = self._sweeper, Sweeper(channel, lost, clock, forget)
+        if before is not None:
+            sweeper.not_before = before.not_before
+        self._sweeper = sweeper
         if before is not None:
             channel.qos.adopt(before.channel.qos)
         if self._thread is None:
@@ -187,7 +94,7 @@ class Leases:
         self._has_ended.set()
         channel = self._sweeper.channel if self._sweeper else None
         if channel is not None and channel.closed:
-            with contextlib.suppress(*channel.connection_errors):
+            with contextlib.suppress(redis.RedisError, OSError):  # Then their leases lapse.
                 channel.qos.restore_unacked(channel.own_client())
         if self._thread is not None:
             self._thread.join(_END_S)
@@ -213,97 +120,3 @@ class Leases:
         if self._sweeper is not None and not is_away:
             with contextlib.suppress(redis.RedisError):  # It expires by itself.
                 self._reporter.withdraw(self._sweeper.channel, self._sweeper.connection)
-
-
-class _Sweeper:
-    """The ticks on one channel's Redis."""
-
-    def __init__(
-        self,
-        channel: Channel,
-        lost: LostJobs,
-        clock: RedisClock | None,
-        forget: Callable[[Collection[str]], object],
-    ) -> None:
-        self.channel = channel
-        self.connection = channel.own_client()
-        self._lost = lost
-        self._clock = clock
-        self._forget = forget
-        self._timeout_s = channel.lease_timeout_s
-        self.tick_s = min(_MAX_TICK_S, self._timeout_s / _TICKS_IN_TIMEOUT)
-        self._not_before = 0.0
-
-    def tick(self, touched: _Touched | None) -> _Touched:
-        """Renew, and sweep unless owners go first.
-
-        Args:
-            touched: When Redis last answered.
-
-        Raises:
-            redis.RedisError: Redis did not answer.
-        """
-        began_at = time.monotonic()
-        if touched is None or began_at - touched.at > self._timeout_s * _OUT_OF_TOUCH:
-            self._not_before = began_at + _OWNERS_FIRST_S
-        look_at = _LOOK_AT if began_at >= self._not_before else 0
-        found = self._renew_and_look(self.channel.qos.tags(), look_at, 0)
-        now = _Touched(found.redis_s, time.monotonic())
-        if found.gone:
-            self._forget(found.gone)
-        if self._clock is not None:
-            self._clock.set(now.redis_s, asked_at_s=began_at, answered_at_s=now.at)
-        if touched is not None and now.differs_s(touched) > self._timeout_s * _OUT_OF_TOUCH:
-            # Redis' clock was set, and every lease may look as if it had lapsed.
-            self._not_before = now.at + _OWNERS_FIRST_S
-            return now
-        lapsed, passed_over = found.lapsed, found.looked_at
-        while found.looked_at and passed_over < _SWEEP_AT_MOST:
-            found = self._renew_and_look([], _LOOK_AT, passed_over)
-            passed_over += found.looked_at
-            lapsed = [*lapsed, *found.lapsed]
-        self._give_back(lapsed, until=began_at + self.tick_s)
-        return now
-
-    def disconnect(self) -> None:
-        """Connect anew for the next tick: Sentinel may know another master."""
-        self.connection.connection_pool.disconnect()
-
-    def _renew_and_look(self, tags: Sequence[str], limit: int, passed_over: int) -> _Found:
-        places, ends = self.channel.receipts(tags), _ends(self.channel.active_queues)
-        reply: list[Any] = self.connection.execute_command(
-            *("EVAL", _RENEW_AND_LOOK, 2, places.unacked_key, places.index_key),
-            *(self._timeout_s, limit, passed_over, _LOOK_BYTES, len(ends), *ends, *tags),
-        )
-        redis_s, gone, looked_at, found = reply
-        names = [tag.decode() for tag in found[::2]]
-        lapsed = list(zip(names, found[1::2], strict=True))
-        return _Found(float(redis_s), {tag.decode() for tag in gone}, looked_at, lapsed)
-
-    def _give_back(self, lapsed: Sequence[tuple[str, bytes]], *, until: float) -> None:
-        """Give back what was taken last first: so the first comes to stand at the head."""
-        in_order = sorted(lapsed, key=lambda entry: _order(entry[0]))
-        count = 0
-        while in_order and (not count or time.monotonic() < until):
-            last, in_order = in_order[-_LOOK_AT:], in_order[:-_LOOK_AT]
-            count += self._lost.give_back(self.connection, last, _LAPSED, timeout_s=self._timeout_s)
-        if count:
-            logger.warning("%d jobs of workers that were lost went back to the queue", count)
-
-
-def _ends(queues: Sequence[str]) -> list[str]:
-    """How the entries of messages from these queues end. Kombu escapes what is not ASCII; the
-    script that takes does not, but escapes slashes."""
-    names = {json.dumps(queue) for queue in queues}
-    names |= {json.dumps(queue, ensure_ascii=False).replace("/", "\\/") for queue in queues}
-    return [f"{name}]" for name in sorted(names)]
-
-
-def _order(tag: str) -> tuple[str, int, int]:
-    """Sorts tags of ours by worker, and by when they were taken. See `Channel`."""
-    prefix, _, rest = tag.rpartition("-")
-    prefix, _, takes = prefix.rpartition("-")
-    try:
-        return prefix, int(takes, 16), int(rest)
-    except ValueError:
-        return tag, 0, 0
