@@ -223,6 +223,10 @@ def test_a_job_is_marked_where_it_is_noted_and_no_longer_when_it_goes_back(
     raw: Any = server.hget("unacked", "t")
     mark = json.loads(raw)[0]["headers"][ALONE_HEADER]
     assert (mark["worker"], mark["tag"]) == ("me@here", "t")
+    channel.qos.unmark("t")  # Its engine is away, and it waits.
+    raw = server.hget("unacked", "t")
+    assert json.loads(raw) == [_message("a"), "", "sentq"]
+    assert channel.qos.mark_alone("t", "me@here")
     assert not channel.qos.mark_alone("gone", "me@here")
     assert not server.hexists("unacked", "gone")
     channel.qos.restore_unacked()  # As the connection closes.

@@ -298,7 +298,7 @@ class Dispatcher:
             raise error
         if isinstance(error, EngineUnavailable):
             for job in round_.jobs:
-                job.tries += 1
+                self._count_try(job)
             self._waiting.put_back(round_.jobs)
             self._pause.begin(error)
             return
@@ -309,19 +309,25 @@ class Dispatcher:
             runtime_s = time.time() - round_.started_at_s
             self._answer(round_.jobs, round_.future.result(), runtime_s=runtime_s)
 
+    def _count_try(self, job: HeldJob) -> None:
+        """Count a round that gave this job no answer, so that it waits for another."""
+        job.tries += 1
+        if job.is_suspect:
+            self._answers.finisher.unmark(job)
+
     def _answer(self, jobs: Sequence[HeldJob], scored: Scored, *, runtime_s: float) -> None:
         outcomes = self._service.outcomes(scored, ((job.id, job.attempts) for job in jobs))
         endings: list[tuple[HeldJob, Ending]] = []
         for job, outcome in zip(jobs, outcomes, strict=True):
             if isinstance(outcome, EngineUnavailable):
-                job.tries += 1
+                self._count_try(job)
                 self._waiting.add_later(job, unavailable_s(outcome, job.tries))
                 continue
             delay_s = retry_after_s(outcome, job.shortages + 1)
             if delay_s is None:
                 endings.append((job, outcome))
             else:
-                job.tries += 1
+                self._count_try(job)
                 job.shortages += 1
                 self._waiting.add_later(job, delay_s)
         self._answers.end(

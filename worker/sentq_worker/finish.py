@@ -6,9 +6,12 @@ outcomes are stored first: what is acknowledged and not stored would be lost.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
+
+import redis
 
 from sentq_worker.held import HeldJob
 from sentq_worker.lost import LostJobs
@@ -72,6 +75,13 @@ class Finisher:
         if not is_ours:
             self._channel.qos.release([job.tag])
         return is_ours
+
+    def unmark(self, job: HeldJob) -> None:
+        """Say that a suspect runs no longer, and waits: what happens to its worker meanwhile is
+        not its fault."""
+        if self._channel is not None and job.tag is not None:
+            with contextlib.suppress(redis.RedisError):
+                self._channel.qos.unmark(job.tag)
 
     def give_back_lost(self, jobs: Sequence[HeldJob], error: str) -> None:
         """Give back jobs over which this worker is lost, such as those in the engine when its

@@ -100,7 +100,12 @@ class Noted:
     def mark_alone(self, worker: str, at_s: float) -> bytes:
         """Mark that this worker runs it alone; returns the entry that says so."""
         self.headers[ALONE_HEADER] = {"worker": worker, "at_s": at_s, "tag": self.tag}
-        return json.dumps([self.message, "", self.queue]).encode()
+        return self._entry()
+
+    def unmark(self) -> bytes:
+        """Take the mark away; returns the entry without it."""
+        self.headers.pop(ALONE_HEADER, None)
+        return self._entry()
 
     def count_loss(self, error: str) -> None:
         """Count this delivery as lost, and say why it was."""
@@ -111,10 +116,13 @@ class Noted:
 
     def for_the_queue(self) -> bytes:
         """The message as it goes back to its queue, with the marks that kombu sets too."""
-        self.headers.pop(ALONE_HEADER, None)
+        self.unmark()
         self.headers["redelivered"] = True
         self.message["properties"]["delivery_info"]["redelivered"] = True
         return json.dumps(self.message).encode()
+
+    def _entry(self) -> bytes:
+        return json.dumps([self.message, "", self.queue]).encode()
 
 
 def job_id(headers: Mapping[str, Any]) -> str | None:

@@ -217,9 +217,21 @@ class Unacked(stock.QoS):
             for entry in self.noted(connection, [tag]):
                 seconds, microseconds = connection.time()
                 raw = entry.mark_alone(worker, seconds + microseconds / 1e6)
-                command = ("EVAL", _REWRITE, 2, *self._places, tag, raw)
-                return bool(connection.execute_command(*command))
+                return self._rewrite(connection, tag, raw)
         return False
+
+    def unmark(self, tag: str) -> None:
+        """Say in Redis that the job runs no longer, and waits.
+
+        Raises:
+            redis.RedisError: It is marked still.
+        """
+        with self.channel.conn_or_acquire() as connection:
+            for entry in self.noted(connection, [tag]):
+                self._rewrite(connection, tag, entry.unmark())
+
+    def _rewrite(self, connection: Any, tag: str, raw: bytes) -> bool:
+        return bool(connection.execute_command("EVAL", _REWRITE, 2, *self._places, tag, raw))
 
     @property
     def _places(self) -> tuple[str, str]:
