@@ -21,14 +21,14 @@ class FakeHubDidNotStart(SentqError):
 
 
 @contextmanager
-def fake_hub() -> Iterator[str]:
-    """Run one as long as the block runs; gives its URL.
+def fake_hub(*options: str) -> Iterator[str]:
+    """Run one as long as the block runs; gives its URL. `options` are its command's.
 
     Raises:
         FakeHubDidNotStart: It did not.
     """
     with subprocess.Popen(
-        [sys.executable, "-m", "sentq_worker.testing"],
+        [sys.executable, "-m", "sentq_worker.testing", *options],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         text=True,

@@ -27,7 +27,7 @@ from sentq_worker.loading import load_scorer
 from sentq_worker.outcomes import OutcomeStore
 from sentq_worker.ownpath import Ending, Prepared
 from sentq_worker.pause import Pause
-from sentq_worker.policy import make_answerer
+from sentq_worker.policy import make_answerer, policies
 from sentq_worker.reporting import Reporter
 from sentq_worker.service import LoadScorer, Service
 from sentq_worker.settings import HubSettings, WorkerSettings
@@ -43,6 +43,10 @@ _ROUND_CHARS_PER_TOKEN: Final = 16
 #: How much is taken from Redis and not yet answered: some three rounds, as base64 of JSON. One is
 #: in the engine, and more than the next would only be kept from workers that are idle.
 _HELD_BYTES_PER_TOKEN: Final = 64
+
+#: The same where only the Hub is asked: some three seconds of calls, and a small job's message.
+_HELD_JOBS_PER_CALL: Final = 32
+_HELD_BYTES_PER_JOB: Final = 2048
 
 
 def make_worker_app(
@@ -66,8 +70,15 @@ def make_worker_app(
     settings = settings or Settings.load()
     worker_settings = worker_settings or WorkerSettings.load()
     app = make_app(settings, set_as_current=True)
+    hub_settings = hub_settings or HubSettings.load()
+    prefetch_jobs, held_bytes = worker_settings.prefetch_jobs, _HELD_BYTES_PER_TOKEN
+    held_bytes *= worker_settings.batch_tokens
+    if policies(worker_settings) == {"hub"}:
+        # A round ends with its slowest call, so only a long one keeps all calls in flight busy.
+        prefetch_jobs = max(prefetch_jobs, _HELD_JOBS_PER_CALL * hub_settings.in_flight)
+        held_bytes = max(held_bytes, prefetch_jobs * _HELD_BYTES_PER_JOB)
     of_ours = {
-        "held_bytes": _HELD_BYTES_PER_TOKEN * worker_settings.batch_tokens,
+        "held_bytes": held_bytes,
         "lease_timeout_s": settings.visibility_timeout_s,
         "dead_letter_ttl_s": settings.dead_letter_ttl_s,
     }
@@ -76,7 +87,7 @@ def make_worker_app(
         worker_pool="solo",
         worker_consumer="sentq_worker.consumer:Consumer",
         worker_concurrency=1,
-        worker_prefetch_multiplier=worker_settings.prefetch_jobs,
+        worker_prefetch_multiplier=prefetch_jobs,
         worker_cancel_long_running_tasks_on_connection_loss=False,
         worker_enable_prefetch_count_reduction=False,
         task_acks_late=True,
@@ -91,7 +102,7 @@ def make_worker_app(
     clock = RedisClock()
     answerer = make_answerer(
         worker_settings,
-        hub_settings or HubSettings.load(),
+        hub_settings,
         limits=settings.limits,
         load=partial(scorer, worker_settings, settings.limits),
         app=app,

@@ -25,7 +25,7 @@ from sentq_worker.engine.files import find_model
 from sentq_worker.engine.inhouse import InHouse
 from sentq_worker.engine.verdicts import Verdicts
 from sentq_worker.labels import Labels
-from sentq_worker.settings import HubSettings, WorkerSettings
+from sentq_worker.settings import HubSettings, Policy, WorkerSettings
 
 if TYPE_CHECKING:
     from celery import Celery
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from sentq_worker.hubscoring import HubScorer
     from sentq_worker.slices import Slicer
 
-__all__ = ["make_answerer"]
+__all__ = ["make_answerer", "policies"]
 
 logger = logging.getLogger(__name__)
 
@@ -44,6 +44,11 @@ _NO_HUB: Final = 'the Hub needs its client: pip install "sentq[hub]"'
 _WINDOW_TOKENS: Final = 512
 
 _CHECK_DEVICE: Final = "import sys, torch; torch.zeros(1, device=sys.argv[1]).add(1).item()"
+
+
+def policies(worker: WorkerSettings) -> set[Policy]:
+    """All that are in force."""
+    return {worker.engine, *worker.queue_engines.values()}
 
 
 def make_answerer(
@@ -69,8 +74,8 @@ def make_answerer(
         SettingsError: A policy needs the Hub, and the settings do not say what to ask there.
     """
     local = InHouse(load)
-    policies = {worker.engine, *worker.queue_engines.values()}
-    if policies == {"local"}:
+    wanted = policies(worker)
+    if wanted == {"local"}:
         return local
     connect = partial(_connect, app)
     options = app.conf.get("result_backend_transport_options") or {}
@@ -85,7 +90,7 @@ def make_answerer(
         prefix=prefix,
         verdicts=verdicts,
     )
-    if policies == {"hub"}:
+    if wanted == {"hub"}:
         return make(expected_labels=lambda: None)
     return Fallback(
         local,
