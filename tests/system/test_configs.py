@@ -28,7 +28,7 @@ from sentq.celery import make_app
 from sentq.dead import Retried
 from sentq.embedded import find_redis_server
 from sentq.letters import letter_fields
-from sentq_worker.settings import WorkerSettings
+from sentq_worker.settings import HubSettings, WorkerSettings
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 ACL = (CONFIGS / "users.acl").read_text()
@@ -41,8 +41,13 @@ ACL = (CONFIGS / "users.acl").read_text()
 def test_a_preset_is_understood_by_client_and_worker(file: Path) -> None:
     shared, own = Settings.load(file), WorkerSettings.load(file)
     assert shared.broker_url == Settings().broker_url, "an address belongs to the environment"
-    assert own.device == file.stem.replace("gpu", "cuda")
-    assert own.model_fields_set > {"device", "dtype", "batch_tokens"}
+    if file.stem == "hub-only":
+        assert own.engine == "hub"
+        assert HubSettings.load(file).model_fields_set > {"model", "in_flight", "calls_per_day"}
+    else:
+        assert own.engine == "local"
+        assert own.device == file.stem.replace("gpu", "cuda")
+        assert own.model_fields_set > {"device", "dtype", "batch_tokens"}
 
 
 # --- Redis ---------------------------------------------------------------------------------

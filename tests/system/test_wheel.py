@@ -13,6 +13,9 @@ import pytest
 from tests.conftest import StartWorker
 from tests.processes import RedisProcess
 
+from sentq import Client
+from sentq_worker.testing import LocalHub
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -75,6 +78,36 @@ def test_the_client_is_served_by_a_worker_of_another_environment(
     command = light.parent / "sentq"
     shown = _run(command, "score", "a good day", SENTQ_BROKER_URL=redis_server.url)
     assert '"label"' in shown
+
+
+def test_a_worker_of_the_hub_is_installed_without_torch(
+    tmp_path_factory: pytest.TempPathFactory, wheels: Path, redis_server: RedisProcess
+) -> None:
+    folder = tmp_path_factory.mktemp("hub")
+    venv.create(folder, with_pip=True)
+    python = folder / "bin" / "python"
+    (wheel,) = wheels.glob("sentq-*.whl")
+    wanted = f"sentq[hub] @ {wheel.as_uri()}"
+    _run(python, "-m", "pip", "install", "-q", "-c", ROOT / "constraints.txt", wanted)
+    installed = _run(python, "-m", "pip", "list", "--format=freeze").lower()
+    assert "huggingface_hub" in installed
+    for heavy in ("torch", "transformers", "numpy", "safetensors"):
+        assert f"\n{heavy}==" not in installed
+    with LocalHub() as server, Client(broker_url=redis_server.url) as client:
+        told = {
+            "SENTQ_BROKER_URL": redis_server.url,
+            "SENTQ_WORKER_ENGINE": "hub",
+            "SENTQ_WORKER_HUB_ENDPOINT": server.endpoint,
+            "HF_HOME": str(folder / "cache"),
+        }
+        worker = subprocess.Popen([folder / "bin" / "sentq-worker"], env=os.environ | told, cwd="/")
+        try:
+            outcome = client.submit("a good day").result(timeout=60)
+        finally:
+            worker.terminate()
+            worker.wait(30)
+    assert outcome.backend == "hub"
+    assert worker.returncode == 0
 
 
 def test_what_needs_the_worker_says_how_to_install_it(light: Path) -> None:

@@ -92,7 +92,7 @@ class HubSettings(LayeredSettings):
     in_flight: Annotated[int, Field(ge=1, le=1024)] = 16
     #: How long one call may take, and one text with all its calls, in seconds.
     call_timeout_s: Seconds = 10.0
-    total_timeout_s: Seconds = 60.0
+    total_timeout_s: Annotated[float, Field(gt=0, le=120)] = 60.0
     #: Calls for one text, at most, and the longest wait that the Hub may ask for in between.
     attempts: Annotated[int, Field(ge=1)] = 4
     retry_after_cap_s: Seconds = 30.0

@@ -168,7 +168,9 @@ class Hub:
     async def _predict(self, asks: Sequence[Ask]) -> list[HubRow]:
         if unavailable := await self._until_usable():
             return [unavailable] * len(asks)
-        return list(await asyncio.gather(*map(self._row, asks)))
+        # Whoever watches the engine must see rounds end, however many texts the Hub makes wait.
+        begin_by = time.monotonic() + self._options.total_timeout_s
+        return list(await asyncio.gather(*(self._row(ask, begin_by=begin_by) for ask in asks)))
 
     async def _until_usable(self) -> EngineUnavailable | None:
         """Probe where that is due; returns why the Hub may not be asked, where it may not."""
@@ -210,12 +212,14 @@ class Hub:
             return unavailable
         return None
 
-    async def _row(self, ask: Ask) -> HubRow:
+    async def _row(self, ask: Ask, *, begin_by: float) -> HubRow:
         """One text, with as many calls as it takes, permits and has time for."""
         begun: float | None = None
         for attempt in count(1):
             async with self._slots:
                 now = time.monotonic()
+                if begun is None and now > begin_by:
+                    return EngineUnavailable("the Hub is slow", retry_after_s=0.0)
                 begun = begun or now
                 left_s = min(_left_s(ask), begun + self._options.total_timeout_s - now)
                 if left_s <= 0 or not self.breaker.is_closed:
