@@ -18,6 +18,7 @@ from sentq_worker.engine.base import (
     DeviceLost,
     DeviceUnavailable,
     EngineUnavailable,
+    HubRefused,
     ModelUnavailable,
 )
 from sentq_worker.engine.breaker import Breaker, BreakerState
@@ -105,6 +106,19 @@ def test_a_local_engine_that_cannot_start_is_away_and_comes_back_by_itself(
         assert _who(fallback.answer([Job(["a"])])) == ["local"]
     assert caplog.text.count("local is not asked for the moment") == 1
     assert caplog.text.count("local answers again") == 1
+
+
+def test_a_hub_that_refuses_at_the_start_does_not_keep_the_local_engine_from_working() -> None:
+    local, hub = _engines()
+    hub.start_error = HubRefused("it refuses the token (401)")
+    with made_of(local, hub) as fallback:
+        assert _who(fallback.answer([Job(["a"])])) == ["local"]
+    local.start_error = DeviceUnavailable("no cuda")
+    with pytest.raises(HubRefused), made_of(local, hub):
+        pass
+    local.start_error, hub.start_error = None, ModelUnavailable("it has other labels")
+    with pytest.raises(ModelUnavailable, match="labels"), made_of(local, hub):
+        pass
 
 
 def test_bad_texts_are_no_reason_to_leave_an_engine_that_scores_others() -> None:

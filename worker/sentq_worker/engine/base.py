@@ -2,6 +2,7 @@
 
 EngineError
 ├── ModelUnavailable     the model cannot be found, fetched or accepted; start is refused
+│   └── HubRefused       the Hub refuses the token or the model
 ├── DeviceUnavailable    the configured device is not there; start is refused
 ├── OutOfMemory          a batch was too large; a smaller one may pass
 ├── EngineUnavailable    nothing can be computed for the moment; later it may
@@ -25,6 +26,7 @@ __all__ = [
     "EngineError",
     "EngineInfo",
     "EngineUnavailable",
+    "HubRefused",
     "ModelUnavailable",
     "OutOfMemory",
     "Window",
@@ -45,6 +47,11 @@ class EngineError(SentqError):
 
 class ModelUnavailable(EngineError):
     """The model cannot be had. The message says what to set or to install."""
+
+
+class HubRefused(ModelUnavailable):
+    """The Hub refuses the token, or to score with this model; so it will until the settings, or
+    its account's rights, are changed."""
 
 
 class DeviceUnavailable(EngineError):

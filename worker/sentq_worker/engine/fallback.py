@@ -21,7 +21,13 @@ from typing import Any, Final, Literal
 
 from sentq.contract import ErrorCode, Prediction, TextError
 from sentq_worker.engine.answer import Answer, Answerer, Asked, Breakers, Reply
-from sentq_worker.engine.base import DeviceLost, EngineError, EngineInfo, EngineUnavailable
+from sentq_worker.engine.base import (
+    DeviceLost,
+    EngineError,
+    EngineInfo,
+    EngineUnavailable,
+    HubRefused,
+)
 from sentq_worker.engine.breaker import Breaker
 from sentq_worker.engine.verdicts import Verdicts
 
@@ -96,12 +102,17 @@ class Fallback:
         return self.breaker.is_closed or self._hub.is_usable
 
     def start(self) -> None:
-        """See `Answerer.start`. A local engine that cannot start is away, and no more."""
+        """See `Answerer.start`. A local engine that cannot start is away, and no more; so is a Hub
+        that refuses, as long as the local engine works."""
         try:
             self._local.start()
         except EngineError as error:
             self._lose(f"the local engine cannot start: {error}")
-        self._hub.start()
+        try:
+            self._hub.start()
+        except HubRefused:
+            if not self.breaker.is_closed:
+                raise
 
     def stop(self) -> None:
         """See `Answerer.stop`."""
@@ -109,6 +120,8 @@ class Fallback:
         self._beside.shutdown(wait=False, cancel_futures=True)
         self._local.stop()
         self._hub.stop()
+        if self._verdicts:
+            self._verdicts.forget(self.breaker.name)
 
     def answer(self, jobs: Sequence[Asked]) -> list[Reply]:
         """See `Answerer.answer`. Where a device is back that only a new process can have again,

@@ -22,7 +22,7 @@ import redis
 
 from sentq.contract import ErrorCode, TextError
 from sentq_worker.backoff import jittered_s
-from sentq_worker.engine.base import EngineUnavailable, ModelUnavailable
+from sentq_worker.engine.base import EngineUnavailable, HubRefused
 from sentq_worker.engine.breaker import Breaker, BreakerState
 from sentq_worker.engine.budget import Budget, BudgetSpent
 from sentq_worker.engine.remote import Fault, HubFault, Remote
@@ -107,7 +107,7 @@ class Hub:
         now, that happens with the first texts.
 
         Raises:
-            ModelUnavailable: The Hub refuses the token or the model.
+            HubRefused: The Hub refuses the token or the model.
         """
         self._thread.start()
         self._call(self._open())
@@ -120,7 +120,7 @@ class Hub:
         unavailable = self._call(self._first())
         self._tell()
         if unavailable and self.breaker.state is BreakerState.STOPPED:
-            raise ModelUnavailable(str(unavailable))
+            raise HubRefused(str(unavailable))
         if unavailable:
             logger.warning("%s", unavailable)
 

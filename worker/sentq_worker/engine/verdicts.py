@@ -10,6 +10,7 @@ because another process has lost its device.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import time
@@ -74,6 +75,11 @@ class Verdicts:
             client.expire(self._key, _KEPT_S)
         except redis_errors.RedisError as error:
             logger.debug("a verdict was not written: %s", type(error).__name__)
+
+    def forget(self, engine: str) -> None:
+        """Nobody asks this engine any more."""
+        with contextlib.suppress(redis_errors.RedisError):
+            self._connect().hdel(self._key, engine)
 
     def read(self, engine: str) -> Verdict | None:
         """What was last written of an engine; None where that cannot be had."""
