@@ -276,7 +276,7 @@ def test_a_job_that_comes_again_while_it_is_held_is_scored_once(site: Site) -> N
         first = site.score("twice here")
         for text, job in (("hold:again", held), ("twice here", first)):
             site.score(text, task_id=job.id)
-        eventually(lambda: site.redis.hlen("unacked") == 4)
+        eventually(lambda: not site.redis.llen("sentq"), what="four messages taken")
     first.get(timeout=WAIT_S)
     held.get(timeout=WAIT_S)
     eventually(site.is_settled)

@@ -12,27 +12,23 @@ import contextlib
 import logging
 import time
 from collections.abc import Callable, Collection, Iterable, Sequence
-from concurrent.futures import Future
 from concurrent.futures import wait as wait_for
-from dataclasses import dataclass
 from itertools import chain
 from typing import Any, Final
 
 import redis
 
 from sentq_worker.answers import STORE_AGAIN_S, Answers
+from sentq_worker.calls import Calls
 from sentq_worker.clock import RedisClock
 from sentq_worker.copies import Copies, with_copies
 from sentq_worker.deadline import PASSED
-from sentq_worker.engine.base import EngineUnavailable
-from sentq_worker.failure import ScoringFailed
 from sentq_worker.held import HeldJob
 from sentq_worker.outcomes import OutcomeStore, started
-from sentq_worker.ownpath import Ending
 from sentq_worker.pause import Pause
 from sentq_worker.reporting import Condition
-from sentq_worker.retry import retry_after_s, unavailable_s
-from sentq_worker.service import Scored, Service
+from sentq_worker.rounds import Round, Verdicts
+from sentq_worker.service import Service
 from sentq_worker.waiting import Over, Waiting
 
 __all__ = ["Dispatcher"]
@@ -48,15 +44,6 @@ _LOOK_S: Final = 1.0
 
 #: How often a worker that ends looks whether it is told to hurry.
 _LOOK_FOR_HURRY_S: Final = 0.05
-
-
-@dataclass(frozen=True, slots=True)
-class Round:
-    """Jobs that are scored as one."""
-
-    jobs: list[HeldJob]
-    future: Future[Scored]
-    started_at_s: float
 
 
 class Dispatcher:
@@ -88,9 +75,8 @@ class Dispatcher:
         self._pause = Pause()
         self._copies = Copies()
         self._answers = Answers(store, self._copies)
-        self._hub: Any = None
-        self._is_called = False
-        self._called_at = float("inf")
+        self._verdicts = Verdicts(service, self._waiting, self._answers, self._pause)
+        self._calls = Calls(self._advance)
         #: By which deadlines are told.
         self.clock = clock
         #: The number of the connection that delivers now.
@@ -100,11 +86,8 @@ class Dispatcher:
         """Join the event loop of a new connection. What an older one delivered is still scored
         and stored; if it went back to its queue meanwhile, its first outcome stays."""
         self.connection += 1
-        self._hub = hub
         self._answers.attach(consumer, self.connection)
-        # What the loop was to call before may have gone with the old connection.
-        self._is_called, self._called_at = False, float("inf")
-        self._call_soon()
+        self._calls.attach(hub)
 
     @property
     def waiting(self) -> Iterable[HeldJob]:
@@ -145,7 +128,7 @@ class Dispatcher:
         self._waiting.add(job)
         # Not while a round is computed: its end calls as well.
         if self._round is None:
-            self._call_soon()
+            self._calls.soon()
 
     def forget(self, tags: Collection[str]) -> None:
         """Let go of waiting plain jobs that are noted under these tags no more: this worker was
@@ -159,12 +142,12 @@ class Dispatcher:
         """End a job that breaks the contract as a whole."""
         self._answers.announcer.received(job)
         self._answers.refuse(job, error)
-        self._call_soon()
+        self._calls.soon()
 
     def refuse_id(self, job_id: str, error: Exception) -> None:
         """Store that a job failed whose message is buried."""
         self._answers.refuse_id(job_id, error)
-        self._call_soon()
+        self._calls.soon()
 
     def drain(self, grace_s: float, *, is_hurried: Callable[[], bool]) -> None:
         """Finish the round that is in the engine, and start no other; the loop is no longer
@@ -193,46 +176,30 @@ class Dispatcher:
         if self._waiting:
             logger.info("%d jobs that waited go back to the queue", len(self._waiting))
 
-    def _call_soon(self) -> None:
-        # Not at once: whatever else this turn of the loop brings belongs into the same round.
-        if not self._is_called:
-            self._is_called = True
-            self._hub.call_soon(self._advance)
-
-    def _call_later(self, delay_s: float) -> None:
-        at = time.monotonic() + delay_s
-        if at < self._called_at:
-            self._called_at = at
-            self._hub.call_later(delay_s, self._called_later)
-
-    def _called_later(self) -> None:
-        self._called_at = float("inf")
-        self._advance()
-
     def _advance(self) -> None:
         """Do whatever can be done now: finish a round that was scored, start the next."""
-        self._is_called = False
         if not self._finish():
-            self._call_later(STORE_AGAIN_S)
+            self._calls.later(STORE_AGAIN_S)
         elif self._round is None and self._waiting:
             self._go_on()
 
     def _finish(self) -> bool:
         """End the jobs of a round that was scored; returns whether Redis stored all there is."""
         if self._round is not None and self._round.future.done():
-            self._conclude(self._round)
+            round_, self._round = self._round, None
+            self._verdicts.conclude(round_)
         return self._answers.store()
 
     def _go_on(self) -> None:
         """Start the next round, or wait for an engine that is not available."""
         self._drop(self._waiting.remove_over(self.clock.now_ms()))
         if remaining_s := self._pause.remaining_s:
-            self._call_later(min(remaining_s, _LOOK_S))
+            self._calls.later(min(remaining_s, _LOOK_S))
         elif jobs := self._waiting.next_round():
             if not jobs[0].is_suspect or self._mark_alone(jobs[0]):
                 self._start(jobs)
         elif (next_in_s := self._waiting.next_in_s) is not None:
-            self._call_later(min(next_in_s, _LOOK_S))
+            self._calls.later(min(next_in_s, _LOOK_S))
 
     def _mark_alone(self, suspect: HeldJob) -> bool:
         """Mark a job that may be to blame for the loss of workers, before it runs alone; returns
@@ -242,14 +209,14 @@ class Dispatcher:
         except redis.RedisError as error:
             logger.warning("a suspect cannot be marked now (%s)", type(error).__name__)
             self._waiting.put_back([suspect])
-            self._call_later(STORE_AGAIN_S)
+            self._calls.later(STORE_AGAIN_S)
             return False
         if is_ours:
             logger.warning("job %s runs alone: workers were lost over it", suspect.id)
         else:
             # It went back to its queue meanwhile; on with the next.
             self._give_up([suspect])
-            self._call_soon()
+            self._calls.soon()
         return is_ours
 
     def _give_up(self, jobs: Sequence[HeldJob]) -> None:
@@ -265,15 +232,15 @@ class Dispatcher:
             self._answers.revoke(over.revoked)
         if over.late:
             scored = self._service.without_engine([[PASSED] * len(job.texts) for job in over.late])
-            self._answer(over.late, scored, runtime_s=0.0)
+            self._verdicts.answer(over.late, scored, runtime_s=0.0)
 
     def _start(self, jobs: list[HeldJob]) -> None:
         self._answers.announcer.started([job for job in jobs if job.is_plain and not job.tries])
         future = self._service.submit(jobs)
         self._round = round_ = Round(jobs, future, time.time())
-        # Called in the engine's thread; call_soon wakes the loop.
-        future.add_done_callback(lambda _: self._hub.call_soon(self._advance))
-        self._hub.call_later(_SAY_RUNNING_AFTER_S, self._say_running, round_)
+        # Called in the engine's thread.
+        future.add_done_callback(lambda _: self._calls.from_another_thread())
+        self._calls.once(_SAY_RUNNING_AFTER_S, self._say_running, round_)
 
     def _say_running(self, round_: Round) -> None:
         if round_ is not self._round:
@@ -286,58 +253,3 @@ class Dispatcher:
                     if not job.ignores_result
                 }
             )
-
-    def _conclude(self, round_: Round) -> None:
-        """End the jobs of a round that left the engine, or let them wait for another."""
-        error = round_.future.exception()
-        self._round = None
-        if isinstance(error, SystemExit):
-            # The device is lost: nothing is answered, and all goes back.
-            with contextlib.suppress(redis.RedisError):  # Then their leases lapse.
-                self._answers.finisher.give_back_lost(round_.jobs, "its worker's device was lost")
-            raise error
-        if isinstance(error, EngineUnavailable):
-            for job in round_.jobs:
-                self._count_try(job)
-            self._waiting.put_back(round_.jobs)
-            self._pause.begin(error)
-            return
-        self._pause.end()
-        if error:
-            self._fail(round_.jobs, ScoringFailed.by(error))
-        else:
-            runtime_s = time.time() - round_.started_at_s
-            self._answer(round_.jobs, round_.future.result(), runtime_s=runtime_s)
-
-    def _count_try(self, job: HeldJob) -> None:
-        """Count a round that gave this job no answer, so that it waits for another."""
-        job.tries += 1
-        if job.is_suspect:
-            self._answers.finisher.unmark(job)
-
-    def _answer(self, jobs: Sequence[HeldJob], scored: Scored, *, runtime_s: float) -> None:
-        outcomes = self._service.outcomes(scored, ((job.id, job.attempts) for job in jobs))
-        endings: list[tuple[HeldJob, Ending]] = []
-        for job, outcome in zip(jobs, outcomes, strict=True):
-            if isinstance(outcome, EngineUnavailable):
-                self._count_try(job)
-                self._waiting.add_later(job, unavailable_s(outcome, job.tries))
-                continue
-            delay_s = retry_after_s(outcome, job.shortages + 1)
-            if delay_s is None:
-                endings.append((job, outcome))
-            else:
-                self._count_try(job)
-                job.shortages += 1
-                self._waiting.add_later(job, delay_s)
-        self._answers.end(
-            endings, lambda plain: self._answers.announcer.succeeded(plain, runtime_s=runtime_s)
-        )
-        logger.debug("%d jobs answered after %.3f s", len(endings), runtime_s)
-
-    def _fail(self, jobs: Sequence[HeldJob], error: ScoringFailed) -> None:
-        logger.error("round of %d jobs failed: %s", len(jobs), error)
-        self._answers.end(
-            [(job, error) for job in jobs],
-            lambda plain: self._answers.announcer.failed(plain, error),
-        )
