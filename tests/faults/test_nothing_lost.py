@@ -243,7 +243,7 @@ def test_a_connection_cut_while_it_computes_loses_nothing(
     start: Start, redis_server: RedisProcess, client: Client, answers: Answers
 ) -> None:
     with Proxy(redis_server.port) as proxy:
-        worker = start(proxy.url, STANDIN_DELAY_S="0.3")
+        worker = start(proxy.url, STANDIN_DELAY_S="1")
         jobs: dict[int, Job] = {}
         for cut in range(TIMES):
             these = range(cut * 30, cut * 30 + 30)
