@@ -59,10 +59,11 @@ def scoring(
     budget: Budget | None = None,
     **options: object,
 ) -> Iterator[HubScorer]:
+    hub = make_hub(server, budget=budget, **options)
     scorer = HubScorer(
-        make_hub(server, budget=budget, **options),
+        lambda: (hub, cut),
+        breaker=hub.breaker,
         model="owner/model",
-        cut=cut,
         limits=Limits(chars_per_text=5_000),
         now_ms=lambda: time.time() * 1000,
         renamed=renamed or {},

@@ -29,9 +29,9 @@ class HubScorer:
     """Answers jobs by the Hub.
 
     Args:
-        hub: Scores windows.
+        make: Makes, at the start, what scores windows, and what cuts a text into them.
+        breaker: Of the Hub: whether it may be asked.
         model: What outcomes call the model.
-        cut: Cuts a text into windows.
         limits: The contract's.
         now_ms: Redis' clock, by which deadlines are told.
         renamed: Other names for the model's labels.
@@ -42,19 +42,22 @@ class HubScorer:
 
     def __init__(
         self,
-        hub: Hub,
+        make: Callable[[], tuple[Hub, Slicer]],
         *,
+        breaker: Breaker,
         model: str,
-        cut: Slicer,
         limits: Limits,
         now_ms: Callable[[], float],
         renamed: Mapping[str, str],
         expected_labels: Callable[[], Sequence[str] | None] = lambda: None,
         window_join: Literal["mean", "first", "max"] = "mean",
     ) -> None:
-        self._hub = hub
+        self._make = make
+        self._hub: Hub | None = None
+        self._cut: Slicer
+        #: Whether the Hub may be asked.
+        self.breaker = breaker
         self._model = model
-        self._cut = cut
         self._limits = limits
         self._now_ms = now_ms
         self._renamed = renamed
@@ -70,11 +73,6 @@ class HubScorer:
         return EngineInfo(self._model, None, "hub", "remote", names)
 
     @property
-    def breaker(self) -> Breaker:
-        """Whether the Hub may be asked."""
-        return self._hub.breaker
-
-    @property
     def breakers(self) -> Breakers:
         """See `Answerer.breakers`."""
         return Breakers(hub=self.breaker.state)
@@ -82,20 +80,25 @@ class HubScorer:
     @property
     def is_usable(self) -> bool:
         """See `Answerer.is_usable`."""
-        return self._hub.breaker.is_closed
+        return self.breaker.is_closed
 
     def start(self) -> None:
         """See `Answerer.start`."""
+        self._hub, self._cut = self._make()
         self._hub.start()
-        self._agree()
+        self._agree(self._hub)
 
     def stop(self) -> None:
         """See `Answerer.stop`."""
-        self._hub.stop()
+        if self._hub is not None:
+            self._hub.stop()
 
     def answer(self, jobs: Sequence[Asked]) -> list[Reply]:
         """See `Answerer.answer`. A job of which a part could not be scored waits as a whole; what
         was scored of it is not asked for again."""
+        hub = self._hub
+        if hub is None:
+            raise RuntimeError("nobody can be asked: start comes first")
         now_ms, now = self._now_ms(), time.monotonic()
         plans = [self._plan(job) for job in jobs]
         until: dict[str, float] = {}
@@ -105,9 +108,9 @@ class HubScorer:
                 for part in slices.parts if isinstance(slices, Slices) else ():
                     if part not in self._paid:
                         until[part] = max(until.get(part, 0.0), now + left_ms / 1000)
-        rows = self._hub.predict([Ask(part, at) for part, at in until.items()]) if until else []
+        rows = hub.predict([Ask(part, at) for part, at in until.items()]) if until else []
         known = self._paid | dict(zip(until, rows, strict=True))
-        unavailable = self._disagreement()
+        unavailable = self._disagreement(hub)
         replies = [unavailable or self._reply(plan, known) for plan in plans]
         self._keep_paid(plans, replies, known)
         return replies
@@ -164,18 +167,18 @@ class HubScorer:
         while len(self._paid) > _MOST_PAID:
             del self._paid[next(iter(self._paid))]
 
-    def _disagreement(self) -> EngineUnavailable | None:
+    def _disagreement(self, hub: Hub) -> EngineUnavailable | None:
         """Why nothing that the Hub says may be used, where its labels are not the ones expected;
         found out as soon as both are known."""
         try:
-            self._agree()
+            self._agree(hub)
         except ModelUnavailable as error:
-            self._hub.refuse(str(error))
+            hub.refuse(str(error))
             return EngineUnavailable(str(error))
         return None
 
-    def _agree(self) -> None:
-        own = self._hub.labels
+    def _agree(self, hub: Hub) -> None:
+        own = hub.labels
         if own is None:
             return
         if self._labels is None:

@@ -130,10 +130,27 @@ def _hub_scorer(
         raise SettingsError(_NO_HUB) from error
 
     model = _model(worker, settings)
+    breaker = Breaker(
+        f"the Hub ({model})",
+        failures=settings.breaker_failures,
+        probe_interval_s=settings.probe_interval_s,
+    )
+
+    def make() -> tuple[Hub, Slicer]:
+        hub = _hub(
+            settings,
+            model,
+            breaker=breaker,
+            connect=connect,
+            prefix=prefix,
+            verdicts=verdicts,
+        )
+        return hub, _slicer(worker, settings)
+
     return HubScorer(
-        _hub(settings, model, connect=connect, prefix=prefix, verdicts=verdicts),
+        make,
+        breaker=breaker,
         model=model,
-        cut=_slicer(worker, settings),
         limits=limits,
         now_ms=now_ms,
         renamed=settings.labels,
@@ -146,6 +163,7 @@ def _hub(
     settings: HubSettings,
     model: str,
     *,
+    breaker: Breaker,
     connect: Callable[[], Any],
     prefix: str,
     verdicts: Verdicts,
@@ -175,11 +193,7 @@ def _hub(
             payment_pause_s=settings.payment_pause_s,
             fails_on_budget=settings.on_budget == "fail",
         ),
-        breaker=Breaker(
-            f"the Hub ({model})",
-            failures=settings.breaker_failures,
-            probe_interval_s=settings.probe_interval_s,
-        ),
+        breaker=breaker,
         budget=budget.Budget(
             connect,
             budget.Limits(
@@ -221,7 +235,7 @@ def _token(settings: HubSettings) -> SecretStr | None:
     """The token, where there is one.
 
     Raises:
-        SettingsError: It must be there and is not.
+        ModelUnavailable: It must be there and is not.
     """
     from huggingface_hub import get_token
 
@@ -229,15 +243,15 @@ def _token(settings: HubSettings) -> SecretStr | None:
         try:
             token = settings.token_file.read_text(encoding="utf-8").strip()
         except (OSError, UnicodeDecodeError) as error:
-            raise SettingsError(
+            raise ModelUnavailable(
                 f"the token file {settings.token_file} cannot be read: {type(error).__name__}"
             ) from None
     else:
         token = get_token() or ""
     if token and (not token.isascii() or not token.isprintable() or " " in token):
-        raise SettingsError("the Hub's token is not one line of printable characters")
+        raise ModelUnavailable("the Hub's token is not one line of printable characters")
     if not token and settings.endpoint is None:
-        raise SettingsError(
+        raise ModelUnavailable(
             "the Hub needs a token: set HF_TOKEN, or SENTQ_WORKER_HUB_TOKEN_FILE to a file with it"
         )
     return SecretStr(token) if token else None
