@@ -323,7 +323,7 @@ def test_sentinel_leads_worker_and_client_to_the_new_master(tmp_path: Path) -> N
     with ExitStack() as stack:
         at_once = ("--repl-diskless-sync-delay", "0")
         master = stack.enter_context(_run(tmp_path / "redis", *at_once))
-        follows = ("--replicaof", f"127.0.0.1 {master.port}")
+        follows = ("--replicaof", "127.0.0.1", str(master.port))
         second = stack.enter_context(_run(tmp_path / "replica", *follows))
         first_client, second_client = (
             stack.enter_context(server.client()) for server in (master, second)
