@@ -21,6 +21,7 @@ __all__ = ["LoadScorer", "Scored", "Service"]
 
 logger = logging.getLogger(__name__)
 
+_SOONEST_S: Final = 0.2
 _ASK_AGAIN_S: Final = 10.0
 
 
@@ -171,5 +172,7 @@ def _raise_where_all_wait(replies: Sequence[Reply]) -> None:
     waiting = [reply for reply in replies if isinstance(reply, EngineUnavailable)]
     if waiting and len(waiting) == len(replies):
         first = waiting[0]
-        after_s = None if first.retry_after_s is None else min(first.retry_after_s, _ASK_AGAIN_S)
+        after_s = first.retry_after_s
+        if after_s is not None:
+            after_s = min(max(after_s, _SOONEST_S), _ASK_AGAIN_S)
         raise EngineUnavailable(str(first), retry_after_s=after_s)

@@ -94,6 +94,8 @@ class Hub:
         self._remote: Remote
         self._slots: asyncio.Semaphore
         self._blaming: asyncio.Lock
+        #: Whether others of the host leave it to us to probe.
+        self._is_probing = False
         #: When the Hub last answered, by the monotonic clock.
         self._answered_at = float("-inf")
 
@@ -146,6 +148,9 @@ class Hub:
         self._tell()
         rows = self._call(self._predict(asks))
         self._tell()
+        if self._verdicts and self._is_probing:
+            self._is_probing = False
+            self._verdicts.end_probe(self.breaker.name)
         return rows
 
     def _tell(self) -> None:
@@ -194,7 +199,8 @@ class Hub:
         if self._verdicts is None:
             return True
         name, for_s = self.breaker.name, self._options.call_timeout_s
-        return await asyncio.to_thread(self._verdicts.may_probe, name, for_s=for_s)
+        self._is_probing = await asyncio.to_thread(self._verdicts.may_probe, name, for_s=for_s)
+        return self._is_probing
 
     async def _probe(self) -> EngineUnavailable | None:
         """Score a text of ours, in one call; returns why that did not work, where it did not."""

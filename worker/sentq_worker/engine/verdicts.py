@@ -103,3 +103,8 @@ class Verdicts:
         except redis_errors.RedisError:
             return True  # Alone, as far as anybody can tell.
         return bool(taken)
+
+    def end_probe(self, engine: str) -> None:
+        """This worker, who probed, has said what it found."""
+        with contextlib.suppress(redis_errors.RedisError):
+            self._connect().delete(f"{self._key}:{engine}")
