@@ -133,6 +133,7 @@ def _figures(plan: Plan, team: Team, say: Callable[[str], None]) -> dict[str, An
     twice = figures.pop("executed_twice")
     for cause in ("network", "redis", "term", "nothing"):
         figures[f"executed_twice_{cause}"] = twice.get(cause, 0)
+    say(f"{team.name}: {json.dumps(figures)}")  # The rest may take hours, and be interrupted.
     return figures
 
 
