@@ -19,18 +19,21 @@ import redis
 from celery.exceptions import TaskRevokedError
 
 from sentq_worker.announce import Announcer
+from sentq_worker.backoff import jittered_s
 from sentq_worker.copies import Copies, with_copies
 from sentq_worker.finish import Finisher
 from sentq_worker.held import HeldJob
 from sentq_worker.outcomes import OutcomeStore, failed, now_iso, succeeded
 from sentq_worker.ownpath import Ending, OwnPath
 
-__all__ = ["STORE_AGAIN_S", "Answers"]
+__all__ = ["Answers"]
 
 logger = logging.getLogger(__name__)
 
-#: How long to wait before Redis is asked again to store what it did not.
-STORE_AGAIN_S: Final = 1.0
+#: How long to wait before Redis is asked again to store what it did not: a connection that was
+#: cut is made anew at once, a Redis that is away is not to be hammered.
+_AGAIN_LEAST_S: Final = 0.1
+_AGAIN_MOST_S: Final = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +59,7 @@ class Answers:
         self._connection = 0
         self._finisher: Finisher | None = None
         self._unstored: deque[_Ended] = deque()
+        self._failures = 0
         self._not_before = 0.0
         #: How many jobs have ended.
         self.count = 0
@@ -134,6 +138,11 @@ class Answers:
             self._unstored.popleft().then()
         return True
 
+    @property
+    def again_in_s(self) -> float:
+        """In how many seconds Redis may be asked again."""
+        return max(0.0, self._not_before - time.monotonic())
+
     def _end(self, ended: _Ended) -> None:
         self._unstored.append(ended)
         self.store()
@@ -142,13 +151,16 @@ class Answers:
         try:
             self.finisher.finish(with_copies(ended.jobs), ended.documents)
         except redis.RedisError as error:
-            self._not_before = time.monotonic() + STORE_AGAIN_S
+            self._failures += 1
+            delay_s = jittered_s(self._failures, least_s=_AGAIN_LEAST_S, most_s=_AGAIN_MOST_S)
+            self._not_before = time.monotonic() + delay_s
             logger.warning(
                 "outcomes of %d jobs cannot be stored now (%s)",
                 len(ended.documents),
                 type(error).__name__,
             )
             return False
+        self._failures = 0
         self.count += len(ended.jobs)
         self._copies.forget(ended.jobs)
         return True

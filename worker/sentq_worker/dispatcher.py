@@ -18,7 +18,7 @@ from typing import Any, Final
 
 import redis
 
-from sentq_worker.answers import STORE_AGAIN_S, Answers
+from sentq_worker.answers import Answers
 from sentq_worker.calls import Calls
 from sentq_worker.clock import RedisClock
 from sentq_worker.copies import Copies, with_copies
@@ -41,6 +41,9 @@ _SAY_RUNNING_AFTER_S: Final = 0.1
 
 #: How often jobs that wait for the engine are looked through for those that are over.
 _LOOK_S: Final = 1.0
+
+#: How long to wait before Redis is asked again to mark a suspect.
+_MARK_AGAIN_S: Final = 1.0
 
 #: How often a worker that ends looks whether it is told to hurry.
 _LOOK_FOR_HURRY_S: Final = 0.05
@@ -179,7 +182,7 @@ class Dispatcher:
     def _advance(self) -> None:
         """Do whatever can be done now: finish a round that was scored, start the next."""
         if not self._finish():
-            self._calls.later(STORE_AGAIN_S)
+            self._calls.later(self._answers.again_in_s)
         elif self._round is None and self._waiting:
             self._go_on()
 
@@ -209,7 +212,7 @@ class Dispatcher:
         except redis.RedisError as error:
             logger.warning("a suspect cannot be marked now (%s)", type(error).__name__)
             self._waiting.put_back([suspect])
-            self._calls.later(STORE_AGAIN_S)
+            self._calls.later(_MARK_AGAIN_S)
             return False
         if is_ours:
             logger.warning("job %s runs alone: workers were lost over it", suspect.id)
