@@ -57,7 +57,7 @@ trained second || sentq-worker train \
   --dropout 0.1 --attention-dropout 0 --threads 1 --out "$out/second"
 
 python "$recipe/unseen.py" "$data" "$out/first/training.json" "$made/unseen_imdb.jsonl.gz"
-python "$recipe/average.py" "$out/first" "$out/second" "$out/model" --lift neutral --threads 1 \
+python "$recipe/average.py" "$out/first" "$out/second" "$out/model" --share 0.7 --lift neutral --threads 1 \
   --valid "$data/sst2_train.jsonl.gz" --valid "$data/sst5_phrases_train.jsonl.gz" \
   --valid "$data/semeval_tweets_valid.jsonl.gz" --valid "$data/goemotions_valid.jsonl.gz" \
   --valid "$made/unseen_imdb.jsonl.gz" --valid-where split=valid

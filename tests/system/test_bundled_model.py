@@ -76,7 +76,7 @@ def test_it_agrees_with_a_person_on_most_reviews(
         if review.expect is not None
     ]
     assert len(judged) > 180
-    assert sum(judged) / len(judged) >= 0.87  # 0.90 when it was trained
+    assert sum(judged) / len(judged) >= 0.92  # 0.95 when it was trained
 
 
 def test_the_longest_review_is_read_to_its_end_and_the_empty_one_is_an_error(
