@@ -105,6 +105,7 @@ def test_bytes_are_limited_too(redis_server: RedisProcess) -> None:
             client.submit_many([["x" * 90_000]] * 100)
         with redis_server.client() as redis:
             used_bytes = redis.memory_usage("sentq", samples=0)
+            redis.rpop("sentq", 5)  # What Redis uses depends on its version, by some hundredths.
         assert used_bytes is not None
         assert limit_bytes / 2 < used_bytes < limit_bytes * 1.1
         assert refused.value.retry_after_s is not None

@@ -80,7 +80,8 @@ def test_on_a_terminal_each_worker_has_a_line(
     _report(redis_server, waiting_for="the Hub is away", breaker="open")
     shown = _status(redis_server.url)
     (line,) = (line for line in shown.stdout.splitlines() if "celery@here" in line)
-    for word in ("owner/name local:cpu", "12.5", "1,000", "2.0 h", "the Hub is away; breaker open"):
+    says = "the Hub is away; the Hub's breaker is open"
+    for word in ("owner/name local:cpu", "12.5", "1,000", "2.0 h", says):
         assert word in line
     assert "no worker can score at the moment" in shown.stderr
 
