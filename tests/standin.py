@@ -15,10 +15,11 @@ import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from sentq.contract import Limits, Outcome, Prediction
+from sentq.contract import Limits, Outcome
 from sentq_worker.app import make_worker_app
 from sentq_worker.service import LoadScorer
 from sentq_worker.settings import WorkerSettings
+from tests.answerers import prediction
 from tests.engines import ScriptedEngine
 
 __all__ = ["HashScorer", "Record", "hash_outcomes", "hash_score", "run"]
@@ -82,19 +83,7 @@ class Record:
 
 def hash_outcomes(texts: Sequence[object]) -> list[Outcome]:
     """The one right answer to a job."""
-    return [_prediction(str(text)) for text in texts]
-
-
-def _prediction(text: str) -> Prediction:
-    score = hash_score(text)
-    return Prediction(
-        label="positive",
-        score=score,
-        scores={"negative": 1 - score, "positive": score},
-        sentiment=2 * score - 1,
-        tokens=1,
-        windows=1,
-    )
+    return [prediction(hash_score(str(text))) for text in texts]
 
 
 def run(load: LoadScorer) -> None:

@@ -6,7 +6,7 @@ The last gate before texts leave: a job whose texts may not is stopped here, who
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Final, Literal
 
 from sentq.contract import ErrorCode, Limits, Outcome, TextError
@@ -104,10 +104,9 @@ class HubScorer:
         until: dict[str, float] = {}
         for job, plan in zip(jobs, plans, strict=True):
             left_ms = float("inf") if job.deadline_ms is None else job.deadline_ms - now_ms
-            for slices in plan:
-                for part in slices.parts if isinstance(slices, Slices) else ():
-                    if part not in self._paid:
-                        until[part] = max(until.get(part, 0.0), now + left_ms / 1000)
+            for part in _parts(plan):
+                if part not in self._paid:
+                    until[part] = max(until.get(part, 0.0), now + left_ms / 1000)
         rows = hub.predict([Ask(part, at) for part, at in until.items()]) if until else []
         known = self._paid | dict(zip(until, rows, strict=True))
         unavailable = self._disagreement(hub)
@@ -158,12 +157,11 @@ class HubScorer:
     ) -> None:
         """Remember what was scored for jobs that wait; forget it when they are answered."""
         for plan, reply in zip(plans, replies, strict=True):
-            for slices in plan:
-                for part in slices.parts if isinstance(slices, Slices) else ():
-                    if isinstance(reply, Answer):
-                        self._paid.pop(part, None)
-                    elif not isinstance(known[part], EngineUnavailable):
-                        self._paid[part] = known[part]
+            for part in _parts(plan):
+                if isinstance(reply, Answer):
+                    self._paid.pop(part, None)
+                elif not isinstance(known[part], EngineUnavailable):
+                    self._paid[part] = known[part]
         while len(self._paid) > _MOST_PAID:
             del self._paid[next(iter(self._paid))]
 
@@ -193,6 +191,13 @@ class HubScorer:
                 f"{sorted(expected)}: set SENTQ_WORKER_HUB_LABELS to name the Hub's as the "
                 'local ones, such as {"LABEL_0": "negative", …}, or take another model'
             )
+
+
+def _parts(plan: Sequence[TextError | Slices]) -> Iterator[str]:
+    """The windows of a job's texts, but for those texts that are not asked about."""
+    for slices in plan:
+        if isinstance(slices, Slices):
+            yield from slices.parts
 
 
 _MAY_NOT_LEAVE: Final = TextError(
