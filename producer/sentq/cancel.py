@@ -11,7 +11,7 @@ sender may speak to them; and all of them look every few seconds at what is note
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import redis
 from kombu.exceptions import OperationalError
@@ -75,18 +75,19 @@ def _tell_workers(app: Celery, job_id: str) -> None:
         logger.debug("workers could not be told of a cancelled job: %s", type(error).__name__)
 
 
-def cancelled_ids(app: Celery, *, since_s: float = 0) -> dict[str, float]:
+def cancelled_ids(app: Celery, *, since_s: float = 0, backend: Any = None) -> dict[str, float]:
     """The jobs that were cancelled and that a worker may still find in its queue, each with the
     time: Unix seconds by the clock of the Redis that keeps the results.
 
     Args:
         app: Whose results they are.
         since_s: Only those that were cancelled then or later.
+        backend: Asks on its connections, instead of on the app's.
 
     Raises:
         redis.RedisError: Redis did not answer.
     """
-    found: list[tuple[bytes, float]] = app.backend.client.zrangebyscore(
+    found: list[tuple[bytes, float]] = (backend or app.backend).client.zrangebyscore(
         result_key(app, _CANCELLED_KEY), since_s, "+inf", withscores=True
     )
     return {job_id.decode("utf-8", "replace"): at_s for job_id, at_s in found}

@@ -6,15 +6,16 @@ swallows packets takes 40 seconds, and a worker on a half-open connection more t
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 from celery import Celery
+from celery.app import backends
 from kombu import Exchange, Queue
 
 from sentq.contract import TASK_NAME
 from sentq.settings import Settings
 
-__all__ = ["make_app", "result_key"]
+__all__ = ["make_app", "own_backend", "result_key"]
 
 
 #: Kombu's own Redis transport, in clients and in Flower, would give back what workers hold, by
@@ -76,6 +77,13 @@ def make_app(settings: Settings, *, set_as_current: bool = False) -> Celery:
     # Given to the app itself, a backend beats CELERY_RESULT_BACKEND as well.
     app.backend_cls = settings.result_backend_url.get_secret_value()
     return app
+
+
+def own_backend(app: Celery) -> Any:
+    """A second result backend with connections of its own: threads that share a pool open one
+    connection more whenever they first happen to ask at the same time."""
+    backend, url = backends.by_url(app.backend_cls, app.loader)
+    return backend(app=app, url=url)
 
 
 def result_key(app: Celery, name: str) -> bytes:

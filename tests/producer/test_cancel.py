@@ -10,6 +10,7 @@ from tests.processes import RedisProcess, eventually
 
 from sentq import Client, JobStatus, errors
 from sentq.cancel import cancelled_ids
+from sentq.celery import own_backend
 from sentq.ids import new_job_id
 
 
@@ -67,3 +68,18 @@ def test_redis_away_is_a_typed_error(own_redis: RedisProcess) -> None:
         own_redis.stop()
         with pytest.raises(errors.ResultsUnavailable):
             job.cancel()
+
+
+def test_another_thread_looks_on_connections_of_its_own(
+    client: Client, redis_server: RedisProcess
+) -> None:
+    app = client._app
+    apart = own_backend(app)
+    with redis_server.client() as redis:
+        app.backend.client.ping()
+        before = len(redis.client_list())
+        assert cancelled_ids(app, backend=apart) == {}
+        assert len(redis.client_list()) == before + 1
+        assert cancelled_ids(app) == {}
+        assert len(redis.client_list()) == before + 1, "the app's own was there already"
+    apart.client.close()

@@ -9,7 +9,7 @@ from celery import Celery, Task, signals
 from celery.utils.nodenames import gethostname
 from celery.worker import state
 
-from sentq.celery import make_app
+from sentq.celery import make_app, own_backend
 from sentq.contract import DEADLINE_HEADER, LOCAL_ONLY_HEADER, TASK_NAME
 from sentq.errors import InvalidInput
 from sentq.settings import Settings
@@ -125,7 +125,13 @@ def make_worker_app(
         hostname=gethostname(),
         round_chars=_ROUND_CHARS_PER_TOKEN * worker_settings.batch_tokens,
     )
-    leases = Leases(store, Reporter(dispatcher.condition), clock, Cancelled(app))
+    backend = own_backend(app)
+    leases = Leases(
+        OutcomeStore(app, backend),
+        Reporter(dispatcher.condition),
+        clock,
+        Cancelled(app, backend),
+    )
     watchdog = Watchdog(service.busy_s, limit_s=worker_settings.round_limit_s)
     app.register_task(ScoreTask(service, dispatcher, shutdown, watchdog, leases))
     return app

@@ -25,16 +25,18 @@ class Cancelled:
 
     Args:
         app: Whose results they are.
+        backend: Where to ask, on connections of the caller's own.
     """
 
-    def __init__(self, app: Any) -> None:
+    def __init__(self, app: Any, backend: Any) -> None:
         self._app = app
+        self._backend = backend
         self._since_s = 0.0
 
     def look(self) -> None:
         """Look once. From any thread; the set belongs to the event loop's."""
         try:
-            found = cancelled_ids(self._app, since_s=self._since_s)
+            found = cancelled_ids(self._app, since_s=self._since_s, backend=self._backend)
         except redis.RedisError as error:
             logger.debug("cancelled jobs cannot be read now (%s)", type(error).__name__)
             return

@@ -80,17 +80,26 @@ return 1
 class OutcomeStore:
     """Writes the documents of many jobs in one step.
 
+    Args:
+        app: Whose results they are.
+        backend: Writes on its connections, instead of on the app's.
+
     Raises, from each method:
         redis.RedisError: Nothing, or all, was done. Doing it again is harmless.
     """
 
-    def __init__(self, app: Celery) -> None:
+    def __init__(self, app: Celery, backend: Any = None) -> None:
         self._app = app
+        self._own_backend = backend
+
+    @property
+    def _backend(self) -> Any:
+        return self._own_backend or self._app.backend
 
     @property
     def connection_options(self) -> dict[str, Any]:
         """Where the documents are."""
-        options: dict[str, Any] = self._app.backend.connparams
+        options: dict[str, Any] = self._backend.connparams
         return options
 
     def begin(self, documents: Mapping[str, bytes]) -> None:
@@ -107,7 +116,7 @@ class OutcomeStore:
     ) -> bool:
         """Make a message a dead letter and store, in the same step, how its job ended; returns
         whether the message was still to be buried. It must lie in the Redis of the documents."""
-        backend = self._app.backend
+        backend = self._backend
         script = backend.client.register_script(_FINISH_AND_BURY)
         keys = [*grave.keys, backend.get_key_for_task(job_id)]
         arguments = [document, int(backend.expires), *grave.arguments(tag, fields)]
@@ -119,7 +128,7 @@ class OutcomeStore:
         tags = receipts.tags if receipts else ()
         if not documents and not tags:
             return
-        backend = self._app.backend
+        backend = self._backend
         ids = [job_id.encode() for job_id in documents]
         keys: list[bytes | str] = []
         if ids:
