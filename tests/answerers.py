@@ -46,6 +46,7 @@ class Scripted:
     waits: bool = False
     starts: int = 0
     asked: list[object] = field(default_factory=list)
+    read: list[object] = field(default_factory=list)
 
     @property
     def info(self) -> EngineInfo:
@@ -66,6 +67,9 @@ class Scripted:
 
     def stop(self) -> None:
         pass
+
+    def read_ahead(self, jobs: Sequence[Asked]) -> None:
+        self.read += [text for job in jobs for text in job.texts]
 
     def answer(self, jobs: Sequence[Asked]) -> list[Reply]:
         self.asked += [text for job in jobs for text in job.texts]

@@ -24,10 +24,20 @@ from sentq_worker.engine.base import EngineUnavailable
 from sentq_worker.settings import WorkerSettings
 from tests.standin import HashScorer
 
-__all__ = ["asked", "bring_back", "release", "rounds", "scored", "signalled", "take_away"]
+__all__ = [
+    "asked",
+    "bring_back",
+    "read_ahead",
+    "release",
+    "rounds",
+    "scored",
+    "signalled",
+    "take_away",
+]
 
 _SCORED: Final = "tests.scored"
 _ROUNDS: Final = "tests.rounds"
+_AHEAD: Final = "tests.ahead"
 _SIGNALS: Final = "tests.signals"
 _AWAY: Final = "tests.away"
 _ASKED: Final = "tests.asked"
@@ -43,6 +53,11 @@ class GatedScorer(HashScorer):
         super().__init__(settings, limits)
         self._redis = _connect()
         time.sleep(float(os.environ.get("GATED_LOAD_S", "0")))
+
+    def read_ahead(self, jobs: Sequence[Sequence[object]]) -> None:
+        """Note what is said to come next."""
+        texts = [_sendable(str(text)) for job in jobs for text in job]
+        self._redis.rpush(_AHEAD, json.dumps(texts))
 
     def score(self, jobs: Sequence[Sequence[object]]) -> list[list[Outcome]]:
         """One prediction a text."""
@@ -80,6 +95,11 @@ def scored(client: redis.Redis) -> dict[str, float]:
 def rounds(client: redis.Redis) -> list[list[str]]:
     """The texts of each round, in order."""
     return [json.loads(entry) for entry in _strings(client, _ROUNDS)]
+
+
+def read_ahead(client: redis.Redis) -> list[list[str]]:
+    """The texts that were said to come next, a list each time something was said, in order."""
+    return [json.loads(entry) for entry in _strings(client, _AHEAD)]
 
 
 def release(client: redis.Redis, name: str) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from tests.celery_site import NAME, Site, run_site, start_gated
-from tests.gated import asked, bring_back, release, rounds, scored, take_away
+from tests.gated import asked, bring_back, read_ahead, release, rounds, scored, take_away
 from tests.processes import eventually
 
 from sentq import Client, JobOutcome, TextError
@@ -145,6 +145,21 @@ def test_a_suspect_is_marked_and_runs_alone(site: Site) -> None:
         ["after 0", "after 1"],
     ]
     assert suspect.get()["attempts"] == 3
+
+
+def test_the_next_round_is_read_while_this_one_is_scored(site: Site) -> None:
+    long = "a text of which two are more than a round " * 450
+    with site.engine_held("now"):
+        jobs = [site.score("hold:then", long), site.score("next", long), site.score("last", long)]
+        eventually(lambda: site.redis.hlen("unacked") == 4)
+        before = len(read_ahead(site.redis))
+    eventually(lambda: site.was_scored("hold:then"))
+    eventually(lambda: read_ahead(site.redis)[before:] == [["next", long]])
+    assert not site.was_scored("next")
+    release(site.redis, "then")
+    for job in jobs:
+        job.get(timeout=10)
+    assert read_ahead(site.redis)[before:] == [["next", long], ["last", long]]
 
 
 def _redis_ms(site: Site) -> int:

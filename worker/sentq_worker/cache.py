@@ -24,7 +24,7 @@ import redis
 
 from sentq import __version__
 from sentq.contract import Limits, Outcome, Prediction
-from sentq_worker.engine.answer import JobScorer
+from sentq_worker.engine.answer import JobScorer, ReadsAhead
 from sentq_worker.engine.base import EngineInfo
 from sentq_worker.service import LoadScorer
 from sentq_worker.settings import WorkerSettings
@@ -160,6 +160,12 @@ class CachingScorer:
     def engine(self) -> Any:
         """The engine of the scorer."""
         return self._scorer.engine
+
+    def read_ahead(self, jobs: Sequence[Sequence[object]]) -> None:
+        """See `Answerer.read_ahead`. What is cached is read in vain, beside an engine that has
+        other work."""
+        if isinstance(self._scorer, ReadsAhead):
+            self._scorer.read_ahead(jobs)
 
     def score(self, jobs: Sequence[Sequence[object]]) -> list[list[Outcome]]:
         """As the scorer; a text whose prediction is there gets the same one again.

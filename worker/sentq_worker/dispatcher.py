@@ -240,6 +240,7 @@ class Dispatcher:
     def _start(self, jobs: list[HeldJob]) -> None:
         self._answers.announcer.started([job for job in jobs if job.is_plain and not job.tries])
         future = self._service.submit(jobs)
+        self._service.read_ahead(self._waiting.upcoming())
         self._round = round_ = Round(jobs, future, time.time())
         # Called in the engine's thread.
         future.add_done_callback(lambda _: self._calls.from_another_thread())

@@ -15,7 +15,7 @@ from sentq_worker.engine.base import EngineInfo, EngineUnavailable, ModelUnavail
 from sentq_worker.engine.breaker import Breaker
 from sentq_worker.engine.hub import Ask, Hub, HubRow
 from sentq_worker.labels import Labels
-from sentq_worker.scoring import problem_of
+from sentq_worker.reader import problem_of
 from sentq_worker.slices import Slicer, Slices
 from sentq_worker.text import join
 
@@ -92,6 +92,9 @@ class HubScorer:
         """See `Answerer.stop`."""
         if self._hub is not None:
             self._hub.stop()
+
+    def read_ahead(self, jobs: Sequence[Asked]) -> None:
+        """See `Answerer.read_ahead`. Nothing is read here."""
 
     def answer(self, jobs: Sequence[Asked]) -> list[Reply]:
         """See `Answerer.answer`. A job of which a part could not be scored waits as a whole; what

@@ -87,6 +87,12 @@ class Service:
         self._last = self._thread.submit(self._score, jobs)
         return self._last
 
+    def read_ahead(self, jobs: Sequence[Asked]) -> None:
+        """Read the texts of jobs that will probably be the next round, while this one is scored.
+        Returns at once."""
+        if jobs:
+            self._answerer.read_ahead(jobs)
+
     @property
     def is_busy(self) -> bool:
         """Whether the engine computes something."""

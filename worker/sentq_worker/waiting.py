@@ -93,15 +93,21 @@ class Waiting:
         now = time.monotonic()
         while self._later and self._later[0][0] <= now:
             self._jobs.append(heapq.heappop(self._later)[2])
+        jobs = self.upcoming()
+        for _ in jobs:
+            self._jobs.popleft()
+        return jobs
+
+    def upcoming(self) -> list[HeldJob]:
+        """The jobs that would make the next round if no more came."""
         jobs: list[HeldJob] = []
         chars = 0
-        while self._jobs:
-            chars += self._jobs[0].chars
-            is_suspect = self._jobs[0].is_suspect
-            if jobs and (chars > self._round_chars or is_suspect):
+        for job in self._jobs:
+            chars += job.chars
+            if jobs and (chars > self._round_chars or job.is_suspect):
                 break
-            jobs.append(self._jobs.popleft())
-            if is_suspect:
+            jobs.append(job)
+            if job.is_suspect:
                 break
         return jobs
 

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 from sentq.contract import Outcome
 from sentq_worker.engine.base import EngineInfo, EngineUnavailable
 
-__all__ = ["Answer", "Answerer", "Asked", "Breakers", "JobScorer", "Reply"]
+__all__ = ["Answer", "Answerer", "Asked", "Breakers", "JobScorer", "ReadsAhead", "Reply"]
 
 
 class Asked(Protocol):
@@ -92,6 +92,11 @@ class Answerer(Protocol):
         """Let go of what was opened. May be called without `start`."""
         ...
 
+    def read_ahead(self, jobs: Sequence[Asked]) -> None:
+        """Get ready for jobs that will probably be asked next, while others are answered, as far
+        as that is of use. Returns at once. Another thread may call than the one that answers."""
+        ...
+
     def answer(self, jobs: Sequence[Asked]) -> list[Reply]:
         """Answer jobs, a reply each, in order.
 
@@ -114,3 +119,12 @@ class JobScorer(Protocol):
     def engine(self) -> _Loaded: ...
 
     def score(self, jobs: Sequence[Sequence[object]]) -> list[list[Outcome]]: ...
+
+
+@runtime_checkable
+class ReadsAhead(Protocol):
+    """What a `JobScorer` may offer too."""
+
+    def read_ahead(self, jobs: Sequence[Sequence[object]]) -> None:
+        """See `Answerer.read_ahead`."""
+        ...

@@ -123,6 +123,11 @@ class Fallback:
         if self._verdicts:
             self._verdicts.forget(self.breaker.name)
 
+    def read_ahead(self, jobs: Sequence[Asked]) -> None:
+        """See `Answerer.read_ahead`."""
+        if here := [job for job in jobs if self._stays(job)]:
+            self._local.read_ahead(here)
+
     def answer(self, jobs: Sequence[Asked]) -> list[Reply]:
         """See `Answerer.answer`. Where a device is back that only a new process can have again,
         this one ends."""

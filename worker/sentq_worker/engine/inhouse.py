@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from sentq_worker.engine.answer import Answer, Asked, Breakers, JobScorer, Reply
+from sentq_worker.engine.answer import Answer, Asked, Breakers, JobScorer, ReadsAhead, Reply
 from sentq_worker.engine.base import EngineInfo
 
 __all__ = ["InHouse"]
@@ -48,6 +48,11 @@ class InHouse:
 
     def stop(self) -> None:
         """See `Answerer.stop`."""
+
+    def read_ahead(self, jobs: Sequence[Asked]) -> None:
+        """See `Answerer.read_ahead`."""
+        if isinstance(self._scorer, ReadsAhead):
+            self._scorer.read_ahead([job.texts for job in jobs])
 
     def answer(self, jobs: Sequence[Asked]) -> list[Reply]:
         """See `Answerer.answer`."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
@@ -71,6 +72,11 @@ class LocalEngine:
             return Padded(model.to(self._device, dtype or best_dtype(self._device)), pad_id=pad_id)
         return choose_forward(model, dtype=dtype, pad_id=pad_id, window_tokens=self.window_tokens)
 
+    @property
+    def leaves_a_core(self) -> bool:
+        """Whether a core that this process may use is idle while the engine computes."""
+        return self._device.type != "cpu" or torch.get_num_threads() < _cores()
+
     def warm_up(self) -> None:
         """Run a pass, so that the first job does not pay for what it allocates."""
         self.predict(probe_windows(self._config, window_tokens=self.window_tokens))
@@ -119,6 +125,12 @@ def _applied(config: Any, logits: torch.Tensor) -> torch.Tensor:
     if config.problem_type == "multi_label_classification" or config.num_labels == 1:
         return logits.sigmoid()
     return logits.softmax(-1)
+
+
+def _cores() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def _is_out_of_memory(error: BaseException) -> bool:
