@@ -8,34 +8,21 @@ never an answer.
 from __future__ import annotations
 
 import logging
-import random
 from collections.abc import Sequence
-from typing import Any, Final, Protocol
+from typing import Any
 
 import torch
 
 from sentq_worker.engine.base import Window
+from sentq_worker.engine.grouped import Grouped
 from sentq_worker.engine.kernels import Prepacked, choose_kernel
 from sentq_worker.engine.packed import CannotPack, Packed
 from sentq_worker.engine.padded import Padded
+from sentq_worker.engine.probe import Forward, is_exact, probe, probe_windows
 
-__all__ = ["Forward", "choose_forward", "probe_windows"]
+__all__ = ["choose_forward"]
 
 logger = logging.getLogger(__name__)
-
-#: Most that logits may be off in fp32, relative to the largest. Rounding gives some 1e-6.
-_TOLERANCE: Final = 1e-4
-
-#: Lengths of the probe's windows; two are equal, so that they share a group.
-_PROBE_TOKENS: Final = (5, 17, 3, 17, 33)
-
-
-class Forward(Protocol):
-    """One way to run a model."""
-
-    def logits(self, batch: Sequence[Window]) -> torch.Tensor:
-        """Shape (windows, labels), in the order of the batch."""
-        ...
 
 
 def choose_forward(
@@ -78,10 +65,10 @@ def _dtypes(wanted: torch.dtype | None, forward: Forward) -> list[torch.dtype]:
 def _packed(model: Any, windows: Sequence[Window], expected: torch.Tensor) -> Packed | None:
     for last_layer_whole in (False, True):
         try:
-            packed = Packed(model, last_layer_whole=last_layer_whole)
+            packed = Packed(model, Grouped(), last_layer_whole=last_layer_whole)
         except CannotPack:
             return None
-        if _agrees(packed, windows, expected):
+        if is_exact(probe(packed, windows), expected):
             return packed
         packed.undo()
     return None
@@ -91,23 +78,6 @@ def _prepacking_agrees(
     model: Any, forward: Forward, windows: Sequence[Window], expected: torch.Tensor
 ) -> bool:
     prepacked = Prepacked(model)
-    agrees = _agrees(forward, windows, expected)
+    agrees = is_exact(probe(forward, windows), expected)
     prepacked.undo()
     return agrees
-
-
-def _agrees(forward: Forward, windows: Sequence[Window], expected: torch.Tensor) -> bool:
-    try:
-        error = (forward.logits(windows) - expected).abs().max()
-    except Exception as problem:  # noqa: BLE001 - whatever it is, the model is not for this way
-        logger.debug("a way to run the model raised %s", type(problem).__name__)
-        return False
-    return bool(error <= _TOLERANCE * expected.abs().max().clamp(min=1))  # not for NaN
-
-
-def probe_windows(config: Any, *, window_tokens: int) -> list[Window]:
-    """Windows of random tokens, the same each time; none of them is padding."""
-    rng = random.Random(0)  # noqa: S311 - nothing secret
-    tokens = [token for token in range(config.vocab_size) if token != config.pad_token_id]
-    lengths = [min(length, window_tokens) for length in _PROBE_TOKENS]
-    return [Window(rng.choices(tokens, k=length), length) for length in lengths]

@@ -19,11 +19,12 @@ from sentq_worker.engine.base import (
     OutOfMemory,
     Window,
 )
-from sentq_worker.engine.choose import Forward, choose_forward, probe_windows
+from sentq_worker.engine.choose import choose_forward
 from sentq_worker.engine.device import answers, best_dtype, choose_device
 from sentq_worker.engine.files import ModelFiles
 from sentq_worker.engine.padded import Padded
 from sentq_worker.engine.positions import first_position
+from sentq_worker.engine.probe import Forward, probe_windows
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer

@@ -1,7 +1,8 @@
 """The forward pass without padding: a batch's windows one after another, as one row of tokens.
 
-Every step of an encoder but attention treats each token alone. Attention is ours: Transformers
-passes the layout of the row down to it as a keyword. The model's own modules do all the rest.
+Every step of an encoder but attention treats each token alone. Attention is ours, by whatever suits
+the device (`grouped`, `varlen`): Transformers passes the layout of the row down to it as a keyword.
+The model's own modules do all the rest.
 
  windows ──▶ one row, sorted by length ──▶ layers ──▶ first tokens ──▶ the family's own head
               (1, T)                        (1, T, H)  (n, 1, H)         (n, labels)
@@ -14,31 +15,23 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import torch
 from torch import nn
 from torch.nn.functional import pad
 from transformers import AttentionInterface
 
-from sentq_worker.engine.attention import attend
 from sentq_worker.engine.base import Window
 from sentq_worker.engine.positions import packed_positions
 
-__all__ = ["CannotPack", "Packed"]
+__all__ = ["Attention", "CannotPack", "Packed", "Windows"]
 
 #: The name under which Transformers finds our attention.
 _ATTENTION: Final = "sentq_packed"
 
 #: What families call the layers that make keys and values of hidden states.
 _KEY_AND_VALUE: Final = (("key", "value"), ("k_lin", "v_lin"))
-
-#: Rows are filled up to a multiple of the first number, longer ones to one of the second. For
-#: each new count oneDNN makes its kernels anew: 0.25 to 0.6 ms a shape of weights, beside
-#: 0.4 to 1.2 ms for the product itself (400 tokens, bf16).
-_ROW_STEP: Final = 16
-_LONG_ROW_STEP: Final = 64
-_LONG_ROW: Final = 512
 
 #: What attention may be told and need not heed: a model in use drops nothing out.
 _OF_NO_CONCERN: Final = {"dropout", "position_ids", "use_cache"}
@@ -48,21 +41,56 @@ class CannotPack(Exception):
     """The model is built in a way that packing does not know."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Group:
-    """Windows of equal length: tokens `begin` to `end` of the row, windows `first` to `last`."""
+class Windows(Protocol):
+    """The windows of one row."""
 
-    begin: int
-    end: int
-    first: int
-    last: int
+    def attend(
+        self,
+        query: torch.Tensor,
+        key: torch.Tensor,
+        value: torch.Tensor,
+        *,
+        scale: float,
+        first_only: bool,
+    ) -> torch.Tensor:
+        """Let each window attend to itself.
+
+        Args:
+            query: Shape (1, heads, T, d), of all tokens, or of the windows' first ones.
+            key: Shape (1, heads, T, d), of all tokens.
+            value: As `key`.
+            scale: What products are multiplied with.
+            first_only: Whether queries are of first tokens only.
+
+        Returns:
+            Shape (T, heads, d), as many as queries.
+        """
+        ...
+
+
+class Attention(Protocol):
+    """How windows of packed rows attend to themselves."""
+
+    def filled(self, count: int) -> int:
+        """How many tokens, or windows, to compute where there are so many."""
+        ...
+
+    def windows(self, lengths: Sequence[int], begins: torch.Tensor) -> Windows:
+        """Those of a row.
+
+        Args:
+            lengths: Of each window, ascending.
+            begins: Where each window's first token is, on the model's device, shape (n,), and
+                some zeros more where windows are filled up.
+        """
+        ...
 
 
 @dataclass(slots=True)
 class _Layout:
     """What lies where in the row."""
 
-    groups: list[_Group]
+    windows: Windows
     #: Where each window's first token is, and some first tokens more as filling, shape (n,).
     begins: torch.Tensor
     #: The last layer's input of all tokens, (1, T, H), once it works on first tokens only.
@@ -74,6 +102,7 @@ class Packed:
 
     Args:
         model: A sequence-classification model of Transformers.
+        attention: How windows attend to themselves.
         last_layer_whole: Compute the last layer for all tokens, as models need whose layers
             normalise before attention.
 
@@ -81,10 +110,11 @@ class Packed:
         CannotPack: The model's parts are not where they are expected.
     """
 
-    def __init__(self, model: Any, *, last_layer_whole: bool = False) -> None:
+    def __init__(self, model: Any, attention: Attention, *, last_layer_whole: bool = False) -> None:
         if not getattr(model, "_supports_attention_backend", False):
             raise CannotPack("attention is its own")
         self._model = model
+        self._attention = attention
         self._usual_attention = model.config._attn_implementation  # noqa: SLF001 - no public name
         layers, encoder = _layers(model)
         self._hooks = [encoder.register_forward_hook(_windows_as_rows, with_kwargs=True)]
@@ -104,26 +134,28 @@ class Packed:
         order = sorted(range(len(batch)), key=lambda index: len(batch[index].token_ids))
         lengths = [len(batch[index].token_ids) for index in order]
         ids = torch.tensor([token for index in order for token in batch[index].token_ids])
-        positions = packed_positions(self._model.config, ids, torch.tensor(lengths))
-        device = self._model.device
+        spans = torch.tensor(lengths)
+        numbers = (
+            self._filled(ids),
+            self._filled(packed_positions(self._model.config, ids, spans)),
+            self._filled(spans.cumsum(0) - spans),
+            torch.tensor(order).argsort(),
+        )
+        # In one copy, ahead of all else: a copy to a GPU waits for whatever it computes.
+        sent = torch.cat(numbers).to(self._model.device)
+        row, positions, begins, places = torch.split(sent, [len(each) for each in numbers])
         logits: torch.Tensor = self._model(
-            input_ids=_filled(ids).unsqueeze(0).to(device),  # (1, T)
-            position_ids=_filled(positions).unsqueeze(0).to(device),  # (1, T)
-            sentq_layout=_layout(lengths, device),
+            input_ids=row.unsqueeze(0),  # (1, T)
+            position_ids=positions.unsqueeze(0),  # (1, T)
+            sentq_layout=_Layout(self._attention.windows(lengths, begins), begins),
         ).logits
-        if logits.shape[0] != _filled_length(len(batch)):
+        if logits.shape[0] != len(begins):
             raise CannotPack(f"{logits.shape[0]} rows for {len(batch)} windows")
-        return logits[torch.tensor(order).argsort().to(logits.device)]
+        return logits[places]
 
-
-def _filled_length(length: int) -> int:
-    step = _ROW_STEP if length <= _LONG_ROW else _LONG_ROW_STEP
-    return -(-length // step) * step
-
-
-def _filled(row: torch.Tensor) -> torch.Tensor:
-    """Zeros behind a row, which no window attends to and nobody reads."""
-    return pad(row, (0, _filled_length(len(row)) - len(row)))
+    def _filled(self, numbers: torch.Tensor) -> torch.Tensor:
+        """Zeros behind them, which no window attends to and nobody reads."""
+        return pad(numbers, (0, self._attention.filled(len(numbers)) - len(numbers)))
 
 
 def _layers(model: Any) -> tuple[nn.ModuleList, nn.Module]:
@@ -133,21 +165,6 @@ def _layers(model: Any) -> tuple[nn.ModuleList, nn.Module]:
             if isinstance(child, nn.ModuleList):
                 return child, module
     raise CannotPack("no list of layers")
-
-
-def _layout(lengths: Sequence[int], device: torch.device) -> _Layout:
-    """Of windows in ascending order of their lengths."""
-    groups: list[_Group] = []
-    begins: list[int] = []
-    position = 0
-    for index, length in enumerate(lengths):
-        begins.append(position)
-        if not index or length != lengths[index - 1]:
-            groups.append(_Group(position, position + length, index, index + 1))
-        else:
-            groups[-1] = _Group(groups[-1].begin, position + length, groups[-1].first, index + 1)
-        position += length
-    return _Layout(groups, _filled(torch.tensor(begins)).to(device))
 
 
 def _keep_first(
@@ -187,22 +204,16 @@ def _attention(
     `query`, `key` and `value` have the shape (1, heads, T, d), the result (1, T, heads, d).
     """
     _refuse_other_kinds(module, attention_mask, options)
-    groups = sentq_layout.groups
-    spans = [(group.begin, group.end) for group in groups]
+    first_only = sentq_layout.hidden is not None
     if sentq_layout.hidden is not None:
         key, value = _keys_and_values(module, sentq_layout.hidden, query)
-        spans = [(group.first, group.last) for group in groups]
-    attended = query.new_empty(query.shape[2], query.shape[1], query.shape[3])  # (T, heads, d)
-    for group, (begin, end) in zip(groups, spans, strict=True):
-        attend(
-            query[:, :, begin:end],
-            key[:, :, group.begin : group.end],
-            value[:, :, group.begin : group.end],
-            windows=group.last - group.first,
-            scale=query.shape[-1] ** -0.5 if scaling is None else scaling,
-            out=attended[begin:end],
-        )
-    attended[spans[-1][1] :] = 0  # filling
+    attended = sentq_layout.windows.attend(
+        query,
+        key,
+        value,
+        scale=query.shape[-1] ** -0.5 if scaling is None else scaling,
+        first_only=first_only,
+    )
     return attended.unsqueeze(0), None
 
 
