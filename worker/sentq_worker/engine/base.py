@@ -3,7 +3,7 @@
 EngineError
 ├── ModelUnavailable     the model cannot be found, fetched or accepted; start is refused
 │   └── HubRefused       the Hub refuses the token or the model
-├── DeviceUnavailable    the configured device is not there; start is refused
+├── DeviceUnavailable    the configured device is not there, or broke on trial; start is refused
 ├── OutOfMemory          a batch was too large; a smaller one may pass
 ├── EngineUnavailable    nothing can be computed for the moment; later it may
 └── DeviceLost           the device answers no longer; only a new process may have it again
@@ -55,7 +55,8 @@ class HubRefused(ModelUnavailable):
 
 
 class DeviceUnavailable(EngineError):
-    """The configured device is not there."""
+    """The configured device is not there, or broke while it was tried. The message says what to
+    set."""
 
 
 class OutOfMemory(EngineError):

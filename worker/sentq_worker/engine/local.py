@@ -20,11 +20,13 @@ from sentq_worker.engine.base import (
     Window,
 )
 from sentq_worker.engine.choose import choose_forward
+from sentq_worker.engine.cuda import choose_on_cuda
 from sentq_worker.engine.device import answers, best_dtype, choose_device
 from sentq_worker.engine.files import ModelFiles
 from sentq_worker.engine.padded import Padded
 from sentq_worker.engine.positions import first_position
 from sentq_worker.engine.probe import Forward, probe_windows
+from sentq_worker.engine.varlen import find_varlen
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -41,7 +43,7 @@ class LocalEngine:
     Raises:
         ModelUnavailable: The files are no sequence-classification model that can be loaded
             without running code from the model's repository.
-        DeviceUnavailable: The device is not there.
+        DeviceUnavailable: The device is not there, or broke on trial.
     """
 
     def __init__(
@@ -68,10 +70,21 @@ class LocalEngine:
     def _run(self, model: Any, dtype: torch.dtype | None) -> Forward:
         """Put the model where it is to run, in this dtype or the best one for the place."""
         pad_id = self._config.pad_token_id
-        if self._device.type != "cpu":
-            # A kernel a group of equal length would keep a GPU waiting for its launches.
-            return Padded(model.to(self._device, dtype or best_dtype(self._device)), pad_id=pad_id)
-        return choose_forward(model, dtype=dtype, pad_id=pad_id, window_tokens=self.window_tokens)
+        if self._device.type == "cpu":
+            return choose_forward(
+                model, dtype=dtype, pad_id=pad_id, window_tokens=self.window_tokens
+            )
+        dtype = dtype or best_dtype(self._device)
+        if self._device.type == "cuda":
+            return choose_on_cuda(
+                model,
+                device=self._device,
+                dtype=dtype,
+                pad_id=pad_id,
+                window_tokens=self.window_tokens,
+                varlen=find_varlen(),
+            )
+        return Padded(model.to(self._device, dtype), pad_id=pad_id)
 
     @property
     def leaves_a_core(self) -> bool:
