@@ -6,7 +6,8 @@ Workers are killed, Redis is killed, connections are cut, reset, half-open, froz
 by a schedule that follows from the seed. `tests.chaos` says how, and counts. Stock Celery
 acknowledges late, rejects what a lost worker held, has time-outs as short as ours, and goes
 through the same schedule with fewer jobs, for it does fewer; its jobs too are sent by sentq's
-client. Afterwards one worker of ours shows what it keeps of the jobs that it has done.
+client. Afterwards ours has one fault at a time, with nothing else in its way, and one worker of
+ours shows what it keeps of the jobs that it has done.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import argparse
 import json
 import os
 import platform
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -25,8 +27,9 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
 
+from tests.chaos.recovery import after_half_open_s, after_kill_s, after_redis_s
 from tests.chaos.run import Plan, run
-from tests.chaos.site import OURS, STOCK, Team
+from tests.chaos.site import OURS, STOCK, Site, Team
 
 from benchmarks import slope
 from sentq.embedded import find_redis_server
@@ -63,6 +66,23 @@ _ROWS: Final[Sequence[tuple[str, str]]] = (
 )
 
 
+#: What is measured of faults that come alone, with how many workers.
+_ALONE: Final[Sequence[tuple[str, int, Callable[[Site], float]]]] = (
+    ("after_kill_s", 2, after_kill_s),
+    ("after_half_open_s", 1, after_half_open_s),
+    ("after_redis_s", 1, after_redis_s),
+)
+
+_ALONE_ROWS: Final = {
+    "faults_of_a_kind": "faults of each kind",
+    "after_kill_s_p50": "a worker killed: all that it held is answered after, s, median",
+    "after_kill_s_max": "the same, longest",
+    "after_half_open_s_p50": "half-open connection: that worker works again after, s, median",
+    "after_half_open_s_max": "the same, longest",
+    "after_redis_s_p50": "Redis answers again: a new job is answered after, s, median",
+    "after_redis_s_max": "the same, longest",
+}
+
 _SLOPE_ROWS: Final = {
     "jobs": "jobs",
     "mib_at_the_start": "MiB at the start",
@@ -87,8 +107,12 @@ restoring each second, the same seed and schedule, and fewer jobs; sentq's clien
 *Lost* is what has no outcome once every queue is empty, or nothing has moved for a minute. A job
 that was *executed twice* is put down to a kill wherever the first worker was killed before the
 second one began, whatever else befell it. The time after a kill is until all that anybody held at
-that moment is answered, further faults included. Without these, `tests/faults/test_chaos.py` holds
-the visibility timeout and five seconds after a kill, 20 s after a half-open connection, and 10 s
+that moment is answered, further faults included, but for jobs of the queue for bulk work: these
+wait until there are no others."""
+
+
+_ALONE_INTRODUCTION: Final = """With nothing else in its way. `tests/faults/test_chaos.py` holds the
+visibility timeout and five seconds after a kill, 20 s after a half-open connection, and 10 s
 after Redis is back."""
 
 
@@ -114,6 +138,8 @@ def main() -> None:
     if options.stock_jobs:
         theirs = replace(plan, jobs=options.stock_jobs)
         found["stock"] = _figures(theirs, _TEAMS["stock"], say)
+    if options.alone:
+        found["alone"] = _alone(options.alone, say)
     if options.slope_jobs:
         found["slope"] = slope.measure(options.slope_jobs, say)
     if options.report:
@@ -131,6 +157,7 @@ def _options() -> argparse.Namespace:
     add("--jobs", type=int, default=1_000_000, help="jobs for sentq (%(default)s)")
     add("--stock-jobs", type=int, default=50_000, help="for stock Celery; 0: none (%(default)s)")
     add("--slope-jobs", type=int, default=2_000_000, help="for memory; 0: none (%(default)s)")
+    add("--alone", type=int, default=30, help="faults of a kind, one at a time (%(default)s)")
     add("--kills", type=int, default=300, help="kill -9 of a worker (%(default)s)")
     add("--redis-kills", type=int, default=50, help="kill -9 of Redis (%(default)s)")
     add("--network-faults", type=int, default=200, help="of all kinds (%(default)s)")
@@ -149,6 +176,27 @@ def _figures(plan: Plan, team: Team, say: Callable[[str], None]) -> dict[str, An
     for cause in ("network", "redis", "term", "nothing"):
         figures[f"executed_twice_{cause}"] = twice.get(cause, 0)
     say(f"{team.name}: {json.dumps(figures)}")  # The rest may take hours, and be interrupted.
+    return figures
+
+
+def _alone(times: int, say: Callable[[str], None]) -> dict[str, Any]:
+    """Each kind of fault so often, with nothing else in its way."""
+    figures: dict[str, Any] = {"faults_of_a_kind": times}
+    for name, workers, after_s in _ALONE:
+        with (
+            tempfile.TemporaryDirectory() as folder,
+            Site(
+                Path(folder),
+                _TEAMS["sentq"],
+                workers=workers,
+                producers=[],
+                visibility_timeout_s=Plan.visibility_timeout_s,
+            ) as site,
+        ):
+            taken_s = [after_s(site) for _ in range(times)]
+        figures[f"{name}_p50"] = round(statistics.median(taken_s), 2)
+        figures[f"{name}_max"] = round(max(taken_s), 2)
+        say(f"alone: {name}: {figures[f'{name}_p50']} s, longest {figures[f'{name}_max']} s")
     return figures
 
 
@@ -186,14 +234,24 @@ def _report(found: Mapping[str, Mapping[str, Any]]) -> str:
         f"Faults: {faults}."
     )
     parts += [_table(found), _HOW_TO_READ]
+    if "alone" in found:
+        parts += [
+            "## One fault at a time",
+            _ALONE_INTRODUCTION,
+            _rows(_ALONE_ROWS, found["alone"]),
+        ]
     if "slope" in found:
-        rows = [f"| {_SLOPE_ROWS[name]} | {_shown(n)} |" for name, n in found["slope"].items()]
         parts += [
             "## What a worker keeps of the jobs it has done",
             "`python -m benchmarks.slope` does the same alone.",
-            "\n".join(["| | |", "|---|---:|", *rows]),
+            _rows(_SLOPE_ROWS, found["slope"]),
         ]
     return "\n\n".join(parts) + "\n"
+
+
+def _rows(words: Mapping[str, str], figures: Mapping[str, float | None]) -> str:
+    lines = [f"| {words[name]} | {_shown(figure)} |" for name, figure in figures.items()]
+    return "\n".join(["| | |", "|---|---:|", *lines])
 
 
 def _arguments() -> list[str]:

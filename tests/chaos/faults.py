@@ -17,6 +17,9 @@ from tests.proxy import Proxy, Trap
 
 __all__ = ["Inflicted", "inflict"]
 
+#: The queue for bulk work, whose jobs wait for all others.
+_BULK_QUEUE: Final = "sentq.bulk"
+
 #: How long to wait until a worker that is to break has started.
 _READY_WITHIN_S: Final = 30.0
 
@@ -44,7 +47,8 @@ class Inflicted:
     """A fault as it came to pass, between two points of monotonic time.
 
     `life` is the worker's process that was hit, if one was; `held` are the ids of the jobs that
-    somebody held just after a kill.
+    somebody held just after a kill. Not those of the queue for bulk work: given back, they wait
+    for all single jobs, however many there are.
     """
 
     fault: Fault
@@ -187,4 +191,5 @@ def _held(client: redis.Redis) -> list[str]:
     """The ids of the jobs that somebody holds."""
     with client:
         entries = client.hvals("unacked")
-    return [orjson.loads(entry)[0]["headers"]["id"] for entry in entries]
+    found = [orjson.loads(entry) for entry in entries]
+    return [message["headers"]["id"] for message, _, queue in found if queue != _BULK_QUEUE]
