@@ -1,18 +1,20 @@
-"""Makes the bundled model of two fine-tunings of one body: the mean of their weights, calibrated.
+"""Makes the bundled model of fine-tunings of one body: the mean of their weights, calibrated.
 
-    python model/recipe/average.py FIRST SECOND OUT --valid FILE --valid FILE ...
+    python model/recipe/average.py FIRST@SHARE SECOND@SHARE ... --out OUT --valid FILE ...
 
-Fine-tunings of one body lie in one valley of the loss, and their mean does better than either
-(Wortsman et al. 2022, Model soups, arXiv:2203.05482). The rules of reading are those of SECOND's
-tokenizer. The rows of --valid calibrate it, and give the figures on the card.
+Fine-tunings of one body lie in one valley of the loss, and their mean does better than any
+(Wortsman et al. 2022, Model soups, arXiv:2203.05482). The rules of reading are those of the last
+one's tokenizer. The rows of --valid calibrate it, and give the figures on the card.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import math
 import sys
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -36,13 +38,39 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 
-def mean_of(first: Path, second: Path, *, share: float) -> dict[str, torch.Tensor]:
-    """Return float32 weights: `share` of the second's, the rest of the first's."""
-    one, other = load_file(first / WEIGHTS), load_file(second / WEIGHTS)
-    shapes = [{name: each.shape for name, each in weights.items()} for weights in (one, other)]
-    if shapes[0] != shapes[1]:
-        sys.exit(f"{first} and {second} are not of one body: their weights differ in shape")
-    return {name: torch.lerp(one[name].float(), other[name].float(), share) for name in one}
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A training's folder, and its share of the mean."""
+
+    folder: Path
+    share: float
+
+    @classmethod
+    def parse(cls, given: str) -> Part:
+        """Read FOLDER@SHARE."""
+        folder, at, share = given.rpartition("@")
+        if not at:
+            raise argparse.ArgumentTypeError(f"{given} has no share: say {given}@0.5")
+        return cls(Path(folder), float(share))
+
+
+def mean_of(parts: Sequence[Part]) -> dict[str, torch.Tensor]:
+    """Return the float32 weights of a mean; the shares add up to one."""
+    if not math.isclose(sum(part.share for part in parts), 1):
+        sys.exit("the shares do not add up to 1")
+    loaded = [load_file(part.folder / WEIGHTS) for part in parts]
+    first, *others = [{name: each.shape for name, each in one.items()} for one in loaded]
+    for part, shapes in zip(parts[1:], others, strict=True):
+        if shapes != first:
+            both = f"{parts[0].folder} and {part.folder}"
+            sys.exit(f"{both} are not of one body: their weights differ in shape")
+    return {
+        name: sum(
+            (one[name].float() * part.share for part, one in zip(parts, loaded, strict=True)),
+            start=torch.zeros(()),
+        )
+        for name in first
+    }
 
 
 def labels_of(folder: Path) -> list[str]:
@@ -100,42 +128,41 @@ def record_of(folder: Path) -> dict[str, Any]:
 def main() -> None:
     """Average, calibrate, measure, write."""
     options = _parser().parse_args()
-    first, second, out = options.first, options.second, options.out
+    parts, out = options.parts, options.out
+    last = parts[-1].folder
     filters = [Filter.parse(one) for one in options.valid_where]
     files = [read_rows(path, filters) for path in options.valid]
-    weights = mean_of(first, second, share=options.share)
+    weights = mean_of(parts)
     with tempfile.TemporaryDirectory() as aside:
         # Unrounded: what is stored must be rounded once only, after the scaling.
         raw = Path(aside)
-        write(raw, weights, like=second, dtype=torch.float32, texts={})
+        write(raw, weights, like=last, dtype=torch.float32, texts={})
         answers = scored_by(raw, files, threads=options.threads)
+    labels = labels_of(last)
     scaling = Scaling.fitted(
         [(one.probabilities, one.targets) for one in answers],
-        lifted=labels_of(second).index(options.lift) if options.lift else None,
+        lifted=labels.index(options.lift) if options.lift else None,
     )
-    layer = last_layer(load_model(str(second), labels=labels_of(second)), len(labels_of(second)))
+    layer = last_layer(load_model(str(last), labels=labels), len(labels))
     if layer is None:
-        sys.exit(f"{second} has no linear layer that gives its logits")
+        sys.exit(f"{last} has no linear layer that gives its logits")
     weights = scaling.folded(weights, layer=layer)
-    write(out, weights, like=second, dtype=torch.float16, texts={})
+    write(out, weights, like=last, dtype=torch.float16, texts={})
     record = {
         "command": f"python {command_line(sys.argv)}",
-        "share_of_second": options.share,
         "temperature": round(scaling.temperature, 4),
-        "bias": dict(zip(labels_of(second), [round(one, 4) for one in scaling.bias], strict=True)),
+        "bias": dict(zip(labels, [round(one, 4) for one in scaling.bias], strict=True)),
         "figures": figures(files, scored_by(out, files, threads=options.threads)),
-        "first": record_of(first),
-        "second": record_of(second),
+        "trainings": [{"share": part.share, **record_of(part.folder)} for part in parts],
     }
     (out / "training.json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
     (out / "README.md").write_text(card(record), encoding="utf-8")
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description="Average two fine-tunings of one body.")
-    for name in ("first", "second", "out"):
-        parser.add_argument(name, type=Path)
-    parser.add_argument("--share", type=float, default=0.5, help="of SECOND in the mean")
+    parser = argparse.ArgumentParser(description="Average fine-tunings of one body.")
+    parser.add_argument("parts", type=Part.parse, nargs="+", metavar="FOLDER@SHARE")
+    parser.add_argument("--out", type=Path, required=True, metavar="FOLDER")
     parser.add_argument("--valid", type=Path, action="append", required=True, metavar="FILE")
     parser.add_argument("--valid-where", action="append", default=[], metavar="FIELD=VALUE")
     parser.add_argument("--lift", metavar="LABEL", help="this label may be given more often")

@@ -17,4 +17,13 @@ def card(record: Mapping[str, Any]) -> str:
         undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
     )
     template = Path(__file__).with_name("card.md.jinja").read_text(encoding="utf-8")
-    return environment.from_string(template).render(record=record)
+    return environment.from_string(template).render(
+        record=record, most_seen=lambda name: _most_seen(record, name)
+    )
+
+
+def _most_seen(record: Mapping[str, Any], name: str) -> int:
+    """Rows of this file that the data of one training has too, of the one that has most."""
+    seen: list[dict[str, int]]
+    seen = [run["validation_rows_seen_in_training"] for run in record["trainings"]]
+    return max(one.get(name, 0) for one in seen)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import subprocess
 import sys
@@ -23,7 +24,7 @@ from sentq_worker.training.rows import Filter, Rows, read_rows
 _RECIPE = Path(__file__).parents[2] / "model" / "recipe"
 sys.path.append(str(_RECIPE))
 
-from average import mean_of, scored_by, write  # noqa: E402
+from average import Part, mean_of, scored_by, write  # noqa: E402
 from scaling import Scaling  # noqa: E402
 from unseen import texts_drawn, unseen  # noqa: E402
 
@@ -52,15 +53,15 @@ def averaged(trained: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactor
     rows = [{**row, "split": "valid"} for row in separable_rows(200, seed=3)]
     valid = write_rows(folder / "valid.jsonl", [*rows, {"text": 0, "split": "train"}])
     options = ["--valid", str(valid), "--valid-where=split=valid", "--lift=neutral", "--threads=1"]
-    subprocess.run(
-        [sys.executable, _RECIPE / "average.py", *trained, folder / "model", *options], check=True
-    )
+    parts = [f"{one}@0.5" for one in trained]
+    command: list[str | Path] = [sys.executable, _RECIPE / "average.py", *parts]
+    subprocess.run([*command, "--out", folder / "model", *options], check=True)
     return folder
 
 
 def test_it_is_the_mean_but_for_the_last_layer(trained: tuple[Path, Path], averaged: Path) -> None:
     stored = load_file(averaged / "model" / "model.safetensors")
-    mean = mean_of(*trained, share=0.5)
+    mean = mean_of([Part(one, 0.5) for one in trained])
     assert {one.dtype for one in stored.values()} == {torch.float16}
     for name, one in stored.items():
         if not name.startswith("classifier."):
@@ -78,7 +79,7 @@ def test_its_scores_are_nearer_to_being_right_as_often_as_they_say(
     assert figures["name"] == "valid.jsonl"
     assert figures["rows"] == 200
     like = trained[1]
-    raw = mean_of(*trained, share=0.5)
+    raw = mean_of([Part(one, 0.5) for one in trained])
     write(tmp_path / "raw", raw, like=like, dtype=torch.float32, texts={})
     (before,) = scored_by(
         tmp_path / "raw",
@@ -96,13 +97,15 @@ def test_its_scores_are_nearer_to_being_right_as_often_as_they_say(
     assert sum(right) / len(right) == pytest.approx(figures["accuracy"], abs=1e-4)
 
 
-def test_its_card_has_the_figures_and_both_trainings(averaged: Path) -> None:
+def test_its_card_has_the_figures_and_all_trainings(averaged: Path) -> None:
     card = (averaged / "model" / "README.md").read_text()
     record = json.loads((averaged / "model" / "training.json").read_text())
     assert f"| valid.jsonl | 200 | {record['figures'][0]['accuracy']:.4f} |" in card
-    assert "First training" in card
-    assert "Second training" in card
-    assert "| max-tokens | 64 | 64 |" in card
+    assert "Training 1:\n\n| file |" in card
+    assert "Training 2:\n\n| file |" in card
+    assert "| share of the mean | 0.5 | 0.5 |\n| data" not in card
+    assert "| share of the mean | 0.5 | 0.5 |\n| max-tokens | 64 | 64 |\n" in card
+    assert "\n| epochs trained | 2 | 2 |\n\n## Limits" in card
     assert str(averaged) not in card + json.dumps(record)
 
 
@@ -111,15 +114,21 @@ def test_models_of_different_bodies_have_no_mean(
 ) -> None:
     wider = make_tiny_model(tmp_path / "wider", hidden=64)
     with pytest.raises(SystemExit, match="not of one body"):
-        mean_of(trained[0], wider, share=0.5)
+        mean_of([Part(trained[0], 0.5), Part(wider, 0.5)])
 
 
-def test_a_share_moves_the_mean(tmp_path: Path) -> None:
-    for name, value in (("first", 0.0), ("second", 1.0)):
-        (tmp_path / name).mkdir()
-        save_file({"w": torch.full((2,), value)}, tmp_path / name / "model.safetensors")
-    mean = mean_of(tmp_path / "first", tmp_path / "second", share=0.25)
-    assert mean["w"].tolist() == [0.25, 0.25]
+def test_shares_move_the_mean(tmp_path: Path) -> None:
+    for number in range(3):
+        folder = tmp_path / f"{number}@home"
+        folder.mkdir()
+        save_file({"w": torch.full((2,), float(number))}, folder / "model.safetensors")
+    given = [f"{tmp_path}/{number}@home@{share}" for number, share in enumerate((0.5, 0.3, 0.2))]
+    mean = mean_of([Part.parse(one) for one in given])
+    torch.testing.assert_close(mean["w"], torch.full((2,), 0.7))
+    with pytest.raises(SystemExit, match="add up to 1"):
+        mean_of([Part.parse(one) for one in given[:2]])
+    with pytest.raises(argparse.ArgumentTypeError, match="no share"):
+        Part.parse("model")
 
 
 def _softmax(logits: torch.Tensor) -> list[list[float]]:
