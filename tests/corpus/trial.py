@@ -175,7 +175,8 @@ def _fingerprint(each: bytes) -> str:
     """What a message is known by in a dead letter, which may be written anew."""
     text = each.decode("utf-8", "replace")
     try:
-        whole = json.loads(text)
+        # Written anew, an integer beyond 64 bits is a float, as most readers of JSON have it.
+        whole = json.loads(text, parse_int=float)
         ids = (whole["properties"].get("correlation_id"), whole["headers"].get("id"))
         return json.dumps([*ids, whole["body"]])
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
