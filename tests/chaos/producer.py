@@ -123,11 +123,11 @@ class Producer:
             os.write(self._accepted, "".join(lines).encode())
             count += len(ids)
             names = names[len(ids) :]
-            if names and not self._order.has_keys:
-                os.write(self._unknown, "".join(f"{name}\n" for name in names).encode())
-                break
             if names:
                 time.sleep(_PAUSE_S)
+            if not self._order.has_keys:
+                os.write(self._unknown, "".join(f"{name}\n" for name in names).encode())
+                break
         return count
 
 
