@@ -10,7 +10,6 @@ a GPU does. Both ways score the same rounds in turns; figures are medians.
 from __future__ import annotations
 
 import argparse
-import json
 import statistics
 import time
 from collections.abc import Sequence
@@ -21,6 +20,7 @@ from typing import Final
 
 from tokenizers import Tokenizer
 
+from benchmarks.figures import show
 from benchmarks.texts import make_texts
 from sentq.contract import Limits
 from sentq_model import folder
@@ -121,11 +121,7 @@ def main() -> None:
     parser.add_argument("--device-tps", type=float, default=10_000, help="the device's rate")
     options = parser.parse_args()
     figures = measure(make_texts(options.texts), device_tps=options.device_tps)
-    if options.json:
-        print(json.dumps(figures))
-        return
-    for name, value in figures.items():
-        print(f"{name:<24}{value:>12,}")
+    show(figures, as_json=options.json)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,6 @@ through the rest.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import statistics
 import sys
@@ -22,6 +21,7 @@ from typing import Any, Final
 
 from tests.processes import RedisProcess, WorkerProcess, eventually
 
+from benchmarks.figures import show
 from sentq import Client
 from sentq.embedded import find_redis_server
 
@@ -112,11 +112,7 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=2_000_000, help="jobs to do")
     options = parser.parse_args()
     figures = measure(options.jobs, lambda line: print(line, file=sys.stderr))
-    if options.json:
-        print(json.dumps(figures))
-        return
-    for name, value in figures.items():
-        print(f"{name:<24}{value:>12,}")
+    show(figures, as_json=options.json)
 
 
 if __name__ == "__main__":
