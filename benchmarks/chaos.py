@@ -75,7 +75,7 @@ _ALONE: Final[Sequence[tuple[str, int, Callable[[Site], float]]]] = (
 
 _ALONE_ROWS: Final = {
     "faults_of_a_kind": "faults of each kind",
-    "after_kill_s_p50": "a worker killed: all that it held is answered after, s, median",
+    "after_kill_s_p50": "a worker killed: all jobs, its own too, are answered after, s, median",
     "after_kill_s_max": "the same, longest",
     "after_half_open_s_p50": "half-open connection: that worker works again after, s, median",
     "after_half_open_s_max": "the same, longest",
