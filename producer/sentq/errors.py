@@ -16,6 +16,9 @@
     ├── Overloaded               the job was not accepted; come back after `retry_after_s`
     │   ├── QueueFull            as many jobs or bytes wait as the settings allow
     │   └── RedisFull            Redis has no memory left for it
+    ├── WorkerError              stored by a worker as a job's result; `JobFailed.code` names it
+    │   ├── ScoringFailed        the worker failed on the job's batch
+    │   └── WorkerLost           the job's workers were lost each time it was delivered
     └── JobError                 concerns one job that was sent; carries its id
         ├── UnknownJob
         ├── JobExpired
@@ -24,11 +27,15 @@
         └── WaitTimeout
 
 No message ever quotes a text: it says where the text stood and what it measured.
+
+Workers store some of these classes in results by name (`exc_module`, `exc_type`), so neither this
+module nor the classes may be renamed. `tests/contract/test_stored_results.py` pins the names.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Self
 
 __all__ = [
     "BrokerUnavailable",
@@ -47,12 +54,15 @@ __all__ = [
     "RedisFull",
     "RedisUnavailable",
     "ResultsUnavailable",
+    "ScoringFailed",
     "SentqError",
     "SettingsError",
     "TextTooLong",
     "TooManyTexts",
     "UnknownJob",
     "WaitTimeout",
+    "WorkerError",
+    "WorkerLost",
 ]
 
 
@@ -129,6 +139,24 @@ class QueueFull(Overloaded):
 
 class RedisFull(Overloaded):
     """Redis is at its `maxmemory`. What it accepted before is intact."""
+
+
+class WorkerError(SentqError):
+    """A worker could not score a job as a whole. Stored as the job's result: a stock Celery client
+    raises it, and sentq's client raises `JobFailed` with the class name as its `code`."""
+
+
+class ScoringFailed(WorkerError):
+    """The worker failed on the batch that the job was part of. Submit the job again."""
+
+    @classmethod
+    def from_error(cls, error: BaseException) -> Self:
+        """Name only the class of the error: its message might quote a text."""
+        return cls(f"the worker failed with {type(error).__name__}")
+
+
+class WorkerLost(WorkerError):
+    """Each worker to which the job was delivered was lost. The job is a dead letter."""
 
 
 class JobError(SentqError):

@@ -11,7 +11,7 @@ from celery.worker import state
 
 from sentq.celery import make_app, own_backend
 from sentq.contract import DEADLINE_HEADER, LOCAL_ONLY_HEADER, TASK_NAME
-from sentq.errors import InvalidInput
+from sentq.errors import InvalidInput, ScoringFailed
 from sentq.settings import Settings
 from sentq_worker import inspection, transport
 from sentq_worker.cache import with_cache
@@ -20,7 +20,6 @@ from sentq_worker.clock import RedisClock
 from sentq_worker.deadline import PASSED, check_deadline, has_passed
 from sentq_worker.dispatcher import Dispatcher
 from sentq_worker.engine.base import EngineUnavailable
-from sentq_worker.failure import ScoringFailed
 from sentq_worker.held import HeldJob
 from sentq_worker.leases import Leases
 from sentq_worker.loading import load_scorer
@@ -195,7 +194,7 @@ class ScoreTask(Task):
                 self._pause.begin(error)
                 self._pause.sleep(state.maybe_shutdown)
             except Exception as error:  # noqa: BLE001 - its message might quote a text
-                return ScoringFailed.by(error)
+                return ScoringFailed.from_error(error)
             else:
                 self._pause.end()
                 return ending

@@ -9,6 +9,7 @@ from typing import Any
 import redis
 
 from sentq.contract import TASK_NAME
+from sentq.errors import WorkerLost
 from sentq.letters import LetterCode, letter_fields
 from sentq_worker.letters import bury
 from sentq_worker.outcomes import OutcomeStore, failed
@@ -16,13 +17,9 @@ from sentq_worker.redelivery import Noted, lost_deliveries
 from sentq_worker.transport import Channel
 from sentq_worker.unacked import Unacked
 
-__all__ = ["LostJobs", "WorkerLost"]
+__all__ = ["LostJobs"]
 
 logger = logging.getLogger(__name__)
-
-
-class WorkerLost(Exception):
-    """A job's workers were lost, each time that it was delivered."""
 
 
 class LostJobs:

@@ -16,9 +16,9 @@ from dataclasses import dataclass
 
 import redis
 
+from sentq.errors import ScoringFailed
 from sentq_worker.answers import Answers
 from sentq_worker.engine.base import EngineUnavailable
-from sentq_worker.failure import ScoringFailed
 from sentq_worker.held import HeldJob
 from sentq_worker.ownpath import Ending
 from sentq_worker.pause import Pause
@@ -68,7 +68,7 @@ class Verdicts:
             return
         self._pause.end()
         if error:
-            self._fail(round_.jobs, ScoringFailed.by(error))
+            self._fail(round_.jobs, ScoringFailed.from_error(error))
         else:
             runtime_s = time.time() - round_.started_at_s
             self.answer(round_.jobs, round_.future.result(), runtime_s=runtime_s)
