@@ -37,7 +37,7 @@ pytest: $(VENV)/.tools
 # some fifteen minutes.
 faults: $(VENV)/.tools
 	FAULT_TIMES=100 $(BIN)/pytest tests/faults --timeout 900
-	GENERATED_INPUTS=10000 $(BIN)/pytest tests/system/test_bad_input_generated.py tests/worker/test_reading.py
+	GENERATED_INPUTS=10000 $(BIN)/pytest tests/system/bad_input/test_generated.py tests/worker/broker/test_message.py
 
 # A million jobs while everything breaks, beside stock Celery: two hours. For less, say
 # `make chaos CHAOS="--jobs 100000 --minutes 5 --kills 30 --slope-jobs 0"`, and see --help.

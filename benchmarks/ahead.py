@@ -25,9 +25,9 @@ from benchmarks.texts import make_texts
 from sentq.contract import Limits
 from sentq_model import folder
 from sentq_worker.engine.base import EngineInfo, Window
-from sentq_worker.reader import Reader
-from sentq_worker.scoring import Scorer
-from sentq_worker.text import TextTokenizer
+from sentq_worker.scoring.preprocess import Reader
+from sentq_worker.scoring.scorer import Scorer
+from sentq_worker.scoring.windows import TextTokenizer
 
 #: As in a worker: 16 characters for each token of a batch.
 _ROUND_CHARS: Final = 32_768

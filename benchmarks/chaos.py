@@ -27,12 +27,11 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
 
+from benchmarks import slope
+from sentq.dev.embedded import find_redis_server
 from tests.chaos.recovery import after_half_open_s, after_kill_s, after_redis_s
 from tests.chaos.run import Plan, run
 from tests.chaos.site import OURS, STOCK, Site, Team
-
-from benchmarks import slope
-from sentq.embedded import find_redis_server
 
 #: How long a round of ours takes: so long that many faults find one in the engine. Stock Celery
 #: runs one job at a time; with a delay for each it would not come through.

@@ -32,8 +32,8 @@ from typing import Any, Final
 import sentq_model
 from benchmarks.texts import make_texts
 from sentq.contract import Limits, Prediction
-from sentq_worker.loading import load_scorer
-from sentq_worker.scoring import Scorer
+from sentq_worker.providers.loading import load_scorer
+from sentq_worker.scoring.scorer import Scorer
 from sentq_worker.settings import WorkerSettings
 
 Scores = list[list[float]]

@@ -15,11 +15,10 @@ import tempfile
 import time
 from pathlib import Path
 
-from tests.processes import RedisProcess, WorkerProcess
-
 from sentq import Client
-from sentq.embedded import find_redis_server
-from sentq.fakehub import fake_hub, fake_hub_settings
+from sentq.dev.embedded import find_redis_server
+from sentq.dev.fakehub import fake_hub, fake_hub_settings
+from tests.support.processes import RedisProcess, WorkerProcess
 
 
 def texts_per_s(client: Client, texts: int, *, run: int) -> float:

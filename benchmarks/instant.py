@@ -13,11 +13,11 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from celery import Celery
-from tests.engines import ScriptedEngine
-from tests.standin import run
 
 from sentq.contract import JobOutcome, Limits, Outcome, Prediction
 from sentq_worker.settings import WorkerSettings
+from tests.support.models.engines import ScriptedEngine
+from tests.support.workers.standin import run
 
 __all__ = ["InstantScorer", "app"]
 
@@ -32,7 +32,7 @@ _ANSWER: Final = Prediction(
 
 
 class InstantScorer:
-    """Scores like `sentq_worker.scoring.Scorer`, in no time."""
+    """Scores like `sentq_worker.scoring.scorer.Scorer`, in no time."""
 
     def __init__(self, _settings: WorkerSettings, _limits: Limits) -> None:
         self.engine = ScriptedEngine()

@@ -20,17 +20,16 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
-from tests.processes import RedisProcess, WorkerProcess, eventually
-from tests.proxy import Proxy, Trap
-
 from sentq import Client, Job, JobStatus
-from sentq.embedded import find_redis_server
+from sentq.dev.embedded import find_redis_server
+from tests.support.processes import RedisProcess, WorkerProcess, eventually
+from tests.support.proxy import Proxy, Trap
 
 STOCK: Final = (
-    *("celery", "-A", "tests.stock", "worker", "-P", "solo"),
+    *("celery", "-A", "tests.support.workers.stock", "worker", "-P", "solo"),
     *("-l", "INFO", "-Q", "sentq", "--without-mingle", "--without-gossip"),
 )
-OURS: Final = ("tests.standin",)
+OURS: Final = ("tests.support.workers.standin",)
 
 #: Where each hands over a job: as the reply is on its way, and as the worker notes it.
 STEPS: Final[dict[str, tuple[Sequence[str], tuple[Trap, ...]]]] = {

@@ -35,14 +35,13 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Final
 
-from tests.processes import RedisProcess, WorkerProcess
-
 from benchmarks.texts import make_texts
 from sentq import Client
 from sentq.contract import JobOutcome, Limits, Outcome, Prediction
-from sentq.embedded import find_redis_server
-from sentq_worker.loading import load_scorer
+from sentq.dev.embedded import find_redis_server
+from sentq_worker.providers.loading import load_scorer
 from sentq_worker.settings import WorkerSettings
+from tests.support.processes import RedisProcess, WorkerProcess
 
 _TIMEOUT_S: Final = 300
 

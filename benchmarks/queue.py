@@ -20,11 +20,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
-from tests.processes import RedisProcess, WorkerProcess
-
 from benchmarks.instant import app as stock_app
 from sentq import Client
-from sentq.embedded import find_redis_server
+from sentq.dev.embedded import find_redis_server
+from tests.support.processes import RedisProcess, WorkerProcess
 
 STOCK: Final = (
     *("celery", "-A", "benchmarks.instant", "worker"),

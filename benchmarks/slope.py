@@ -19,11 +19,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
-from tests.processes import RedisProcess, WorkerProcess, eventually
-
 from benchmarks.figures import show
 from sentq import Client
-from sentq.embedded import find_redis_server
+from sentq.dev.embedded import find_redis_server
+from tests.support.processes import RedisProcess, WorkerProcess, eventually
 
 _WARM_UP: Final = 0.2
 _POINTS: Final = 40
@@ -43,7 +42,9 @@ def measure(jobs: int, say: Callable[[str], None] = lambda _: None) -> dict[str,
         redis = RedisProcess(find_redis_server(), folder, "--appendonly", "no").start()
         ttl_s = str(_RESULT_TTL_S)
         environment = {"SENTQ_BROKER_URL": redis.url, "SENTQ_RESULT_TTL_S": ttl_s}
-        worker = WorkerProcess(folder, environment, ("tests.standin",)).wait_until_ready()
+        worker = WorkerProcess(
+            folder, environment, ("tests.support.workers.standin",)
+        ).wait_until_ready()
         try:
             return _measure(redis, worker, jobs, say)
         finally:

@@ -11,7 +11,7 @@ import math
 import random
 from typing import Final
 
-from sentq.demo import load_reviews
+from sentq.cli.demo import load_reviews
 
 __all__ = ["make_texts"]
 

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from sentq import Client, Settings
-from sentq.embedded import find_redis_server
-from tests.processes import RedisProcess, WorkerProcess
-from tests.tiny import make_tiny_model
+from sentq.dev.embedded import find_redis_server
+from tests.support.models.tiny import make_tiny_model
+from tests.support.processes import RedisProcess, WorkerProcess
 
 StartWorker = Callable[..., WorkerProcess]
 

@@ -26,7 +26,7 @@ from scaling import Scaling
 from sentq.contract import Limits
 from sentq_worker.evaluate.measures import measure
 from sentq_worker.evaluate.scored import Scored, score_rows
-from sentq_worker.loading import load_scorer
+from sentq_worker.providers.loading import load_scorer
 from sentq_worker.settings import WorkerSettings
 from sentq_worker.training.base import load_model, load_tokenizer
 from sentq_worker.training.export import WEIGHTS, export

@@ -11,18 +11,18 @@ from collections.abc import Iterable, Iterator, Sequence
 from types import TracebackType
 from typing import Final, Self
 
-from sentq.celery import make_app
+from sentq.admin.dead import DeadLetters
+from sentq.admin.status import ServiceStatus, read_status
+from sentq.connection.app import make_app
 from sentq.contract import JobOutcome, Outcome, check_job
-from sentq.dead import DeadLetters
 from sentq.errors import InvalidInput, JobError, NotAString
-from sentq.inorder import InOrder
 from sentq.job import Job
-from sentq.overload import QueueLimits
-from sentq.patience import when_there_is_room
-from sentq.results import Results
-from sentq.send import Sender, Wishes
+from sentq.results.ordered import InOrder
+from sentq.results.reader import Results
+from sentq.sending.capacity import when_there_is_room
+from sentq.sending.limits import QueueLimits
+from sentq.sending.sender import Sender, Wishes
 from sentq.settings import Settings
-from sentq.status import ServiceStatus, read_status
 from sentq.stream import stream
 
 __all__ = ["Client", "Job"]

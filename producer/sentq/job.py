@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from sentq.cancel import cancel_job
 from sentq.contract import JobOutcome, JobStatus
-from sentq.results import Results
+from sentq.results.cancel import cancel_job
+from sentq.results.reader import Results
 
 __all__ = ["Job"]
 

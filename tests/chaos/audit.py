@@ -15,14 +15,14 @@ from typing import Any, Final
 import orjson
 import redis
 
-from sentq.letters import DEAD_LETTERS_KEY
+from sentq.wire.dead_letters import DEAD_LETTERS_KEY
 from tests.chaos.answers import Answers
 from tests.chaos.faults import Inflicted
 from tests.chaos.jobs import texts_of
 from tests.chaos.producer import accepted_by, unknown_by
 from tests.chaos.schedule import NETWORK, Kind
 from tests.chaos.site import Site
-from tests.standin import hash_score
+from tests.support.workers.standin import hash_score
 
 __all__ = ["Audit", "Is", "audit", "is_hashed", "settle"]
 

@@ -13,7 +13,7 @@ import redis
 
 from tests.chaos.schedule import Fault, Kind
 from tests.chaos.site import Life, Place, Site
-from tests.proxy import Proxy, Trap
+from tests.support.proxy import Proxy, Trap
 
 __all__ = ["Inflicted", "inflict"]
 

@@ -7,7 +7,7 @@ import time
 
 from sentq import Client
 from tests.chaos.site import Site
-from tests.processes import eventually
+from tests.support.processes import eventually
 
 __all__ = ["after_half_open_s", "after_kill_s", "after_redis_s"]
 

@@ -11,12 +11,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Self
 
-from sentq.embedded import find_redis_server
+from sentq.dev.embedded import find_redis_server
 from tests.chaos.answers import Answers
 from tests.chaos.producer import Order
-from tests.nursery import Forked, Nursery
-from tests.processes import RedisProcess, WorkerProcess
-from tests.proxy import Proxy
+from tests.support.forks import Forked, Nursery
+from tests.support.processes import RedisProcess, WorkerProcess
+from tests.support.proxy import Proxy
 
 __all__ = ["OURS", "STOCK", "Life", "Place", "Site", "Team"]
 
@@ -40,8 +40,8 @@ class Team:
     imports: tuple[str, ...] = ()
 
 
-OURS: Final = Team("sentq", "tests.standin")
-STOCK: Final = Team("stock", "tests.stock")
+OURS: Final = Team("sentq", "tests.support.workers.standin")
+STOCK: Final = Team("stock", "tests.support.workers.stock")
 
 
 @dataclass

@@ -6,11 +6,11 @@ import contextlib
 from typing import Any
 
 import pytest
-from tests.corpus.canary import traces
-from tests.corpus.texts import TEXTS, TextCase
 
 from sentq.contract import Limits, check_job, check_text
 from sentq.errors import InvalidInput, NotAString
+from tests.corpus.canary import traces
+from tests.corpus.texts import TEXTS, TextCase
 
 LIMITS = Limits()
 

@@ -23,7 +23,7 @@ from sentq.contract import (
     message_bytes,
     redacted,
 )
-from sentq.ids import new_job_id, sent_at_ms
+from sentq.wire.ids import new_job_id, sent_at_ms
 
 LIMITS = Limits()
 

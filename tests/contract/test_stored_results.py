@@ -7,7 +7,7 @@ import json
 import pytest
 
 from sentq import errors
-from sentq_worker.outcomes import failed, started, succeeded
+from sentq_worker.broker.results import failed, started, succeeded
 
 _JOB = "0192f0c1-7d3c-7aaa-8bbb-0123456789ab"
 

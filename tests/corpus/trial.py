@@ -13,11 +13,11 @@ from typing import Any, Final, cast
 import redis
 
 from sentq.contract import JobOutcome
-from sentq.letters import DEAD_LETTERS_KEY, DeadLetter
+from sentq.wire.dead_letters import DEAD_LETTERS_KEY, DeadLetter
 from tests.corpus.cases import Buried, Ending, Failed, Revoked, Scored, Unsaid
 from tests.corpus.envelopes import body_of, message, raw
-from tests.letters import read_letters
-from tests.processes import WorkerProcess
+from tests.support.dead_letters import read_letters
+from tests.support.processes import WorkerProcess
 
 __all__ = ["Fate", "Trial", "job_id_of"]
 

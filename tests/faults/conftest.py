@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from tests.nursery import Nursery
+
+from tests.support.forks import Nursery
 
 
 @pytest.fixture(scope="session")

@@ -12,16 +12,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+from sentq import Settings
+from sentq_worker.providers.loading import load_scorer
+from sentq_worker.settings import WorkerSettings
 from tests.chaos.audit import audit, is_hashed, settle
 from tests.chaos.recovery import after_half_open_s, after_kill_s, after_redis_s
 from tests.chaos.run import Plan, Run, run
 from tests.chaos.site import OURS, Site, Team
 from tests.conftest import worker_environment
-from tests.processes import eventually
-
-from sentq import Settings
-from sentq_worker.loading import load_scorer
-from sentq_worker.settings import WorkerSettings
+from tests.support.processes import eventually
 
 #: Some machines are slow, and a run has as much patience as it takes.
 pytestmark = pytest.mark.timeout(600)
@@ -68,7 +68,7 @@ def test_nothing_is_lost_with_a_real_model(
         seed=SEED, jobs=300, duration_s=12, kills=2, redis_kills=1, network_faults=4, terms=1
     )
     del environment["SENTQ_BROKER_URL"]
-    team = Team("model", "sentq_worker.cli", environment, ("sentq_worker.engine.local",))
+    team = Team("model", "sentq_worker.cli", environment, ("sentq_worker.inference.model",))
     _check(run(replace(plan, workers=2), team, tmp_path, is_right=_as_undisturbed()))
 
 

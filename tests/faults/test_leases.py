@@ -14,15 +14,15 @@ from typing import Any, Final, cast
 import pytest
 import redis
 from celery import Celery
-from tests.leased import POISON, executed
-from tests.processes import RedisProcess, WorkerProcess, eventually
-from tests.proxy import Proxy
-from tests.standin import hash_score
 
 from sentq import Client, Job, JobStatus, Prediction, errors
 from sentq.contract import DELIVERIES_HEADER
-from sentq.letters import DEAD_LETTERS_KEY, DeadLetter, parse_letter
-from sentq.reports import read_reports
+from sentq.wire.dead_letters import DEAD_LETTERS_KEY, DeadLetter, parse_letter
+from sentq.wire.reports import read_reports
+from tests.support.processes import RedisProcess, WorkerProcess, eventually
+from tests.support.proxy import Proxy
+from tests.support.workers.leased import POISON, executed
+from tests.support.workers.standin import hash_score
 
 TIMEOUT_S: Final = 2
 
@@ -44,7 +44,7 @@ def start(tmp_path: Path, own_redis: RedisProcess) -> Iterator[Start]:
             "SENTQ_WORKER_SHUTDOWN_GRACE_S": "1",
             "EXECUTED_URL": own_redis.url,
         }
-        worker = WorkerProcess(tmp_path, told | environment, ("tests.leased",))
+        worker = WorkerProcess(tmp_path, told | environment, ("tests.support.workers.leased",))
         started.append(worker)
         return worker.wait_until_ready() if wait else worker
 

@@ -21,13 +21,13 @@ from pathlib import Path
 from typing import TypeVar
 
 import pytest
-from tests.nursery import Nursery
-from tests.processes import RedisProcess, WorkerProcess, eventually
-from tests.proxy import Proxy, Trap
-from tests.standin import hash_score
 
 from sentq import Client, Job, JobStatus, Prediction
-from sentq.ids import new_job_id
+from sentq.wire.ids import new_job_id
+from tests.support.forks import Nursery
+from tests.support.processes import RedisProcess, WorkerProcess, eventually
+from tests.support.proxy import Proxy, Trap
+from tests.support.workers.standin import hash_score
 
 VISIBILITY_TIMEOUT_S = "3"
 
@@ -106,10 +106,10 @@ T = TypeVar("T")
 
 Start = Callable[..., WorkerProcess]
 
-OURS = ("tests.standin",)
+OURS = ("tests.support.workers.standin",)
 
 
-STOCK = ("tests.stock",)
+STOCK = ("tests.support.workers.stock",)
 
 
 @pytest.fixture

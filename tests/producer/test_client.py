@@ -14,11 +14,11 @@ from typing import Any
 
 import pytest
 from celery import Celery
-from tests.processes import RedisProcess, eventually, free_port
 
 import sentq
 from sentq import Client, Job, JobStatus, Prediction, errors
-from sentq.ids import new_job_id
+from sentq.wire.ids import new_job_id
+from tests.support.processes import RedisProcess, eventually, free_port
 
 
 def _answer(texts: list[str]) -> dict[str, Any]:

@@ -8,15 +8,15 @@ import sys
 from pathlib import Path
 
 import pytest
-from tests.reference import pipeline_scores
 
 import sentq_model
+from sentq.cli.demo import Review, load_reviews
 from sentq.contract import Limits, Outcome, Prediction
-from sentq.demo import Review, load_reviews
-from sentq_worker.engine.files import find_model
-from sentq_worker.loading import load_scorer
-from sentq_worker.scoring import Scorer
+from sentq_worker.inference.model_files import find_model
+from sentq_worker.providers.loading import load_scorer
+from sentq_worker.scoring.scorer import Scorer
 from sentq_worker.settings import WorkerSettings
+from tests.support.models.reference import pipeline_scores
 
 
 @pytest.fixture(scope="module")

@@ -17,17 +17,17 @@ from typing import Any, Final
 import pytest
 import redis
 from celery import Celery, group
-from tests.celery_site import stock_app
-from tests.kinds import with_options
-from tests.processes import RedisProcess, WorkerProcess, eventually, free_port
-from tests.standin import hash_score
 
 from sentq import Client, JobOutcome, JobStatus, Prediction, errors
-from sentq.cancel import cancelled_ids
-from sentq.dead import Retried
-from sentq.embedded import find_redis_server
-from sentq.letters import letter_fields
-from sentq.reports import WorkerReport, write_report
+from sentq.admin.dead import Retried
+from sentq.dev.embedded import find_redis_server
+from sentq.results.cancel import cancelled_ids
+from sentq.wire.dead_letters import letter_fields
+from sentq.wire.reports import WorkerReport, write_report
+from tests.support.celery_site import stock_app
+from tests.support.processes import RedisProcess, WorkerProcess, eventually, free_port
+from tests.support.workers.redis_kinds import with_options
+from tests.support.workers.standin import hash_score
 
 WAIT_S: Final = 30
 NAME: Final = "kinds@test"
@@ -212,7 +212,16 @@ def kind(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Kind]:
 def _worker(folder: Path, kind: Kind, **environment: str) -> Iterator[WorkerProcess]:
     """A worker that is ready, and ends in good order, at the latest with the context."""
     told = {"SENTQ_BROKER_URL": kind.url, "SENTQ_TRANSPORT_OPTIONS": json.dumps(kind.options)}
-    command = ("celery", "-A", "tests.kinds", "worker", "--hostname", NAME, "--loglevel", "INFO")
+    command = (
+        "celery",
+        "-A",
+        "tests.support.workers.redis_kinds",
+        "worker",
+        "--hostname",
+        NAME,
+        "--loglevel",
+        "INFO",
+    )
     worker = WorkerProcess(folder, told | environment, (*command, "--without-mingle"))
     try:
         yield worker.wait_until_ready()

@@ -9,30 +9,31 @@ from celery import Celery, Task, signals
 from celery.utils.nodenames import gethostname
 from celery.worker import state
 
-from sentq.celery import make_app, own_backend
+from sentq.connection.app import make_app, own_backend
 from sentq.contract import DEADLINE_HEADER, LOCAL_ONLY_HEADER, TASK_NAME
 from sentq.errors import InvalidInput, ScoringFailed
 from sentq.settings import Settings
-from sentq_worker import inspection, transport
-from sentq_worker.cache import with_cache
-from sentq_worker.cancelled import Cancelled
-from sentq_worker.clock import RedisClock
-from sentq_worker.deadline import PASSED, check_deadline, has_passed
-from sentq_worker.dispatcher import Dispatcher
+from sentq_worker.broker import channel
+from sentq_worker.broker.clock import RedisClock
+from sentq_worker.broker.heartbeat import Reporter
+from sentq_worker.broker.leases import Leases
+from sentq_worker.broker.results import OutcomeStore
+from sentq_worker.broker.revocations import Cancelled
+from sentq_worker.celery_worker import control
+from sentq_worker.celery_worker.bootsteps import DispatcherStep, EngineStep, leave
+from sentq_worker.celery_worker.shutdown import Shutdown
+from sentq_worker.celery_worker.watchdog import Watchdog
 from sentq_worker.engine.base import EngineUnavailable
-from sentq_worker.held import HeldJob
-from sentq_worker.leases import Leases
-from sentq_worker.loading import load_scorer
-from sentq_worker.outcomes import OutcomeStore
-from sentq_worker.ownpath import Ending, Prepared
-from sentq_worker.pause import Pause
-from sentq_worker.policy import make_answerer, policies
-from sentq_worker.reporting import Reporter
-from sentq_worker.service import LoadScorer, Service
+from sentq_worker.jobs.deadline import PASSED, check_deadline, has_passed
+from sentq_worker.jobs.dispatcher import Dispatcher
+from sentq_worker.jobs.executor import Service
+from sentq_worker.jobs.handback import Ending, Prepared
+from sentq_worker.jobs.in_flight import HeldJob
+from sentq_worker.jobs.pause import Pause
+from sentq_worker.providers.cache import with_cache
+from sentq_worker.providers.factory import make_answerer, policies
+from sentq_worker.providers.loading import LoadScorer, load_scorer
 from sentq_worker.settings import HubSettings, WorkerSettings
-from sentq_worker.shutdown import Shutdown
-from sentq_worker.steps import DispatcherStep, EngineStep, leave
-from sentq_worker.watchdog import Watchdog
 
 __all__ = ["make_worker_app"]
 
@@ -84,7 +85,7 @@ def make_worker_app(
     app.conf.update(
         broker_transport_options=app.conf.broker_transport_options | of_ours,
         worker_pool="solo",
-        worker_consumer="sentq_worker.consumer:Consumer",
+        worker_consumer="sentq_worker.celery_worker.consumer:Consumer",
         worker_concurrency=1,
         worker_prefetch_multiplier=prefetch_jobs,
         worker_cancel_long_running_tasks_on_connection_loss=False,
@@ -137,8 +138,8 @@ def make_worker_app(
 
 
 def _install(**_: Any) -> None:
-    transport.install()
-    inspection.install()
+    channel.install()
+    control.install()
 
 
 class ScoreTask(Task):
@@ -149,8 +150,8 @@ class ScoreTask(Task):
     typing = False
     #: What a sender did wrong is his to read; it is no fault of ours to log with a traceback.
     throws = (InvalidInput,)
-    Strategy = "sentq_worker.strategy:batching"
-    Request = "sentq_worker.request:ScoreRequest"
+    Strategy = "sentq_worker.celery_worker.strategy:batching"
+    Request = "sentq_worker.celery_worker.request:ScoreRequest"
 
     def __init__(
         self,

@@ -13,11 +13,11 @@ from rich.console import Console
 from sentq import __version__
 from sentq.errors import SentqError
 from sentq.settings import Settings
+from sentq_worker.celery_worker.shutdown import leave_at_sigterm
 from sentq_worker.engine.base import EX_CONFIG, EngineError
-from sentq_worker.engine.files import find_model
 from sentq_worker.evaluate.command import evaluate
+from sentq_worker.inference.model_files import find_model
 from sentq_worker.settings import HubSettings, WorkerSettings
-from sentq_worker.shutdown import leave_at_sigterm
 from sentq_worker.training.command import train
 
 __all__ = ["app", "main"]
@@ -174,8 +174,8 @@ def show_model(
     if path:
         typer.echo(files.folder)
         return
-    from sentq_worker.engine.local import LocalEngine
-    from sentq_worker.labels import Labels
+    from sentq_worker.inference.model import LocalEngine
+    from sentq_worker.scoring.labels import Labels
 
     engine = LocalEngine(
         files, device=settings.device, dtype=settings.dtype, threads=settings.threads

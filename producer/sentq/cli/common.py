@@ -9,7 +9,7 @@ from typing import Annotated, Final
 import typer
 from rich.console import Console
 
-from sentq.embedded import NoRedisFound
+from sentq.dev.embedded import NoRedisFound
 from sentq.errors import (
     InvalidInput,
     JobError,
@@ -18,7 +18,7 @@ from sentq.errors import (
     SettingsError,
     WaitTimeout,
 )
-from sentq.rows import FileProblem
+from sentq.text_files import FileProblem
 
 __all__ = ["Broker", "Config", "Exit", "exit_code", "notes", "say"]
 

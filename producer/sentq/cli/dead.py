@@ -12,13 +12,13 @@ from typing import Annotated, Final
 
 import typer
 
+from sentq.admin.dead import DeadLetters, Retried, Selection
 from sentq.cli.common import Broker, Config, Exit, say
 from sentq.cli.letters import counted, wants_json, write_json, write_sheets, write_table
 from sentq.client import Client
-from sentq.dead import DeadLetters, Retried, Selection
 from sentq.errors import InvalidInput
-from sentq.letters import DeadLetter
 from sentq.settings import Settings
+from sentq.wire.dead_letters import DeadLetter
 
 __all__ = ["app"]
 

@@ -13,9 +13,9 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from sentq.dead import texts_of
-from sentq.letters import DeadLetter
-from sentq.present import printable
+from sentq.admin.dead import texts_of
+from sentq.rendering import printable
+from sentq.wire.dead_letters import DeadLetter
 
 __all__ = ["counted", "wants_json", "write_json", "write_sheets", "write_table"]
 

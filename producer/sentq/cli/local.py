@@ -15,10 +15,10 @@ import platformdirs
 import typer
 
 from sentq.cli.common import Exit, notes, say
+from sentq.cli.demo import run_demo
 from sentq.client import Client
-from sentq.demo import run_demo
-from sentq.fakehub import fake_hub, fake_hub_settings
-from sentq.stack import WorkerDidNotStart, local_stack
+from sentq.dev.fakehub import fake_hub, fake_hub_settings
+from sentq.dev.stack import WorkerDidNotStart, local_stack
 
 __all__ = ["DEMO_HELP", "DEV_HELP", "demo", "dev"]
 

@@ -14,9 +14,9 @@ import typer
 from sentq.cli.common import Broker, Config, Exit, notes
 from sentq.client import Client
 from sentq.contract import Outcome, TextError
-from sentq.present import JsonLines, Presenter, Table, progress_bar
-from sentq.rows import FileProblem, Format, count_rows, open_texts, read_texts
+from sentq.rendering import JsonLines, Presenter, Table, progress_bar
 from sentq.settings import Settings
+from sentq.text_files import FileProblem, Format, count_rows, open_texts, read_texts
 
 __all__ = ["HELP", "score"]
 

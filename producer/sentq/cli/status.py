@@ -9,12 +9,12 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from sentq.admin.status import ServiceStatus
 from sentq.cli.common import Broker, Config, Exit, say
 from sentq.client import Client
-from sentq.present import printable
-from sentq.reports import WorkerReport
+from sentq.rendering import printable
 from sentq.settings import Settings
-from sentq.status import ServiceStatus
+from sentq.wire.reports import WorkerReport
 
 __all__ = ["HELP", "status"]
 

@@ -10,7 +10,7 @@ import orjson
 import typer
 from rich.console import Console
 
-from sentq.present import progress_bar
+from sentq.rendering import progress_bar
 from sentq.settings import Settings
 from sentq_worker.settings import WorkerSettings
 from sentq_worker.training.errors import TrainingOptionsError
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from sentq.contract import Limits
     from sentq_worker.evaluate.results import Evaluation
-    from sentq_worker.scoring import Scorer
+    from sentq_worker.scoring.scorer import Scorer
 
 __all__ = ["evaluate"]
 
@@ -162,7 +162,7 @@ def _other(settings: WorkerSettings, model: str) -> WorkerSettings:
 
 def _loader(settings: WorkerSettings, limits: Limits) -> Callable[[], Scorer]:
     def load() -> Scorer:
-        from sentq_worker.loading import load_scorer
+        from sentq_worker.providers.loading import load_scorer
 
         return load_scorer(settings, limits)
 

@@ -1,0 +1,126 @@
+"""A whole sentq on this machine for as long as a block runs: a private Redis and a worker."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Final
+
+from sentq.connection.app import make_app
+from sentq.dev.embedded import EmbeddedRedis, find_redis_server
+from sentq.errors import SentqError
+from sentq.settings import Settings
+
+__all__ = ["Stack", "WorkerDidNotStart", "local_stack"]
+
+#: torch alone can take half a minute to import from a cold disk.
+_READY_TIMEOUT_S: Final = 180.0
+
+#: The worker's own grace, and some more to end.
+_STOP_TIMEOUT_S: Final = 20.0
+
+
+class WorkerDidNotStart(SentqError):
+    """The worker ended, or was not ready in time. Its log says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stack:
+    """What runs: where to send work, and where to look when something is wrong."""
+
+    settings: Settings
+    folder: Path
+    worker: subprocess.Popen[bytes]
+    worker_log: Path
+
+    @property
+    def broker_url(self) -> str:
+        """What to give as `SENTQ_BROKER_URL`."""
+        return self.settings.broker_url.get_secret_value()
+
+
+@contextmanager
+def local_stack(
+    folder: Path,
+    *,
+    redis_server: Path | None = None,
+    worker_options: tuple[str, ...] = (),
+    environment: Mapping[str, str] | None = None,
+    say: Callable[[str], None] = lambda _: None,
+) -> Iterator[Stack]:
+    """Bring up Redis and a worker; take both down at the end, the worker first.
+
+    Args:
+        folder: Where Redis keeps its data and both write their logs.
+        redis_server: The server to start; found where it is None.
+        worker_options: Passed on to `sentq-worker`.
+        environment: Variables for the worker, where our own do not set them.
+        say: Told what is going on, a line at a time.
+
+    Raises:
+        NoRedisFound, RedisDidNotStart, WorkerDidNotStart: The message says what to do.
+    """
+    environment = {**(environment or {}), **os.environ}
+    needed = "huggingface_hub" if environment.get("SENTQ_WORKER_ENGINE") == "hub" else "torch"
+    if find_spec("sentq_worker") is None or find_spec(needed) is None:
+        raise WorkerDidNotStart(
+            'the worker is not installed here: pip install "sentq[worker,model]"'
+        )
+    server = find_redis_server(redis_server)
+    with EmbeddedRedis(folder, server) as database:
+        say(f"Redis is running ({server})")
+        settings = Settings.load(broker_url=database.url, result_url=database.url)
+        log = folder / "worker.log"
+        worker = _start_worker(settings, log, worker_options, environment)
+        try:
+            say("the worker is loading its model")
+            _wait_until_ready(settings, worker, log)
+            yield Stack(settings, folder, worker, log)
+        finally:
+            _stop(worker)
+
+
+def _start_worker(
+    settings: Settings, log: Path, options: tuple[str, ...], environment: Mapping[str, str]
+) -> subprocess.Popen[bytes]:
+    url = settings.broker_url.get_secret_value()
+    environment = {**environment, "SENTQ_BROKER_URL": url, "SENTQ_RESULT_URL": url}
+    with log.open("wb") as output:
+        return subprocess.Popen(
+            [sys.executable, "-m", "sentq_worker", *options],
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+
+
+def _wait_until_ready(settings: Settings, worker: subprocess.Popen[bytes], log: Path) -> None:
+    app = make_app(settings)
+    deadline = time.monotonic() + _READY_TIMEOUT_S
+    try:
+        while not app.control.ping(timeout=0.3):
+            if worker.poll() is not None or time.monotonic() > deadline:
+                words = log.read_text(errors="replace").strip().splitlines()[-3:]
+                raise WorkerDidNotStart(f"the worker did not start ({log}): " + " / ".join(words))
+    finally:
+        app.close()
+
+
+def _stop(worker: subprocess.Popen[bytes]) -> None:
+    if worker.poll() is None:
+        worker.send_signal(signal.SIGTERM)
+    try:
+        worker.wait(_STOP_TIMEOUT_S)
+    except subprocess.TimeoutExpired:
+        worker.kill()
+        worker.wait()

@@ -1,0 +1,328 @@
+"""The files in configs/, each used for what it is for: settings loaded, a real Redis started."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import redis
+from celery import Celery, chord, group
+from redis.backoff import NoBackoff
+from redis.exceptions import NoPermissionError
+from redis.retry import Retry
+
+from sentq import Client, JobStatus, Settings, errors
+from sentq.admin.dead import Retried
+from sentq.connection.app import make_app
+from sentq.dev.embedded import find_redis_server
+from sentq.wire.dead_letters import letter_fields
+from sentq_worker.settings import HubSettings, WorkerSettings
+from tests.conftest import worker_environment
+from tests.support.processes import WorkerProcess, eventually, free_port
+
+CONFIGS = Path(__file__).parents[2] / "configs"
+ACL = (CONFIGS / "users.acl").read_text()
+
+
+# --- Settings ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("file", sorted(CONFIGS.glob("*.toml")), ids=lambda file: file.name)
+def test_a_preset_is_understood_by_client_and_worker(file: Path) -> None:
+    shared, own = Settings.load(file), WorkerSettings.load(file)
+    assert shared.broker_url == Settings().broker_url, "an address belongs to the environment"
+    if file.stem == "hub-only":
+        assert own.engine == "hub"
+        assert HubSettings.load(file).model_fields_set > {"model", "in_flight", "calls_per_day"}
+    else:
+        assert own.engine == "local"
+        assert own.device == file.stem.replace("gpu", "cuda")
+        assert own.model_fields_set > {"device", "dtype", "batch_tokens"}
+
+
+# --- Redis ---------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Server:
+    """A Redis that was started with files of configs/."""
+
+    port: int
+    process: subprocess.Popen[bytes]
+
+    def url(self, user: str) -> str:
+        return f"redis://{user}:{user}-secret@127.0.0.1:{self.port}/0"
+
+    @contextlib.contextmanager
+    def connection(self, user: str = "") -> Iterator[redis.Redis]:
+        url = self.url(user) if user else f"redis://127.0.0.1:{self.port}/0"
+        at_once = Retry(NoBackoff(), 0)
+        with redis.Redis.from_url(url, decode_responses=True, retry=at_once) as connection:
+            yield connection
+
+
+@contextlib.contextmanager
+def _server(folder: Path, *options: str | Path) -> Iterator[Server]:
+    port = free_port()
+    log = folder / "redis.log"
+    process = subprocess.Popen(
+        [
+            find_redis_server(),
+            CONFIGS / "redis.conf",
+            *("--port", str(port), "--dir", folder, "--logfile", log),
+            *options,
+        ]
+    )
+    try:
+        eventually(
+            lambda: _accepts(port) or process.poll() is not None, what="a Redis that accepts"
+        )
+        assert process.poll() is None, log.read_text()
+        yield Server(port, process)
+    finally:
+        process.terminate()
+        process.wait(10)
+
+
+def _accepts(port: int) -> bool:
+    """Whether it has read its data, and answers: with PONG, or by asking for a name."""
+    try:
+        with socket.create_connection(("127.0.0.1", port), timeout=5) as connection:
+            connection.sendall(b"PING\r\n")
+            return connection.recv(16).startswith((b"+PONG", b"-NOAUTH"))
+    except ConnectionError:
+        return False
+
+
+def test_redis_conf_keeps_what_it_accepts_and_drops_nothing_for_room(tmp_path: Path) -> None:
+    expected = {
+        "appendonly": "yes",
+        "appendfsync": "everysec",
+        "maxmemory-policy": "noeviction",
+        "save": "",
+        "timeout": "0",
+        "protected-mode": "yes",
+    }
+    with _server(tmp_path) as server, server.connection() as connection:
+        assert {key: connection.config_get(key)[key] for key in expected} == expected
+
+
+def test_a_job_survives_a_killed_redis(tmp_path: Path) -> None:
+    with (
+        _server(tmp_path) as server,
+        Client(broker_url=f"redis://127.0.0.1:{server.port}/0") as client,
+    ):
+        job = client.submit("a good day")
+        server.process.kill()
+        server.process.wait()
+    with (
+        _server(tmp_path) as server,
+        server.connection() as connection,
+        Client(broker_url=f"redis://127.0.0.1:{server.port}/0") as client,
+    ):
+        assert connection.llen("sentq") == 1
+        assert client.job(job.id).status() is JobStatus.QUEUED
+
+
+# --- Users ---------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def _guarded_server(folder: Path) -> Iterator[Server]:
+    """A Redis with the users of users.acl, and one who may do everything, to look behind it."""
+    acl = re.sub(r">REPLACE-the-(\w+)-password", r">\1-secret", ACL)
+    (folder / "users.acl").write_text(f"{acl}user root on >root-secret ~* &* +@all\n")
+    with _server(folder, "--aclfile", folder / "users.acl") as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def idle(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A guarded Redis with no worker."""
+    with _guarded_server(tmp_path_factory.mktemp("idle")) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def busy(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Iterator[Server]:
+    """A guarded Redis with a worker. Fails where anybody was refused what it needs."""
+    folder = tmp_path_factory.mktemp("busy")
+    with _guarded_server(folder) as server:
+        environment = worker_environment(server.url("worker"), tiny_model) | {
+            "SENTQ_VISIBILITY_TIMEOUT_S": "5",
+            "SENTQ_WORKER_CACHE_SECRET": "so that it uses its cache",
+        }
+        # Celery's own command, because it uses more of Redis: gossip and mingle.
+        command = ("celery", "-A", "sentq_worker", "worker", "-P", "solo", "-l", "INFO", "-E")
+        worker = WorkerProcess(folder, environment, command)
+        try:
+            worker.wait_until_ready()
+            yield server
+        finally:
+            worker.stop()
+        with server.connection("root") as root:
+            # The library's name is sent on connecting; Redis 6.2 knows no smaller right for it.
+            refused = [entry for entry in root.acl_log() if entry["object"] != "client"]
+        assert refused == []
+
+
+@pytest.fixture
+def producer(busy: Server) -> Iterator[Client]:
+    with Client(broker_url=busy.url("producer")) as client:
+        yield client
+
+
+def test_every_password_of_the_acl_file_is_to_be_replaced() -> None:
+    users = [line.split() for line in ACL.splitlines()]
+    assert [words[1] for words in users] == ["default", "producer", "worker", "flower", "operator"]
+    assert users[0][2:] == ["off"]
+    for words in users[1:]:
+        assert [word for word in words if word[0] in "><#"] == [f">REPLACE-the-{words[1]}-password"]
+        assert "nopass" not in words
+
+
+def test_the_producer_sends_and_reads_and_the_worker_answers(producer: Client) -> None:
+    job = producer.submit(["a good day", "bad"])
+    assert len(job.result(timeout=30).outcomes) == 2
+    assert job.status() is JobStatus.DONE
+    assert len(list(producer.map(["fine"] * 200, timeout=30))) == 200
+
+
+def test_canvas_of_a_stock_celery_app_works_for_the_producer(busy: Server) -> None:
+    url = busy.url("producer")
+    with Celery("somebody", broker=url, backend=url, set_as_current=False) as stock:
+        score = stock.signature("sentq.score", args=(["good"],), queue="sentq", immutable=True)
+        assert len(group(score, score, app=stock).apply_async().get(timeout=30)) == 2
+        both = chord([score, score], app=stock)(score)
+        assert both.get(timeout=30)["outcomes"]
+        later = score.apply_async(countdown=0.2, priority=6)
+        assert later.get(timeout=30)["outcomes"]
+
+
+def test_the_worker_gives_back_the_jobs_of_a_dead_one(busy: Server, producer: Client) -> None:
+    # A queue that nobody reads, to get hold of a job's message.
+    with Client(broker_url=busy.url("producer"), queue="sentq.nobody") as client:
+        job = client.submit("a good day")
+    with busy.connection("root") as root:
+        raw = root.lpop("sentq.nobody")
+        assert isinstance(raw, str)
+        message = json.loads(raw)
+        tag = message["properties"]["delivery_tag"]
+        # As a worker leaves it that took it from `sentq` long ago, and died.
+        root.hset("unacked", tag, json.dumps([message, "sentq", "sentq"]))
+        root.zadd("unacked_index", {tag: 1})
+    outcome = producer.job(job.id).result(timeout=30)
+    assert outcome.attempts == 2
+
+
+def test_flowers_user_sees_events(busy: Server, producer: Client) -> None:
+    app = make_app(Settings.load(broker_url=busy.url("flower")))
+    kinds: set[str] = set()
+    with app, app.connection() as connection:
+        receiver = app.events.Receiver(
+            connection, handlers={"*": lambda event: kinds.add(event["type"])}
+        )
+        listener = threading.Thread(
+            target=receiver.capture, kwargs={"limit": None, "timeout": None, "wakeup": True}
+        )
+        listener.start()
+        try:
+            eventually(lambda: "worker-heartbeat" in kinds, what="a heartbeat")
+            producer.submit("a good day").result(timeout=30)
+            eventually(lambda: "task-succeeded" in kinds, what="a task's end")
+        finally:
+            receiver.should_stop = True
+            listener.join()
+
+
+def test_flowers_user_asks_workers(busy: Server) -> None:
+    # As Flower does it, with the worker's own app.
+    environment = {"SENTQ_BROKER_URL": busy.url("flower")}
+    asked = subprocess.run(
+        [sys.executable, "-m", "celery", "-A", "sentq_worker", "inspect", "active_queues"],
+        env=os.environ | environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert asked.returncode == 0, asked.stderr
+    assert "sentq.bulk" in asked.stdout
+
+
+def test_the_producer_has_its_wishes_and_the_operator_replays(idle: Server) -> None:
+    url = idle.url("producer")
+    with (
+        Client(broker_url=url, max_queued_jobs=2, max_queued_bytes=4_000_000) as producer,
+        Client(broker_url=idle.url("operator")) as operator,
+        idle.connection("root") as root,
+    ):
+        root.flushdb()
+        job = producer.submit("text", key="key", deadline=60, local_only=True)
+        assert producer.submit("text", key="key").id == job.id
+        producer.submit("text")
+        with pytest.raises(errors.QueueFull):
+            producer.submit("text")
+        assert operator.service_status().queues[0].waiting_jobs == 2
+        raw = root.rpop("sentq")
+        assert isinstance(raw, str)
+        fields = letter_fields(
+            code="worker_lost", reason="r", message=raw.encode(), job_id=job.id, queue="sentq"
+        )
+        root.execute_command("XADD", "sentq.dead", "*", *fields)
+        (letter,) = operator.dead.letters()
+        assert operator.dead.retry(letter) is Retried.RETRIED
+        assert root.llen("sentq") == 2
+        assert operator.dead.drop([letter.id]) == 0
+        assert job.cancel()
+        assert job.status() is JobStatus.CANCELLED
+
+
+@pytest.mark.parametrize(
+    ("user", "command"),
+    [
+        *(
+            (user, command)
+            for user in ("producer", "worker", "flower", "operator")
+            for command in ("FLUSHALL", "CONFIG GET *", "KEYS *", "SHUTDOWN", "ACL LIST", "GET x")
+        ),
+        # A producer must not read other people's texts, nor tell workers to stop.
+        ("producer", "LRANGE sentq 0 -1"),
+        ("producer", "RPOP sentq"),
+        ("producer", "HGETALL unacked"),
+        ("producer", "PUBLISH /0.celery.pidbox {}"),
+        ("producer", "EVAL return 0"),
+        # Flower stands in a browser: it sees no text and no outcome.
+        ("flower", "BRPOP sentq 1"),
+        ("flower", "LPUSH sentq {}"),
+        ("flower", "GET unacked"),
+        ("flower", "GET celery-task-meta-1"),
+        ("flower", "PUBLISH celery-task-meta-1 {}"),
+        ("worker", "SUBSCRIBE *"),
+        # Whoever replays dead letters takes no jobs, and reads no others.
+        ("operator", "LRANGE sentq 0 -1"),
+        ("operator", "RPOP sentq"),
+        ("operator", "HGETALL unacked"),
+        ("operator", "PUBLISH /0.celery.pidbox {}"),
+        ("producer", "XRANGE sentq.dead - +"),
+        ("producer", "XDEL sentq.dead 1-1"),
+    ],
+)
+def test_a_user_may_not(idle: Server, user: str, command: str) -> None:
+    with idle.connection(user) as connection, pytest.raises(NoPermissionError):
+        connection.execute_command(*command.split())
+
+
+def test_nobody_gets_in_without_a_name(idle: Server) -> None:
+    with idle.connection() as connection, pytest.raises(redis.AuthenticationError):
+        connection.ping()

@@ -1,0 +1,274 @@
+"""The files in docker/, read as Docker would read them, and run as far as that goes without it."""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+import yaml
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+from typer.main import get_command
+
+from sentq import Settings
+from sentq.dev.embedded import find_redis_server
+from sentq_worker.cli import app as worker_command
+from sentq_worker.settings import WorkerSettings
+from tests.conftest import StartWorker
+from tests.support.processes import RedisProcess, eventually, free_port
+
+ROOT = Path(__file__).parents[2]
+DOCKER = ROOT / "docker"
+DOCKERFILES = sorted(DOCKER.glob("*.Dockerfile"))
+COMPOSE_FILES = sorted(DOCKER.glob("*.yaml"))
+SERVICES: dict[str, dict[str, Any]] = yaml.safe_load((DOCKER / "compose.yaml").read_text())[
+    "services"
+]
+
+#: What an image may start: what pyproject.toml installs, and what comes with Celery.
+COMMANDS = {
+    *tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scripts"],
+    "celery",
+}
+
+
+# --- Dockerfiles ---------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Instruction:
+    name: str
+    words: list[str]
+
+    @property
+    def is_exec_form(self) -> bool:
+        return self.words[0].startswith("[")
+
+    @property
+    def program(self) -> str:
+        return self.words[0].strip('[",]')
+
+
+def _instructions(file: Path) -> list[Instruction]:
+    """The instructions of a Dockerfile, in order; continued lines joined, comments left out."""
+    lines = (line for line in file.read_text().splitlines() if not line.lstrip().startswith("#"))
+    joined = "\n".join(lines).replace("\\\n", " ")
+    return [
+        Instruction(name, words)
+        for name, *words in (line.split() for line in joined.splitlines() if line.strip())
+    ]
+
+
+def _last_stage(file: Path) -> list[Instruction]:
+    instructions = _instructions(file)
+    starts = [index for index, each in enumerate(instructions) if each.name == "FROM"]
+    return instructions[starts[-1] :]
+
+
+@pytest.fixture(params=DOCKERFILES, ids=lambda file: file.name)
+def dockerfile(request: pytest.FixtureRequest) -> Path:
+    file: Path = request.param
+    return file
+
+
+def _copied(file: Path) -> Iterator[str]:
+    for each in _instructions(file):
+        if each.name == "COPY" and not each.words[0].startswith("--from"):
+            yield from each.words[:-1]
+
+
+def test_what_is_copied_exists_and_is_let_through(dockerfile: Path) -> None:
+    copied = set(_copied(dockerfile))
+    ignored = (ROOT / ".dockerignore").read_text().split("\n")
+    assert {"pyproject.toml", "constraints.txt", "producer"} <= copied
+    assert "*" in ignored, "nothing that is not named goes into an image"
+    for source in copied:
+        assert (ROOT / source).exists(), source
+        assert f"!{source}" in ignored, source
+
+
+def test_what_is_copied_makes_the_wheel(dockerfile: Path) -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    packages = project["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"]
+    needed = {package.split("/")[0] for package in packages}
+    needed |= {project["project"]["readme"], *project["project"]["license-files"]}
+    assert needed <= set(_copied(dockerfile))
+
+
+def test_it_runs_as_a_user_without_rights_of_a_fixed_number(dockerfile: Path) -> None:
+    users = [each.words[0] for each in _last_stage(dockerfile) if each.name == "USER"]
+    assert users
+    assert re.fullmatch(r"[1-9]\d{3,}(:[1-9]\d{3,})?", users[-1])
+
+
+def test_its_program_exists_and_gets_the_signals(dockerfile: Path) -> None:
+    (entrypoint,) = (each for each in _last_stage(dockerfile) if each.name == "ENTRYPOINT")
+    assert entrypoint.program in COMMANDS
+    assert entrypoint.is_exec_form, "a shell as process 1 would keep SIGTERM to itself"
+
+
+def test_every_base_is_to_be_chosen_and_every_installation_pinned(dockerfile: Path) -> None:
+    instructions = _instructions(dockerfile)
+    assert {each.words[0] for each in instructions if each.name == "FROM"} == {"${BASE}"}
+    environment = " ".join(" ".join(each.words) for each in instructions if each.name == "ENV")
+    assert "PIP_CONSTRAINT=/src/constraints.txt" in environment
+    assert "PYTHONUNBUFFERED=1" in environment
+
+
+def test_no_file_names_a_registry() -> None:
+    for file in (*DOCKERFILES, *COMPOSE_FILES, ROOT / ".dockerignore"):
+        assert "https://" not in file.read_text(), file
+
+
+def test_the_health_check_of_the_worker_tells_whether_it_answers(
+    own_redis: RedisProcess, start_worker: StartWorker
+) -> None:
+    (check,) = (
+        each for each in _last_stage(DOCKER / "worker.Dockerfile") if each.name == "HEALTHCHECK"
+    )
+    command = " ".join(check.words[check.words.index("CMD") + 1 :])
+
+    def exit_code() -> int:
+        environment = {
+            "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+            "HOSTNAME": socket.gethostname(),
+            "SENTQ_BROKER_URL": own_redis.url,
+        }
+        return subprocess.run(
+            ["/bin/sh", "-c", command],
+            env=os.environ | environment,
+            capture_output=True,
+            timeout=60,
+            check=False,
+        ).returncode
+
+    worker = start_worker(own_redis.url)
+    assert exit_code() == 0
+    worker.stop()
+    assert exit_code() != 0
+
+
+# --- Compose -------------------------------------------------------------------------------
+
+
+def test_what_the_services_are_built_from_and_mount_exists() -> None:
+    for file in COMPOSE_FILES:
+        document = yaml.safe_load(file.read_text())
+        volumes = set(document.get("volumes", ()))
+        for service in document["services"].values():
+            if build := service.get("build"):
+                context = (DOCKER / build["context"]).resolve()
+                assert context == ROOT
+                assert (context / build["dockerfile"]).is_file()
+            for mount in service.get("volumes", ()):
+                source = _host_side(mount)
+                assert source in volumes or (DOCKER / source).is_file(), mount
+
+
+def _host_side(mount: str) -> str:
+    return mount.split(":", maxsplit=1)[0]
+
+
+def test_every_variable_of_sentq_is_a_setting() -> None:
+    known = {f"SENTQ_{name.upper()}" for name in Settings.model_fields}
+    known |= {f"SENTQ_WORKER_{name.upper()}" for name in WorkerSettings.model_fields}
+    for name, service in SERVICES.items():
+        given = {key for key in service["environment"] if key.startswith("SENTQ_")}
+        assert given <= known, name
+        # An empty value is not the same as none: it would be the name of a model.
+        assert all(value != "" for value in service["environment"].values()), name
+
+
+def test_passwords_come_from_outside_and_nobody_starts_without() -> None:
+    text = (DOCKER / "compose.yaml").read_text()
+    for variable in ("REDIS_PASSWORD", "FLOWER_USER", "FLOWER_PASSWORD"):
+        uses = re.findall(rf"\$\{{{variable}([^}}]*)\}}", text)
+        assert uses
+        assert all(use.startswith(":?") for use in uses), variable
+
+
+def test_redis_has_a_password_a_volume_and_no_port() -> None:
+    service = SERVICES["redis"]
+    assert "--requirepass" in service["command"]
+    assert "ports" not in service
+    assert "queue:/data" in service["volumes"]
+    assert service["command"][service["command"].index("--dir") + 1] == "/data"
+
+
+def test_redis_starts_with_that_command_and_asks_for_the_password(tmp_path: Path) -> None:
+    mounts = dict(mount.split(":")[1::-1] for mount in SERVICES["redis"]["volumes"])
+    program, config, *options = SERVICES["redis"]["command"]
+    assert program == "redis-server"
+    here = [_interpolated(option).replace("/data", str(tmp_path)) for option in options]
+    port = free_port()
+    process = subprocess.Popen(
+        [find_redis_server(), DOCKER / mounts[config], *here, "--port", str(port)],
+        stdout=subprocess.DEVNULL,
+    )
+    try:
+        eventually(lambda: _is_open(port) or process.poll() is not None, what="Redis")
+        with redis.Redis(port=port, password="secret", decode_responses=True) as connection:
+            assert connection.config_get("maxmemory")["maxmemory"] == str(1024**3)
+            assert connection.config_get("appendonly")["appendonly"] == "yes"
+        with (
+            redis.Redis(port=port, retry=Retry(NoBackoff(), 0)) as stranger,
+            pytest.raises(redis.AuthenticationError),
+        ):
+            stranger.get("celery-task-meta-1")
+    finally:
+        process.terminate()
+        process.wait(10)
+
+
+def _interpolated(option: str) -> str:
+    option = re.sub(r"\$\{\w+:-([^}]*)\}", r"\1", option)
+    return re.sub(r"\$\{\w+:\?[^}]*\}", "secret", option)
+
+
+def _is_open(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def test_the_worker_is_given_more_time_to_stop_than_it_takes() -> None:
+    service = SERVICES["worker"]
+    patience_s = float(service["stop_grace_period"].removesuffix("s"))
+    for preset in (ROOT / "configs").glob("*.toml"):
+        assert patience_s > WorkerSettings.load(preset).shutdown_grace_s + 5
+
+
+def test_the_worker_is_started_with_options_it_has() -> None:
+    known = {name for parameter in get_command(worker_command).params for name in parameter.opts}
+    options = [word for word in SERVICES["worker"]["command"] if word.startswith("--")]
+    assert set(options) <= known
+    assert "--events" in options, "Flower sees tasks by their events"
+    config = SERVICES["worker"]["command"][1]
+    assert any(f":{config}:" in mount for mount in SERVICES["worker"]["volumes"])
+
+
+def test_flower_asks_for_a_password_and_is_only_here() -> None:
+    service = SERVICES["flower"]
+    assert service["entrypoint"][0] in COMMANDS
+    assert service["environment"]["FLOWER_BASIC_AUTH"].count("${FLOWER_") == 2
+    assert service["environment"]["FLOWER_READ_ONLY"] == "true"
+    assert all(port.startswith("127.0.0.1:") for port in service["ports"])
+
+
+def test_who_needs_redis_waits_for_it_and_everybody_is_watched() -> None:
+    worker_image = {each.name for each in _last_stage(DOCKER / "worker.Dockerfile")}
+    assert "HEALTHCHECK" in worker_image
+    for name, service in SERVICES.items():
+        if name != "redis":
+            assert service["depends_on"]["redis"]["condition"] == "service_healthy", name
+        if name in {"redis", "flower"}:
+            assert service["healthcheck"]["test"], name

@@ -1,0 +1,133 @@
+"""What a user installs: the wheels, each in an environment that holds nothing else."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import venv
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from sentq import Client
+from sentq_worker.testing import LocalHub
+from tests.conftest import StartWorker
+from tests.support.processes import RedisProcess
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def wheels(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the wheels of both distributions, built from this checkout."""
+    folder = tmp_path_factory.mktemp("wheels")
+    for source in (ROOT, ROOT / "model"):
+        _run(sys.executable, "-m", "build", "--wheel", "--no-isolation", "-o", folder, source)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def light(tmp_path_factory: pytest.TempPathFactory, wheels: Path) -> Path:
+    """The Python of an environment that holds the client alone."""
+    folder = tmp_path_factory.mktemp("light")
+    venv.create(folder, with_pip=True)
+    python = folder / "bin" / "python"
+    (wheel,) = wheels.glob("sentq-*.whl")
+    _run(python, "-m", "pip", "install", "-q", "-c", ROOT / "constraints.txt", wheel)
+    return python
+
+
+def _run(*command: str | Path, **environment: str) -> str:
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("COV")}
+    done = subprocess.run(
+        command,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+        cwd="/",
+        env=kept | environment,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def test_the_client_imports_without_torch_and_does_not_ask_for_it(light: Path) -> None:
+    loaded = _run(light, "-c", "import sentq, sys; print(*sorted(sys.modules))").split()
+    assert "sentq.client" in loaded
+    assert not {"torch", "transformers", "sentq_worker.app", "numpy"} & set(loaded)
+    installed = _run(light, "-m", "pip", "list", "--format=freeze").lower()
+    assert "torch" not in installed
+    assert "transformers" not in installed
+
+
+def test_the_client_is_served_by_a_worker_of_another_environment(
+    light: Path, redis_server: RedisProcess, start_worker: StartWorker
+) -> None:
+    start_worker(redis_server.url)
+    script = """if True:
+        from sentq import Client
+        job = Client().submit(["a good day", "bad", ""])
+        outcome = job.result(timeout=60)
+        print(outcome.backend, job.status(), *(type(o).__name__ for o in outcome.outcomes))
+    """
+    printed = _run(light, "-c", script, SENTQ_BROKER_URL=redis_server.url)
+    assert printed.split() == ["local:cpu", "done", "Prediction", "Prediction", "TextError"]
+    command = light.parent / "sentq"
+    shown = _run(command, "score", "a good day", SENTQ_BROKER_URL=redis_server.url)
+    assert '"label"' in shown
+
+
+def test_a_worker_of_the_hub_is_installed_without_torch(
+    tmp_path_factory: pytest.TempPathFactory, wheels: Path, redis_server: RedisProcess
+) -> None:
+    folder = tmp_path_factory.mktemp("hub")
+    venv.create(folder, with_pip=True)
+    python = folder / "bin" / "python"
+    (wheel,) = wheels.glob("sentq-*.whl")
+    wanted = f"sentq[hub] @ {wheel.as_uri()}"
+    _run(python, "-m", "pip", "install", "-q", "-c", ROOT / "constraints.txt", wanted)
+    installed = _run(python, "-m", "pip", "list", "--format=freeze").lower()
+    assert "huggingface_hub" in installed
+    for heavy in ("torch", "transformers", "numpy", "safetensors"):
+        assert f"\n{heavy}==" not in installed
+    with LocalHub() as server, Client(broker_url=redis_server.url) as client:
+        told = {
+            "SENTQ_BROKER_URL": redis_server.url,
+            "SENTQ_WORKER_ENGINE": "hub",
+            "SENTQ_WORKER_HUB_ENDPOINT": server.endpoint,
+            "HF_HOME": str(folder / "cache"),
+        }
+        worker = subprocess.Popen([folder / "bin" / "sentq-worker"], env=os.environ | told, cwd="/")
+        try:
+            outcome = client.submit("a good day").result(timeout=60)
+        finally:
+            worker.terminate()
+            worker.wait(30)
+    assert outcome.backend == "hub"
+    assert worker.returncode == 0
+
+
+def test_what_needs_the_worker_says_how_to_install_it(light: Path) -> None:
+    done = subprocess.run(
+        [light.parent / "sentq", "dev"], capture_output=True, text=True, check=False, timeout=60
+    )
+    assert done.returncode == 3
+    assert 'pip install "sentq[worker,model]"' in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_the_wheels_hold_what_they_should_and_no_more(wheels: Path) -> None:
+    (main,) = wheels.glob("sentq-*.whl")
+    names = zipfile.ZipFile(main).namelist()
+    tops = {name.split("/")[0] for name in names}
+    assert tops == {"sentq", "sentq_worker", f"{main.name.split('-py3')[0]}.dist-info"}
+    assert {"sentq/py.typed", "sentq_worker/py.typed", "sentq/data/reviews.jsonl"} <= set(names)
+    report = {"behaviour.jsonl", "page.html.jinja"}
+    assert {f"sentq_worker/evaluate/{name}" for name in report} <= set(names)
+    assert main.stat().st_size < 1_000_000
+    (model,) = wheels.glob("sentq_model-*.whl")
+    assert "sentq_model/weights/model.safetensors" in zipfile.ZipFile(model).namelist()
+    assert model.stat().st_size < 50_000_000

@@ -1,0 +1,324 @@
+"""Dead letters in an operator's hands: by the library and by `sentq dead`."""
+
+from __future__ import annotations
+
+import base64
+import json
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from sentq import Client, JobStatus, Settings, errors
+from sentq.admin.dead import Retried, Selection, texts_of
+from sentq.cli import app
+from sentq.contract import (
+    ALONE_HEADER,
+    DEADLINE_HEADER,
+    DELIVERIES_HEADER,
+    FIRST_ERROR_HEADER,
+    LAST_ERROR_HEADER,
+)
+from sentq.wire.dead_letters import DEAD_LETTERS_KEY, letter_fields
+from tests.support.processes import RedisProcess
+
+_FAILURE = {"status": "FAILURE", "result": {"exc_type": "WorkerLost", "exc_message": ["lost"]}}
+
+
+class Morgue:
+    """A Redis with dead letters in it."""
+
+    def __init__(self, server: RedisProcess, client: Client) -> None:
+        self.server = server
+        self.client = client
+
+    def bury(self, *, age_s: float = 0, prefix: str = "", **about: Any) -> str:
+        """Write a letter as a worker does; returns its id."""
+        about = {"code": "malformed", "reason": "r", "message": b"{}"} | about
+        with self.server.client() as redis:
+            entry_id = "*"
+            if age_s:
+                entry_id = f"{round((redis.time()[0] - age_s) * 1000)}-0"
+            raw = redis.execute_command(
+                "XADD", prefix + DEAD_LETTERS_KEY, entry_id, *letter_fields(**about)
+            )
+        return str(raw, "ascii")
+
+    def kill(self, text: str = "text", *, bulk: bool = False, client: Client | None = None) -> Any:
+        """Send a job and let three workers die of it; returns its handle and its letter's id."""
+        job = (client or self.client).submit(text, bulk=bulk, deadline=60)
+        queue = "sentq.bulk" if bulk else "sentq"
+        with self.server.client() as redis:
+            raw = redis.lpop(queue)
+            assert isinstance(raw, bytes)
+            message = json.loads(raw)
+            message["headers"] |= {
+                DELIVERIES_HEADER: 3,
+                FIRST_ERROR_HEADER: "its worker was lost",
+                LAST_ERROR_HEADER: "its worker was lost",
+                ALONE_HEADER: {"worker": "w", "at_s": 1},
+                "redelivered": True,
+            }
+            message["properties"]["delivery_info"]["redelivered"] = True
+            redis.set(f"celery-task-meta-{job.id}", json.dumps(_FAILURE))
+        letter = self.bury(
+            code="worker_lost",
+            job_id=job.id,
+            deliveries=4,
+            queue=queue,
+            message=json.dumps(message).encode(),
+        )
+        return job, letter
+
+    def queued(self, queue: str = "sentq") -> list[Any]:
+        with self.server.client() as redis:
+            return [json.loads(raw) for raw in redis.lrange(queue, 0, -1)]
+
+    def count(self) -> int:
+        with self.server.client() as redis:
+            return int(redis.xlen(DEAD_LETTERS_KEY))
+
+
+@pytest.fixture
+def morgue(redis_server: RedisProcess, client: Client) -> Morgue:
+    return Morgue(redis_server, client)
+
+
+# --- The library -----------------------------------------------------------------------------
+
+
+def test_letters_are_selected_by_code_and_age(morgue: Morgue) -> None:
+    old = morgue.bury(age_s=7200)
+    lost = morgue.bury(age_s=600, code="worker_lost")
+    new = morgue.bury()
+
+    def ids(**which: Any) -> list[str]:
+        return [letter.id for letter in morgue.client.dead.letters(Selection(**which))]
+
+    assert ids() == [old, lost, new]
+    assert ids(codes=("worker_lost",)) == [lost]
+    assert ids(codes=("worker_lost", "malformed")) == [old, lost, new]
+    assert ids(older_than_s=300) == [old, lost]
+    assert ids(newer_than_s=3600) == [lost, new]
+    assert ids(newer_than_s=3600, older_than_s=300) == [lost]
+    assert ids(older_than_s=10**12) == []
+    assert morgue.client.dead.count() == {"malformed": 2, "worker_lost": 1}
+
+
+def test_more_letters_than_a_page_holds(morgue: Morgue) -> None:
+    ids = [morgue.bury() for _ in range(107)]
+    assert [letter.id for letter in morgue.client.dead.letters()] == ids
+
+
+def test_letters_that_are_too_old_go_when_they_are_listed(redis_server: RedisProcess) -> None:
+    with Client(broker_url=redis_server.url, dead_letter_ttl_s=3600) as client:
+        morgue = Morgue(redis_server, client)
+        morgue.bury(age_s=3700)
+        kept = morgue.bury(age_s=3500)
+        assert [letter.id for letter in client.dead.letters()] == [kept]
+        assert morgue.count() == 1
+
+
+def test_a_letter_that_somebody_else_wrote_is_passed_over(morgue: Morgue) -> None:
+    with morgue.server.client() as redis:
+        foreign = redis.xadd(DEAD_LETTERS_KEY, {"text": "CANARY"})
+    own = morgue.bury()
+    assert [letter.id for letter in morgue.client.dead.letters()] == [own]
+    assert morgue.client.dead.drop([foreign.decode()]) == 1
+
+
+@pytest.mark.parametrize("queue", ["sentq", "sentq.bulk"])
+def test_a_job_that_is_retried_is_as_if_it_was_never_delivered(morgue: Morgue, queue: str) -> None:
+    bulk = queue == "sentq.bulk"
+    morgue.client.submit("ümläut", bulk=bulk, deadline=60)
+    (expected,) = morgue.queued(queue)
+    job, letter_id = morgue.kill("ümläut", bulk=bulk)
+    assert job.status() is JobStatus.FAILED
+    letter = morgue.client.dead.get(letter_id)
+    assert letter is not None
+    assert texts_of(letter) == ["ümläut"]
+    assert morgue.client.dead.retry(letter) is Retried.RETRIED
+    retried, before = morgue.queued(queue)
+    assert before == expected, "it waits behind the others"
+    assert retried["headers"]["id"] == job.id
+    for message in (retried, expected):
+        del message["headers"]["id"], message["headers"]["root_id"]
+        del message["headers"][DEADLINE_HEADER]
+        del message["properties"]["correlation_id"], message["properties"]["delivery_tag"]
+    assert retried == expected
+    assert job.status() is JobStatus.QUEUED
+    assert morgue.count() == 0
+    assert morgue.client.dead.retry(letter) is Retried.GONE
+    assert len(morgue.queued(queue)) == 2
+
+
+def test_a_job_keeps_its_priority(morgue: Morgue) -> None:
+    message = {"headers": {}, "properties": {"priority": 7, "delivery_info": {}}, "body": ""}
+    morgue.bury(queue="sentq", message=json.dumps(message).encode())
+    (letter,) = morgue.client.dead.letters()
+    assert morgue.client.dead.retry(letter) is Retried.RETRIED
+    assert morgue.queued("sentq\x06\x166") == [message]
+
+
+@pytest.mark.parametrize("status", ["SUCCESS", "REVOKED"])
+@pytest.mark.parametrize("results", ["/0", "/1"])
+def test_what_was_answered_is_not_scored_again(
+    redis_server: RedisProcess, status: str, results: str
+) -> None:
+    url = redis_server.url
+    with Client(broker_url=url, result_url=url.removesuffix("/0") + results) as client:
+        morgue = Morgue(redis_server, client)
+        job, _ = morgue.kill()
+        document = json.dumps({"status": status, "result": None}).encode()
+        client._app.backend.client.set(f"celery-task-meta-{job.id}", document)
+        (letter,) = client.dead.letters()
+        assert client.dead.retry(letter) is Retried.ANSWERED
+        assert client._app.backend.client.get(f"celery-task-meta-{job.id}") == document
+    assert morgue.queued() == []
+    assert morgue.count() == 0
+
+
+def test_a_retry_works_with_results_elsewhere_and_under_a_prefix(
+    redis_server: RedisProcess,
+) -> None:
+    settings = Settings.load(
+        broker_url=redis_server.url, transport_options={"global_keyprefix": "a:"}
+    )
+    with Client(settings) as client:
+        morgue = Morgue(redis_server, client)
+        job = client.submit("text")
+        with redis_server.client() as redis:
+            raw = redis.rpop("a:sentq")
+        assert isinstance(raw, bytes)
+        morgue.bury(prefix="a:", job_id=job.id, queue="sentq", message=raw)
+        client._app.backend.client.set(f"a:celery-task-meta-{job.id}", json.dumps(_FAILURE))
+        assert job.status() is JobStatus.FAILED
+        (letter,) = client.dead.letters()
+        assert client.dead.retry(letter) is Retried.RETRIED
+        assert job.status() is JobStatus.QUEUED
+        assert [message["headers"]["id"] for message in morgue.queued("a:sentq")] == [job.id]
+
+
+def test_what_is_no_message_goes_back_as_it_is(morgue: Morgue) -> None:
+    morgue.bury(message=b"\xff no message", queue="sentq")
+    (letter,) = morgue.client.dead.letters()
+    assert texts_of(letter) is None
+    assert morgue.client.dead.retry(letter) is Retried.RETRIED
+    with morgue.server.client() as redis:
+        assert redis.lrange("sentq", 0, -1) == [b"\xff no message"]
+
+
+def test_redis_away_is_a_typed_error(own_redis: RedisProcess) -> None:
+    with Client(broker_url=own_redis.url) as client:
+        own_redis.stop()
+        with pytest.raises(errors.BrokerUnavailable):
+            client.dead.count()
+
+
+# --- The command -----------------------------------------------------------------------------
+
+
+class Dead:
+    """`sentq dead`, in this process."""
+
+    def __init__(self, broker_url: str) -> None:
+        self._broker_url = broker_url
+
+    def __call__(self, *arguments: str) -> Any:
+        return CliRunner().invoke(
+            app, ["dead", *arguments, "--broker-url", self._broker_url], catch_exceptions=False
+        )
+
+    def refused(self, *arguments: str) -> str:
+        with pytest.raises(errors.InvalidInput) as refused:
+            self(*arguments)
+        return str(refused.value)
+
+
+@pytest.fixture
+def dead(redis_server: RedisProcess) -> Dead:
+    return Dead(redis_server.url)
+
+
+def test_list_counts_first_and_shows_texts_only_when_asked(morgue: Morgue, dead: Dead) -> None:
+    job, letter = morgue.kill("CANARY \x1b[2J")
+    morgue.bury(message=b"CANARY, which is no message")
+    listed = dead("list")
+    assert listed.exit_code == 0
+    assert "2 dead letters: 1 worker_lost, 1 malformed" in listed.stderr
+    rows = [json.loads(line) for line in listed.stdout.splitlines()]
+    assert (rows[0]["id"], rows[0]["job_id"], rows[0]["deliveries"]) == (letter, job.id, 4)
+    assert rows[0]["at"].endswith("+00:00")
+    for shown in (listed, dead("list", "--table"), dead("show", letter, "--table")):
+        assert "CANARY" not in shown.output
+        assert base64.b64encode(b"CANARY").decode()[:6] not in shown.output
+    with_text = dead("list", "--show-text").stdout.splitlines()
+    assert json.loads(with_text[0])["texts"] == ["CANARY \x1b[2J"]
+    assert json.loads(with_text[1])["message"] == "CANARY, which is no message"
+    table = dead("list", "--table", "--show-text").stdout
+    assert "CANARY" in table
+    assert "\x1b[2J" not in table
+    limited = dead("list", "--limit", "1")
+    assert len(limited.stdout.splitlines()) == 1
+    assert "--limit shows more" in limited.stderr
+
+
+def test_texts_that_are_none_are_shown_all_the_same(morgue: Morgue, dead: Dead) -> None:
+    body = base64.b64encode(b'[[["\\ud800", NaN, null, {"a": 1}]], {}, {}]').decode()
+    morgue.bury(message=json.dumps({"body": body}).encode())
+    (row,) = dead("list", "--show-text").stdout.splitlines()
+    assert json.loads(row)["texts"] == ["\ud800", "nan", "None", "{'a': 1}"]
+    assert dead("list", "--show-text", "--table").exit_code == 0
+    assert dead("show", json.loads(row)["id"], "--show-text", "--table").exit_code == 0
+
+
+def test_list_selects(morgue: Morgue, dead: Dead) -> None:
+    old = morgue.bury(age_s=7200)
+    new = morgue.bury(code="worker_lost")
+    for options, ids in (
+        (("--code", "worker_lost"), [new]),
+        (("--older-than", "1h"), [old]),
+        (("--newer-than", "90m"), [new]),
+        (("--newer-than", "30s", "--code", "malformed"), []),
+    ):
+        rows = dead("list", *options).stdout.splitlines()
+        assert [json.loads(row)["id"] for row in rows] == ids
+    assert "no duration" in dead("list", "--older-than", "soon").output
+
+
+def test_show_says_all_that_is_known(morgue: Morgue, dead: Dead) -> None:
+    letter = morgue.bury(code="worker_lost", worker="celery@here", last_error="its worker was lost")
+    shown = dead("show", letter, "--table")
+    assert "celery@here" in shown.stdout
+    assert "its worker was lost" in shown.stdout
+    for nobody in ("1-1", "no id"):
+        missing = dead("show", nobody)
+        assert missing.exit_code == 1
+        assert "not there" in missing.stderr
+
+
+def test_retry_and_drop_take_ids_filters_or_all(morgue: Morgue, dead: Dead) -> None:
+    job, letter = morgue.kill()
+    poor = [morgue.bury() for _ in range(3)]
+    assert "--all" in dead.refused("retry")
+    assert "--all" in dead.refused("drop", letter, "--code", "x")
+    assert "--yes" in dead.refused("drop", "--all")
+    counted = dead("drop", "--all", "--dry-run")
+    assert "4 dead letters: 3 malformed, 1 worker_lost" in counted.stderr
+    assert morgue.count() == 4
+    retried = dead("retry", "--code", "worker_lost", "--yes")
+    assert retried.exit_code == 0
+    assert "1 put back" in retried.stderr
+    assert job.status() is JobStatus.QUEUED
+    dropped = dead("drop", poor[0], "1-1", "--yes")
+    assert dropped.exit_code == 1
+    assert "1 dropped" in dropped.stderr
+    assert "1 of them is not there" in dropped.stderr
+    assert dead("drop", "--all", "--yes").exit_code == 0
+    assert morgue.count() == 0
+    assert dead("retry", "--all", "--yes").exit_code == 0
+
+
+def test_help_has_examples() -> None:
+    for arguments in (["dead", "--help"], ["status", "--help"]):
+        assert "Examples:" in CliRunner().invoke(app, arguments).output

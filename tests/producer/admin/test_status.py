@@ -1,0 +1,102 @@
+"""`sentq status`: what waits, what is in hand, who works."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from sentq import Client, Settings, errors
+from sentq.cli import app
+from sentq.wire.dead_letters import DEAD_LETTERS_KEY, letter_fields
+from sentq.wire.reports import WorkerReport, write_report
+from tests.support.processes import RedisProcess
+
+
+def _status(url: str, *options: str) -> Any:
+    return CliRunner().invoke(
+        app, ["status", "--broker-url", url, *options], catch_exceptions=False
+    )
+
+
+def _report(server: RedisProcess, **about: Any) -> None:
+    now_s = time.time()
+    fields = {
+        "worker": "celery@here",
+        "queues": ("sentq",),
+        "jobs_per_s": 12.5,
+        "held_jobs": 3,
+        "jobs_finished": 1000,
+        "model": "owner/name",
+        "backend": "local:cpu",
+    }
+    report = WorkerReport(at_s=now_s - 1, started_at_s=now_s - 7200, **(fields | about))
+    with server.client() as redis:
+        write_report(redis, report, lifetime_s=60)
+
+
+def test_without_workers_it_says_what_to_do(redis_server: RedisProcess) -> None:
+    shown = _status(redis_server.url)
+    assert shown.exit_code == 3
+    assert "no worker reports: start one with sentq-worker" in shown.stderr
+    assert "sentq.bulk" in shown.stdout
+
+
+def test_it_shows_what_waits_and_who_works(redis_server: RedisProcess, client: Client) -> None:
+    client.submit_many(["CANARY"] * 5)
+    time.sleep(0.01)
+    client.submit("CANARY", bulk=True)
+    with redis_server.client() as redis:
+        redis.lpush("sentq\x06\x163", "no message")
+        redis.zadd("unacked_index", {"a": 1, "b": 1})
+        fields = letter_fields(code="malformed", reason="r", message=b"CANARY")
+        redis.execute_command("XADD", DEAD_LETTERS_KEY, "*", *fields)
+    _report(redis_server)
+    _report(redis_server, worker="celery@there", breaker="open", waiting_for="the Hub is away")
+    seen = client.service_status()
+    single, bulk = seen.queues
+    assert (single.waiting_jobs, bulk.waiting_jobs) == (6, 1)
+    assert single.oldest_s is not None
+    assert 0 <= single.oldest_s < 60
+    assert (seen.in_flight_jobs, seen.dead_letters) == (2, 1)
+    assert [report.worker for report in seen.workers] == ["celery@here", "celery@there"]
+
+    shown = _status(redis_server.url)
+    assert shown.exit_code == 0
+    assert "CANARY" not in shown.output
+    assert "sentq dead list" in shown.stderr
+    printed = _status(redis_server.url, "--json")
+    assert json.loads(printed.stdout)["queues"][0]["waiting_jobs"] == 6
+    assert json.loads(printed.stdout)["workers"][1]["breaker"] == "open"
+
+
+def test_on_a_terminal_each_worker_has_a_line(
+    redis_server: RedisProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "160")
+    _report(redis_server, waiting_for="the Hub is away", breaker="open")
+    shown = _status(redis_server.url)
+    (line,) = (line for line in shown.stdout.splitlines() if "celery@here" in line)
+    says = "the Hub is away; the Hub's breaker is open"
+    for word in ("owner/name local:cpu", "12.5", "1,000", "2.0 h", says):
+        assert word in line
+    assert "no worker can score at the moment" in shown.stderr
+
+
+def test_queues_of_other_names_and_prefixes(redis_server: RedisProcess) -> None:
+    settings = Settings.load(
+        broker_url=redis_server.url, queue="mine", transport_options={"global_keyprefix": "a:"}
+    )
+    with Client(settings) as client:
+        client.submit("text")
+        queue = client.service_status().queues[0]
+    assert (queue.name, queue.waiting_jobs) == ("mine", 1)
+
+
+def test_redis_away_is_a_typed_error(own_redis: RedisProcess) -> None:
+    own_redis.stop()
+    with Client(broker_url=own_redis.url) as client, pytest.raises(errors.BrokerUnavailable):
+        client.service_status()

@@ -1,0 +1,164 @@
+"""The command `sentq`, as a shell sees it."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import StartWorker
+from tests.support.processes import RedisProcess, free_port
+
+
+@pytest.fixture
+def run(redis_server: RedisProcess) -> Run:
+    return Run(redis_server.url)
+
+
+class Run:
+    """Runs `sentq` in a pipe."""
+
+    def __init__(self, broker_url: str) -> None:
+        self._environment = os.environ | {"SENTQ_BROKER_URL": broker_url, "COLUMNS": "100"}
+
+    def __call__(
+        self, *arguments: str, stdin: str | None = None
+    ) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "sentq.cli", *arguments],
+            input=stdin,
+            capture_output=True,
+            text=True,
+            timeout=90,
+            check=False,
+            env=self._environment,
+        )
+
+    def on_a_terminal(self, *arguments: str) -> str:
+        """What appears on a terminal, both streams."""
+        primary, secondary = pty.openpty()
+        process = subprocess.Popen(
+            [sys.executable, "-m", "sentq.cli", *arguments],
+            stdout=secondary,
+            stderr=secondary,
+            env=self._environment,
+        )
+        os.close(secondary)
+        shown = b""
+        try:
+            while chunk := os.read(primary, 4096):
+                shown += chunk
+        except OSError:  # The terminal's other end was closed: all was read.
+            pass
+        process.wait(30)
+        os.close(primary)
+        return shown.decode()
+
+
+def _rows(printed: str) -> list[dict[str, object]]:
+    return [json.loads(line) for line in printed.splitlines()]
+
+
+@pytest.fixture
+def worker(redis_server: RedisProcess, start_worker: StartWorker) -> None:
+    start_worker(redis_server.url)
+
+
+def test_texts_and_files_and_pipes_are_scored(run: Run, worker: None, tmp_path: Path) -> None:
+    done = run("score", "a good day", "bad film")
+    assert done.returncode == 0, done.stderr
+    assert [row["n"] for row in _rows(done.stdout)] == [1, 2]
+    assert {"text", "label", "score", "scores", "sentiment", "tokens", "windows"} < set(
+        _rows(done.stdout)[0]
+    )
+
+    piped = run("score", "-", stdin="a good day\nbad film\n")
+    assert piped.stdout == done.stdout
+    assert piped.stderr == ""
+
+    (tmp_path / "in.csv").write_text("id,body\n1,a good day\n2,bad film\n")
+    output = tmp_path / "out.jsonl"
+    written = run("score", str(tmp_path / "in.csv"), "--field", "body", "-o", str(output))
+    assert (written.returncode, written.stdout) == (0, "")
+    assert output.read_text() == done.stdout
+
+    (tmp_path / "in.jsonl").write_text('{"text": "a good day"}\n{"text": "bad film"}\n')
+    short = _rows(run("score", str(tmp_path / "in.jsonl"), "--no-text").stdout)
+    assert all("text" not in row for row in short)
+
+    # Bad rows are outcomes in their places, and the exit code says that there were some.
+    (tmp_path / "bad.jsonl").write_text('{"text": "good"}\n{broken\n{"text": ""}\n{"text": 5}\n')
+    partly = run("score", str(tmp_path / "bad.jsonl"))
+    assert partly.returncode == 1
+    assert "3 texts could not be scored" in partly.stderr
+    codes = [row.get("error", {}).get("code") for row in _rows(partly.stdout)]  # type: ignore[attr-defined]
+    assert codes == [None, "unreadable", "empty_text", "not_a_string"]
+
+    # On a terminal: a table for people, and nothing that would steer the terminal.
+    shown = run.on_a_terminal("score", "a good day", "evil \x1b[2J text", "")
+    assert "label" in shown
+    assert "a good day" in shown
+    assert "\x1b[2J" not in shown
+    assert "empty_text" in shown
+    assert "{" not in shown
+
+    many = tmp_path / "many.txt"
+    many.write_text("fine day\n" * 500)
+    with_bar = run.on_a_terminal("score", str(many), "-o", str(output))
+    assert "500/500" in with_bar
+    assert len(output.read_text().splitlines()) == 500
+
+
+def test_help_and_version(run: Run) -> None:
+    assert "Examples:" in run("score", "--help").stdout
+    assert "Exit codes:" in run("score", "--help").stdout
+    assert run("--version").stdout.startswith("sentq ")
+    for command in ("dev", "demo"):
+        assert run(command, "--help").returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "says"),
+    [
+        (["score"], 2, "Missing argument"),
+        (["score", "none.jsonl"], 2, "cannot read none.jsonl"),
+        (["score", "x", "--config", "none.toml"], 2, "cannot read the settings file"),
+        (["score", "x", "--output", "/nowhere/out"], 2, "cannot write"),
+        (["score", "x", "--timeout", "0.2"], 4, "queued"),
+        (["score", "x", "--broker-url", f"redis://127.0.0.1:{free_port()}/0"], 3, "not sent"),
+        (["scroe"], 2, "No such command"),
+    ],
+)
+def test_what_goes_wrong_ends_in_one_line_and_an_exit_code(
+    run: Run, arguments: list[str], code: int, says: str
+) -> None:
+    done = run(*arguments)
+    assert done.returncode == code, done.stderr
+    assert says in done.stderr
+    assert "Traceback" not in done.stderr
+    assert done.stdout == ""
+
+
+def test_a_full_queue_is_waited_for_and_then_said(
+    run: Run, redis_server: RedisProcess, tmp_path: Path
+) -> None:
+    (tmp_path / "sentq.toml").write_text("max_queued_jobs = 1")
+    with redis_server.client() as redis:
+        redis.lpush("sentq.bulk", "{}")
+    done = run("score", "x", "--timeout", "0.3", "--config", str(tmp_path / "sentq.toml"))
+    assert done.returncode == 5, done.stderr
+    waiting, refused = done.stderr.splitlines()
+    assert "waiting for room" in waiting
+    assert refused.startswith("sentq: the queue sentq.bulk is full: 1 jobs waiting")
+
+
+def test_a_file_without_the_column_names_those_there_are(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("id,body\n1,x\n")
+    done = run("score", str(tmp_path / "a.csv"))
+    assert done.returncode == 2
+    assert "id, body" in done.stderr

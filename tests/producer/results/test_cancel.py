@@ -1,0 +1,84 @@
+"""Cancelling: told at once, noted for workers that come later, and never over an answer."""
+
+from __future__ import annotations
+
+import json
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from sentq import Client, JobStatus, errors
+from sentq.connection.app import own_backend
+from sentq.results.cancel import cancelled_ids
+from sentq.wire.ids import new_job_id
+from tests.support.processes import RedisProcess, eventually
+
+
+def test_a_queued_job_is_cancelled_and_whoever_waits_is_told(
+    client: Client, redis_server: RedisProcess
+) -> None:
+    job, other = client.submit_many(["one", "two"])
+    with ThreadPoolExecutor(1) as thread, redis_server.client() as redis:
+        waiting = thread.submit(job.result, 30)
+        eventually(redis.pubsub_channels)
+        assert job.cancel()
+        with pytest.raises(errors.JobCancelled):
+            waiting.result(30)
+        assert 0 < redis.ttl(f"celery-task-meta-{job.id}") <= 24 * 60 * 60
+    assert job.status() is JobStatus.CANCELLED
+    assert job.cancel(), "it is cancelled, whoever did it"
+    assert other.status() is JobStatus.QUEUED
+    (error,) = client.results([job])
+    assert isinstance(error, errors.JobCancelled)
+
+
+@pytest.mark.parametrize("status", ["STARTED", "SUCCESS", "FAILURE"])
+def test_what_was_begun_is_not_cancelled(
+    client: Client, redis_server: RedisProcess, status: str
+) -> None:
+    job = client.submit("text")
+    document = json.dumps({"status": status, "result": None})
+    with redis_server.client() as redis:
+        redis.set(f"celery-task-meta-{job.id}", document)
+        assert not job.cancel()
+        assert redis.get(f"celery-task-meta-{job.id}") == document.encode()
+    assert cancelled_ids(client._app) == {}
+
+
+def test_a_job_that_nobody_knows_cannot_be_cancelled(client: Client) -> None:
+    with pytest.raises(errors.UnknownJob):
+        client.job(new_job_id()).cancel()
+    assert cancelled_ids(client._app) == {}
+
+
+def test_a_worker_that_comes_later_finds_what_was_cancelled(redis_server: RedisProcess) -> None:
+    with Client(broker_url=redis_server.url, result_ttl_s=60) as client:
+        jobs = client.submit_many(["one", "two", "three"])
+        with redis_server.client() as redis:
+            now_s = redis.time()[0]
+            redis.zadd("sentq.cancelled", {"older than its result": now_s - 61})
+        assert [job.cancel() for job in jobs[:2]] == [True, True]
+        assert set(cancelled_ids(client._app)) == {jobs[0].id, jobs[1].id}
+        assert cancelled_ids(client._app, since_s=now_s + 60) == {}
+
+
+def test_redis_away_is_a_typed_error(own_redis: RedisProcess) -> None:
+    with Client(broker_url=own_redis.url) as client:
+        job = client.submit("text")
+        own_redis.stop()
+        with pytest.raises(errors.ResultsUnavailable):
+            job.cancel()
+
+
+def test_another_thread_looks_on_connections_of_its_own(
+    client: Client, redis_server: RedisProcess
+) -> None:
+    app = client._app
+    apart = own_backend(app)
+    mine, theirs = app.backend.client.client_id(), apart.client.client_id()
+    assert cancelled_ids(app, backend=apart) == {}
+    with redis_server.client() as redis:
+        last = {int(each["id"]): each["cmd"] for each in redis.client_list()}
+    assert last[theirs] == "zrangebyscore"
+    assert last[mine] != "zrangebyscore"
+    apart.client.close()

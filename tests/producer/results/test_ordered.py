@@ -1,0 +1,129 @@
+"""Reading many outcomes: in order, whoever is faster, and with errors in their places."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator, Sequence
+
+import pytest
+
+from sentq import Client, Job, JobOutcome, errors
+from sentq.connection.app import make_app
+from sentq.wire.ids import new_job_id
+from sentq_worker.broker.results import OutcomeStore, failed, succeeded
+from tests.support.processes import RedisProcess
+
+
+def _outcome(model: str) -> dict[str, object]:
+    about = {"model": model, "revision": None, "backend": "test", "dtype": "none"}
+    return about | {"outcomes": [], "attempts": 1, "queued_ms": None, "inference_ms": 0.0}
+
+
+@pytest.fixture
+def store(client: Client) -> OutcomeStore:
+    """Answers jobs as a worker does."""
+    return OutcomeStore(make_app(client._settings))
+
+
+def _answer(store: OutcomeStore, jobs: Sequence[Job]) -> None:
+    store.finish({job.id: succeeded(job.id, _outcome(job.id)) for job in jobs})
+
+
+def _read(client: Client, jobs: Sequence[Job]) -> Iterator[str]:
+    for outcome in client.results(jobs, timeout=20):
+        assert isinstance(outcome, JobOutcome)
+        yield outcome.model
+
+
+def test_what_is_there_is_read_in_few_round_trips(
+    client: Client, store: OutcomeStore, redis_server: RedisProcess
+) -> None:
+    jobs = client.submit_many(f"text {i}" for i in range(2000))
+    _answer(store, jobs)
+    with redis_server.client() as redis:
+        redis.config_resetstat()
+        assert list(_read(client, jobs)) == [job.id for job in jobs]
+        calls = redis.info("commandstats")
+    assert calls["cmdstat_mget"]["calls"] < 20
+    assert "cmdstat_subscribe" not in calls
+
+
+@pytest.mark.parametrize("per_step", [1, 7, 100])
+def test_the_order_is_kept_whatever_ends_first(
+    client: Client, store: OutcomeStore, per_step: int
+) -> None:
+    jobs = client.submit_many(f"text {i}" for i in range(200))
+
+    def answer_backwards_in_groups() -> None:
+        for first in range(0, len(jobs), 50):
+            group = jobs[first : first + 50][::-1]
+            for at in range(0, len(group), per_step):
+                _answer(store, group[at : at + per_step])
+
+    worker = threading.Thread(target=answer_backwards_in_groups)
+    worker.start()
+    assert list(_read(client, jobs)) == [job.id for job in jobs]
+    worker.join()
+
+
+def test_an_outcome_between_the_look_and_the_subscription_is_not_missed(
+    client: Client, store: OutcomeStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = client.submit("text")
+    subscribe = client._results._listen
+
+    def answered_just_before(*args: object) -> object:
+        _answer(store, [job])
+        return subscribe(*args)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(client._results, "_listen", answered_just_before)
+    started = time.monotonic()
+    assert list(_read(client, [job])) == [job.id]
+    assert time.monotonic() - started < 1.5, "it was found by looking again, not at once"
+
+
+def test_errors_take_their_places(client: Client, store: OutcomeStore) -> None:
+    good, bad, late = client.submit_many(["good", "bad", "late"])
+    unknown = client.job(new_job_id())
+    _answer(store, [good])
+    store.finish({bad.id: failed(bad.id, LookupError("reason"))})
+    outcomes = list(client.results([bad, late, unknown, good], timeout=0.2))
+    assert isinstance(outcomes[0], errors.JobFailed)
+    assert isinstance(outcomes[1], errors.WaitTimeout)
+    assert isinstance(outcomes[2], errors.UnknownJob)
+    assert isinstance(outcomes[3], JobOutcome)
+
+
+def test_reading_goes_on_when_redis_is_back(own_redis: RedisProcess) -> None:
+    with Client(broker_url=own_redis.url) as client:
+        store = OutcomeStore(make_app(client._settings))
+        jobs = client.submit_many(f"text {i}" for i in range(100))
+        read: list[str] = []
+        reader = threading.Thread(target=lambda: read.extend(_read(client, jobs)))
+        reader.start()
+        _answer(store, jobs[:50])
+        own_redis.stop()
+        own_redis.start()
+        _answer(store, jobs[50:])
+        reader.join(30)
+        assert read == [job.id for job in jobs]
+
+
+def test_nobody_receives_the_outcomes_of_others(
+    client: Client, store: OutcomeStore, redis_server: RedisProcess
+) -> None:
+    mine, others = client.submit("mine"), client.submit_many(["other"] * 50)
+    reader = threading.Thread(target=lambda: list(client.results([mine], timeout=20)))
+    reader.start()
+    with redis_server.client() as redis:
+        channel = f"celery-task-meta-{mine.id}"
+        deadline = time.monotonic() + 10
+        while not redis.pubsub_numsub(channel)[0][1]:
+            assert time.monotonic() < deadline
+        assert redis.pubsub_numpat() == 0
+        assert [name.decode() for name in redis.pubsub_channels()] == [channel]
+    _answer(store, others)
+    _answer(store, [mine])
+    reader.join(10)
+    assert not reader.is_alive()

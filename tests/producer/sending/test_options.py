@@ -1,0 +1,210 @@
+"""What a sender asks for beside being scored: once only, in time, in the house."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+from celery import signals
+
+from sentq import Client, Job, JobStatus, errors
+from sentq.contract import DEADLINE_HEADER, LOCAL_ONLY_HEADER
+from sentq.sending.idempotency import Reservation, key_of
+from sentq.wire.ids import new_job_id
+from sentq_worker.broker.message import is_plain
+from tests.support.processes import RedisProcess
+
+#: Where jobs go by our script; where Celery publishes them, to results in another database; and
+#: where it does because somebody listens.
+WAYS = ("script", "elsewhere", "heard")
+
+
+@pytest.fixture(params=WAYS)
+def sender(redis_server: RedisProcess, request: pytest.FixtureRequest) -> Iterator[Client]:
+    """A client that sends by each way."""
+    results = "/1" if request.param == "elsewhere" else "/0"
+
+    def listen(**_: Any) -> None:
+        """As tracing libraries do."""
+
+    if request.param == "heard":
+        signals.before_task_publish.connect(listen)
+    url = redis_server.url
+    with Client(broker_url=url, result_url=url.removesuffix("/0") + results) as client:
+        yield client
+    signals.before_task_publish.disconnect(listen)
+
+
+def _headers(server: RedisProcess) -> list[dict[str, Any]]:
+    """Of the messages in the queue, the oldest first."""
+    with server.client() as redis:
+        return [json.loads(raw)["headers"] for raw in redis.lrange("sentq", 0, -1)[::-1]]
+
+
+def _ids(server: RedisProcess) -> list[str]:
+    return [headers["id"] for headers in _headers(server)]
+
+
+# --- Keys ------------------------------------------------------------------------------------
+
+
+def test_the_same_key_is_the_same_job(sender: Client, redis_server: RedisProcess) -> None:
+    first = sender.submit("text", key="order 1")
+    assert sender.submit("text, and more", key="order 1").id == first.id
+    other = sender.submit("text", key="order 2")
+    assert _ids(redis_server) == [first.id, other.id]
+    assert first.status() is JobStatus.QUEUED
+    assert sender.job(first.id).status() is JobStatus.QUEUED
+
+
+def test_many_jobs_with_keys_send_what_is_new(sender: Client, redis_server: RedisProcess) -> None:
+    known = sender.submit("b", key="b")
+    jobs = sender.submit_many(["a", "b", "c", "c"], keys=["a", "b", "c", "c"])
+    assert [job.id for job in jobs] == [jobs[0].id, known.id, jobs[2].id, jobs[2].id]
+    assert _ids(redis_server) == [known.id, jobs[0].id, jobs[2].id]
+    assert {job.status() for job in jobs} == {JobStatus.QUEUED}
+    again = sender.submit_many(["a", "b"], keys=["a", "b"])
+    assert [job.id for job in again] == [jobs[0].id, known.id]
+    assert len(_ids(redis_server)) == 3
+
+
+def test_more_jobs_with_keys_than_a_step_holds(client: Client, redis_server: RedisProcess) -> None:
+    keys = [f"key {i}" for i in range(1203)]
+    jobs = client.submit_many(["text"] * 1203, keys=keys)
+    again = client.submit_many(["text"] * 1203, keys=keys)
+    assert [job.id for job in again] == [job.id for job in jobs] == _ids(redis_server)
+
+
+def test_a_key_is_kept_as_long_as_an_outcome_and_is_not_shown(
+    redis_server: RedisProcess,
+) -> None:
+    with Client(broker_url=redis_server.url, result_ttl_s=100) as client:
+        client.submit("text", key="CANARY")
+    with redis_server.client() as redis:
+        assert not any(b"CANARY" in key for key in redis.scan_iter())
+        assert 0 < redis.ttl(key_of("CANARY")) <= 100
+
+
+_RACE = """
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from sentq import Client
+with Client(broker_url=sys.argv[1], result_url=sys.argv[2]) as client, ThreadPoolExecutor(8) as t:
+    print(*t.map(lambda i: client.submit("text", key=f"key {i % 5}").id, range(100)))
+"""
+
+
+@pytest.mark.parametrize("results", ["/0", "/1"], ids=["script", "elsewhere"])
+def test_of_those_who_race_for_a_key_one_sends(redis_server: RedisProcess, results: str) -> None:
+    command = [sys.executable, "-c", _RACE, redis_server.url]
+    command += [redis_server.url.removesuffix("/0") + results]
+    racers = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(3)]
+    answers = [racer.communicate(timeout=60)[0].split() for racer in racers]
+    assert [len(ids) for ids in answers] == [100, 100, 100]
+    assert len({tuple(ids) for ids in answers}) == 1
+    assert sorted(_ids(redis_server)) == sorted(set(answers[0]))
+    assert len(set(answers[0])) == 5
+
+
+def test_a_push_that_fails_leaves_no_key_behind(own_redis: RedisProcess) -> None:
+    # Results are kept where there is room; the broker refuses.
+    with own_redis.client() as redis, Client(broker_url=own_redis.url) as client:
+        redis.config_set("maxmemory", 1)
+        with pytest.raises(errors.RedisFull):
+            client.submit("text", key="key")
+        redis.config_set("maxmemory", 0)
+        assert redis.dbsize() == 0
+        job = client.submit("text", key="key")
+        assert _ids(own_redis) == [job.id]
+
+
+def test_a_publication_that_fails_leaves_no_key_behind(
+    own_redis: RedisProcess, redis_server: RedisProcess
+) -> None:
+    with Client(broker_url=own_redis.url, result_url=redis_server.url) as client:
+        own_redis.stop()
+        with pytest.raises(errors.BrokerUnavailable):
+            client.submit("text", key="key")
+        with redis_server.client() as redis:
+            assert redis.dbsize() == 0
+        own_redis.start()
+        job = client.submit("text", key="key")
+        assert _ids(own_redis) == [job.id]
+
+
+def test_whoever_comes_while_a_job_is_being_sent_waits_for_it(client: Client) -> None:
+    mine, theirs = (Reservation(client._results, "key", new_job_id(), lasts_s=20) for _ in range(2))
+    assert mine.take() is None
+    with ThreadPoolExecutor(1) as thread:
+        waiting = thread.submit(theirs.take)
+        mine.release()
+        assert waiting.result(10) is None, "it was not sent, so the next one may try"
+        waiting = thread.submit(mine.take)
+        theirs.keep()
+        assert waiting.result(10) == theirs._job_id
+
+
+def test_a_sender_that_died_on_the_way_keeps_nobody_waiting_for_long(client: Client) -> None:
+    dead, next_one = (
+        Reservation(client._results, "key", new_job_id(), lasts_s=1) for _ in range(2)
+    )
+    assert dead.take() is None
+    assert next_one.take() is None
+
+
+@pytest.mark.parametrize("keys", [["one"], ["one", ""], ["one", 2], ["1", "2", "3"]])
+def test_keys_that_do_not_fit_are_refused(
+    client: Client, redis_server: RedisProcess, keys: list[Any]
+) -> None:
+    with pytest.raises(errors.InvalidInput):
+        client.submit_many(["a", "b"], keys=keys)
+    assert _ids(redis_server) == []
+
+
+# --- Deadlines, and texts that stay in the house ---------------------------------------------
+
+
+def test_wishes_travel_in_headers_and_the_job_stays_plain(
+    sender: Client, redis_server: RedisProcess
+) -> None:
+    sender.submit("text")
+    sender.submit_many(["a", "b"], deadline=60, local_only=True)
+    sender.submit("text")
+    before, *asked, after = _headers(redis_server)
+    with redis_server.client() as redis:
+        seconds, microseconds = redis.time()
+    for headers in asked:
+        left_ms = headers[DEADLINE_HEADER] - (seconds * 1000 + microseconds // 1000)
+        assert 55_000 < left_ms <= 60_000
+        assert headers[LOCAL_ONLY_HEADER] is True
+        assert is_plain(headers)
+    for headers in (before, after):
+        assert DEADLINE_HEADER not in headers
+        assert LOCAL_ONLY_HEADER not in headers
+
+
+def test_deadlines_are_by_redis_clock(
+    client: Client, redis_server: RedisProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with redis_server.client() as redis:
+        now_s = redis.time()[0]
+    monkeypatch.setattr(time, "time", lambda: 0.0)
+    client.submit("text", deadline=10)
+    (headers,) = _headers(redis_server)
+    assert 0 < headers[DEADLINE_HEADER] / 1000 - now_s < 15
+
+
+@pytest.mark.parametrize("deadline", [0, -1, float("nan"), float("inf"), 1e12])
+def test_a_deadline_that_is_none_is_refused(client: Client, deadline: float) -> None:
+    with pytest.raises(errors.InvalidInput, match="deadline"):
+        client.submit("text", deadline=deadline)
+
+
+def test_handles_of_jobs_with_keys_are_handles(client: Client) -> None:
+    assert isinstance(client.submit("text", key="key"), Job)

@@ -1,0 +1,144 @@
+"""Sending: what lies in the queue is what Celery would have put there, all of it or none."""
+
+from __future__ import annotations
+
+import base64
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from celery import signals
+
+from sentq import Client, JobStatus, errors
+from sentq.contract import TASK_NAME
+from tests.support.processes import RedisProcess
+
+
+@pytest.fixture
+def heard() -> Iterator[list[str]]:
+    """Listens to Celery's signal before each message, as tracing libraries do."""
+    ids: list[str] = []
+
+    def listen(headers: dict[str, Any], **_: Any) -> None:
+        ids.append(headers["id"])
+
+    signals.before_task_publish.connect(listen)
+    yield ids
+    signals.before_task_publish.disconnect(listen)
+
+
+def _messages(redis: RedisProcess, queue: str = "sentq") -> list[dict[str, Any]]:
+    """Everything in the queue, the oldest first, with decoded bodies."""
+    with redis.client() as client:
+        messages = [json.loads(raw) for raw in client.lrange(queue, 0, -1)[::-1]]
+    for message in messages:
+        message["body"] = json.loads(base64.b64decode(message["body"]))
+    return messages
+
+
+@pytest.mark.parametrize("texts", [["plain"], ['"quotes" \\ and\nlines', "ümläut 日本 🎉", ""]])
+def test_a_message_is_what_celery_would_have_sent(
+    client: Client, redis_server: RedisProcess, texts: list[str]
+) -> None:
+    job_id = client.submit(texts).id
+    app = client._app
+    app.send_task(TASK_NAME, args=[texts], task_id=job_id, queue="sentq")
+    ours, celerys = _messages(redis_server)
+    assert ours["headers"].pop("argsrepr").startswith(f"<{len(texts)} text")
+    for message in (ours, celerys):
+        # These differ on purpose: one is the message's own, one names where Celery's RPC back
+        # end would reply to, which nobody here listens on, and the texts are private.
+        del message["properties"]["delivery_tag"], message["properties"]["reply_to"]
+        message["headers"].pop("argsrepr", None)
+        # `send_task` says None where a task itself says False.
+        message["headers"]["ignore_result"] = bool(message["headers"]["ignore_result"])
+    assert ours == celerys
+
+
+def test_a_thousand_jobs_arrive_in_order_and_are_known(
+    client: Client, redis_server: RedisProcess
+) -> None:
+    jobs = client.submit_many(f"text {i}" for i in range(1203))
+    messages = _messages(redis_server)
+    assert [message["body"][0][0] for message in messages] == [[f"text {i}"] for i in range(1203)]
+    assert [message["headers"]["id"] for message in messages] == [job.id for job in jobs]
+    assert len({message["properties"]["delivery_tag"] for message in messages}) == 1203
+    assert {job.status() for job in jobs} == {JobStatus.QUEUED}
+    with redis_server.client() as redis:
+        # Three steps, and the queue.
+        assert redis.dbsize() == 3 + 1
+        assert 0 < redis.ttl(f"sentq-sent-{jobs[-1].id[:23]}") <= 24 * 60 * 60
+        redis.delete(f"sentq-sent-{jobs[-1].id[:23]}")
+    assert jobs[-1].status() is JobStatus.UNKNOWN
+
+
+def test_large_jobs_go_in_several_steps(client: Client, redis_server: RedisProcess) -> None:
+    jobs = client.submit_many([["x" * 90_000] * 10] * 12, bulk=True)
+    assert [m["headers"]["id"] for m in _messages(redis_server, "sentq.bulk")] == [
+        job.id for job in jobs
+    ]
+
+
+def test_one_bad_job_keeps_all_from_being_sent(client: Client, redis_server: RedisProcess) -> None:
+    with pytest.raises(errors.EmptyJob):
+        client.submit_many([["good"], []])
+    with pytest.raises(errors.NotAString):
+        client.submit_many(["good", 5])  # type: ignore[list-item]
+    assert _messages(redis_server) == []
+
+
+def test_of_no_jobs_nothing_is_sent(client: Client) -> None:
+    assert client.submit_many([]) == []
+
+
+def test_a_full_redis_takes_all_of_a_step_or_nothing(own_redis: RedisProcess) -> None:
+    with own_redis.client() as redis, Client(broker_url=own_redis.url) as client:
+        redis.config_set("maxmemory-policy", "noeviction")
+        redis.config_set("maxmemory", redis.info("memory")["used_memory"] + 8_000_000)
+        with pytest.raises(errors.RedisFull) as refused:
+            client.submit_many(["x" * 500] * 20_000)
+        # Redis looks at its memory as a step begins.
+        queued = {message["headers"]["id"] for message in _messages(own_redis)}
+        assert queued == set(refused.value.accepted)
+        assert 0 < len(queued) < 20_000
+        assert len(queued) % 500 == 0
+        assert redis.dbsize() == len(queued) / 500 + 1
+        redis.config_set("maxmemory", 0)
+        assert client.submit("room again").status() is JobStatus.QUEUED
+
+
+def test_whoever_listens_to_celery_hears_of_each_job(
+    client: Client, redis_server: RedisProcess, heard: list[str]
+) -> None:
+    jobs = client.submit_many(["one", "two"])
+    assert heard == [job.id for job in jobs]
+    assert [message["headers"]["id"] for message in _messages(redis_server)] == heard
+
+
+def test_results_elsewhere_are_no_obstacle(redis_server: RedisProcess) -> None:
+    elsewhere = redis_server.url.removesuffix("/0") + "/1"
+    with Client(broker_url=redis_server.url, result_url=elsewhere) as client:
+        jobs = client.submit_many(["one", "two"])
+        assert [message["headers"]["id"] for message in _messages(redis_server)] == [
+            job.id for job in jobs
+        ]
+        assert {job.status() for job in jobs} == {JobStatus.QUEUED}
+
+
+def test_a_fork_sends_under_its_own_name(client: Client, redis_server: RedisProcess) -> None:
+    program = """
+import os, sys
+from sentq import Client
+with Client(broker_url=sys.argv[1]) as client:
+    client.submit("before")
+    if os.fork() == 0:
+        client.submit("after")
+        os._exit(0)
+    os.wait()
+"""
+    subprocess.run([sys.executable, "-c", program, redis_server.url], check=True, timeout=60)
+    before, after = (message["headers"]["origin"] for message in _messages(redis_server))
+    assert before != after

@@ -1,0 +1,1 @@
+"""Helpers of the tests: processes, proxies, servers, stand-in workers and small models."""

@@ -1,0 +1,17 @@
+"""Dead letters, as tests read them."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import redis
+
+from sentq.wire.dead_letters import DEAD_LETTERS_KEY, DeadLetter, parse_letter
+
+__all__ = ["read_letters"]
+
+
+def read_letters(client: redis.Redis) -> list[DeadLetter]:
+    """All of them, the oldest first."""
+    entries = cast("list[Any]", client.xrange(DEAD_LETTERS_KEY))
+    return [parse_letter(entry_id, fields) for entry_id, fields in entries]

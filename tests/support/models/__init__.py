@@ -1,0 +1,1 @@
+"""Small models, scripted engines and providers, and what the reference implementation says."""

@@ -1,0 +1,149 @@
+"""Real processes for tests: started here, watched with a deadline, stopped by their own pid."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Self, TypeVar
+
+import redis
+
+from tests.support.forks import Forked, Nursery
+
+__all__ = ["RedisProcess", "WorkerProcess", "eventually", "free_port"]
+
+T = TypeVar("T")
+
+
+def free_port() -> int:
+    """A TCP port of the loopback interface that nobody listens on at the moment."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+    return port
+
+
+def eventually(look: Callable[[], T], *, within_s: float = 20.0, what: str = "") -> T:
+    """Look until there is something true to see, and return it.
+
+    Raises:
+        AssertionError: There was nothing within `within_s` seconds.
+    """
+    deadline = time.monotonic() + within_s
+    while True:
+        if seen := look():
+            return seen
+        assert time.monotonic() < deadline, f"not within {within_s} s: {what or look}"
+        time.sleep(0.02)
+
+
+class RedisProcess:
+    """A real Redis on a port of its own, in a folder of its own."""
+
+    def __init__(self, server: Path, folder: Path, *options: str) -> None:
+        self._server = server
+        self._folder = folder
+        self._options = options
+        self.port = free_port()
+        self.url = f"redis://127.0.0.1:{self.port}/0"
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def start(self, *, within_s: float = 20.0) -> Self:
+        """Start it, again where it was stopped, and wait until it answers."""
+        self.process = subprocess.Popen(
+            [
+                self._server,
+                *("--port", str(self.port), "--bind", "127.0.0.1"),
+                *("--dir", self._folder, "--save", "", "--appendonly", "yes"),
+                *self._options,
+            ],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        eventually(self._answers, within_s=within_s, what="redis")
+        return self
+
+    def stop(self) -> None:
+        """Stop it in good order; its data stays."""
+        if self.process is not None:
+            self.process.terminate()
+            self.process.wait(10)
+            self.process = None
+
+    def kill(self) -> None:
+        """Kill it with SIGKILL; what its append-only file holds stays."""
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait(10)
+            self.process = None
+
+    def client(self) -> redis.Redis:
+        """A connection of the test's own."""
+        return redis.Redis(port=self.port)
+
+    def _answers(self) -> bool:
+        try:
+            with self.client() as client:
+                return bool(client.ping())
+        except redis.ConnectionError:
+            return False
+
+
+class WorkerProcess:
+    """A real worker. `command` is what comes after `python -m`; a nursery knows only modules
+    that have a `main()`."""
+
+    def __init__(
+        self,
+        folder: Path,
+        environment: dict[str, str],
+        command: Sequence[str] = ("sentq_worker",),
+        *,
+        nursery: Nursery | None = None,
+    ) -> None:
+        self.log_file = folder / f"worker-{time.monotonic_ns()}.log"
+        self.process: subprocess.Popen[bytes] | Forked
+        if nursery is not None:
+            (module,) = command
+            self.process = nursery.start(module, environment, self.log_file)
+            return
+        with self.log_file.open("wb") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", *command],
+                env=os.environ | environment,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+            )
+
+    @property
+    def log(self) -> str:
+        """All that it has said so far."""
+        return self.log_file.read_text(errors="replace") if self.log_file.exists() else ""
+
+    def wait_until_ready(self) -> Self:
+        """Wait until it takes jobs."""
+        eventually(
+            lambda: "ready." in self.log or self.process.poll() is not None,
+            within_s=90,
+            what="worker ready",
+        )
+        assert self.process.poll() is None, self.log
+        return self
+
+    def stop(self, *, within_s: float = 30) -> int:
+        """Ask it to end with SIGTERM and return its exit code."""
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+        try:
+            return self.process.wait(within_s)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+            raise

@@ -1,0 +1,1 @@
+"""Celery apps and workers that tests start: stand-ins of ours, and stock ones."""

@@ -1,0 +1,120 @@
+"""Flower, the monitor that operators of Celery know: it sees the work, and none of the texts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+from celery import Celery
+
+from sentq import Client
+from sentq.dev.embedded import find_redis_server
+from tests.conftest import worker_environment
+from tests.support.flower import USER, Flower, start_flower
+from tests.support.processes import RedisProcess, WorkerProcess, eventually
+
+CANARY = "CANARY5d1c"
+
+
+@dataclass(frozen=True)
+class Site:
+    """All that an operator runs, and two kinds of clients."""
+
+    flower: Flower
+    worker: WorkerProcess
+    client: Client
+    stock: Celery
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Iterator[Site]:
+    redis = RedisProcess(find_redis_server(), tmp_path_factory.mktemp("redis")).start()
+    environment = worker_environment(redis.url, tiny_model)
+    celery = ("celery", "-A", "sentq_worker")
+    worker = WorkerProcess(
+        tmp_path_factory.mktemp("worker"),
+        environment,
+        (*celery, "worker", "-P", "solo", "-E", "-l", "DEBUG"),
+    )
+    flower = start_flower(tmp_path_factory.mktemp("flower"), environment)
+    stock = Celery("somebody", broker=redis.url, backend=redis.url, set_as_current=False)
+    try:
+        worker.wait_until_ready()
+        with Client(broker_url=redis.url) as client, stock:
+            eventually(flower.sees_the_worker, within_s=60, what="a worker in Flower")
+            yield Site(flower, worker, client, stock)
+    finally:
+        flower.process.stop()
+        worker.stop()
+        redis.stop()
+
+
+def _score(stock: Celery, *args: Any, **options: Any) -> str:
+    return str(stock.send_task("sentq.score", args=list(args), queue="sentq", **options).id)
+
+
+def test_flower_shows_the_work_and_never_a_text(site: Site) -> None:
+    flower, client, stock = site.flower, site.client, site.stock
+    (worker,) = eventually(lambda: flower.ask("/api/workers?refresh=1"), what="a worker in Flower")
+    waits = _score(stock, [CANARY], countdown=3600)
+    slow = client.submit([f"{CANARY} " * 9_000] * 5).id
+
+    def held() -> dict[str, Any]:
+        """What Flower says about the worker, once it shows jobs that are held."""
+        shown: dict[str, Any] = flower.ask(f"/api/workers?refresh=1&workername={quote(worker)}")
+        ids = {job["id"] for job in shown[worker].get("active", [])}
+        return shown[worker] if slow in ids else {}
+
+    shown = eventually(held, what="a job at work in Flower")
+    assert [entry["request"]["id"] for entry in shown["scheduled"]] == [waits]
+    inspected = stock.control.inspect(timeout=1)
+    asked = repr(
+        [
+            inspected.active(),
+            inspected.reserved(),
+            inspected.scheduled(),
+            inspected.query_task(slow, waits),
+        ]
+    )
+    assert waits in asked
+    assert CANARY not in asked
+
+    jobs = [
+        slow,
+        client.submit([CANARY, f"a good {CANARY}"]).id,
+        client.submit(CANARY, bulk=True).id,
+        _score(stock, [CANARY]),
+        _score(stock, CANARY),
+        _score(stock, [CANARY], countdown=0.1),
+        str(stock.send_task("sentq.score", kwargs={"texts": [CANARY]}, queue="sentq").id),
+    ]
+    refused = _score(stock, [CANARY] * 257)
+
+    def ended() -> bool:
+        states = {name: task["state"] for name, task in flower.ask("/api/tasks").items()}
+        return [states.get(job) for job in [*jobs, refused]] == ["SUCCESS"] * 7 + ["FAILURE"]
+
+    eventually(ended, within_s=60, what="every task's end in Flower")
+    assert flower.ask(f"/api/task/info/{jobs[1]}")["args"] == "<2 texts>"
+    for path in (
+        *("/", "/tasks", "/broker", "/metrics", f"/worker/{quote(worker)}"),
+        *(f"/task/{job}" for job in jobs),
+        *(f"/api/task/info/{job}" for job in [*jobs, refused, waits]),
+        *(f"/api/task/result/{job}" for job in [*jobs, refused]),
+    ):
+        assert flower.get(path)[0] == 200, path
+    assert CANARY not in "".join(flower.answers)
+    assert CANARY not in site.worker.log
+    assert CANARY not in flower.process.log
+
+
+@pytest.mark.parametrize("path", ["/api/workers", "/api/tasks", "/tasks", "/"])
+@pytest.mark.parametrize(("user", "password"), [("", ""), (USER, "wrong")])
+def test_flower_asks_for_a_password(site: Site, path: str, user: str, password: str) -> None:
+    status, body = site.flower.get(path, user=user, password=password)
+    assert status == 401
+    assert "celery@" not in body

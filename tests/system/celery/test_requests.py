@@ -1,0 +1,137 @@
+"""What a sender may ask for beside being scored, kept by a real worker with a gated engine."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+
+import pytest
+from redis.exceptions import NoPermissionError
+
+from sentq import Client, JobOutcome, JobStatus, Prediction, errors
+from sentq.admin.dead import Retried
+from sentq.wire.dead_letters import LetterCode
+from tests.conftest import StartWorker
+from tests.support.celery_site import NAME, Site, run_site
+from tests.support.processes import RedisProcess, eventually
+from tests.support.workers.standin import hash_score
+
+WAIT_S = 30
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    with run_site(tmp_path_factory.mktemp("site")) as site:
+        yield site
+        eventually(site.is_settled, what="everything acknowledged")
+
+
+@pytest.fixture(scope="module")
+def client(site: Site) -> Iterator[Client]:
+    with Client(broker_url=site.server.url) as client:
+        yield client
+
+
+def test_a_cancelled_job_is_not_scored(site: Site, client: Client) -> None:
+    with site.engine_held("cancel"):
+        job, other = client.submit_many(["cancelled", "kept"])
+        eventually(lambda: len(site.ask("reserved")) == 2)
+        assert job.cancel()
+        eventually(lambda: job.id in site.ask("revoked"), what="the worker heard of it")
+    (kept,) = other.result(WAIT_S).outcomes
+    assert isinstance(kept, Prediction)
+    assert kept.score == hash_score("kept")
+    assert job.status() is JobStatus.CANCELLED
+    with pytest.raises(errors.JobCancelled):
+        job.result(WAIT_S)
+    assert not site.was_scored("cancelled")
+
+
+def test_a_worker_hears_of_cancelled_jobs_by_itself(
+    site: Site, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # As for a sender that may not speak to workers.
+    monkeypatch.setattr(client._app.control, "revoke", _refused)
+    with site.engine_held("silent cancel"):
+        job = client.submit("cancelled in silence")
+        eventually(lambda: len(site.ask("reserved")) == 1)
+        assert job.cancel()
+        eventually(lambda: job.id in site.ask("revoked"), what="the worker heard of it")
+    client.submit("after").result(WAIT_S)
+    assert not site.was_scored("cancelled in silence")
+
+
+def _refused(_job_id: str) -> None:
+    raise NoPermissionError
+
+
+def test_status_shows_the_worker(site: Site, client: Client) -> None:
+    client.submit("text").result(WAIT_S)
+    (worker,) = client.service_status().workers
+    assert (worker.worker, worker.backend) == (NAME, "test")
+    assert set(worker.queues) == {"sentq", "sentq.bulk"}
+    eventually(lambda: client.service_status().workers[0].jobs_finished > 0)
+    with site.engine_held("status"):
+        client.submit("in hand")
+        eventually(lambda: client.service_status().workers[0].held_jobs == 2)
+        assert client.service_status().in_flight_jobs == 2
+
+
+def test_a_job_with_wishes_is_scored_with_the_others(site: Site, client: Client) -> None:
+    with site.engine_held("wishes"):
+        job = client.submit(["a", "b"], key="wish", deadline=60, local_only=True)
+        assert client.submit(["a", "b"], key="wish").id == job.id
+        eventually(lambda: len(site.ask("reserved")) == 1)
+    assert [outcome.score for outcome in job.result(WAIT_S).outcomes] == [  # type: ignore[union-attr]
+        hash_score("a"),
+        hash_score("b"),
+    ]
+    assert client.submit("c", key="wish").id == job.id, "also when it has ended"
+
+
+def test_a_job_whose_deadline_passed_in_the_queue_is_not_scored(site: Site, client: Client) -> None:
+    with site.engine_held("deadline"):
+        late, other = client.submit(["late"] * 2, deadline=0.2), client.submit("early", deadline=60)
+        passed_at = time.monotonic() + 0.5
+        eventually(lambda: time.monotonic() > passed_at)
+    outcomes = late.result(WAIT_S).outcomes
+    assert [getattr(outcome, "code", None) for outcome in outcomes] == ["deadline_passed"] * 2
+    assert late.status() is JobStatus.DONE
+    assert isinstance(other.result(WAIT_S).outcomes[0], Prediction)
+    assert not site.was_scored("late")
+
+
+def test_what_a_worker_buried_can_be_read_retried_and_dropped(site: Site, client: Client) -> None:
+    site.redis.lpush("sentq", "no message")
+    eventually(client.dead.count, what="a dead letter")
+    (letter,) = client.dead.letters()
+    assert (letter.code, letter.queue, letter.worker) == (LetterCode.MALFORMED, "sentq", NAME)
+    assert letter.message == b"no message"
+    assert client.dead.retry(letter) is Retried.RETRIED
+    eventually(client.dead.count, what="a dead letter again, for nothing has changed")
+    (again,) = client.dead.letters()
+    assert again.id > letter.id
+    assert client.dead.drop([again.id]) == 1
+
+
+def test_a_worker_goes_on_when_redis_has_room_again(
+    own_redis: RedisProcess, start_worker: StartWorker
+) -> None:
+    worker = start_worker(
+        own_redis.url, command=("tests.support.workers.standin",), STANDIN_DELAY_S="0.5"
+    )
+    with Client(broker_url=own_redis.url) as client, own_redis.client() as redis:
+        jobs = client.submit_many([f"text {i}" for i in range(5)])
+        eventually(lambda: jobs[0].status() is JobStatus.RUNNING)
+        redis.config_set("maxmemory", 1)
+        with pytest.raises(errors.RedisFull):
+            client.submit("no room")
+        eventually(lambda: "maxmemory" in worker.log, what="the worker noticed")
+        redis.config_set("maxmemory", 0)
+        for i, outcome in enumerate(client.results(jobs, timeout=WAIT_S)):
+            assert isinstance(outcome, JobOutcome)
+            (scored,) = outcome.outcomes
+            assert isinstance(scored, Prediction)
+            assert scored.score == hash_score(f"text {i}")
+        assert client.submit("room again").result(WAIT_S).outcomes
+    assert worker.stop() == 0

@@ -1,0 +1,170 @@
+"""A worker that is told to end, once or twice, and one that must end itself. Real signals."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sentq import Client, JobStatus
+from sentq_worker.celery_worker.watchdog import EX_SOFTWARE
+from sentq_worker.engine.base import EX_UNAVAILABLE
+from tests.conftest import StartWorker, worker_environment
+from tests.support.celery_site import Site, run_site, start_gated
+from tests.support.models.tiny import long_texts
+from tests.support.processes import RedisProcess, eventually
+from tests.support.workers.gated import scored
+
+_CANARY = "CANARY51c2"
+
+#: Every third job takes Celery's own path.
+_TEXTS = [f"{_CANARY} {number}" for number in range(9)]
+
+
+def _fill(site: Site) -> list[Any]:
+    return [
+        site.score(text, **({"expires": 600} if number % 3 == 0 else {}))
+        for number, text in enumerate(_TEXTS)
+    ]
+
+
+def test_sigterm_finishes_the_round_and_gives_back_the_rest_in_order(tmp_path: Path) -> None:
+    with run_site(tmp_path, SENTQ_WORKER_PREFETCH_JOBS="5") as site:
+        with site.engine_held("round") as running:
+            jobs = _fill(site)
+            eventually(lambda: site.redis.hlen("unacked") == 5)
+            site.worker.process.send_signal(signal.SIGTERM)
+            eventually(lambda: "Warm shutdown" in site.worker.log)
+        assert site.worker.process.wait(10) == 0
+        assert running.status == "SUCCESS"
+        assert site.is_settled()
+        assert site.redis.llen("sentq") == len(jobs)
+        _answer_the_rest(site, tmp_path, jobs)
+        assert list(scored(site.redis)) == ["hold:round", *_TEXTS]
+
+
+@pytest.mark.parametrize("second", [signal.SIGTERM, signal.SIGINT])
+def test_a_second_signal_gives_back_everything_at_once(
+    tmp_path: Path, second: signal.Signals
+) -> None:
+    exit_code = 128 + second
+    with run_site(tmp_path, exit_code=exit_code, SENTQ_WORKER_PREFETCH_JOBS="5") as site:
+        with site.engine_held("never") as running:
+            jobs = [running, *_fill(site)]
+            eventually(lambda: site.redis.hlen("unacked") == 5)
+            site.worker.process.send_signal(signal.SIGTERM)
+            eventually(lambda: "Warm shutdown" in site.worker.log)
+            started = time.monotonic()
+            site.worker.process.send_signal(second)
+            assert site.worker.process.wait(10) == exit_code
+            assert time.monotonic() - started < 3
+            assert site.is_settled()
+            assert site.redis.llen("sentq") == len(jobs)
+            assert _CANARY not in site.worker.log
+        _answer_the_rest(site, tmp_path, jobs)
+        assert list(scored(site.redis)) == ["hold:never", *_TEXTS]
+
+
+def test_the_same_holds_of_our_own_command(
+    redis_server: RedisProcess, client: Client, start_worker: StartWorker
+) -> None:
+    worker = start_worker(redis_server.url, SENTQ_WORKER_SHUTDOWN_GRACE_S="60")
+    jobs = [client.submit(long_texts()) for _ in range(3)]
+    eventually(lambda: jobs[0].status() is JobStatus.RUNNING)
+    worker.process.send_signal(signal.SIGTERM)
+    eventually(lambda: "Warm shutdown" in worker.log)
+    worker.process.send_signal(signal.SIGTERM)
+    assert worker.process.wait(10) == 128 + signal.SIGTERM
+    with redis_server.client() as redis:
+        assert (redis.llen("sentq"), redis.hlen("unacked")) == (3, 0)
+
+
+def test_as_process_1_of_a_container_it_ends_in_good_order_too(
+    redis_server: RedisProcess, client: Client, tmp_path: Path, tiny_model: Path
+) -> None:
+    as_process_1 = [
+        shutil.which("unshare") or "",
+        "--fork",
+        "--pid",
+        "--mount-proc",
+        "--kill-child",
+    ]
+    if not as_process_1[0] or subprocess.run([*as_process_1, "true"], check=False).returncode:
+        pytest.skip("no namespaces may be made here")
+    log = tmp_path / "log"
+    with log.open("wb") as output:
+        container = subprocess.Popen(
+            [*as_process_1, sys.executable, "-m", "sentq_worker"],
+            env=os.environ | worker_environment(redis_server.url, tiny_model),
+            stdout=output,
+            stderr=subprocess.STDOUT,
+        )
+    try:
+        eventually(lambda: "ready." in log.read_text(), within_s=90)
+        job = client.submit("a good day")
+        assert job.result(timeout=30).outcomes
+        children = Path(f"/proc/{container.pid}/task/{container.pid}/children").read_text()
+        os.kill(int(children), signal.SIGTERM)
+        assert container.wait(15) == 0, log.read_text()
+    finally:
+        container.kill()
+        container.wait()
+
+
+@pytest.mark.parametrize("trouble", [signal.SIGSTOP, signal.SIGTERM], ids=["frozen", "stopped"])
+def test_without_redis_it_ends_too_and_what_it_held_is_not_lost(
+    own_redis: RedisProcess, tmp_path: Path, trouble: signal.Signals
+) -> None:
+    assert own_redis.process is not None
+    worker = start_gated(tmp_path, own_redis.url, SENTQ_WORKER_SHUTDOWN_GRACE_S="1")
+    worker.wait_until_ready()
+    with Client(broker_url=own_redis.url) as client, own_redis.client() as redis:
+        jobs = [client.submit(text) for text in ("hold:away", "waits")]
+        eventually(lambda: redis.hlen("unacked") == 2)
+        own_redis.process.send_signal(trouble)
+        worker.process.send_signal(signal.SIGTERM)
+        assert worker.process.wait(15) in {0, EX_UNAVAILABLE}, worker.log
+        own_redis.process.send_signal(signal.SIGCONT)
+        own_redis.stop()
+        own_redis.start()
+        assert redis.hlen("unacked") + redis.llen("sentq") == len(jobs)
+
+
+def test_a_worker_that_loads_its_model_leaves_at_the_first_signal(tmp_path: Path) -> None:
+    with run_site(tmp_path) as site:
+        loading = start_gated(tmp_path, site.server.url, "--loglevel", "DEBUG", GATED_LOAD_S="60")
+        eventually(lambda: "Starting EngineStep" in loading.log)
+        time.sleep(0.2)  # It sleeps in the stand-in's model.
+        assert loading.stop(within_s=5) == 0
+
+
+def test_a_round_that_takes_too_long_ends_the_worker_and_its_jobs_come_back(
+    tmp_path: Path,
+) -> None:
+    with (
+        run_site(tmp_path, exit_code=EX_SOFTWARE, SENTQ_WORKER_ROUND_LIMIT_S="1") as site,
+        site.engine_held("stuck"),
+    ):
+        jobs = _fill(site)
+        assert site.worker.process.wait(15) == EX_SOFTWARE
+        assert "has not come back from a round for 1 s" in site.worker.log
+        assert _CANARY not in site.worker.log
+        assert "hold:stuck" not in site.worker.log
+        assert site.redis.hlen("unacked") + site.redis.llen("sentq") == 1 + len(jobs)
+
+
+def _answer_the_rest(site: Site, folder: Path, jobs: list[Any]) -> None:
+    successor = start_gated(folder, site.server.url)
+    try:
+        for job in jobs:
+            job.get(timeout=30)
+    finally:
+        assert successor.stop() == 0
+    assert site.is_settled()

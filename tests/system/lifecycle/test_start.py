@@ -1,0 +1,124 @@
+"""A worker that starts without what it needs: it waits for a bounded time, says what for, and
+leaves with an exit code."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from sentq import Client
+from sentq.dev.embedded import find_redis_server
+from sentq_worker.engine.base import EX_CONFIG, EX_UNAVAILABLE
+from tests.conftest import StartWorker
+from tests.support.processes import RedisProcess, WorkerProcess, eventually, free_port
+
+_COMMANDS = pytest.mark.parametrize(
+    "command",
+    [("tests.support.workers.standin",), ("celery", "-A", "tests.support.workers.gated", "worker")],
+    ids=["sentq-worker", "celery worker"],
+)
+
+
+def _start(folder: Path, url: str, *command: str, **environment: str) -> WorkerProcess:
+    environment = {"SENTQ_BROKER_URL": url, "SENTQ_WORKER_START_WAIT_S": "2"} | environment
+    return WorkerProcess(folder, environment, command or ("tests.support.workers.standin",))
+
+
+def _nowhere() -> str:
+    return f"redis://:secret@127.0.0.1:{free_port()}/0"
+
+
+@_COMMANDS
+def test_without_redis_it_says_what_it_waits_for_and_leaves(
+    tmp_path: Path, command: tuple[str, ...]
+) -> None:
+    worker = _start(tmp_path, _nowhere(), *command)
+    assert worker.process.wait(60) == EX_UNAVAILABLE, worker.log
+    assert worker.log.count("waiting for the broker redis://:**@127.0.0.1") == 1
+    assert "does not answer" in worker.log
+    assert "SENTQ_BROKER_URL" in worker.log
+    assert "secret" not in worker.log
+    assert "Traceback" not in worker.log
+
+
+def test_without_the_redis_of_results_too(redis_server: RedisProcess, tmp_path: Path) -> None:
+    worker = _start(tmp_path, redis_server.url, SENTQ_RESULT_URL=_nowhere())
+    assert worker.process.wait(60) == EX_UNAVAILABLE, worker.log
+    assert "waiting for the Redis of results redis://:**@127.0.0.1" in worker.log
+    assert "SENTQ_RESULT_URL" in worker.log
+    assert "secret" not in worker.log
+
+
+def test_with_a_wrong_password_too(own_redis: RedisProcess, tmp_path: Path) -> None:
+    with own_redis.client() as redis:
+        redis.config_set("requirepass", "right")
+    worker = _start(tmp_path, own_redis.url.replace("redis://", "redis://:wrong@"))
+    assert worker.process.wait(60) == EX_UNAVAILABLE, worker.log
+    assert "user and password" in worker.log
+    assert ":wrong@" not in worker.log
+
+
+def test_redis_may_start_a_little_later(tmp_path: Path) -> None:
+    folder = tmp_path / "redis"
+    folder.mkdir()
+    server = RedisProcess(find_redis_server(), folder)
+    worker = _start(tmp_path, server.url, SENTQ_WORKER_START_WAIT_S="60")
+    try:
+        eventually(lambda: "waiting for the broker" in worker.log, within_s=60)
+        server.start()
+        with Client(broker_url=server.url) as client:
+            assert client.submit("a text").result(timeout=30).outcomes
+        assert worker.stop() == 0
+    finally:
+        worker.process.kill()
+        worker.process.wait()
+        server.stop()
+
+
+def test_sigterm_ends_the_waiting(tmp_path: Path) -> None:
+    worker = _start(tmp_path, _nowhere(), SENTQ_WORKER_START_WAIT_S="600")
+    eventually(lambda: "waiting for the broker" in worker.log, within_s=60)
+    started = time.monotonic()
+    worker.process.send_signal(signal.SIGTERM)
+    assert worker.process.wait(10) == 0
+    assert time.monotonic() - started < 5
+
+
+def test_a_worker_that_was_connected_waits_for_longer(
+    own_redis: RedisProcess, tmp_path: Path
+) -> None:
+    worker = _start(tmp_path, own_redis.url, SENTQ_WORKER_START_WAIT_S="0").wait_until_ready()
+    own_redis.stop()
+    eventually(lambda: "Trying again" in worker.log, within_s=60)
+    time.sleep(1)
+    own_redis.start()
+    with Client(broker_url=own_redis.url) as client:
+        assert client.submit("a text").result(timeout=60).outcomes
+    assert worker.stop() == 0
+
+
+def test_a_model_that_cannot_be_read_is_said_so(
+    redis_server: RedisProcess, start_worker: StartWorker, tmp_path: Path
+) -> None:
+    model = tmp_path / "model"
+    (model / "tokenizer.json").mkdir(parents=True)
+    (model / "config.json").write_text("{}")
+    (model / "model.safetensors").write_bytes(b"")
+    worker = start_worker(redis_server.url, wait=False, SENTQ_WORKER_MODEL=str(model))
+    assert worker.process.wait(60) == EX_CONFIG, worker.log
+    assert f"Is a directory {model / 'tokenizer.json'}" in worker.log
+    assert "Traceback" not in worker.log
+
+
+@pytest.mark.skipif(os.name != "posix", reason="it has no such devices")
+def test_a_device_that_is_not_there_is_said_so(
+    redis_server: RedisProcess, start_worker: StartWorker
+) -> None:
+    worker = start_worker(redis_server.url, wait=False, SENTQ_WORKER_DEVICE="cuda:99")
+    assert worker.process.wait(60) == EX_CONFIG, worker.log
+    assert "cuda:99" in worker.log
+    assert "Traceback" not in worker.log

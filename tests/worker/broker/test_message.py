@@ -1,0 +1,101 @@
+"""What reads messages, held to its promises on whatever hypothesis thinks of."""
+
+from __future__ import annotations
+
+import json
+import zlib
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sentq import Settings
+from sentq.connection.app import make_app
+from sentq.contract import ErrorCode, Limits, check_job, check_text
+from sentq.errors import InvalidInput
+from sentq.sending.template import MessageTemplate
+from sentq.wire.ids import new_job_ids
+from sentq_worker.broker.decompression import why_not_inflated
+from sentq_worker.broker.message import (
+    is_job_id,
+    is_plain,
+    plain_arguments,
+    plain_body,
+    read_envelope,
+)
+from tests.corpus.envelopes import message
+from tests.corpus.generated import INPUTS, json_values, messages, repeatable, texts
+
+SOME = max(100, INPUTS // 10)
+LIMITS = Limits(chars_per_text=50, bytes_per_message=1024)
+
+TEMPLATE = MessageTemplate(make_app(Settings.load(broker_url="redis://localhost")), "sentq")
+
+
+@repeatable(SOME)
+@given(messages)
+def test_what_was_read_has_the_shape_that_all_else_counts_on(raw: bytes) -> None:
+    envelope = read_envelope(raw)
+    if envelope is None:
+        return
+    assert isinstance(envelope["body"], str)
+    assert isinstance(envelope["properties"]["delivery_info"], dict)
+    assert is_job_id(envelope["headers"].get("id", "none"))
+    if is_plain(envelope["headers"]) and (body := plain_body(envelope)) is not None:
+        plain_arguments(body)
+    why_not_inflated(envelope, 1024)
+
+
+@repeatable(SOME)
+@given(st.lists(st.lists(texts) | texts), st.dictionaries(texts, texts))
+def test_plain_arguments_are_what_any_other_reader_finds(
+    args: list[Any], kwargs: dict[str, str]
+) -> None:
+    body = json.dumps([args, kwargs, {}])
+    arguments = plain_arguments(body.encode())
+    assert arguments is None or [*arguments] == json.loads(body)[:2]
+
+
+@repeatable(SOME)
+@given(st.lists(texts, min_size=1, max_size=5))
+def test_whatever_the_client_lets_through_reaches_the_worker_as_it_was(some: list[str]) -> None:
+    try:
+        check_job(some, Limits())
+    except InvalidInput:
+        return
+    (job_id,) = new_job_ids(1)
+    envelope = read_envelope(TEMPLATE.fill(job_id, some))
+    assert envelope is not None
+    assert envelope["headers"]["id"] == job_id
+    assert is_plain(envelope["headers"])
+    body = plain_body(envelope)
+    assert body is not None
+    if b"__type__" in body:  # Kombu's mark of other types: Celery decodes it.
+        assert plain_arguments(body) is None
+    else:
+        assert plain_arguments(body) == ([some], {})
+
+
+@repeatable(SOME)
+@given(texts | json_values)
+def test_a_text_is_sound_if_it_can_be_encoded_and_is_short_enough(text: Any) -> None:
+    problem = check_text(text, LIMITS)
+    code = problem.code if problem else None
+    if not isinstance(text, str):
+        assert code == ErrorCode.NOT_A_STRING
+    elif len(text) > LIMITS.chars_per_text:
+        assert code == ErrorCode.TEXT_TOO_LONG
+    elif any("\ud800" <= character <= "\udfff" for character in text):
+        assert code == ErrorCode.LONE_SURROGATE
+    else:
+        assert code is None
+
+
+@repeatable(SOME)
+@given(st.integers(0, 5_000), st.integers(1, 5_000), st.binary(max_size=50))
+def test_a_body_is_inflated_if_it_is_as_small_as_it_may_be(
+    size_bytes: int, limit_bytes: int, begins: bytes
+) -> None:
+    data = (begins + bytes(size_bytes))[:size_bytes]
+    packed = message(zlib.compress(data), headers={"compression": "zlib"})
+    assert (why_not_inflated(packed, limit_bytes) is None) == (len(data) <= limit_bytes)

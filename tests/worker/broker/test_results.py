@@ -1,0 +1,76 @@
+"""Storing outcomes: standard Celery documents, and the first one stays."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+import pytest
+from celery.result import AsyncResult
+
+from sentq import Settings
+from sentq.connection.app import make_app
+from sentq_worker.broker.results import OutcomeStore, failed, started, succeeded
+from tests.support.processes import RedisProcess
+
+
+@pytest.fixture
+def app(settings: Settings) -> Any:
+    return make_app(settings)
+
+
+@pytest.fixture
+def store(app: Any) -> OutcomeStore:
+    return OutcomeStore(app)
+
+
+def test_stock_celery_reads_what_is_stored(app: Any, store: OutcomeStore) -> None:
+    store.begin({"a": started("a", "host")})
+    assert AsyncResult("a", app=app).state == "STARTED"
+    store.finish({"a": succeeded("a", {"outcomes": []}), "b": failed("b", ValueError("reason"))})
+    assert AsyncResult("a", app=app).get(timeout=5) == {"outcomes": []}
+    assert AsyncResult("b", app=app).state == "FAILURE"
+    with pytest.raises(ValueError, match="reason"):
+        AsyncResult("b", app=app).get(timeout=5)
+
+
+@pytest.mark.parametrize("late", [started("a", "h"), succeeded("a", {"n": 2})])
+def test_the_first_answer_stays(app: Any, store: OutcomeStore, late: bytes) -> None:
+    store.finish({"a": succeeded("a", {"n": 1})})
+    store.finish({"a": late})
+    assert AsyncResult("a", app=app).get(timeout=5) == {"n": 1}
+
+
+def test_an_answer_of_a_stock_worker_stays_too(app: Any, store: OutcomeStore) -> None:
+    app.backend.store_result("a", {"n": 1}, "SUCCESS")
+    store.finish({"a": succeeded("a", {"n": 2})})
+    assert AsyncResult("a", app=app).get(timeout=5) == {"n": 1}
+
+
+def test_a_queued_or_running_job_is_answered(app: Any, store: OutcomeStore) -> None:
+    for state in ("PENDING", "STARTED", "RETRY"):
+        app.backend.store_result(state, None, state)
+    store.finish({state: succeeded(state, {}) for state in ("PENDING", "STARTED", "RETRY")})
+    assert all(
+        AsyncResult(state, app=app).state == "SUCCESS" for state in ("PENDING", "STARTED", "RETRY")
+    )
+
+
+def test_an_answer_is_published_once_and_expires(
+    app: Any, store: OutcomeStore, redis_server: RedisProcess
+) -> None:
+    with redis_server.client() as redis:
+        listener = redis.pubsub(ignore_subscribe_messages=True)
+        listener.subscribe("celery-task-meta-a")
+        document = succeeded("a", {})
+        store.finish({"a": document})
+        store.finish({"a": document})
+        messages = [listener.get_message(timeout=1) for _ in range(3)]
+        assert [m["data"] for m in messages if m] == [document]
+        assert 0 < redis.ttl("celery-task-meta-a") <= 24 * 60 * 60
+        listener.close()
+
+
+def test_a_failure_holds_a_class_and_a_message_and_nothing_else() -> None:
+    result = orjson.loads(failed("a", KeyError("why")))["result"]
+    assert result == {"exc_type": "KeyError", "exc_message": ["'why'"], "exc_module": "builtins"}

@@ -1,0 +1,301 @@
+"""Models on CUDA: packed where torch's flash attention proves itself, padded otherwise.
+
+Where there is no GPU, a stand-in on the CPU takes the place of the kernel.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch.nn.attention.varlen import varlen_attn
+from torch.utils._python_dispatch import TorchDispatchMode
+from transformers import AutoModelForSequenceClassification
+
+from sentq_worker.engine.base import DeviceUnavailable, Window
+from sentq_worker.inference import model as local
+from sentq_worker.inference import select_cuda as cuda
+from sentq_worker.inference.attention_cuda import Varlen, find_varlen
+from sentq_worker.inference.equivalence import Forward
+from sentq_worker.inference.model import LocalEngine
+from sentq_worker.inference.model_files import find_model
+from sentq_worker.inference.packed import Packed
+from sentq_worker.inference.padded import Padded
+from sentq_worker.inference.select_cuda import Timer, best_turn_s, choose_on_cuda
+from tests.support.models.families import PACKED, PADDED, make_family_model
+from tests.support.models.varlen import standin_varlen_attn
+
+_CPU = torch.device("cpu")
+
+_PLACES = [
+    pytest.param(_CPU, Varlen(standin_varlen_attn), id="stand-in"),
+    pytest.param(
+        torch.device("cuda", 0),
+        find_varlen(),
+        id="cuda",
+        marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here"),
+    ),
+]
+
+
+def _packed_is_faster(forward: Forward, _: Sequence[Window]) -> float:
+    return 1.0 if isinstance(forward, Packed) else 2.0
+
+
+def _load(folder: Path) -> Any:
+    return AutoModelForSequenceClassification.from_pretrained(folder).eval()
+
+
+def _choose(
+    model: Any,
+    attend: Callable[..., Any] | None = standin_varlen_attn,
+    *,
+    device: torch.device = _CPU,
+    dtype: torch.dtype = torch.bfloat16,
+    timer: Timer = _packed_is_faster,
+) -> Forward:
+    return choose_on_cuda(
+        model,
+        device=device,
+        dtype=dtype,
+        pad_id=0,
+        window_tokens=64,
+        varlen=None if attend is None else Varlen(attend),
+        timer=timer,
+    )
+
+
+def _windows(*lengths: int) -> list[Window]:
+    rng = random.Random(4)
+    return [Window([rng.randrange(5, 60) for _ in range(length)], length) for length in lengths]
+
+
+def _logits(forward: Forward, windows: Sequence[Window]) -> torch.Tensor:
+    with torch.inference_mode():
+        return forward.logits(windows).float().cpu()
+
+
+@pytest.mark.parametrize(("device", "varlen"), _PLACES)
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("family", sorted(PACKED))
+def test_packed_windows_score_as_padded_ones_and_as_each_alone(
+    family: str, dtype: torch.dtype, device: torch.device, varlen: Varlen, tmp_path: Path
+) -> None:
+    folder = make_family_model(tmp_path, family)
+    windows = _windows(7, 1, 64, 3, 7, 3, 33, 3, 1, 64)
+    exact = _logits(Padded(_load(folder), pad_id=0), windows)
+    padded = _logits(Padded(_load(folder).to(device, dtype), pad_id=0), windows)
+    forward = choose_on_cuda(
+        _load(folder),
+        device=device,
+        dtype=dtype,
+        pad_id=0,
+        window_tokens=64,
+        varlen=varlen,
+        timer=_packed_is_faster,
+    )
+    assert isinstance(forward, Packed)
+    together = _logits(forward, windows)
+    alone = torch.cat([_logits(forward, [window]) for window in windows])
+    rounding = 3 * float((padded - exact).abs().max())
+    assert rounding < 0.5 * float(exact.std(dim=0).max())
+    for logits in (together, alone):
+        assert torch.allclose(logits, exact, rtol=0, atol=rounding)
+    assert torch.allclose(together, alone, rtol=0, atol=rounding)
+
+
+@pytest.mark.parametrize("family", sorted(PADDED))
+def test_families_that_cannot_be_packed_are_padded(family: str, tmp_path: Path) -> None:
+    model = _load(make_family_model(tmp_path, family))
+    assert isinstance(_choose(model), Padded)
+
+
+def _nan(*args: object, **options: object) -> torch.Tensor:
+    return torch.full_like(standin_varlen_attn(*args, **options), torch.nan)
+
+
+def _of_other_windows(*args: object, **options: object) -> torch.Tensor:
+    return standin_varlen_attn(*args, **options).flip(0)
+
+
+def _short_of_memory(*_: object, **__: object) -> torch.Tensor:
+    raise torch.OutOfMemoryError("CUDA out of memory")
+
+
+def _of_another_torch(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
+    raise AssertionError
+
+
+@pytest.mark.parametrize(
+    "attend",
+    [
+        None,
+        pytest.param(
+            varlen_attn,  # it raises on a CPU
+            marks=pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here"),
+        ),
+        _nan,
+        _of_other_windows,
+        _short_of_memory,
+        _of_another_torch,
+    ],
+)
+def test_attention_that_fails_or_lies_leaves_the_model_padded_and_as_it_was(
+    attend: Callable[..., Any] | None, tmp_path: Path
+) -> None:
+    folder = make_family_model(tmp_path, "Bert")
+    forward = _choose(_load(folder), attend)
+    assert isinstance(forward, Padded)
+    windows = _windows(7, 64, 3)
+    usual = Padded(_load(folder).to(torch.bfloat16), pad_id=0)
+    assert torch.equal(_logits(forward, windows), _logits(usual, windows))
+
+
+def test_what_is_infinite_either_way_is_padded(tmp_path: Path) -> None:
+    model = _load(make_family_model(tmp_path, "Bert"))
+    with torch.no_grad():
+        model.classifier.bias.add_(1e6)  # infinite in fp16, however it is computed
+    assert isinstance(_choose(model, dtype=torch.float16), Padded)
+
+
+def test_the_last_layer_is_computed_whole_where_one_query_a_window_fails(tmp_path: Path) -> None:
+    queries: list[int] = []
+
+    def attend(*args: Any, **options: Any) -> torch.Tensor:
+        if args[5] == 1:
+            raise RuntimeError("max_q")
+        queries.append(len(args[0]))
+        return standin_varlen_attn(*args, **options)
+
+    forward = _choose(_load(make_family_model(tmp_path, "Bert")), attend)
+    assert isinstance(forward, Packed)
+    queries.clear()
+    _logits(forward, _windows(7, 3))
+    assert queries == [10, 10, 10]
+
+
+def test_queries_of_the_last_layer_are_the_first_tokens_alone(tmp_path: Path) -> None:
+    queries: list[int] = []
+
+    def attend(*args: Any, **options: Any) -> torch.Tensor:
+        queries.append(len(args[0]))
+        return standin_varlen_attn(*args, **options)
+
+    forward = _choose(_load(make_family_model(tmp_path, "Bert")), attend)
+    queries.clear()
+    _logits(forward, _windows(7, 3))
+    assert queries == [10, 10, 2]
+
+
+def test_what_is_slower_is_not_taken(tmp_path: Path) -> None:
+    def slow(*args: object, **options: object) -> torch.Tensor:
+        time.sleep(0.1)
+        return standin_varlen_attn(*args, **options)
+
+    folder = make_family_model(tmp_path, "Bert")
+    assert isinstance(_choose(_load(folder), slow, timer=best_turn_s), Padded)
+
+
+def test_a_batch_that_cannot_be_timed_is_not_taken(tmp_path: Path) -> None:
+    def fail(forward: Forward, _: Sequence[Window]) -> float:
+        if isinstance(forward, Packed):
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return 1.0
+
+    model = _load(make_family_model(tmp_path, "Bert"))
+    assert isinstance(_choose(model, timer=fail), Padded)
+
+
+def test_fp32_is_padded_for_flash_attention_has_none(tmp_path: Path) -> None:
+    def attend(*_: object, **__: object) -> torch.Tensor:
+        pytest.fail("it was tried")
+
+    model = _load(make_family_model(tmp_path, "Bert"))
+    assert isinstance(_choose(model, attend, dtype=torch.float32), Padded)
+
+
+def test_a_device_that_breaks_on_trial_is_refused_with_advice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cuda, "answers", lambda _: False)
+    model = _load(make_family_model(tmp_path, "Bert"))
+    with pytest.raises(DeviceUnavailable, match="SENTQ_WORKER_DTYPE=float32"):
+        _choose(model, _short_of_memory)
+
+
+def test_a_torch_without_attention_of_variable_length_has_none(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert isinstance(find_varlen(), Varlen)
+    monkeypatch.setitem(sys.modules, "torch.nn.attention.varlen", None)
+    assert find_varlen() is None
+
+
+class _NothingIsRead(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Fails where a number of a tensor is asked for: a GPU would have to compute all before it."""
+
+    def __torch_dispatch__(
+        self,
+        func: Any,
+        types: Any,
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
+        assert func not in {
+            torch.ops.aten._local_scalar_dense.default,
+            torch.ops.aten.nonzero.default,
+            torch.ops.aten.is_nonzero.default,
+            torch.ops.aten.equal.default,
+        }
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("family", sorted(PACKED))
+def test_nothing_is_read_from_the_device_within_a_pass(family: str, tmp_path: Path) -> None:
+    model = _load(make_family_model(tmp_path, family))
+    forward = _choose(model)
+    assert isinstance(forward, Packed)
+    usual = model.forward
+
+    def watched(**inputs: Any) -> Any:
+        with _NothingIsRead():  # type: ignore[no-untyped-call]
+            return usual(**inputs)
+
+    model.forward = watched
+    _logits(forward, _windows(7, 1, 64, 3))
+
+
+@pytest.mark.parametrize(("attend", "pads"), [(standin_varlen_attn, False), (_nan, True)])
+def test_the_engine_says_whether_it_pads(
+    attend: Callable[..., Any],
+    *,
+    pads: bool,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def choose_here(model: Any, *, device: torch.device, varlen: object, **options: Any) -> Forward:
+        assert device.type == "cuda"
+        assert isinstance(varlen, Varlen)
+        return choose_on_cuda(
+            model, device=_CPU, varlen=Varlen(attend), timer=_packed_is_faster, **options
+        )
+
+    # The one thing that this machine lacks.
+    monkeypatch.setattr(local, "choose_device", lambda _: torch.device("cuda", 0))
+    monkeypatch.setattr(local, "choose_on_cuda", choose_here)
+    files = find_model(str(make_family_model(tmp_path, "Bert")))
+    with caplog.at_level(logging.INFO):
+        engine = LocalEngine(files, device="cuda", dtype="bfloat16", threads=1)
+    assert (engine.pads, engine.info.dtype) == (pads, "bfloat16")
+    assert f"bert runs {'padded' if pads else 'packed'} on cpu in bfloat16" in caplog.text
+    windows = _windows(20, 3)
+    for window, row in zip(windows, engine.predict(windows), strict=True):
+        assert row == pytest.approx(engine.predict([window])[0], abs=0.03)

@@ -1,0 +1,103 @@
+"""How long an engine that cannot answer is left alone."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Sequence
+
+import pytest
+from celery.exceptions import WorkerShutdown
+from celery.worker import state
+
+from sentq import Settings
+from sentq.contract import Limits, Outcome
+from sentq_worker.app import make_worker_app
+from sentq_worker.backoff import jittered_s
+from sentq_worker.engine.base import EngineUnavailable, Window
+from sentq_worker.jobs.pause import Pause
+from sentq_worker.scoring.batcher import Batcher
+from sentq_worker.settings import WorkerSettings
+from tests.support.models.engines import ScriptedEngine, window
+from tests.support.workers.standin import HashScorer
+
+
+def test_a_delay_doubles_up_to_its_limit_and_loses_up_to_a_half_at_random() -> None:
+    for attempt, full_s in [(1, 2), (2, 4), (4, 16), (5, 30), (10_000, 30)]:
+        delays = [jittered_s(attempt, least_s=2, most_s=30) for _ in range(200)]
+        assert full_s / 2 <= min(delays) < full_s * 0.6
+        assert full_s * 0.9 < max(delays) <= full_s
+
+
+def test_the_engine_is_left_alone_for_as_long_as_it_says_else_one_to_thirty_seconds() -> None:
+    pause = Pause()
+    assert pause.remaining_s == 0
+    pause.begin(EngineUnavailable("away", retry_after_s=120))
+    assert 119 < pause.remaining_s <= 120
+    pause.end()
+    assert pause.remaining_s == 0
+    pause.begin(EngineUnavailable("away"))
+    assert 0.9 < pause.remaining_s <= 2
+    for _ in range(10):
+        pause.begin(EngineUnavailable("away"))
+    assert 14 < pause.remaining_s <= 30
+
+
+def test_each_change_is_said_once(caplog: pytest.LogCaptureFixture) -> None:
+    pause = Pause()
+    with caplog.at_level(logging.INFO, "sentq_worker.jobs.pause"):
+        for _ in range(2):
+            for _ in range(3):
+                pause.begin(EngineUnavailable("no credits", retry_after_s=1))
+            for _ in range(3):
+                pause.end()
+    first, last = "jobs wait for it: no credits", "available again"
+    assert len(caplog.messages) == 4
+    for message, part in zip(caplog.messages, [first, last] * 2, strict=True):
+        assert part in message
+
+
+def test_an_engine_that_is_away_is_not_asked_by_halves() -> None:
+    class Away(ScriptedEngine):
+        def predict(self, batch: Sequence[Window]) -> list[list[float]]:
+            super().predict(batch)
+            raise EngineUnavailable("away")
+
+    engine = Away()
+    with pytest.raises(EngineUnavailable):
+        Batcher(engine, batch_tokens=64).predict([window(1), window(2), window(3)])
+    assert len(engine.batches) == 1
+
+
+class _AwayTwice(HashScorer):
+    """Is not there for the first two rounds."""
+
+    def __init__(self, settings: WorkerSettings, limits: Limits) -> None:
+        super().__init__(settings, limits)
+        self.rounds = 0
+
+    def score(self, jobs: Sequence[Sequence[object]]) -> list[list[Outcome]]:
+        self.rounds += 1
+        if self.rounds <= 2:
+            raise EngineUnavailable("away", retry_after_s=0.01)
+        return super().score(jobs)
+
+
+def test_a_task_that_runs_without_an_event_loop_waits_too(settings: Settings) -> None:
+    app = make_worker_app(settings, WorkerSettings(), load=_AwayTwice)
+    task = app.tasks["sentq.score"]
+    task.service.start()
+    try:
+        assert task.apply(args=[["a text"]]).get()["attempts"] == 3
+    finally:
+        task.service.stop()
+
+
+def test_a_wait_in_place_ends_when_the_worker_shall(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(state, "should_stop", 0)
+    pause = Pause()
+    pause.begin(EngineUnavailable("away", retry_after_s=600))
+    started = time.monotonic()
+    with pytest.raises(WorkerShutdown):
+        pause.sleep(state.maybe_shutdown)
+    assert time.monotonic() - started < 1

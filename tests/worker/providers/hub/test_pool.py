@@ -1,0 +1,233 @@
+"""The Hub as an engine, against a Hub on this machine that breaks as it is told to."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import pytest
+from pydantic import SecretStr
+
+from sentq.contract import TextError
+from sentq_worker.engine.base import EngineUnavailable, ModelUnavailable
+from sentq_worker.providers.breaker import Breaker, BreakerState
+from sentq_worker.providers.hub.client import Remote, Target
+from sentq_worker.providers.hub.pool import Ask, Hub, HubOptions, HubRow
+from sentq_worker.testing import LocalHub
+from sentq_worker.testing.replies import hash_scores
+
+LABELS = ("negative", "neutral", "positive")
+CANARY = "CANARY a text that nobody may see"
+TOKEN = "hf_CANARYtoken"
+
+StartHub = Callable[..., Hub]
+
+
+@pytest.fixture
+def server() -> Iterator[LocalHub]:
+    with LocalHub(token=TOKEN) as server:
+        yield server
+
+
+@contextmanager
+def started(server: LocalHub, *, token: str = TOKEN, **options: float) -> Iterator[Hub]:
+    """An engine that asks this Hub; short of patience unless the options say otherwise."""
+    patience = {"in_flight": 1, "call_timeout_s": 10.0, "total_timeout_s": 30.0} | options
+    target = Target("owner/model", server.endpoint, SecretStr(token))
+    hub = Hub(
+        lambda: Remote(target, timeout_s=patience["call_timeout_s"]),
+        options=HubOptions(**patience),  # type: ignore[arg-type]
+        breaker=Breaker("the Hub", failures=5, probe_interval_s=0.2),
+    )
+    try:
+        hub.start()
+        server.texts.clear()
+        yield hub
+    finally:
+        hub.stop()
+
+
+def _ask(hub: Hub, *texts: str) -> list[HubRow]:
+    return hub.predict([Ask(text) for text in texts])
+
+
+def test_a_text_is_scored_with_the_model_s_labels(server: LocalHub) -> None:
+    with started(server) as hub:
+        (row,) = _ask(hub, "a good day")
+        assert hub.labels == LABELS
+        assert row == pytest.approx(list(hash_scores("a good day", LABELS).values()))
+        assert server.texts == ["a good day"]
+
+
+def test_many_texts_are_in_flight_and_no_more_than_allowed() -> None:
+    with LocalHub(token=TOKEN, latency_s=0.05) as server, started(server, in_flight=8) as hub:
+        texts = [f"text {number}" for number in range(40)]
+        rows = _ask(hub, *texts)
+        for text, row in zip(texts, rows, strict=True):
+            assert row == pytest.approx(list(hash_scores(text, LABELS).values()))
+        assert server.most_at_once == 8
+
+
+def test_an_answer_without_the_outer_list_is_read_as_a_whole(server: LocalHub) -> None:
+    with started(server) as hub:
+        server.script("flat")
+        (row,) = _ask(hub, "a good day")
+        assert row == pytest.approx(list(hash_scores("a good day", LABELS).values()))
+
+
+ANSWERED, WAITS = "answered", "waits"
+CLOSED, OPEN, STOPPED = BreakerState.CLOSED, BreakerState.OPEN, BreakerState.STOPPED
+
+#: What the Hub does with its next calls; the outcome of one text, the number of calls that it
+#: took (a probe counts), and the breaker's state afterwards.
+FAULTS = [
+    ("ok", ANSWERED, 1, CLOSED),
+    ("400", "inference_failed", 1, CLOSED),
+    ("413", "inference_failed", 1, CLOSED),
+    ("422", "inference_failed", 1, CLOSED),
+    ("401", WAITS, 1, STOPPED),
+    ("402", WAITS, 1, OPEN),
+    ("403", WAITS, 1, STOPPED),
+    ("404", WAITS, 1, STOPPED),
+    ("410", WAITS, 1, STOPPED),
+    ("429", ANSWERED, 2, CLOSED),
+    ("429:0.3", ANSWERED, 2, CLOSED),
+    ("always 429:0.05", WAITS, 3, OPEN),
+    ("500", ANSWERED, 2, CLOSED),
+    ("502", ANSWERED, 2, CLOSED),
+    ("503", ANSWERED, 2, CLOSED),
+    ("503:0.3", ANSWERED, 2, CLOSED),
+    ("504 504", ANSWERED, 3, CLOSED),
+    # The probe after them succeeds, so the text is to blame.
+    ("503 503 503", "inference_failed", 4, CLOSED),
+    # And here it does not.
+    ("always 503", WAITS, 4, OPEN),
+    ("garbage", ANSWERED, 2, CLOSED),
+    ("always garbage", WAITS, 4, OPEN),
+    ("truncated", ANSWERED, 2, CLOSED),
+    ("gzip-bomb", ANSWERED, 2, CLOSED),
+    ("huge", ANSWERED, 2, CLOSED),
+    ("slow-loris", ANSWERED, 2, CLOSED),
+    ("silence", ANSWERED, 2, CLOSED),
+    ("reset", ANSWERED, 2, CLOSED),
+    ("always reset", WAITS, 4, OPEN),
+    ("redirect", WAITS, 1, OPEN),
+    ("wrong-labels", WAITS, 1, STOPPED),
+    ("wrong-sum", WAITS, 1, STOPPED),
+    ("nan", ANSWERED, 2, CLOSED),
+    ("nan nan", "nonfinite", 2, CLOSED),
+]
+
+
+@pytest.mark.parametrize(("script", "outcome", "calls", "state"), FAULTS)
+def test_each_fault_has_its_outcome_its_calls_and_its_verdict(
+    server: LocalHub,
+    caplog: pytest.LogCaptureFixture,
+    script: str,
+    outcome: str,
+    calls: int,
+    state: BreakerState,
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    is_slow = script in ("slow-loris", "silence")
+    with started(server, attempts=3, call_timeout_s=2.0 if is_slow else 10.0) as hub:
+        server.script(script)
+        (row,) = _ask(hub, CANARY)
+        if outcome == ANSWERED:
+            assert row == pytest.approx(list(hash_scores(CANARY, LABELS).values()))
+        elif outcome == WAITS:
+            assert isinstance(row, EngineUnavailable)
+        else:
+            assert isinstance(row, TextError)
+            assert row.code == outcome
+        assert server.calls == calls
+        assert hub.breaker.state is state
+        # Whoever is not to be asked is not asked.
+        if state is not CLOSED:
+            assert isinstance(_ask(hub, CANARY)[0], EngineUnavailable)
+            assert server.calls == calls
+    said = caplog.text + repr(row) + str(row)
+    assert "CANARY" not in said
+    assert said.count("the Hub is not asked") == (0 if state is CLOSED else 1)
+
+
+def test_a_wait_that_the_hub_asks_for_is_kept(server: LocalHub) -> None:
+    with started(server) as hub:
+        server.script("429:0.6 503:0.6")
+        began = time.monotonic()
+        (row,) = _ask(hub, "a good day")
+        assert isinstance(row, list)
+        assert time.monotonic() - began >= 1.2
+
+
+def test_a_wait_that_is_too_long_is_cut(server: LocalHub) -> None:
+    with started(server, retry_after_cap_s=0.1) as hub:
+        server.script("429:3600")
+        began = time.monotonic()
+        assert isinstance(_ask(hub, "a good day")[0], list)
+        assert time.monotonic() - began < 60
+
+
+def test_nothing_is_tried_past_the_job_s_deadline(server: LocalHub) -> None:
+    with started(server) as hub:
+        server.script("always 503:5")
+        began = time.monotonic()
+        (row,) = hub.predict([Ask(CANARY, until_s=began + 2)])
+        assert time.monotonic() - began < 4
+        assert isinstance(row, (EngineUnavailable, TextError))
+        assert server.calls == 1
+        (late,) = hub.predict([Ask(CANARY, until_s=began)])
+        assert isinstance(late, TextError)
+        assert late.code == "deadline_passed"
+        assert server.calls == 1
+
+
+def test_it_is_asked_again_when_a_probe_succeeds(server: LocalHub) -> None:
+    with started(server, attempts=2) as hub:
+        server.script("always 500")
+        assert isinstance(_ask(hub, CANARY)[0], EngineUnavailable)
+        time.sleep(0.25)
+        assert isinstance(_ask(hub, CANARY, CANARY)[0], EngineUnavailable)
+        assert hub.breaker.state is OPEN
+        assert server.texts == [CANARY, CANARY, "good", "good"]  # none of ours as a probe
+        server.script("ok")
+        time.sleep(0.25)
+        assert isinstance(_ask(hub, CANARY)[0], list)
+        assert hub.breaker.state is CLOSED
+
+
+def test_an_unpaid_hub_is_left_alone_for_the_configured_time(server: LocalHub) -> None:
+    with started(server, payment_pause_s=0.6) as hub:
+        server.script("402")
+        assert isinstance(_ask(hub, "a good day")[0], EngineUnavailable)
+        time.sleep(0.25)  # Longer than between probes.
+        assert isinstance(_ask(hub, "a good day")[0], EngineUnavailable)
+        assert server.calls == 1
+        time.sleep(0.4)
+        assert isinstance(_ask(hub, "a good day")[0], list)
+
+
+@pytest.mark.parametrize("script", ["401", "403", "404", "410"])
+def test_a_refused_token_or_model_is_said_at_start(server: LocalHub, script: str) -> None:
+    server.script(script)
+    with pytest.raises(ModelUnavailable, match=f"\\({script}\\)") as refused, started(server):
+        pass
+    assert "CANARY" not in str(refused.value)
+
+
+def test_a_wrong_token_is_refused(server: LocalHub) -> None:
+    with (
+        pytest.raises(ModelUnavailable, match="refuses the token"),
+        started(server, token="hf_wrong"),
+    ):
+        pass
+
+
+def test_a_hub_that_is_away_at_the_start_is_asked_later(server: LocalHub) -> None:
+    server.script("503")
+    with started(server) as hub:
+        assert hub.labels is None
+        assert isinstance(_ask(hub, "a good day")[0], list)
+        assert server.texts == ["good", "a good day"]

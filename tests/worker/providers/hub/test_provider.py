@@ -1,0 +1,350 @@
+"""Jobs by the Hub: what goes out, what comes back, and who must not send anything."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+
+import pytest
+from tokenizers import Tokenizer
+
+from sentq.contract import Limits, Prediction, TextError
+from sentq_worker.engine.base import EngineUnavailable, ModelUnavailable
+from sentq_worker.engine.provider import Answer
+from sentq_worker.inference.model import LocalEngine
+from sentq_worker.inference.model_files import find_model
+from sentq_worker.providers.breaker import Breaker, BreakerState
+from sentq_worker.providers.breaker_store import Verdicts
+from sentq_worker.providers.hub.budget import Budget
+from sentq_worker.providers.hub.budget import Limits as BudgetLimits
+from sentq_worker.providers.hub.client import Remote, Target
+from sentq_worker.providers.hub.pool import Ask, Hub, HubOptions
+from sentq_worker.providers.hub.provider import HubScorer
+from sentq_worker.providers.hub.windows import Slicer, slice_by_chars, token_slicer
+from sentq_worker.scoring.scorer import Scorer
+from sentq_worker.scoring.windows import TextTokenizer
+from sentq_worker.testing import LocalHub
+from tests.support.models.providers import Job
+from tests.support.processes import RedisProcess
+
+_BY_CHARS: Slicer = partial(slice_by_chars, window_chars=100)
+
+
+def make_hub(server: LocalHub, *, budget: Budget | None = None, **more: object) -> Hub:
+    options = {"in_flight": 4, "call_timeout_s": 5.0, "attempts": 2} | {
+        name: value for name, value in more.items() if name != "verdicts"
+    }
+    verdicts = more.get("verdicts")
+    return Hub(
+        lambda: Remote(Target("owner/model", server.endpoint), timeout_s=5.0),
+        options=HubOptions(**options),  # type: ignore[arg-type]
+        breaker=Breaker("the Hub", failures=3, probe_interval_s=0.2),
+        budget=budget,
+        verdicts=verdicts if isinstance(verdicts, Verdicts) else None,
+    )
+
+
+@contextmanager
+def scoring(
+    server: LocalHub,
+    *,
+    cut: Slicer = _BY_CHARS,
+    expected: Callable[[], tuple[str, ...] | None] = lambda: None,
+    renamed: dict[str, str] | None = None,
+    budget: Budget | None = None,
+    **options: object,
+) -> Iterator[HubScorer]:
+    hub = make_hub(server, budget=budget, **options)
+    scorer = HubScorer(
+        lambda: (hub, cut),
+        breaker=hub.breaker,
+        model="owner/model",
+        limits=Limits(chars_per_text=5_000),
+        now_ms=lambda: time.time() * 1000,
+        renamed=renamed or {},
+        expected_labels=expected,
+    )
+    try:
+        scorer.start()
+        server.texts.clear()
+        yield scorer
+    finally:
+        scorer.stop()
+
+
+@pytest.fixture
+def server() -> Iterator[LocalHub]:
+    with LocalHub() as server:
+        yield server
+
+
+def test_outcomes_are_as_the_local_engine_s_and_say_that_the_hub_gave_them(
+    server: LocalHub,
+) -> None:
+    with scoring(server) as scorer:
+        reply, other = scorer.answer([Job(["good", "", 7, "\ud800"]), Job(["good", "bad"])])
+    assert isinstance(reply, Answer)
+    assert isinstance(other, Answer)
+    assert (reply.by.model, reply.by.revision, reply.by.backend) == ("owner/model", None, "hub")
+    good, *problems = reply.outcomes
+    assert isinstance(good, Prediction)
+    assert good.label in {"negative", "neutral", "positive"}
+    assert sum(good.scores.values()) == pytest.approx(1)
+    assert good.sentiment is not None
+    codes = [problem.code for problem in problems if isinstance(problem, TextError)]
+    assert codes == ["empty_text", "not_a_string", "lone_surrogate"]
+    assert other.outcomes[0] == good
+    assert sorted(server.texts) == ["bad", "good"]  # the same text once
+
+
+def test_texts_that_may_not_leave_do_not(server: LocalHub) -> None:
+    with scoring(server) as scorer:
+        stays, leaves = scorer.answer([Job(["a", "b"], is_local_only=True), Job(["c"])])
+    assert isinstance(stays, Answer)
+    assert [o.code for o in stays.outcomes if isinstance(o, TextError)] == [
+        "engine_unavailable",
+        "engine_unavailable",
+    ]
+    assert isinstance(leaves, Answer)
+    assert server.texts == ["c"]
+
+
+def test_a_job_that_waits_for_one_text_does_not_pay_twice_for_the_others(
+    server: LocalHub,
+) -> None:
+    with scoring(server, in_flight=1) as scorer:
+        server.script("ok 402")
+        job = Job(["one", "two"])
+        assert isinstance(scorer.answer([job])[0], EngineUnavailable)
+        assert not scorer.is_usable
+        scorer.breaker.close()
+        (reply,) = scorer.answer([job])
+        assert isinstance(reply, Answer)
+        assert sorted(server.texts) == ["one", "two", "two"]
+        assert isinstance(scorer.answer([job])[0], Answer)  # and nothing is kept for ever
+        assert len(server.texts) == 5
+
+
+def test_long_texts_are_cut_into_the_windows_of_the_local_engine(
+    server: LocalHub, tiny_model: Path
+) -> None:
+    options = {"window_tokens": 16, "overlap_tokens": 4}
+    tokenizer = Tokenizer.from_file(str(tiny_model / "tokenizer.json"))
+    here = TextTokenizer(
+        Tokenizer.from_file(str(tiny_model / "tokenizer.json")), special_tokens=2, **options
+    )
+    cut = token_slicer(tokenizer, otherwise=_BY_CHARS, **options)
+    text = "the good movie " * 20 + "unbelievable endings"
+    (local,) = here.tokenise([text])
+    slices = cut(text)
+    assert slices.tokens.tokens == local.tokens
+    assert [w.own_tokens for w in slices.tokens.windows] == [w.own_tokens for w in local.windows]
+    # Read again, each part is the window that it was cut from, but for a word that was cut.
+    for part, window in zip(slices.parts, local.windows, strict=True):
+        (again,) = here.tokenise([part])
+        assert len(again.windows) == 1
+        assert again.windows[0].token_ids[2:-2] == window.token_ids[2:-2]
+    with scoring(server, cut=cut) as scorer:
+        (reply,) = scorer.answer([Job([text])])
+    assert isinstance(reply, Answer)
+    (outcome,) = reply.outcomes
+    assert isinstance(outcome, Prediction)
+    assert (outcome.windows, outcome.tokens) == (len(local.windows), local.tokens)
+    assert server.texts
+    assert set(server.texts) == set(slices.parts)
+
+
+def test_a_hub_with_the_same_model_gives_the_scores_of_the_local_engine(tiny_model: Path) -> None:
+    engine = LocalEngine(find_model(str(tiny_model)), device="cpu", dtype="float32", threads=1)
+
+    def tokenizer() -> TextTokenizer:
+        return TextTokenizer(
+            Tokenizer.from_file(str(tiny_model / "tokenizer.json")),
+            window_tokens=64,
+            overlap_tokens=16,
+            special_tokens=2,
+        )
+
+    local = Scorer(engine, tokenizer(), limits=Limits(), batch_tokens=512)
+
+    def score(text: str) -> dict[str, float]:
+        (outcome,) = Scorer(engine, tokenizer(), limits=Limits(), batch_tokens=512).score([[text]])[
+            0
+        ]
+        assert isinstance(outcome, Prediction)
+        return outcome.scores
+
+    cut = token_slicer(
+        Tokenizer.from_file(str(tiny_model / "tokenizer.json")),
+        window_tokens=64,
+        overlap_tokens=16,
+        otherwise=_BY_CHARS,
+    )
+    texts = ["a good day", "so sad " * 5, "the good movie was nasty and the food great " * 20]
+    with LocalHub(score=score) as server, scoring(server, cut=cut, in_flight=1) as scorer:
+        (reply,) = scorer.answer([Job(texts)])
+    assert isinstance(reply, Answer)
+    for ours, theirs in zip(local.score([texts])[0], reply.outcomes, strict=True):
+        assert isinstance(ours, Prediction)
+        assert isinstance(theirs, Prediction)
+        assert theirs.scores == pytest.approx(ours.scores, abs=1e-5)
+        assert (theirs.tokens, theirs.windows) == (ours.tokens, ours.windows)
+
+
+def test_a_model_with_other_labels_is_refused_at_start_unless_they_are_mapped() -> None:
+    def expected() -> tuple[str, ...]:
+        return ("negative", "positive")
+
+    with LocalHub(labels=("LABEL_0", "LABEL_1")) as server:
+        with (
+            pytest.raises(ModelUnavailable, match="SENTQ_WORKER_HUB_LABELS"),
+            scoring(server, expected=expected),
+        ):
+            pass
+        renamed = {"LABEL_0": "negative", "LABEL_1": "positive"}
+        with scoring(server, expected=expected, renamed=renamed) as scorer:
+            (reply,) = scorer.answer([Job(["good"])])
+            assert isinstance(reply, Answer)
+            assert reply.by.labels == ("negative", "positive")
+        with (
+            pytest.raises(ModelUnavailable, match="has no labels"),
+            scoring(server, renamed={"LABEL_7": "negative"}),
+        ):
+            pass
+
+
+def test_a_disagreement_that_shows_later_stops_the_hub(server: LocalHub) -> None:
+    local: list[tuple[str, ...]] = []
+    with scoring(server, expected=lambda: local[0] if local else None) as scorer:
+        assert isinstance(scorer.answer([Job(["a"])])[0], Answer)
+        local.append(("negative", "positive"))  # The local engine came back, with others.
+        assert isinstance(scorer.answer([Job(["b"])])[0], EngineUnavailable)
+        assert scorer.breaker.state is BreakerState.STOPPED
+
+
+def test_four_racing_workers_make_exactly_the_permitted_calls(
+    server: LocalHub, redis_server: RedisProcess
+) -> None:
+    permitted = 37
+    hubs = [
+        make_hub(
+            server,
+            budget=Budget(redis_server.client, BudgetLimits(calls_per_day=permitted)),
+        )
+        for _ in range(4)
+    ]
+    rows: list[object] = []
+
+    def work(hub: Hub, number: int) -> None:
+        hub.start()
+        rows.extend(hub.predict([Ask(f"{number} {n}") for n in range(25)]))
+
+    threads = [
+        threading.Thread(target=work, args=pair) for pair in zip(hubs, range(4), strict=True)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for hub in hubs:
+        hub.stop()
+    assert server.calls == permitted
+    # Each worker's first call is for itself.
+    assert sum(isinstance(row, list) for row in rows) == permitted - 4
+    assert sum(isinstance(row, EngineUnavailable) for row in rows) == 100 - permitted + 4
+
+
+@pytest.mark.parametrize(
+    ("limits", "calls"),
+    [
+        (BudgetLimits(calls_per_day=0), 0),
+        (BudgetLimits(calls_per_month=2), 2),
+        (BudgetLimits(chars_per_day=25), 2),
+        (BudgetLimits(chars_per_month=9, calls_per_day=5), 0),
+        (BudgetLimits(chars_per_month=10, calls_per_day=5), 1),
+    ],
+)
+def test_calls_and_characters_are_counted_by_day_and_month(
+    redis_server: RedisProcess, limits: BudgetLimits, calls: int
+) -> None:
+    budget = Budget(redis_server.client, limits)
+    for _ in range(calls):
+        budget.reserve(10)
+    with pytest.raises(EngineUnavailable) as spent:
+        budget.reserve(10)
+    now = datetime.now(UTC)
+    monthly = limits.calls_per_month is not None or limits.chars_per_month is not None
+    most_s = (32 - now.day if monthly else 1) * 86400
+    assert spent.value.retry_after_s is not None
+    assert 0 < spent.value.retry_after_s <= most_s
+    with redis_server.client() as client:
+        kept = {k.decode(): int(v) for k, v in client.hgetall("sentq.hub.budget").items()}
+        if calls:
+            assert kept["day_calls"] == kept["month_calls"] == calls
+            assert kept["day_chars"] == kept["month_chars"] == 10 * calls
+            assert kept["month"] == now.year * 12 + now.month
+            # What is of another day is spent no more; what is of this month still is.
+            client.hset("sentq.hub.budget", mapping={"day": kept["day"] - 1})
+            if limits.calls_per_month is None and limits.chars_per_month is None:
+                budget.reserve(10)
+            else:
+                with pytest.raises(EngineUnavailable):
+                    budget.reserve(10)
+
+
+@pytest.mark.parametrize(("fails", "code"), [(True, "budget_exhausted"), (False, None)])
+def test_a_text_over_the_budget_ends_or_waits_as_configured(
+    server: LocalHub, redis_server: RedisProcess, *, fails: bool, code: str | None
+) -> None:
+    budget = Budget(redis_server.client, BudgetLimits(calls_per_day=2))
+    with scoring(server, budget=budget, fails_on_budget=fails, in_flight=1) as scorer:
+        within, over = scorer.answer([Job(["a"]), Job(["b"])])
+    assert isinstance(within, Answer)
+    if code is None:
+        assert isinstance(over, EngineUnavailable)
+    else:
+        assert isinstance(over, Answer)
+        assert [o.code for o in over.outcomes if isinstance(o, TextError)] == [code]
+    assert server.texts == ["a"]
+
+
+def test_no_call_is_made_that_cannot_be_counted(server: LocalHub, own_redis: RedisProcess) -> None:
+    budget = Budget(own_redis.client, BudgetLimits(calls_per_day=100))
+    with scoring(server, budget=budget) as scorer:
+        own_redis.stop()
+        assert isinstance(scorer.answer([Job(["a"])])[0], EngineUnavailable)
+        assert server.calls == 0
+        own_redis.start()
+        assert isinstance(scorer.answer([Job(["a"])])[0], Answer)
+
+
+def test_a_host_s_workers_share_what_one_finds_out(
+    server: LocalHub, redis_server: RedisProcess
+) -> None:
+    def verdicts(host: str) -> Verdicts:
+        return Verdicts(redis_server.client, host=host)
+
+    with (
+        scoring(server, verdicts=verdicts("here"), payment_pause_s=0.8) as one,
+        scoring(server, verdicts=verdicts("here")) as two,
+        scoring(server, verdicts=verdicts("there")) as far,
+    ):
+        server.script("402")
+        assert isinstance(one.answer([Job(["a"])])[0], EngineUnavailable)
+        time.sleep(0.55)  # What was read is good for half a second.
+        server.texts.clear()
+        assert isinstance(two.answer([Job(["b"])])[0], EngineUnavailable)
+        assert server.calls == 0
+        assert two.breaker.state is BreakerState.OPEN
+        assert "(402)" in two.breaker.verdict.reason
+        assert isinstance(far.answer([Job(["c"])])[0], Answer)
+        time.sleep(0.3)
+        assert isinstance(one.answer([Job(["a"])])[0], Answer)
+        time.sleep(0.55)
+        assert isinstance(two.answer([Job(["b"])])[0], Answer)
+        assert server.texts.count("good") == 1  # one probe for both

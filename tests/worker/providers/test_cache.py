@@ -1,0 +1,228 @@
+"""Outcomes of texts that come again: the same ones, few enough, and never a reason to fail."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import orjson
+import pytest
+
+from sentq import Client, ErrorCode, TextError
+from sentq.contract import Outcome
+from sentq_worker.providers.cache import CachingScorer, OutcomeCache
+from sentq_worker.settings import WorkerSettings
+from tests.conftest import StartWorker
+from tests.support.models.engines import ScriptedEngine
+from tests.support.processes import RedisProcess
+from tests.support.workers.standin import hash_outcomes
+
+SECRET = b"of nobody's business"
+
+
+class CountingScorer:
+    """Answers from a hash of the text, and records which texts it was asked for."""
+
+    def __init__(self, *, revision: str | None = "commit") -> None:
+        self.engine = ScriptedEngine()
+        self.become(revision)
+        self.asked: list[object] = []
+
+    def become(self, revision: str | None) -> None:
+        """Let another model answer from now on."""
+        self.engine.info = replace(self.engine.info, revision=revision)
+
+    def score(self, jobs: Sequence[Sequence[object]]) -> list[list[Outcome]]:
+        self.asked = [text for job in jobs for text in job]
+        return [[_outcome(text) for text in job] for job in jobs]
+
+
+class ReplacedScorer(CountingScorer):
+    """Another engine stands in while it scores."""
+
+    def score(self, jobs: Sequence[Sequence[object]]) -> list[list[Outcome]]:
+        self.become("another")
+        return super().score(jobs)
+
+
+def _outcome(text: object) -> Outcome:
+    if not isinstance(text, str) or text == "bad":
+        return TextError(code=ErrorCode.INFERENCE_FAILED, message="scripted")
+    try:
+        return hash_outcomes([text])[0]
+    except UnicodeEncodeError:
+        return TextError(code=ErrorCode.LONE_SURROGATE, message="scripted")
+
+
+def _cached(
+    scorer: CountingScorer, client: Any, *, options: object = None, **settings: Any
+) -> CachingScorer:
+    usual: dict[str, Any] = {"secret": SECRET, "most": 100, "ttl_s": 60}
+    cache = OutcomeCache(client, **usual | settings)
+    return CachingScorer(scorer, cache, options=options)
+
+
+@pytest.fixture
+def client(redis_server: RedisProcess) -> Any:
+    with redis_server.client() as client:
+        yield client
+
+
+def test_a_text_that_comes_again_is_not_scored_again(client: Any) -> None:
+    scorer = CountingScorer()
+    cached = _cached(scorer, client)
+    first = cached.score([["one", "two"], ["one"]])
+    assert scorer.asked == ["one", "two", "one"]
+    jobs = [["three", "one", "four", "two"], [], ["four", "one"]]
+    assert cached.score(jobs) == [hash_outcomes(job) for job in jobs]
+    assert scorer.asked == ["three", "four", "four"]
+    assert cached.score([["one", "two"], ["one"]]) == first
+    assert scorer.asked == []
+
+
+def test_whatever_is_no_prediction_is_never_kept(client: Any) -> None:
+    scorer = CountingScorer()
+    cached = _cached(scorer, client)
+    job = ["bad", None, ["a list"], "\ud800", True, 1, "good"]
+    assert cached.score([job]) == [[_outcome(text) for text in job]]
+    assert cached.score([job]) == [[_outcome(text) for text in job]]
+    assert scorer.asked == job[:-1]
+    assert len(client.keys("sentq.cache:*")) == 1
+
+
+def test_neither_keys_nor_values_hold_a_text_and_without_the_secret_no_key_is_found(
+    client: Any,
+) -> None:
+    _cached(CountingScorer(), client).score([["CANARY"]])
+    everything = [*client.keys(), *client.zrange("sentq.cache", 0, -1)]
+    everything += [client.get(key) for key in client.keys("sentq.cache:*")]
+    assert len(everything) == 4
+    assert not any(b"CANARY" in each for each in everything)
+    scorer = CountingScorer()
+    _cached(scorer, client, secret=b"a guess").score([["CANARY"]])
+    assert scorer.asked == ["CANARY"]
+
+
+def test_another_commit_or_option_has_outcomes_of_its_own(client: Any) -> None:
+    scorer = CountingScorer()
+    _cached(scorer, client).score([["a"]])
+    _cached(scorer, client, options={"window_join": "max"}).score([["a"]])
+    assert scorer.asked == ["a"]
+    scorer.become("another")
+    _cached(scorer, client).score([["a"]])
+    assert scorer.asked == ["a"]
+    scorer.become("commit")
+    _cached(scorer, client).score([["a"]])
+    assert scorer.asked == []
+
+
+@pytest.mark.parametrize("scorer", [CountingScorer(revision=None), ReplacedScorer()])
+def test_nothing_is_kept_where_nobody_knows_which_model_answered(
+    client: Any, scorer: CountingScorer
+) -> None:
+    assert _cached(scorer, client).score([["a"]]) == [hash_outcomes(["a"])]
+    assert client.keys() == []
+
+
+def test_it_holds_no_more_than_it_may_and_the_oldest_go_first(client: Any) -> None:
+    scorer = CountingScorer()
+    cached = _cached(scorer, client, most=5)
+    for number in range(8):
+        cached.score([[str(number)]])
+    assert client.zcard("sentq.cache") == len(client.keys("sentq.cache:*")) == 5
+    cached.score([[str(number) for number in range(8)]])
+    assert scorer.asked == ["0", "1", "2"]
+    cached.score([[f"new {number}" for number in range(2000)]])
+    assert client.zcard("sentq.cache") == len(client.keys("sentq.cache:*")) == 5
+    cached.score([["new 1999", "new 1994"]])
+    assert scorer.asked == ["new 1994"]
+
+
+def test_what_expired_is_scored_anew_and_leaves_the_index(client: Any) -> None:
+    scorer = CountingScorer()
+    cached = _cached(scorer, client)
+    cached.score([["old"]])
+    (key,) = client.keys("sentq.cache:*")
+    assert 0 < client.ttl(key) <= 60
+    assert 0 < client.ttl("sentq.cache") <= 60
+    client.delete(key)
+    client.zincrby("sentq.cache", -60_000_000, key)
+    cached.score([["new"]])
+    assert key not in client.zrange("sentq.cache", 0, -1)
+    cached.score([["old"]])
+    assert scorer.asked == ["old"]
+
+
+def test_rubbish_under_a_key_is_scored_anew(client: Any) -> None:
+    scorer = CountingScorer()
+    cached = _cached(scorer, client)
+    cached.score([["a"]])
+    for rubbish in (b"", b"{", b'{"label": 3}', b"[]"):
+        client.set(client.keys("sentq.cache:*")[0], rubbish)
+        assert cached.score([["a"]]) == [hash_outcomes(["a"])]
+        assert scorer.asked == ["a"]
+    cached.score([["a"]])
+    assert scorer.asked == []
+
+
+def test_without_redis_texts_are_scored_and_with_it_they_are_kept_again(
+    own_redis: RedisProcess, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    with own_redis.client() as client:
+        scorer = CountingScorer()
+        cached = _cached(scorer, client)
+        cached.score([["a"]])
+        own_redis.stop()
+        with caplog.at_level(logging.WARNING):
+            for _ in range(3):
+                assert cached.score([["a"]]) == [hash_outcomes(["a"])]
+                assert scorer.asked == ["a"]
+        assert len(caplog.records) == 1, "it was asked again at once"
+        own_redis.start()
+        monkeypatch.setattr(time, "monotonic", lambda: float("inf"))
+        cached.score([["a"]])
+        cached.score([["a"]])
+        assert scorer.asked == []
+
+
+def test_a_full_redis_is_read_and_not_written(client: Any) -> None:
+    scorer = CountingScorer()
+    cached = _cached(scorer, client)
+    cached.score([["a"]])
+    client.config_set("maxmemory", 1)
+    try:
+        assert cached.score([["a", "b"]]) == [hash_outcomes(["a", "b"])]
+        assert scorer.asked == ["b"]
+    finally:
+        client.config_set("maxmemory", 0)
+    assert len(client.keys("sentq.cache:*")) == 1
+
+
+@pytest.mark.parametrize("secret", ["short", ""])
+def test_a_short_secret_is_refused_or_none(secret: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SENTQ_WORKER_CACHE_SECRET", secret)
+    if secret:
+        with pytest.raises(Exception, match="cache_secret"):
+            WorkerSettings.load()
+    else:
+        assert WorkerSettings.load().cache_secret is None
+
+
+@pytest.mark.timeout(120)
+def test_a_worker_takes_a_prediction_that_is_there(
+    own_redis: RedisProcess, start_worker: StartWorker
+) -> None:
+    start_worker(own_redis.url, SENTQ_WORKER_CACHE_SECRET="x" * 32)
+    texts = ["a good day", "", "a good day", " ".join(["a film"] * 80)]
+    with own_redis.client() as client, Client(broker_url=own_redis.url) as sentq:
+        first = sentq.submit(texts).result(timeout=30).outcomes
+        assert sentq.submit(texts).result(timeout=30).outcomes == first
+        keys = client.keys("sentq.cache:*")
+        assert len(keys) == 2
+        for key in keys:
+            client.set(key, orjson.dumps(hash_outcomes(["kept"])[0].__dict__))
+        again = sentq.submit(texts).result(timeout=30).outcomes
+    assert again == [*hash_outcomes(["kept"]), first[1], *hash_outcomes(["kept", "kept"])]

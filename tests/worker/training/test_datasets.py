@@ -1,0 +1,202 @@
+"""Datasets of the Hub, from a Hub on this machine.
+
+What asks the Hub runs in a process of its own, because huggingface_hub reads HF_ENDPOINT and
+HF_HOME once, when it is imported.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+import pytest
+from pyarrow import parquet
+
+from sentq_worker.training.dataset import DatasetId
+from tests.support.hub_server import Hub
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from pathlib import Path
+
+_READ = """
+import json, sys
+from pathlib import Path
+from sentq.errors import SentqError
+from sentq_worker.training.rows import read_rows
+for argument in sys.argv[1:]:
+    try:
+        rows = read_rows(Path(argument))
+        print(json.dumps([rows.name, rows.texts, rows.labels]))
+    except SentqError as error:
+        print(json.dumps(f"{type(error).__name__}: {error}"))
+"""
+
+_BRANCH = "refs/convert/parquet"
+
+#: More than a start and a few requests may take.
+_A_FEW_SECONDS = 30
+
+
+@pytest.fixture
+def hub() -> Iterator[Hub]:
+    with Hub() as hub:
+        yield hub
+
+
+@pytest.fixture
+def read(hub: Hub, tmp_path: Path) -> Callable[..., list[object]]:
+    """Read these sources on a machine with a cache of its own: what it got, or why not."""
+
+    def read(*sources: str) -> list[object]:
+        inherited = {
+            name: value
+            for name, value in os.environ.items()
+            if not name.upper().startswith(("HF_", "HUGGING"))
+        }
+        own = {
+            "HF_ENDPOINT": hub.url,
+            "HF_HOME": str(tmp_path / "home"),
+            "HF_HUB_ETAG_TIMEOUT": "2",
+            "NO_PROXY": "127.0.0.1",
+            "no_proxy": "127.0.0.1",
+        }
+        done = subprocess.run(
+            [sys.executable, "-c", _READ, *sources],
+            env=inherited | own,
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            timeout=_A_FEW_SECONDS,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        return [json.loads(line) for line in done.stdout.splitlines()]
+
+    return read
+
+
+def shard(*texts: str) -> bytes:
+    """A Parquet file of positive rows, numbered as `datasets` does it."""
+    feature = {"names": ["negative", "positive"], "_type": "ClassLabel"}
+    table = pa.table({"text": list(texts), "label": [1] * len(texts)})
+    metadata = {"huggingface": json.dumps({"info": {"features": {"label": feature}}})}
+    stream = io.BytesIO()
+    parquet.write_table(table.replace_schema_metadata(metadata), stream)
+    return stream.getvalue()
+
+
+def commit(hub: Hub, repo: str, files: Mapping[str, Sequence[str]], *, gated: bool = False) -> None:
+    content = {name: shard(*texts) for name, texts in files.items()}
+    hub.commit(f"datasets/{repo}", content, branch=_BRANCH, gated=gated)
+
+
+def test_a_split_is_fetched_shard_by_shard_and_nothing_else(
+    hub: Hub, read: Callable[..., list[object]]
+) -> None:
+    files = {
+        "default/test/0001.parquet": ["third"],
+        "default/test/0000.parquet": ["first", "second"],
+        "default/train/0000.parquet": ["unwanted"],
+    }
+    commit(hub, "owner/reviews", files)
+    (answer,) = read("owner/reviews:test")
+    assert answer == ["owner/reviews:test", ["first", "second", "third"], ["positive"] * 3]
+    assert sorted(hub.downloaded()) == ["default/test/0000.parquet", "default/test/0001.parquet"]
+
+
+def test_what_is_the_only_one_need_not_be_named_and_otherwise_the_choice_is_listed(
+    hub: Hub, read: Callable[..., list[object]]
+) -> None:
+    commit(hub, "owner/single", {"plain/train/0000.parquet": ["a"]})
+    many = {
+        f"{config}/{split}/0000.parquet": [f"{config} {split}"]
+        for config in ("de", "en")
+        for split in ("train", "test")
+    }
+    commit(hub, "owner/many", many)
+    answers = read(
+        "owner/single",
+        "owner/many:en:test",
+        "owner/many",
+        "owner/many:en:dev",
+        "owner/many:fr:test",
+        "owner/single:train",
+    )
+    assert answers[0] == ["owner/single", ["a"], ["positive"]]
+    assert answers[1] == ["owner/many:en:test", ["en test"], ["positive"]]
+    for answer, said in zip(
+        answers[2:5],
+        [
+            "several configs; say which, as owner/many:CONFIG:SPLIT: it has de, en",
+            "no split dev: it has test, train",
+            "no config fr: it has de, en",
+        ],
+        strict=True,
+    ):
+        assert str(answer).startswith("TrainingDataError: ")
+        assert said in str(answer)
+    assert answers[5] == ["owner/single:train", ["a"], ["positive"]]
+
+
+def test_what_was_fetched_once_can_be_read_without_the_hub(
+    hub: Hub, read: Callable[..., list[object]]
+) -> None:
+    commit(hub, "owner/reviews", {"default/test/0000.parquet": ["kept"]})
+    before = read("owner/reviews:test")
+    hub.switch_off()
+    assert read("owner/reviews:test") == before
+    (answer,) = read("owner/others:test")
+    assert "the Hub cannot be reached, and nothing of it is cached" in str(answer)
+
+
+def test_what_the_hub_refuses_is_said_with_what_to_do(
+    hub: Hub, read: Callable[..., list[object]]
+) -> None:
+    commit(hub, "owner/gated", {"default/test/0000.parquet": ["a"]}, gated=True)
+    hub.commit("datasets/owner/unconverted", {"data.csv": b"text,label\n"})
+    hub.commit("datasets/owner/empty", {"README.md": b""}, branch=_BRANCH)
+    answers = read(
+        "owner/gated:test",
+        "owner/unconverted:test",
+        "owner/empty:test",
+        "owner/none:test",
+        "owner/bad..name",
+    )
+    for answer, said in zip(
+        answers,
+        [
+            "owner/gated is gated: accept its terms, then set HF_TOKEN",
+            "no Parquet form of owner/unconverted: download it, and give its files instead",
+            "no Parquet form of owner/empty",
+            "there is no file owner/none, and the Hub has no such dataset",
+            "it is no dataset's id either",
+        ],
+        strict=True,
+    ):
+        assert str(answer).startswith("TrainingDataError: ")
+        assert said in str(answer)
+
+
+def test_a_file_is_a_file_and_never_asked_for_at_the_hub(
+    hub: Hub, read: Callable[..., list[object]], tmp_path: Path
+) -> None:
+    (tmp_path / "owner").mkdir()
+    (tmp_path / "owner" / "rows.jsonl").write_text('{"text": "a", "label": "b"}\n')
+    answers = read("owner/rows.jsonl", "owner/none.csv")
+    assert answers[0] == ["rows.jsonl", ["a"], ["b"]]
+    assert "No such file" in str(answers[1])
+    assert hub.requests == []
+
+
+def test_a_dataset_is_an_owner_and_a_name() -> None:
+    assert DatasetId.parse("owner/name") == DatasetId("owner/name")
+    assert DatasetId.parse("owner/name:test") == DatasetId("owner/name", None, "test")
+    assert DatasetId.parse("owner/name:en:test") == DatasetId("owner/name", "en", "test")
+    for argument in ("name", "/name", "./name", "a/b/c", "owner/name:", "owner/name:a:b:c"):
+        assert DatasetId.parse(argument) is None

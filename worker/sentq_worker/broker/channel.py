@@ -1,0 +1,368 @@
+"""Taking messages from Redis, many at once, and never into nowhere.
+
+Kombu's Redis transport takes a message with BRPOP and notes that it has it afterwards: a worker
+that dies in between, or whose connection is cut, loses the message. Here one script does both:
+
+    wait   BLMOVE q q RIGHT RIGHT   blocks until there is something, and moves nothing
+    take   a script                 queue -> `unacked` and its index, and returns the messages
+
+The structures are kombu's own, so a stock worker restores what a dead worker of ours held, and
+the other way round. Each message is noted under a tag of ours: the tag that the sender wrote
+into the message is whatever the sender wrote.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
+from typing import Any, Final
+
+import kombu.transport
+import redis
+from kombu.transport import redis as stock
+from kombu.transport import virtual
+
+from sentq.contract import MAX_BYTES_PER_MESSAGE
+from sentq.wire.dead_letters import DEAD_LETTERS_KEY, LetterCode, letter_fields
+from sentq_worker.broker.dead_letters import Grave, bury
+from sentq_worker.broker.decompression import why_not_inflated
+from sentq_worker.broker.delivery import job_id, lost_deliveries
+from sentq_worker.broker.message import read_envelope
+from sentq_worker.broker.qos import Receipts, Unacked
+
+__all__ = ["Channel", "Transport", "install", "is_connection_error"]
+
+logger = logging.getLogger(__name__)
+
+#: What may stand around a body. Celery needs less than a thousand.
+_MAX_HEADER_BYTES: Final = 256 * 1024
+
+#: How long one wait blocks. It wakes at once for single jobs; other queues and priorities are
+#: looked at when it ends.
+_WAIT_S: Final = 0.05
+
+#: How long to leave Redis alone after it refused a script (out of memory, read-only replica).
+_REFUSED_PAUSE_S: Final = 1.0
+
+#: KEYS: unacked, its index, then lists in the order to read them.
+#: ARGV: tag prefix, messages at most, bytes at most, then the queue of each list.
+#: Returns the messages of each list, the oldest first, or nothing; their tags count on from 0.
+#: Noted before removed: where memory is short, HSET is refused and nothing has moved yet. What
+#: is read ahead grows with what was read: a message may be large.
+_TAKE: Final = """
+local limit, limit_bytes = tonumber(ARGV[2]), tonumber(ARGV[3])
+local now = redis.call('TIME')
+local score = string.format('%d.%06d', now[1], now[2])
+local taken, count, bytes = {}, 0, 0
+for i = 3, #KEYS do
+  local messages, tail = {}, ', "", ' .. cjson.encode(ARGV[i + 1]) .. ']'
+  repeat
+    local wanted = math.min(64, limit - count, 1 + 3 * count)
+    if wanted < 1 or (count > 0 and bytes >= limit_bytes) then break end
+    local found = redis.call('LRANGE', KEYS[i], -wanted, -1)
+    local noted, scores, removed = {}, {}, 0
+    for j = #found, 1, -1 do
+      if count > 0 and bytes >= limit_bytes then break end
+      local tag = ARGV[1] .. count
+      noted[#noted + 1] = tag
+      noted[#noted + 1] = '[' .. found[j] .. tail
+      scores[#scores + 1] = score
+      scores[#scores + 1] = tag
+      messages[#messages + 1] = found[j]
+      count, bytes, removed = count + 1, bytes + #found[j], removed + 1
+    end
+    if removed > 0 then
+      redis.call('HSET', KEYS[1], unpack(noted))
+      redis.call('ZADD', KEYS[2], unpack(scores))
+      redis.call('LTRIM', KEYS[i], 0, -removed - 1)
+    end
+  until #found < wanted
+  taken[#taken + 1] = messages
+end
+return count > 0 and taken or {}
+"""
+
+#: Transport options of ours.
+_OPTIONS: Final = ("held_bytes", "lease_timeout_s", "dead_letter_ttl_s")
+
+#: Takes a message that needs no kombu and no Celery: its envelope and its tag. Returns whether
+#: it did.
+TakePlain = Callable[[dict[str, Any], str], bool]
+
+#: Hears a buried message's headers, and the reason.
+Tell = Callable[[Mapping[str, Any], str], None]
+
+
+def _tell_nobody(_headers: Mapping[str, Any], _reason: str) -> None:
+    """A channel that no consumer has joined yet."""
+
+
+class Channel(stock.Channel):
+    """Takes messages from one Redis."""
+
+    QoS = Unacked
+    from_transport_options = (*stock.Channel.from_transport_options, *_OPTIONS)
+
+    #: Bytes of messages to hold at most, beyond a first one. A transport option.
+    held_bytes = 512 * 1024
+
+    #: How long a message stays with a worker that does not renew it. A transport option.
+    lease_timeout_s: float = 30
+
+    #: How long Redis keeps dead letters. A transport option.
+    dead_letter_ttl_s = 14 * 24 * 60 * 60
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        self._tag_prefix = f"{os.getpid():x}-{os.urandom(6).hex()}-"
+        self._takes = 0
+        self._is_waiting = False
+        self._take_next = True
+        self._not_before = 0.0
+        self._lists: list[tuple[str, str]] = []
+        #: Is asked first about each message; without it all go Celery's own way.
+        self.take_plain: TakePlain | None = None
+        #: Is told of each message that is buried before anybody else saw it.
+        self.tell: Tell = _tell_nobody
+        #: The worker's name, as dead letters tell it.
+        self.worker: str | None = None
+        #: In which order queues are read: as they were first asked for, also when one was
+        #: cancelled and added again.
+        self._order: dict[str, int] = {}
+        #: Queues whose messages nobody acknowledges: the replies to `celery inspect`. Noted in
+        #: `unacked` they would stay there, and be delivered again to readers long gone.
+        self._unacknowledged: set[str] = set()
+        self._is_stock = False
+        super().__init__(*args, **kwargs)
+
+    def basic_consume(self, queue: str, no_ack: bool, *args: Any, **kwargs: Any) -> Any:  # noqa: FBT001 - kombu's
+        """Kombu calls this for each queue that somebody reads."""
+        self._order.setdefault(queue, len(self._order))
+        if no_ack:
+            self._unacknowledged.add(queue)
+        return super().basic_consume(queue, no_ack, *args, **kwargs)
+
+    def _brpop_start(self, timeout: float | None = None) -> None:
+        """Ask Redis: for messages where there may be some, else to be woken."""
+        self._is_stock = not self._unacknowledged.isdisjoint(self.active_queues)
+        if self._is_stock:
+            super()._brpop_start(timeout)
+            return
+        queues = self._queues()
+        if not queues:
+            return
+        connection = self.client.connection
+        self._in_poll = connection
+        self._brpop_sent_at = time.monotonic()
+        self._is_waiting = not self._take_next or time.monotonic() < self._not_before
+        if self._is_waiting:
+            key = self.full_key(self._q_for_pri(queues[0], 0))
+            connection.send_command("BLMOVE", key, key, "RIGHT", "RIGHT", _WAIT_S)
+        else:
+            connection.send_command(*self._take_command(queues))
+
+    def _brpop_read(self, **options: Any) -> Any:
+        """Read the answer and deliver what was taken.
+
+        Raises:
+            Empty: Nothing was. Kombu's word for it.
+        """
+        if self._is_stock:
+            return super()._brpop_read(**options)
+        connection = self.client.connection
+        try:
+            reply = connection.read_response()
+            if self._is_waiting:
+                # Woken or not, look: the wait sees one list, the script sees them all.
+                self._take_next = True
+                if reply is None or time.monotonic() < self._not_before:
+                    raise virtual.Empty
+                connection.send_command(*self._take_command(self._queues()))
+                reply = connection.read_response()
+        except self.connection_errors:
+            connection.disconnect()
+            raise
+        except redis.ResponseError as error:
+            # It is said to the operator and tried again; nothing has moved.
+            logger.warning("Redis refuses to hand out jobs: %s", error)
+            self._not_before = time.monotonic() + _REFUSED_PAUSE_S
+            raise virtual.Empty from None
+        finally:
+            self._in_poll = None
+            self._flush_brpop_reauth()
+        self._take_next = bool(reply)
+        if not self._take_next:
+            raise virtual.Empty
+        self._deliver_all(reply)
+        return True
+
+    def close(self) -> None:
+        """Give back what is held and close."""
+        try:
+            super().close()
+        except self.connection_errors:
+            # It broke as kombu read the last answer. Nothing is left to read, and what is held
+            # can still be given back, on another connection.
+            super().close()
+
+    def _queues(self) -> list[str]:
+        return sorted(self.active_queues, key=self._order.__getitem__)
+
+    def _take_command(self, queues: Sequence[str]) -> list[Any]:
+        self._takes += 1
+        self._lists = [(self._q_for_pri(q, p), q) for q in queues for p in self.priority_steps]
+        keys = [self.unacked_key, self.unacked_index_key, *(key for key, _ in self._lists)]
+        limits = [max(1, self.qos.credit()), self.held_bytes]
+        return [
+            *("EVAL", _TAKE, len(keys), *map(self.full_key, keys)),
+            *(self._prefix, *limits, *(queue for _, queue in self._lists)),
+        ]
+
+    @property
+    def _prefix(self) -> str:
+        return f"{self._tag_prefix}{self._takes:x}-"
+
+    def _deliver_all(self, reply: Sequence[Sequence[bytes]]) -> None:
+        prefix, number = self._prefix, 0
+        for (_, queue), messages in zip(self._lists, reply, strict=True):
+            for raw in messages:
+                tag = f"{prefix}{number}"
+                number += 1
+                self.qos.hold(tag, len(raw))
+                self._deliver_one(tag, queue, raw)
+
+    def _deliver_one(self, tag: str, queue: str, raw: bytes) -> None:
+        envelope = read_envelope(raw)
+        if envelope is None:
+            self.bury(tag, raw, "it is not a Celery message", queue=queue)
+            return
+        if self.take_plain is not None and self.take_plain(envelope, tag):
+            return
+        reason = why_not_inflated(envelope, MAX_BYTES_PER_MESSAGE)
+        if len(raw) - len(envelope["body"]) > _MAX_HEADER_BYTES:
+            reason = f"its headers are larger than {_MAX_HEADER_BYTES:,} bytes"
+        if reason is None:
+            # What its sender wrote there may be anything.
+            envelope["properties"]["delivery_tag"] = tag
+            envelope["properties"]["delivery_info"]["routing_key"] = queue
+            try:
+                # As kombu's own channel does.
+                self.connection._deliver(envelope, queue)  # noqa: SLF001
+            except Exception as error:
+                if is_connection_error(error, self.connection_errors):
+                    raise
+                reason = f"{type(error).__name__} as it was delivered"
+        if reason is not None:
+            headers = envelope["headers"]
+            self.tell(headers, reason)
+            self.bury(tag, raw, reason, headers=headers, queue=queue)
+
+    def receipts(self, tags: Sequence[str]) -> Receipts:
+        """What acknowledges these messages, on any connection to this Redis."""
+        return Receipts(
+            self.full_key(self.unacked_key), self.full_key(self.unacked_index_key), tags
+        )
+
+    def shares_redis(self, connection_options: dict[str, Any]) -> bool:
+        """Whether a client with these options talks to the Redis that this channel talks to."""
+        ours = self._connparams()
+        return type(self) is Channel and all(
+            str(ours.get(place)) == str(connection_options.get(place))
+            for place in ("host", "port", "path", "db")
+        )
+
+    def own_client(self) -> redis.Redis:
+        """A client with connections of its own, for another thread. It adds no prefix to keys."""
+        return redis.Redis(connection_pool=self._get_pool())
+
+    def bury(
+        self,
+        tag: str,
+        raw: bytes,
+        reason: str,
+        *,
+        code: LetterCode = LetterCode.MALFORMED,
+        headers: Mapping[str, Any] = MappingProxyType({}),
+        queue: str | None = None,
+    ) -> None:
+        """Move what cannot be handled to the dead letters. The log says that, not what."""
+        logger.error("a message of %d bytes became a dead letter: %s", len(raw), reason)
+        fields = letter_fields(
+            code=code,
+            reason=reason,
+            message=raw,
+            job_id=job_id(headers),
+            deliveries=1 + lost_deliveries(headers),
+            worker=self.worker,
+            queue=queue,
+        )
+        try:
+            with self.conn_or_acquire() as client:
+                bury(client, self.grave(), tag, fields)
+        except redis.ResponseError as error:
+            logger.warning("Redis refuses the dead letter (%s); it will come again", error)
+        self.qos.release([tag])
+        virtual.QoS.ack(self.qos, tag)
+
+    def grave(self, *, timeout_s: float | None = None) -> Grave:
+        """Where what cannot be handled goes; with `timeout_s`, only what nobody has renewed for
+        that long."""
+        return Grave(
+            self.full_key(self.unacked_key),
+            self.full_key(self.unacked_index_key),
+            self.full_key(DEAD_LETTERS_KEY),
+            self.dead_letter_ttl_s,
+            timeout_s,
+        )
+
+    def full_key(self, name: str) -> str:
+        """The name under which Redis has it. For commands that kombu does not prefix itself."""
+        return f"{self.global_keyprefix}{name}"
+
+
+class SentinelChannel(Channel, stock.SentinelChannel):
+    """Takes messages from the Redis that Sentinel names."""
+
+    from_transport_options = (*stock.SentinelChannel.from_transport_options, *_OPTIONS)
+
+    def own_client(self) -> redis.Redis:
+        """A client with connections of its own, for another thread. It adds no prefix to keys."""
+        kept = vars(self).get("_sentinel_manager")
+        try:
+            return super().own_client()
+        finally:
+            self._sentinel_manager = kept  # Kombu closes it with the channel.
+
+
+class Transport(stock.Transport):
+    """Kombu's Redis transport, with channels that take."""
+
+    Channel = Channel
+
+
+class SentinelTransport(stock.SentinelTransport):
+    """The same behind Sentinel."""
+
+    Channel = SentinelChannel
+
+
+def is_connection_error(
+    error: Exception, connection_errors: tuple[type[BaseException], ...]
+) -> bool:
+    """Whether the connection is to blame. Kombu counts every KeyError among these, and a
+    message that lacks a header raises one."""
+    return isinstance(error, connection_errors) and not isinstance(error, KeyError)
+
+
+def install() -> None:
+    """Make this process use these transports wherever a URL says Redis."""
+    ours = {
+        "redis": f"{__name__}:Transport",
+        "rediss": f"{__name__}:Transport",
+        "sentinel": f"{__name__}:SentinelTransport",
+    }
+    kombu.transport.TRANSPORT_ALIASES.update(ours)
+    for alias in ours:  # Kombu may have looked one up already.
+        kombu.transport._transport_cache.pop(alias, None)  # noqa: SLF001

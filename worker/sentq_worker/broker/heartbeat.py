@@ -1,0 +1,105 @@
+"""What a worker says of itself, in Redis: written with each tick of its leases."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final
+
+import redis
+
+from sentq.wire.reports import LEAST_REPORT_LIFETIME_S, WorkerReport, remove_report, write_report
+from sentq_worker.engine.base import EngineInfo
+
+__all__ = ["Condition", "Reporter"]
+
+#: Over how long a rate is taken.
+_RATE_S: Final = 10.0
+
+#: How many ticks may fail before a report is gone.
+_MISSED_TICKS: Final = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """How a worker is doing.
+
+    Attributes:
+        jobs_finished: How many jobs it has ended since it started.
+        held_jobs: How many it has taken and not ended.
+        engine: Who scores; None while no model is loaded.
+        breaker: The state of the way to the Hub, where there is one.
+        local_breaker: The state of the engine that comes before it, where there are two.
+        waiting_for: Why the engine cannot answer at the moment, where it cannot.
+    """
+
+    jobs_finished: int
+    held_jobs: int
+    engine: EngineInfo | None
+    breaker: str | None = None
+    local_breaker: str | None = None
+    waiting_for: str | None = None
+
+
+class Reporter:
+    """Writes the reports of one worker.
+
+    Args:
+        look: Says how the worker is doing. Called in the thread of the leases.
+    """
+
+    def __init__(self, look: Callable[[], Condition]) -> None:
+        self._look = look
+        self._started_at_s: float | None = None
+        self._since = time.monotonic()
+        self._finished_then = 0
+        self._jobs_per_s = 0.0
+
+    def write(self, channel: Any, connection: redis.Redis, *, now_s: float, tick_s: float) -> None:
+        """Say how the worker of a channel is doing.
+
+        Raises:
+            redis.RedisError: It was not written.
+        """
+        if channel.worker is None:
+            return
+        condition = self._look()
+        if self._started_at_s is None:
+            self._started_at_s = now_s
+        engine = condition.engine
+        report = WorkerReport(
+            worker=channel.worker,
+            at_s=now_s,
+            started_at_s=self._started_at_s,
+            queues=tuple(channel.active_queues),
+            jobs_finished=condition.jobs_finished,
+            jobs_per_s=self._rate(condition.jobs_finished),
+            held_jobs=condition.held_jobs,
+            model=engine.model if engine else None,
+            backend=engine.backend if engine else None,
+            dtype=engine.dtype if engine else None,
+            breaker=condition.breaker,
+            local_breaker=condition.local_breaker,
+            waiting_for=condition.waiting_for,
+        )
+        lifetime_s = max(LEAST_REPORT_LIFETIME_S, round(_MISSED_TICKS * tick_s))
+        write_report(connection, report, lifetime_s=lifetime_s, prefix=channel.full_key(""))
+
+    def withdraw(self, channel: Any, connection: redis.Redis) -> None:
+        """Say nothing any more: the worker ends.
+
+        Raises:
+            redis.RedisError: The last report is there for some seconds.
+        """
+        if channel.worker is not None:
+            remove_report(connection, channel.worker, prefix=channel.full_key(""))
+
+    def _rate(self, finished: int) -> float:
+        """Jobs a second of late: from one window of some seconds to the next."""
+        elapsed_s = time.monotonic() - self._since
+        if elapsed_s >= _RATE_S or not self._jobs_per_s:
+            self._jobs_per_s = (finished - self._finished_then) / max(elapsed_s, 0.001)
+        if elapsed_s >= _RATE_S:
+            self._since, self._finished_then = time.monotonic(), finished
+        return self._jobs_per_s

@@ -1,0 +1,190 @@
+"""The local engine: a Transformers sequence-classification model in this process."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Final
+
+import torch
+from safetensors import SafetensorError
+from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
+from transformers.utils.logging import disable_progress_bar
+
+from sentq_worker.engine.base import (
+    DeviceLost,
+    EngineInfo,
+    ModelUnavailable,
+    OutOfMemory,
+    Window,
+)
+from sentq_worker.inference.attention_cuda import find_varlen
+from sentq_worker.inference.device import answers, best_dtype, choose_device
+from sentq_worker.inference.equivalence import Forward, probe_windows
+from sentq_worker.inference.model_files import ModelFiles
+from sentq_worker.inference.padded import Padded
+from sentq_worker.inference.positions import first_position
+from sentq_worker.inference.select_cpu import choose_forward
+from sentq_worker.inference.select_cuda import choose_on_cuda
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
+__all__ = ["LocalEngine"]
+
+#: What torch says when the CPU's allocator fails; it has no class of its own for that.
+_ALLOCATION_FAILED: Final = "can't allocate memory"
+
+
+class LocalEngine:
+    """Holds a loaded model. One thread at a time may use it.
+
+    Raises:
+        ModelUnavailable: The files are no sequence-classification model that can be loaded
+            without running code from the model's repository.
+        DeviceUnavailable: The device is not there, or broke on trial.
+    """
+
+    def __init__(
+        self, files: ModelFiles, *, device: str = "auto", dtype: str = "auto", threads: int | None
+    ) -> None:
+        self._device = choose_device(device)
+        if threads is not None:
+            torch.set_num_threads(threads)
+        self._files = files
+        model, self._config, wrapper = _load(files)
+        self.tokenizer: Tokenizer = wrapper.backend_tokenizer
+        self.special_tokens: int = wrapper.num_special_tokens_to_add()
+        self.window_tokens = _window_tokens(self._config, wrapper.model_max_length)
+        self._forward = self._run(model, None if dtype == "auto" else getattr(torch, dtype))
+        self.pads = isinstance(self._forward, Padded)
+        self.info = EngineInfo(
+            model=files.name,
+            revision=files.revision,
+            backend=f"local:{self._device}",
+            dtype=str(model.dtype).removeprefix("torch."),
+            labels=tuple(self._config.id2label[i] for i in range(self._config.num_labels)),
+        )
+
+    def _run(self, model: Any, dtype: torch.dtype | None) -> Forward:
+        """Put the model where it is to run, in this dtype or the best one for the place."""
+        pad_id = self._config.pad_token_id
+        if self._device.type == "cpu":
+            return choose_forward(
+                model, dtype=dtype, pad_id=pad_id, window_tokens=self.window_tokens
+            )
+        dtype = dtype or best_dtype(self._device)
+        if self._device.type == "cuda":
+            return choose_on_cuda(
+                model,
+                device=self._device,
+                dtype=dtype,
+                pad_id=pad_id,
+                window_tokens=self.window_tokens,
+                varlen=find_varlen(),
+            )
+        return Padded(model.to(self._device, dtype), pad_id=pad_id)
+
+    @property
+    def leaves_a_core(self) -> bool:
+        """Whether a core that this process may use is idle while the engine computes."""
+        return self._device.type != "cpu" or torch.get_num_threads() < _cores()
+
+    def warm_up(self) -> None:
+        """Run a pass, so that the first job does not pay for what it allocates."""
+        self.predict(probe_windows(self._config, window_tokens=self.window_tokens))
+
+    def predict(self, batch: Sequence[Window]) -> list[list[float]]:
+        """See `Engine.predict`."""
+        try:
+            return self._probabilities(self._forward, batch)
+        except (MemoryError, RuntimeError) as error:
+            if not _is_out_of_memory(error):
+                self._check_device(error)
+                raise
+        # Outside, so that this error does not keep the other's frames and their tensors.
+        if self._device.type == "cuda":
+            torch.cuda.empty_cache()
+        raise OutOfMemory(f"{len(batch)} windows do not fit in memory")
+
+    def predict_precisely(self, window: Window) -> list[float]:
+        """See `Engine.predict_precisely`."""
+        try:
+            return self._probabilities(self._plainly, [window])[0]
+        except RuntimeError as error:
+            self._check_device(error)
+            raise
+
+    def _check_device(self, error: Exception) -> None:
+        if not answers(self._device):
+            raise DeviceLost(f"{self._device} failed with {type(error).__name__}") from error
+
+    @cached_property
+    def _plainly(self) -> Forward:
+        model, _, _ = _load(self._files)
+        return Padded(model.to(self._device), pad_id=self._config.pad_token_id)
+
+    def _probabilities(self, forward: Forward, batch: Sequence[Window]) -> list[list[float]]:
+        with torch.inference_mode():
+            logits = forward.logits(batch).float()  # (B, labels)
+            rows: list[list[float]] = _applied(self._config, logits).cpu().tolist()
+        return rows
+
+
+def _applied(config: Any, logits: torch.Tensor) -> torch.Tensor:
+    """What the pipeline of Transformers makes of logits."""
+    if config.problem_type == "regression":
+        return logits
+    if config.problem_type == "multi_label_classification" or config.num_labels == 1:
+        return logits.sigmoid()
+    return logits.softmax(-1)
+
+
+def _cores() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or (
+        _ALLOCATION_FAILED in str(error)
+    )
+
+
+def _load(files: ModelFiles) -> tuple[Any, Any, Any]:
+    # Its bars would end up as lines in the worker's log.
+    disable_progress_bar()
+    options: dict[str, Any] = {"trust_remote_code": False, "local_files_only": True}
+    try:
+        config = AutoConfig.from_pretrained(files.folder, **options)
+        wrapper = AutoTokenizer.from_pretrained(files.folder, **options)
+        model, loading = AutoModelForSequenceClassification.from_pretrained(
+            files.folder,
+            dtype=torch.float32,
+            use_safetensors=True,
+            output_loading_info=True,
+            **options,
+        )
+    except (OSError, ValueError, KeyError, ImportError, RuntimeError, SafetensorError) as error:
+        raise ModelUnavailable(f"{files.name} cannot be loaded: {error}") from error
+    if missing := sorted(loading["missing_keys"]):
+        # Transformers makes them up: the scores would be random.
+        raise ModelUnavailable(
+            f"{files.name} is not trained to classify: it has no {', '.join(missing[:3])}"
+        )
+    if not any((files.folder / name).is_file() for name in wrapper.vocab_files_names.values()):
+        # Transformers makes an empty one: every word would be unknown.
+        raise ModelUnavailable(f"{files.name} has no tokenizer (tokenizer.json)")
+    if not wrapper.is_fast:
+        raise ModelUnavailable(f"{files.name} has no fast tokenizer (tokenizer.json)")
+    return model.eval(), config, wrapper
+
+
+def _window_tokens(config: Any, tokenizer_limit: int) -> int:
+    """The most tokens the model can read at once; a tokenizer without a limit says 1e30."""
+    positions: int | None = getattr(config, "max_position_embeddings", None)
+    if positions is None:
+        return min(tokenizer_limit, 512)
+    return min(tokenizer_limit, positions - first_position(config))

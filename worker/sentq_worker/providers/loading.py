@@ -1,0 +1,76 @@
+"""From settings to a scorer that is ready: find the model, load it, warm it up."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final
+
+from sentq.contract import Limits
+from sentq_worker.engine.base import ModelUnavailable
+from sentq_worker.engine.provider import JobScorer
+from sentq_worker.inference.model_files import find_model
+from sentq_worker.scoring.labels import Labels
+from sentq_worker.scoring.scorer import Scorer
+from sentq_worker.scoring.windows import TextTokenizer
+from sentq_worker.settings import WorkerSettings
+
+__all__ = ["LoadScorer", "load_scorer"]
+
+logger = logging.getLogger(__name__)
+
+#: Makes what scores jobs, from the worker's settings and the contract's limits.
+LoadScorer = Callable[[WorkerSettings, Limits], JobScorer]
+
+_CHOSEN: Final = " (chosen by auto)"
+
+
+def load_scorer(settings: WorkerSettings, limits: Limits) -> Scorer:
+    """Find the model, load it, warm it up.
+
+    Raises:
+        EngineError: It cannot be had; the message says what to do.
+    """
+    # torch takes seconds to import: only whoever loads a model pays for it.
+    from sentq_worker.inference.model import LocalEngine
+
+    started = time.monotonic()
+    files = find_model(settings.model, settings.revision)
+    engine = LocalEngine(
+        files, device=settings.device, dtype=settings.dtype, threads=settings.threads
+    )
+    labels = _labels(engine.info.labels, settings.labels)
+    tokenizer = TextTokenizer(
+        engine.tokenizer,
+        window_tokens=min(engine.window_tokens, settings.window_tokens or engine.window_tokens),
+        overlap_tokens=settings.window_overlap_tokens,
+        special_tokens=engine.special_tokens,
+    )
+    engine.warm_up()
+    logger.info(
+        "model %s (%.19s) on %s%s as %s%s, ready after %.1f s",
+        engine.info.model,
+        engine.info.revision,
+        engine.info.backend,
+        _CHOSEN if settings.device == "auto" else "",
+        engine.info.dtype,
+        _CHOSEN if settings.dtype == "auto" else "",
+        time.monotonic() - started,
+    )
+    return Scorer(
+        engine,
+        tokenizer,
+        limits=limits,
+        batch_tokens=settings.batch_tokens,
+        labels=labels,
+        window_join=settings.window_join,
+        reads_ahead=engine.leaves_a_core,
+    )
+
+
+def _labels(own: Sequence[str], renamed: Mapping[str, str]) -> Labels:
+    try:
+        return Labels(own, renamed)
+    except ValueError as error:
+        raise ModelUnavailable(f"SENTQ_WORKER_LABELS does not fit: {error}") from error

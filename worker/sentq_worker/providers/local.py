@@ -1,0 +1,68 @@
+"""The engine of this process, as one that answers jobs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from sentq_worker.engine.base import EngineInfo
+from sentq_worker.engine.provider import Answer, Asked, Breakers, JobScorer, ReadsAhead, Reply
+
+__all__ = ["InHouse"]
+
+
+class InHouse:
+    """Loads a scorer when it starts, and answers every job by it.
+
+    Args:
+        load: Makes the scorer, with the model loaded.
+    """
+
+    def __init__(self, load: Callable[[], JobScorer]) -> None:
+        self._load = load
+        self._scorer: JobScorer | None = None
+
+    @property
+    def info(self) -> EngineInfo:
+        """See `Answerer.info`."""
+        return self._loaded.engine.info
+
+    @property
+    def is_loaded(self) -> bool:
+        """Whether there is a scorer at the moment."""
+        return self._scorer is not None
+
+    @property
+    def breakers(self) -> Breakers:
+        """See `Answerer.breakers`."""
+        return Breakers()
+
+    @property
+    def is_usable(self) -> bool:
+        """See `Answerer.is_usable`."""
+        return True
+
+    def start(self) -> None:
+        """See `Answerer.start`. Called again, it loads anew, after it let go of the old one."""
+        self._scorer = None
+        self._scorer = self._load()
+
+    def stop(self) -> None:
+        """See `Answerer.stop`."""
+
+    def read_ahead(self, jobs: Sequence[Asked]) -> None:
+        """See `Answerer.read_ahead`."""
+        if isinstance(self._scorer, ReadsAhead):
+            self._scorer.read_ahead([job.texts for job in jobs])
+
+    def answer(self, jobs: Sequence[Asked]) -> list[Reply]:
+        """See `Answerer.answer`."""
+        scorer = self._loaded
+        scored = scorer.score([job.texts for job in jobs])
+        info = scorer.engine.info
+        return [Answer(outcomes, info) for outcomes in scored]
+
+    @property
+    def _loaded(self) -> JobScorer:
+        if self._scorer is None:
+            raise RuntimeError("no model is loaded: start comes first")
+        return self._scorer
