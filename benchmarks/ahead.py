@@ -25,7 +25,7 @@ from benchmarks.texts import make_texts
 from sentq.contract import Limits
 from sentq_model import folder
 from sentq_worker.engine.base import EngineInfo, Window
-from sentq_worker.scoring.preprocess import Reader
+from sentq_worker.scoring.preprocess import Preprocessor
 from sentq_worker.scoring.scorer import Scorer
 from sentq_worker.scoring.windows import TextTokenizer
 
@@ -71,7 +71,7 @@ def time_s(scorer: Scorer, rounds: Sequence[Sequence[list[str]]]) -> float:
         started = time.perf_counter()
         for now, then in pairwise([*rounds, []]):
             scored = engine.submit(scorer.score, now)
-            scorer.read_ahead(then)
+            scorer.prefetch(then)
             scored.result()
         return time.perf_counter() - started
 
@@ -91,11 +91,11 @@ def measure(texts: Sequence[str], *, device_tps: float) -> dict[str, float]:
             tokenizer,
             limits=Limits(),
             batch_tokens=_ROUND_CHARS,
-            reads_ahead=reads_ahead,
+            prefetches=prefetches,
         )
-        for reads_ahead in (False, True)
+        for prefetches in (False, True)
     )
-    reader = Reader(tokenizer, Limits())
+    reader = Preprocessor(tokenizer, Limits())
     times_s: dict[str, list[float]] = {"read": [], "in_turn": [], "ahead": []}
     for _ in range(_REPEATS):
         started = time.perf_counter()

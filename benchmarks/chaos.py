@@ -31,7 +31,7 @@ from benchmarks import slope
 from sentq.dev.embedded import find_redis_server
 from tests.chaos.recovery import after_half_open_s, after_kill_s, after_redis_s
 from tests.chaos.run import Plan, run
-from tests.chaos.site import OURS, STOCK, Site, Team
+from tests.chaos.site import OURS, STOCK, ChaosSite, Team
 
 #: How long a round of ours takes: so long that many faults find one in the engine. Stock Celery
 #: runs one job at a time; with a delay for each it would not come through.
@@ -66,7 +66,7 @@ _ROWS: Final[Sequence[tuple[str, str]]] = (
 
 
 #: What is measured of faults that come alone, with how many workers.
-_ALONE: Final[Sequence[tuple[str, int, Callable[[Site], float]]]] = (
+_ALONE: Final[Sequence[tuple[str, int, Callable[[ChaosSite], float]]]] = (
     ("after_kill_s", 2, after_kill_s),
     ("after_half_open_s", 1, after_half_open_s),
     ("after_redis_s", 1, after_redis_s),
@@ -116,7 +116,7 @@ after Redis is back."""
 
 
 def main() -> None:
-    """Run both, and print the table or one JSON object."""
+    """ChaosRun both, and print the table or one JSON object."""
     options = _options()
     started = time.monotonic()
 
@@ -184,7 +184,7 @@ def _alone(times: int, say: Callable[[str], None]) -> dict[str, Any]:
     for name, workers, after_s in _ALONE:
         with (
             tempfile.TemporaryDirectory() as folder,
-            Site(
+            ChaosSite(
                 Path(folder),
                 _TEAMS["sentq"],
                 workers=workers,

@@ -48,7 +48,7 @@ _TIMEOUT_S: Final = 300
 Way = Callable[[Sequence[str]], Sequence[Outcome]]
 
 
-class Service:
+class BenchmarkedService:
     """A Redis, a client, and a worker on each of some cores, which all of them share."""
 
     def __init__(self, folder: Path, cores: Sequence[int], *, dtype: str) -> None:
@@ -102,9 +102,9 @@ class Service:
 
 
 @contextmanager
-def _service(cores: Sequence[int], *, dtype: str) -> Iterator[Service]:
+def _service(cores: Sequence[int], *, dtype: str) -> Iterator[BenchmarkedService]:
     with tempfile.TemporaryDirectory() as folder:
-        service = Service(Path(folder), cores, dtype=dtype)
+        service = BenchmarkedService(Path(folder), cores, dtype=dtype)
         try:
             service.wait_until_ready()
             yield service

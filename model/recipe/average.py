@@ -25,7 +25,7 @@ from scaling import Scaling
 
 from sentq.contract import Limits
 from sentq_worker.evaluate.measures import measure
-from sentq_worker.evaluate.scored import Scored, score_rows
+from sentq_worker.evaluate.scored import ScoredRows, score_rows
 from sentq_worker.providers.loading import load_scorer
 from sentq_worker.settings import WorkerSettings
 from sentq_worker.training.base import load_model, load_tokenizer
@@ -98,7 +98,7 @@ def write(
     )
 
 
-def scored_by(folder: Path, files: Sequence[Rows], *, threads: int | None) -> list[Scored]:
+def scored_by(folder: Path, files: Sequence[Rows], *, threads: int | None) -> list[ScoredRows]:
     """Score rows as a worker does, in float32."""
     settings = WorkerSettings.load(model=str(folder), dtype="float32", threads=threads)
     scorer = load_scorer(settings, Limits())
@@ -109,7 +109,7 @@ def scored_by(folder: Path, files: Sequence[Rows], *, threads: int | None) -> li
     return done
 
 
-def figures(files: Sequence[Rows], scored: Sequence[Scored]) -> list[dict[str, Any]]:
+def figures(files: Sequence[Rows], scored: Sequence[ScoredRows]) -> list[dict[str, Any]]:
     """Return a file's figures as the card and the record have them."""
     kept = ("rows", "accuracy", "macro_f1", "macro_recall", "polar_accuracy", "ece")
     measured = [measure(one).as_json() for one in scored]

@@ -17,11 +17,11 @@ from sentq.connection.app import make_app
 from sentq.contract import JobOutcome, Outcome, check_job
 from sentq.errors import InvalidInput, JobError, NotAString
 from sentq.job import Job
-from sentq.results.ordered import InOrder
-from sentq.results.reader import Results
-from sentq.sending.capacity import when_there_is_room
+from sentq.results.ordered import OrderedResults
+from sentq.results.reader import ResultReader
+from sentq.sending.capacity import wait_for_capacity
 from sentq.sending.limits import QueueLimits
-from sentq.sending.sender import Sender, Wishes
+from sentq.sending.sender import Sender, SendOptions
 from sentq.settings import Settings
 from sentq.stream import stream
 
@@ -52,7 +52,7 @@ class Client:
         self._settings = settings
         self._limits = settings.limits
         self._app = make_app(settings)
-        self._results = Results(self._app, ttl_s=settings.result_ttl_s)
+        self._results = ResultReader(self._app, ttl_s=settings.result_ttl_s)
         limits = QueueLimits(settings.max_queued_jobs, settings.max_queued_bytes)
         self._sender = Sender(self._app, self._results, one_redis=settings.one_redis, limits=limits)
 
@@ -110,7 +110,7 @@ class Client:
                 them: `accepted` holds the ids of those that were.
         """
         checked = [self._checked(texts) for texts in jobs]
-        wishes = Wishes(_checked_keys(keys, len(checked)), _checked_s(deadline), local_only)
+        wishes = SendOptions(_checked_keys(keys, len(checked)), _checked_s(deadline), local_only)
         ids = self._sender.send(checked, queue=self._queue(bulk=bulk), wishes=wishes)
         return [Job(job_id, self._results) for job_id in ids]
 
@@ -128,7 +128,7 @@ class Client:
         Raises:
             ResultsUnavailable: Redis cannot be reached. The jobs are not affected.
         """
-        reader = InOrder(self._results, timeout_s=timeout)
+        reader = OrderedResults(self._results, timeout_s=timeout)
         ids = [job.id for job in jobs]
         for job_id in ids:
             reader.expect(job_id)
@@ -167,11 +167,11 @@ class Client:
         Raises:
             What `submit` raises for the broker and `Job.result` for an outcome.
         """
-        reader = InOrder(self._results, timeout_s=timeout)
-        queue, wishes = self._queue(bulk=True), Wishes(local_only=local_only)
+        reader = OrderedResults(self._results, timeout_s=timeout)
+        queue, wishes = self._queue(bulk=True), SendOptions(local_only=local_only)
 
         def send(job: Sequence[str]) -> None:
-            (job_id,) = when_there_is_room(
+            (job_id,) = wait_for_capacity(
                 lambda: self._sender.send([job], queue=queue, wishes=wishes), timeout_s=timeout
             )
             reader.expect(job_id)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sentq.contract import JobOutcome, JobStatus
 from sentq.results.cancel import cancel_job
-from sentq.results.reader import Results
+from sentq.results.reader import ResultReader
 
 __all__ = ["Job"]
 
@@ -12,7 +12,7 @@ __all__ = ["Job"]
 class Job:
     """A job that was sent. Costs nothing to keep; holds no connection and no text."""
 
-    def __init__(self, job_id: str, results: Results) -> None:
+    def __init__(self, job_id: str, results: ResultReader) -> None:
         self.id = job_id
         self._results = results
 

@@ -10,13 +10,13 @@ from typing import Final
 
 import redis
 
-__all__ = ["Answers"]
+__all__ = ["PublishedOutcomes"]
 
 _PREFIX: Final = "celery-task-meta-"
 _FINAL: Final = re.compile(rb'^{"status": *"(?:SUCCESS|FAILURE|REVOKED)"')
 
 
-class Answers:
+class PublishedOutcomes:
     """Counts the final documents that are published for each job.
 
     `at_s` has the monotonic time of the first one, `first` its hash, by job id; `again` how often

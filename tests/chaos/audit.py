@@ -16,12 +16,12 @@ import orjson
 import redis
 
 from sentq.wire.dead_letters import DEAD_LETTERS_KEY
-from tests.chaos.answers import Answers
+from tests.chaos.answers import PublishedOutcomes
 from tests.chaos.faults import Inflicted
 from tests.chaos.jobs import texts_of
 from tests.chaos.producer import accepted_by, unknown_by
-from tests.chaos.schedule import NETWORK, Kind
-from tests.chaos.site import Site
+from tests.chaos.schedule import NETWORK, FaultKind
+from tests.chaos.site import ChaosSite
 from tests.support.workers.standin import hash_score
 
 __all__ = ["Audit", "Is", "audit", "is_hashed", "settle"]
@@ -83,7 +83,7 @@ def is_hashed(text: str, outcome: Mapping[str, Any]) -> bool:
     return bool(outcome.get("score") == hash_score(text))
 
 
-def settle(site: Site, *, within_s: float, quiet_s: float) -> None:
+def settle(site: ChaosSite, *, within_s: float, quiet_s: float) -> None:
     """Wait until every queue is empty, nobody holds a job, and no answer came for `quiet_s`; or
     until `within_s` have passed without a change."""
     changed_s, before = time.monotonic(), (-1, -1)
@@ -99,7 +99,7 @@ def settle(site: Site, *, within_s: float, quiet_s: float) -> None:
             time.sleep(0.1)
 
 
-def audit(site: Site, done: Sequence[Inflicted], *, is_right: Is) -> Audit:
+def audit(site: ChaosSite, done: Sequence[Inflicted], *, is_right: Is) -> Audit:
     """Read everything and say what became of the jobs."""
     found = Audit(faults=dict(Counter(str(each.fault.kind) for each in done)))
     accepted: dict[str, str] = {}
@@ -125,7 +125,11 @@ def _left(client: redis.Redis) -> int:
 
 
 def _read_answers(
-    found: Audit, client: redis.Redis, accepted: Mapping[str, str], heard: Answers, is_right: Is
+    found: Audit,
+    client: redis.Redis,
+    accepted: Mapping[str, str],
+    heard: PublishedOutcomes,
+    is_right: Is,
 ) -> None:
     ids = list(accepted)
     for first in range(0, len(ids), _AT_ONCE):
@@ -148,7 +152,7 @@ def _read_answers(
             ) != hash(raw)
 
 
-def _read_rounds(found: Audit, site: Site, done: Sequence[Inflicted]) -> None:
+def _read_rounds(found: Audit, site: ChaosSite, done: Sequence[Inflicted]) -> None:
     """What was executed more than once, and why."""
     runs: dict[str, list[tuple[float, Path, int]]] = defaultdict(list)
     sizes: list[int] = []
@@ -166,8 +170,8 @@ def _read_rounds(found: Audit, site: Site, done: Sequence[Inflicted]) -> None:
         for (at_s, record, place), (again_s, _, _) in pairwise(several):
             causes[_cause(done, record, place, at_s, again_s)] += 1
     found.executed_twice = dict(causes)
-    kills = found.faults.get(Kind.KILL, 0)
-    found.executed_twice_per_kill = round(causes[Kind.KILL] / kills, 1) if kills else 0.0
+    kills = found.faults.get(FaultKind.KILL, 0)
+    found.executed_twice_per_kill = round(causes[FaultKind.KILL] / kills, 1) if kills else 0.0
 
 
 def _rounds(record: Path) -> list[tuple[float, list[str]]]:
@@ -184,7 +188,7 @@ def _cause(done: Sequence[Inflicted], record: Path, place: int, at_s: float, aga
     causes = set()
     for each in done:
         fault, after_s = each.fault, 0.0
-        if fault.kind is Kind.REDIS:
+        if fault.kind is FaultKind.REDIS:
             after_s = _AFTER_REDIS_S
         elif fault.kind in NETWORK:
             after_s = _AFTER_NETWORK_S
@@ -194,27 +198,27 @@ def _cause(done: Sequence[Inflicted], record: Path, place: int, at_s: float, aga
             continue
         if each.began_s <= again_s and at_s <= each.ended_s + after_s:
             causes.add("network" if fault.kind in NETWORK else str(fault.kind))
-    order = (Kind.KILL, "network", Kind.REDIS, Kind.TERM)
+    order = (FaultKind.KILL, "network", FaultKind.REDIS, FaultKind.TERM)
     return next((str(cause) for cause in order if cause in causes), "nothing")
 
 
 def _read_times(
-    found: Audit, site: Site, done: Sequence[Inflicted], accepted: Mapping[str, str]
+    found: Audit, site: ChaosSite, done: Sequence[Inflicted], accepted: Mapping[str, str]
 ) -> None:
     """How long it took until things went on."""
     heard = site.answers
     ids = {name: job_id for job_id, name in accepted.items()}
     for each in done:
         kind = each.fault.kind
-        if kind is Kind.KILL:
+        if kind is FaultKind.KILL:
             times = [heard.at_s[job_id] for job_id in each.held if job_id in heard.at_s]
             if times:
                 found.after_kill_s.append(max(0.0, max(times) - each.ended_s))
-        elif kind is Kind.REDIS:
+        elif kind is FaultKind.REDIS:
             first_s = heard.first_after(each.ended_s)
             if first_s is not None:
                 found.after_redis_s.append(first_s - each.ended_s)
-        elif kind is Kind.HALF_OPEN and each.life is not None:
+        elif kind is FaultKind.HALF_OPEN and each.life is not None:
             # A round of that very worker, begun after, and answered.
             answered = [
                 heard.at_s[ids[name]]

@@ -11,8 +11,8 @@ from typing import Final
 import orjson
 import redis
 
-from tests.chaos.schedule import Fault, Kind
-from tests.chaos.site import Life, Place, Site
+from tests.chaos.schedule import FaultKind, InjectedFault
+from tests.chaos.site import ChaosSite, Life, Place
 from tests.support.proxy import Proxy, Trap
 
 __all__ = ["Inflicted", "inflict"]
@@ -51,7 +51,7 @@ class Inflicted:
     for all single jobs, however many there are.
     """
 
-    fault: Fault
+    fault: InjectedFault
     began_s: float
     ended_s: float
     life: Life | None = None
@@ -59,7 +59,7 @@ class Inflicted:
 
 
 def inflict(
-    site: Site, schedule: Sequence[Fault], *, say: Callable[[str], None]
+    site: ChaosSite, schedule: Sequence[InjectedFault], *, say: Callable[[str], None]
 ) -> list[Inflicted]:
     """Do what the schedule says, one fault after the other; what lasts, lasts beside the next.
 
@@ -78,26 +78,26 @@ def inflict(
     return done
 
 
-def _one(site: Site, fault: Fault) -> Inflicted:
+def _one(site: ChaosSite, fault: InjectedFault) -> Inflicted:
     match fault.kind:
-        case Kind.REDIS:
+        case FaultKind.REDIS:
             return _kill_redis(site, fault)
-        case Kind.KILL:
+        case FaultKind.KILL:
             return _kill(site, fault)
-        case Kind.TERM:
+        case FaultKind.TERM:
             return _term(site, fault)
         case _:
             return _break_network(site, fault)
 
 
-def _kill_redis(site: Site, fault: Fault) -> Inflicted:
+def _kill_redis(site: ChaosSite, fault: InjectedFault) -> Inflicted:
     began_s = time.monotonic()
     site.redis.kill()
     site.redis.start(within_s=300)
     return Inflicted(fault, began_s, time.monotonic())
 
 
-def _kill(site: Site, fault: Fault) -> Inflicted:
+def _kill(site: ChaosSite, fault: InjectedFault) -> Inflicted:
     place = site.places[fault.place]
     life = _ready(place)
     process = life.worker.process
@@ -117,7 +117,7 @@ def _kill(site: Site, fault: Fault) -> Inflicted:
     return Inflicted(fault, began_s, ended_s, life, _held(site.redis.client()))
 
 
-def _term(site: Site, fault: Fault) -> Inflicted:
+def _term(site: ChaosSite, fault: InjectedFault) -> Inflicted:
     life = _ready(site.places[fault.place])
     life.is_doomed = True
     began_s = time.monotonic()
@@ -125,22 +125,22 @@ def _term(site: Site, fault: Fault) -> Inflicted:
     return Inflicted(fault, began_s, time.monotonic(), life)
 
 
-def _break_network(site: Site, fault: Fault) -> Inflicted:
+def _break_network(site: ChaosSite, fault: InjectedFault) -> Inflicted:
     proxy = site.proxy_of(fault.place)
     life = _ready(site.places[fault.place]) if fault.place < len(site.places) else None
     began_s = time.monotonic()
     match fault.kind:
-        case Kind.CUT:
+        case FaultKind.CUT:
             proxy.cut()
-        case Kind.RESET:
+        case FaultKind.RESET:
             proxy.reset()
-        case Kind.HALF_OPEN:
+        case FaultKind.HALF_OPEN:
             proxy.freeze()
-        case Kind.FREEZE:
+        case FaultKind.FREEZE:
             proxy.swallows_new = True
             proxy.freeze()
             _later(fault.lasts_s, proxy, "swallows_new", value=False)
-        case Kind.DELAY:
+        case FaultKind.DELAY:
             proxy.delay_s = _DELAY_S
             _later(fault.lasts_s, proxy, "delay_s", value=0.0)
         case _:
@@ -150,7 +150,7 @@ def _break_network(site: Site, fault: Fault) -> Inflicted:
     return Inflicted(fault, began_s, time.monotonic() + fault.lasts_s, life)
 
 
-def _trap(site: Site, name: str, action: Callable[[], None]) -> Trap:
+def _trap(site: ChaosSite, name: str, action: Callable[[], None]) -> Trap:
     patterns, on_reply, forward_first = _TRAPS[name]
     pattern = patterns[-1 if site.team.name == "stock" else 0]
     return Trap(pattern, action, on_reply, forward_first)
@@ -181,7 +181,7 @@ def _later(delay_s: float, proxy: Proxy, name: str, *, value: object) -> None:
     timer.start()
 
 
-def _thaw(site: Site, done: Sequence[Inflicted]) -> None:
+def _thaw(site: ChaosSite, done: Sequence[Inflicted]) -> None:
     """Wait until what lasts is over."""
     last_s = max((each.ended_s for each in done), default=0.0)
     time.sleep(max(0.0, last_s - time.monotonic()) + 0.2)

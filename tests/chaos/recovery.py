@@ -6,7 +6,7 @@ from __future__ import annotations
 import time
 
 from sentq import Client
-from tests.chaos.site import Site
+from tests.chaos.site import ChaosSite
 from tests.support.processes import eventually
 
 __all__ = ["after_half_open_s", "after_kill_s", "after_redis_s"]
@@ -18,7 +18,7 @@ _PATIENCE_S = 60.0
 _JOBS = 400
 
 
-def after_kill_s(site: Site) -> float:
+def after_kill_s(site: ChaosSite) -> float:
     """Kill a worker that holds jobs, and return when others have answered all jobs that there
     are. The site has another worker."""
     _wait_until_ready(site)
@@ -37,7 +37,7 @@ def after_kill_s(site: Site) -> float:
     return max(site.answers.at_s[job.id] for job in jobs) - killed_s
 
 
-def after_half_open_s(site: Site) -> float:
+def after_half_open_s(site: ChaosSite) -> float:
     """Let the worker's connections swallow what is sent, and return when it has answered a job
     that came after. The site has no other worker."""
     _wait_until_ready(site)
@@ -47,7 +47,7 @@ def after_half_open_s(site: Site) -> float:
         return _answered_after_s(client)
 
 
-def after_redis_s(site: Site) -> float:
+def after_redis_s(site: ChaosSite) -> float:
     """Kill Redis and start it again; return how long after that a new job is answered."""
     _wait_until_ready(site)
     with Client(broker_url=site.redis.url) as client:
@@ -63,5 +63,5 @@ def _answered_after_s(client: Client) -> float:
     return time.monotonic() - started_s
 
 
-def _wait_until_ready(site: Site) -> None:
+def _wait_until_ready(site: ChaosSite) -> None:
     eventually(lambda: all(place.life.is_ready for place in site.places), within_s=_PATIENCE_S)

@@ -11,9 +11,9 @@ from typing import Any, Final
 from tests.chaos.audit import Audit, Is, audit, is_hashed, settle
 from tests.chaos.faults import inflict
 from tests.chaos.schedule import draw
-from tests.chaos.site import Site, Team
+from tests.chaos.site import ChaosSite, Team
 
-__all__ = ["Plan", "Run", "run"]
+__all__ = ["ChaosRun", "Plan", "run"]
 
 _PRODUCERS: Final = 2
 
@@ -36,7 +36,7 @@ class Plan:
 
 
 @dataclass(frozen=True)
-class Run:
+class ChaosRun:
     """What a run found, and how long it took."""
 
     plan: Plan
@@ -57,8 +57,8 @@ def run(
     *,
     is_right: Is = is_hashed,
     say: Callable[[str], None] = lambda _: None,
-) -> Run:
-    """Run a plan in an empty folder.
+) -> ChaosRun:
+    """ChaosRun a plan in an empty folder.
 
     Args:
         plan: What to do.
@@ -88,7 +88,7 @@ def run(
         }
         for number in range(_PRODUCERS)
     ]
-    with Site(
+    with ChaosSite(
         folder,
         team,
         workers=plan.workers,
@@ -108,4 +108,4 @@ def run(
         say("all is quiet")
         found = audit(site, done, is_right=is_right)
         codes = site.stop_workers()
-    return Run(plan, found, time.monotonic() - started, codes)
+    return ChaosRun(plan, found, time.monotonic() - started, codes)

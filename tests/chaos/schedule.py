@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
-__all__ = ["KILL_POINTS", "NETWORK", "Fault", "Kind", "draw"]
+__all__ = ["KILL_POINTS", "NETWORK", "FaultKind", "InjectedFault", "draw"]
 
 
-class Kind(StrEnum):
+class FaultKind(StrEnum):
     """What breaks."""
 
     KILL = "kill"  # kill -9 of a worker, at `detail`
@@ -26,7 +26,14 @@ class Kind(StrEnum):
 
 
 #: Faults between a process and Redis.
-NETWORK: Final = (Kind.CUT, Kind.RESET, Kind.HALF_OPEN, Kind.FREEZE, Kind.DELAY, Kind.TEAR)
+NETWORK: Final = (
+    FaultKind.CUT,
+    FaultKind.RESET,
+    FaultKind.HALF_OPEN,
+    FaultKind.FREEZE,
+    FaultKind.DELAY,
+    FaultKind.TEAR,
+)
 
 #: Where a worker is killed: now, as a round begins or is scored, or as bytes pass on the wire.
 KILL_POINTS: Final = ("now", "before", "after", "take", "taken", "finish", "finished")
@@ -36,12 +43,12 @@ TORN: Final = ("take", "take-reply", "finish", "finish-reply")
 
 
 @dataclass(frozen=True)
-class Fault:
+class InjectedFault:
     """Something that breaks `at_s` seconds after the start. `place` is the number of a worker,
     or, beyond these, of a producer."""
 
     at_s: float
-    kind: Kind
+    kind: FaultKind
     place: int = 0
     detail: str = ""
     lasts_s: float = 0.0
@@ -57,10 +64,10 @@ def draw(
     terms: int,
     redis_kills: int,
     network_faults: int,
-) -> Sequence[Fault]:
+) -> Sequence[InjectedFault]:
     """Draw a schedule: as many faults of each kind, in any order, spread over the run."""
     chance = random.Random(seed)
-    kinds = [Kind.KILL] * kills + [Kind.TERM] * terms + [Kind.REDIS] * redis_kills
+    kinds = [FaultKind.KILL] * kills + [FaultKind.TERM] * terms + [FaultKind.REDIS] * redis_kills
     kinds += [NETWORK[n % len(NETWORK)] for n in range(network_faults)]
     chance.shuffle(kinds)
     step_s = duration_s / max(1, len(kinds))
@@ -70,15 +77,17 @@ def draw(
     ]
 
 
-def _fault(chance: random.Random, kind: Kind, at_s: float, workers: int, producers: int) -> Fault:
+def _fault(
+    chance: random.Random, kind: FaultKind, at_s: float, workers: int, producers: int
+) -> InjectedFault:
     worker = chance.randrange(workers)
-    if kind is Kind.KILL:
-        return Fault(at_s, kind, worker, chance.choice(KILL_POINTS))
-    if kind is Kind.TEAR:
-        return Fault(at_s, kind, worker, chance.choice(TORN))
-    if kind in (Kind.TERM, Kind.REDIS):
-        return Fault(at_s, kind, worker)
+    if kind is FaultKind.KILL:
+        return InjectedFault(at_s, kind, worker, chance.choice(KILL_POINTS))
+    if kind is FaultKind.TEAR:
+        return InjectedFault(at_s, kind, worker, chance.choice(TORN))
+    if kind in (FaultKind.TERM, FaultKind.REDIS):
+        return InjectedFault(at_s, kind, worker)
     # A fifth of the rest hits a producer.
     place = worker if chance.random() < 0.8 else workers + chance.randrange(producers)
-    lasts_s = chance.uniform(1, 4) if kind in (Kind.FREEZE, Kind.DELAY) else 0.0
-    return Fault(at_s, kind, place, lasts_s=lasts_s)
+    lasts_s = chance.uniform(1, 4) if kind in (FaultKind.FREEZE, FaultKind.DELAY) else 0.0
+    return InjectedFault(at_s, kind, place, lasts_s=lasts_s)

@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import Final, Self
 
 from sentq.dev.embedded import find_redis_server
-from tests.chaos.answers import Answers
+from tests.chaos.answers import PublishedOutcomes
 from tests.chaos.producer import Order
 from tests.support.forks import Forked, Nursery
 from tests.support.processes import RedisProcess, WorkerProcess
 from tests.support.proxy import Proxy
 
-__all__ = ["OURS", "STOCK", "Life", "Place", "Site", "Team"]
+__all__ = ["OURS", "STOCK", "ChaosSite", "Life", "Place", "Team"]
 
 _REDIS_OPTIONS: Final = (
     *("--appendfsync", "always"),
@@ -59,7 +59,7 @@ class Life:
 class Place:
     """A worker's place behind a proxy: when its process ends the next one starts."""
 
-    def __init__(self, site: Site, number: int, proxy: Proxy) -> None:
+    def __init__(self, site: ChaosSite, number: int, proxy: Proxy) -> None:
         self._site = site
         self._number = number
         self.proxy = proxy
@@ -100,7 +100,7 @@ class Place:
             life.is_ready = "ready." in life.worker.log
 
 
-class Site:
+class ChaosSite:
     """Real processes, in a folder. A context manager; leaving it kills what still runs.
 
     Args:
@@ -138,7 +138,7 @@ class Site:
         self.redis = RedisProcess(find_redis_server(), data, *_REDIS_OPTIONS).start()
         self._stack.callback(self.redis.kill)
         self.nursery = self._stack.enter_context(Nursery(self.team.imports))
-        self.answers = Answers(self.redis.port)
+        self.answers = PublishedOutcomes(self.redis.port)
         self.answers.start()
         self._stack.callback(self.answers.close)
         for number in range(self._workers):

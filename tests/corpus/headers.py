@@ -11,21 +11,29 @@ from typing import Any, Final
 
 from sentq.contract import ErrorCode
 from sentq.errors import InvalidInput
-from tests.corpus.cases import CANARY, Buried, Ending, Failed, Revoked, Scored, Unsaid
+from tests.corpus.cases import (
+    CANARY,
+    ExpectDeadLetter,
+    ExpectedResult,
+    ExpectFailed,
+    ExpectNothing,
+    ExpectRevoked,
+    ExpectScored,
+)
 from tests.corpus.envelopes import body_of, message, without
 
 __all__ = ["HEADERS"]
 
 
-def _buried(reason: str, **headers: Any) -> tuple[dict[str, Any], Ending]:
-    return message(headers=headers), Buried(reason)
+def _buried(reason: str, **headers: Any) -> tuple[dict[str, Any], ExpectedResult]:
+    return message(headers=headers), ExpectDeadLetter(reason)
 
 
-def _scored(**headers: Any) -> tuple[dict[str, Any], Ending]:
-    return message(headers=headers), Scored()
+def _scored(**headers: Any) -> tuple[dict[str, Any], ExpectedResult]:
+    return message(headers=headers), ExpectScored()
 
 
-def _options(ending: Ending, **options: Any) -> tuple[dict[str, Any], Ending]:
+def _options(ending: ExpectedResult, **options: Any) -> tuple[dict[str, Any], ExpectedResult]:
     return message(json.dumps([[[f"{CANARY} text"]], {}, options])), ending
 
 
@@ -37,9 +45,9 @@ def _with_line_breaks(whole: dict[str, Any]) -> dict[str, Any]:
     return whole | {"body": "\n".join(whole["body"][i : i + 8] for i in range(0, 200, 8))}
 
 
-def _late(deadline_ms: int) -> tuple[dict[str, Any], Ending]:
+def _late(deadline_ms: int) -> tuple[dict[str, Any], ExpectedResult]:
     headers = {"sentq_deadline_ms": deadline_ms}
-    return message(headers=headers), Scored((ErrorCode.DEADLINE_PASSED,))
+    return message(headers=headers), ExpectScored((ErrorCode.DEADLINE_PASSED,))
 
 
 _TIMES: Final = {
@@ -65,7 +73,7 @@ _TIMES: Final = {
     "expires that is a list": _buried("InvalidTaskError", expires=[CANARY]),
     "expires that has passed": (
         message(headers={"expires": "2001-01-01T00:00:00+00:00"}),
-        Revoked(),
+        ExpectRevoked(),
     ),
     "expiry in the year 9999": _scored(expires="9999-12-31T23:59:59+00:00"),
     "a time limit that is text": _buried("ValueError", timelimit="x"),
@@ -101,23 +109,23 @@ _STAMPS: Final = {
 }
 
 _FOLLOWERS: Final = {
-    "a chain of strings": _options(Buried("ValueError"), chain=[CANARY]),
-    "a chain that is text": _options(Buried("ValueError as it was run"), chain=CANARY),
-    "a chain that is a number": _options(Failed(TypeError), chain=5),
-    "a chain of nothing": _options(Buried("AttributeError as it was run"), chain=[{}]),
-    "a chord that is text": _options(Scored(), chord="x"),
-    "a chord of nothing": _options(Scored(), chord={}),
-    "callbacks that are text": _options(Failed(AttributeError), callbacks=CANARY),
-    "callbacks that are a number": _options(Failed(TypeError), callbacks=5),
-    "a callback that is text": _options(Failed(AttributeError), callbacks=[CANARY]),
-    "a callback that is no signature": _options(Failed(KeyError), callbacks=[{CANARY: 1}]),
+    "a chain of strings": _options(ExpectDeadLetter("ValueError"), chain=[CANARY]),
+    "a chain that is text": _options(ExpectDeadLetter("ValueError as it was run"), chain=CANARY),
+    "a chain that is a number": _options(ExpectFailed(TypeError), chain=5),
+    "a chain of nothing": _options(ExpectDeadLetter("AttributeError as it was run"), chain=[{}]),
+    "a chord that is text": _options(ExpectScored(), chord="x"),
+    "a chord of nothing": _options(ExpectScored(), chord={}),
+    "callbacks that are text": _options(ExpectFailed(AttributeError), callbacks=CANARY),
+    "callbacks that are a number": _options(ExpectFailed(TypeError), callbacks=5),
+    "a callback that is text": _options(ExpectFailed(AttributeError), callbacks=[CANARY]),
+    "a callback that is no signature": _options(ExpectFailed(KeyError), callbacks=[{CANARY: 1}]),
     "a callback without a task": _options(
-        Failed(TypeError), callbacks=[{"task": None, "args": CANARY}]
+        ExpectFailed(TypeError), callbacks=[{"task": None, "args": CANARY}]
     ),
-    "error callbacks that are text": _options(Scored(), errbacks=CANARY),
-    "error callbacks of numbers": _options(Scored(), errbacks=[5]),
-    "options that nobody knows": _options(Scored(), **{CANARY: [CANARY]}),
-    "options that are null": (message('[[["x"]], {}, null]'), Scored()),
+    "error callbacks that are text": _options(ExpectScored(), errbacks=CANARY),
+    "error callbacks of numbers": _options(ExpectScored(), errbacks=[5]),
+    "options that nobody knows": _options(ExpectScored(), **{CANARY: [CANARY]}),
+    "options that are null": (message('[[["x"]], {}, null]'), ExpectScored()),
     "a group that is a number": _scored(group=5, group_index="x"),
     "a group that is a list": _scored(group=["x"]),
     "a group that is text": _scored(group="a group"),
@@ -144,7 +152,7 @@ _DEADLINES: Final = {
     **{
         f"a deadline that is {name}": (
             message(headers={"sentq_deadline_ms": value}),
-            Failed(InvalidInput),
+            ExpectFailed(InvalidInput),
         )
         for name, value in {
             "text": CANARY,
@@ -213,8 +221,8 @@ _PASSED_ON: Final = {
     "the same, on Celery's own way": _scored(argsrepr=CANARY, kwargsrepr=CANARY, retries=1),
     "a text in an unknown header": _scored(**{CANARY: CANARY, "x-text": CANARY}),
     "the same in an unknown header, on Celery's own way": _scored(retries=1, **{CANARY: CANARY}),
-    "ignoring its result": (message(headers={"ignore_result": True}), Unsaid()),
-    "ignoring its result, in text": (message(headers={"ignore_result": "no"}), Unsaid()),
+    "ignoring its result": (message(headers={"ignore_result": True}), ExpectNothing()),
+    "ignoring its result, in text": (message(headers={"ignore_result": "no"}), ExpectNothing()),
     "redelivered, in text": _scored(redelivered=CANARY),
     "a nesting of a hundred in a header": _scored(x=json.loads("[" * 100 + "]" * 100), retries=1),
     "a language that is none": _scored(lang="php"),
@@ -223,91 +231,91 @@ _PASSED_ON: Final = {
     "NaN in a header": _scored(x=float("nan")),
     "headers that are too large": (
         message(headers={"x": "x" * 300_000, "retries": 1}),
-        Buried("its headers are larger"),
+        ExpectDeadLetter("its headers are larger"),
     ),
     "ten thousand headers": _scored(**{f"x-{number}": number for number in range(10_000)}),
     "a header named like a method": _scored(get=5, copy=5, items=5, update=5),
     "a number that is too large, and no task": (
         message("null", headers={"x": 10**30}),
-        Buried("InvalidTaskError"),
+        ExpectDeadLetter("InvalidTaskError"),
     ),
     "half a character, and no task": (
         message("null", headers={"x": "\ud800"}),
-        Buried("InvalidTask"),
+        ExpectDeadLetter("InvalidTask"),
     ),
 }
 
-_PROPERTIES: Final[dict[str, tuple[dict[str, Any], Ending]]] = {
-    "no delivery tag": (without("properties", "delivery_tag"), Scored()),
-    "a delivery tag that is a list": (message(properties={"delivery_tag": [1]}), Scored()),
-    "everybody's delivery tag": (message(properties={"delivery_tag": "1"}), Scored()),
-    "everybody's delivery tag again": (message(properties={"delivery_tag": "1"}), Scored()),
+_PROPERTIES: Final[dict[str, tuple[dict[str, Any], ExpectedResult]]] = {
+    "no delivery tag": (without("properties", "delivery_tag"), ExpectScored()),
+    "a delivery tag that is a list": (message(properties={"delivery_tag": [1]}), ExpectScored()),
+    "everybody's delivery tag": (message(properties={"delivery_tag": "1"}), ExpectScored()),
+    "everybody's delivery tag again": (message(properties={"delivery_tag": "1"}), ExpectScored()),
     "wrong properties": (
         message(properties={"priority": "x", "reply_to": ["x"], "correlation_id": {}}),
-        Scored(),
+        ExpectScored(),
     ),
-    "a priority that is a list": (message(properties={"priority": [9]}), Scored()),
-    "a priority of a million": (message(properties={"priority": 1_000_000}), Scored()),
-    "a negative priority": (message(properties={"priority": -1}), Scored()),
-    "a delivery mode that is text": (message(properties={"delivery_mode": CANARY}), Scored()),
+    "a priority that is a list": (message(properties={"priority": [9]}), ExpectScored()),
+    "a priority of a million": (message(properties={"priority": 1_000_000}), ExpectScored()),
+    "a negative priority": (message(properties={"priority": -1}), ExpectScored()),
+    "a delivery mode that is text": (message(properties={"delivery_mode": CANARY}), ExpectScored()),
     "delivery info of wrong types": (
         message(properties={"delivery_info": {"exchange": 5, "routing_key": [CANARY]}}),
-        Scored(),
+        ExpectScored(),
     ),
     "the same, on Celery's own way": (
         message(
             properties={"delivery_info": {"exchange": 5, "routing_key": [CANARY]}},
             headers={"retries": 1},
         ),
-        Scored(),
+        ExpectScored(),
     ),
     "delivery info of wrong types, about what must be buried": (
         message(
             properties={"delivery_info": {"exchange": 5, "routing_key": [CANARY]}},
             headers={"eta": "never"},
         ),
-        Buried("its eta is no date"),
+        ExpectDeadLetter("its eta is no date"),
     ),
     "another queue's name, about what must be buried": (
         message(
             properties={"delivery_info": {"exchange": "", "routing_key": CANARY}},
             headers={"eta": "never"},
         ),
-        Buried("its eta is no date"),
+        ExpectDeadLetter("its eta is no date"),
     ),
     "a queue's name that is half a character, about what must be buried": (
         message(
             properties={"delivery_info": {"exchange": "", "routing_key": "\ud800"}},
             headers={"eta": "never"},
         ),
-        Buried("its eta is no date"),
+        ExpectDeadLetter("its eta is no date"),
     ),
     "empty delivery info, about what must be buried": (
         message(properties={"delivery_info": {}}, headers={"eta": "never"}),
-        Buried("its eta is no date"),
+        ExpectDeadLetter("its eta is no date"),
     ),
-    "empty delivery info": (message(properties={"delivery_info": {}}), Scored()),
+    "empty delivery info": (message(properties={"delivery_info": {}}), ExpectScored()),
     "empty delivery info, on Celery's own way": (
         message(properties={"delivery_info": {}}, headers={"retries": 1}),
-        Scored(),
+        ExpectScored(),
     ),
-    "unknown properties": (message(properties={CANARY: CANARY, "app_id": [1]}), Scored()),
-    "an encoding that nobody knows": (message(content_encoding="nothing"), Scored()),
-    "an encoding that is null": (message(content_encoding=None), Scored()),
-    "no encoding": (_lacking("content-encoding"), Scored()),
-    "an encoding in capitals": (message(content_encoding="UTF-8"), Scored()),
-    "an unknown part": (message() | {CANARY: CANARY}, Scored()),
+    "unknown properties": (message(properties={CANARY: CANARY, "app_id": [1]}), ExpectScored()),
+    "an encoding that nobody knows": (message(content_encoding="nothing"), ExpectScored()),
+    "an encoding that is null": (message(content_encoding=None), ExpectScored()),
+    "no encoding": (_lacking("content-encoding"), ExpectScored()),
+    "an encoding in capitals": (message(content_encoding="UTF-8"), ExpectScored()),
+    "an unknown part": (message() | {CANARY: CANARY}, ExpectScored()),
     "a body that is not encoded": (
         message(body=body_of(f"{CANARY} text"), properties={"body_encoding": None}),
-        Scored(),
+        ExpectScored(),
     ),
     "line breaks in base64": (
         _with_line_breaks(message(body_of(f"{CANARY} text"))),
-        Scored(),
+        ExpectScored(),
     ),
 }
 
-HEADERS: Final[dict[str, tuple[dict[str, Any], Ending]]] = {
+HEADERS: Final[dict[str, tuple[dict[str, Any], ExpectedResult]]] = {
     **_TIMES,
     **_COUNTS,
     **_STAMPS,

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from sentq.contract import ErrorCode
 from sentq.errors import EmptyJob, InvalidInput, MessageTooLarge, TooManyTexts
-from tests.corpus.cases import CANARY, Ending, Failed, Scored
+from tests.corpus.cases import CANARY, ExpectedResult, ExpectFailed, ExpectScored
 from tests.corpus.envelopes import body_of
 
 __all__ = ["JOBS"]
@@ -41,30 +41,33 @@ _WRONG_ARGUMENTS: Final = {
     "an array of numbers for each text": _called({"shape": [1, 2], "data": [CANARY]}),
 }
 
-JOBS: Final[dict[str, tuple[str, Ending]]] = {
-    **{name: (body, Failed(InvalidInput)) for name, body in _WRONG_ARGUMENTS.items()},
-    "no text": (body_of(), Failed(EmptyJob)),
-    "no text, by name": (_called(texts=[]), Failed(EmptyJob)),
-    "one text too many": (body_of(*[CANARY] * 257), Failed(TooManyTexts)),
-    "one empty text too many": (body_of(*[""] * 257), Failed(TooManyTexts)),
-    "a hundred thousand texts": (body_of(*["x"] * 100_000), Failed(TooManyTexts)),
-    "a huge text": (body_of(CANARY * 1_000_000), Failed(MessageTooLarge)),
-    "emoji that fill a message": (body_of("\U0001f600" * 90_000), Failed(MessageTooLarge)),
-    "a message full of nothing": (f"[[[]], {{}}, {{}}{' ' * 1_100_000}]", Failed(MessageTooLarge)),
-    "a text instead of a list": (_called(_TEXT), Scored()),
-    "a text by name": (_called(texts=_TEXT), Scored()),
-    "texts by name": (_called(texts=[_TEXT, ""]), Scored((None, ErrorCode.EMPTY_TEXT))),
+JOBS: Final[dict[str, tuple[str, ExpectedResult]]] = {
+    **{name: (body, ExpectFailed(InvalidInput)) for name, body in _WRONG_ARGUMENTS.items()},
+    "no text": (body_of(), ExpectFailed(EmptyJob)),
+    "no text, by name": (_called(texts=[]), ExpectFailed(EmptyJob)),
+    "one text too many": (body_of(*[CANARY] * 257), ExpectFailed(TooManyTexts)),
+    "one empty text too many": (body_of(*[""] * 257), ExpectFailed(TooManyTexts)),
+    "a hundred thousand texts": (body_of(*["x"] * 100_000), ExpectFailed(TooManyTexts)),
+    "a huge text": (body_of(CANARY * 1_000_000), ExpectFailed(MessageTooLarge)),
+    "emoji that fill a message": (body_of("\U0001f600" * 90_000), ExpectFailed(MessageTooLarge)),
+    "a message full of nothing": (
+        f"[[[]], {{}}, {{}}{' ' * 1_100_000}]",
+        ExpectFailed(MessageTooLarge),
+    ),
+    "a text instead of a list": (_called(_TEXT), ExpectScored()),
+    "a text by name": (_called(texts=_TEXT), ExpectScored()),
+    "texts by name": (_called(texts=[_TEXT, ""]), ExpectScored((None, ErrorCode.EMPTY_TEXT))),
     "as many texts as there may be": (
         body_of(*(f"{CANARY} {number}" for number in range(256))),
-        Scored((None,) * 256),
+        ExpectScored((None,) * 256),
     ),
-    "one text again and again": (body_of(*[_TEXT] * 256), Scored((None,) * 256)),
-    "nothing but empty texts": (body_of(*[""] * 256), Scored((ErrorCode.EMPTY_TEXT,) * 256)),
+    "one text again and again": (body_of(*[_TEXT] * 256), ExpectScored((None,) * 256)),
+    "nothing but empty texts": (body_of(*[""] * 256), ExpectScored((ErrorCode.EMPTY_TEXT,) * 256)),
     "true, 1 and 1.0, which are equal": (
         '[[[true, 1, 1.0, "1"]], {}, {}]',
-        Scored((*(ErrorCode.NOT_A_STRING,) * 3, None)),
+        ExpectScored((*(ErrorCode.NOT_A_STRING,) * 3, None)),
     ),
-    "a key twice": ('[[], {"texts": [], "texts": ["good"]}, {}]', Scored()),
-    "spaces between all parts": (f' [ [ [ "{_TEXT}" ] ] , {{ }} , {{ }} ] \n', Scored()),
-    "escapes for every letter": ('[[["\\u0067\\u006f\\u006f\\u0064"]], {}, {}]', Scored()),
+    "a key twice": ('[[], {"texts": [], "texts": ["good"]}, {}]', ExpectScored()),
+    "spaces between all parts": (f' [ [ [ "{_TEXT}" ] ] , {{ }} , {{ }} ] \n', ExpectScored()),
+    "escapes for every letter": ('[[["\\u0067\\u006f\\u006f\\u0064"]], {}, {}]', ExpectScored()),
 }

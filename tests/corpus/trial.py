@@ -14,7 +14,14 @@ import redis
 
 from sentq.contract import JobOutcome
 from sentq.wire.dead_letters import DEAD_LETTERS_KEY, DeadLetter
-from tests.corpus.cases import Buried, Ending, Failed, Revoked, Scored, Unsaid
+from tests.corpus.cases import (
+    ExpectDeadLetter,
+    ExpectedResult,
+    ExpectFailed,
+    ExpectNothing,
+    ExpectRevoked,
+    ExpectScored,
+)
 from tests.corpus.envelopes import body_of, message, raw
 from tests.support.dead_letters import read_letters
 from tests.support.processes import WorkerProcess
@@ -39,21 +46,21 @@ class Fate:
         """Whether there is an outcome, an error or a dead letter."""
         return bool(self.letters) or (self.result or {}).get("status") in _ENDED
 
-    def mismatch(self, expected: Ending) -> str | None:
+    def mismatch(self, expected: ExpectedResult) -> str | None:
         """What differs from how it should have ended; None if nothing does."""
         match expected:
-            case Buried(reason):
+            case ExpectDeadLetter(reason):
                 is_right = [
                     reason in letter.reason and letter.queue == "sentq" and bool(letter.worker)
                     for letter in self.letters
                 ] == [True]
-            case Scored(codes):
+            case ExpectScored(codes):
                 is_right = not self.letters and self._codes == list(codes)
-            case Failed(error):
+            case ExpectFailed(error):
                 is_right = not self.letters and self.error == error.__name__
-            case Revoked():
+            case ExpectRevoked():
                 is_right = not self.letters and self._status == "REVOKED"
-            case Unsaid():
+            case ExpectNothing():
                 is_right = not self.letters and self.result is None
         if is_right:
             return None
@@ -115,7 +122,7 @@ class Trial:
         for letter in read_letters(self._redis):
             by_fingerprint[_fingerprint(letter.message)].append(letter)
         self._redis.delete(DEAD_LETTERS_KEY)
-        unanswered = [n for n in map(self._fate, neighbours) if n.mismatch(Scored())]
+        unanswered = [n for n in map(self._fate, neighbours) if n.mismatch(ExpectScored())]
         assert not unanswered, f"{len(unanswered)} neighbours without an answer: {unanswered[:3]}"
         fates = []
         alike = Counter(map(_fingerprint, messages))

@@ -18,8 +18,8 @@ from sentq_worker.providers.loading import load_scorer
 from sentq_worker.settings import WorkerSettings
 from tests.chaos.audit import audit, is_hashed, settle
 from tests.chaos.recovery import after_half_open_s, after_kill_s, after_redis_s
-from tests.chaos.run import Plan, Run, run
-from tests.chaos.site import OURS, Site, Team
+from tests.chaos.run import ChaosRun, Plan, run
+from tests.chaos.site import OURS, ChaosSite, Team
 from tests.conftest import worker_environment
 from tests.support.processes import eventually
 
@@ -34,7 +34,7 @@ ROUND_S = 0.05
 WORKERS = replace(OURS, environment={"STANDIN_DELAY_S": str(ROUND_S)})
 
 
-def _check(run: Run) -> None:
+def _check(run: ChaosRun) -> None:
     """Nothing is lost or wrong. What fails is shown with the plan, which holds the seed."""
     found = run.audit
     assert found.accepted == run.plan.jobs, run.figures
@@ -84,9 +84,9 @@ def _as_undisturbed() -> Callable[[str, Mapping[str, Any]], bool]:
 
 
 @pytest.fixture
-def site(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Site]:
+def site(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[ChaosSite]:
     """A Redis and workers, that nobody breaks but the test."""
-    with Site(
+    with ChaosSite(
         tmp_path, WORKERS, workers=request.param, producers=[], visibility_timeout_s=5
     ) as site:
         yield site
@@ -94,24 +94,24 @@ def site(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Site]:
 
 @pytest.mark.parametrize("site", [2], indirect=True)
 def test_a_killed_workers_jobs_are_answered_within_the_visibility_timeout_and_five_seconds(
-    site: Site,
+    site: ChaosSite,
 ) -> None:
     assert after_kill_s(site) <= site.visibility_timeout_s + 5
 
 
 @pytest.mark.parametrize("site", [1], indirect=True)
-def test_a_half_open_connection_is_left_within_twenty_seconds(site: Site) -> None:
+def test_a_half_open_connection_is_left_within_twenty_seconds(site: ChaosSite) -> None:
     assert after_half_open_s(site) <= 20
 
 
 @pytest.mark.parametrize("site", [1], indirect=True)
-def test_work_goes_on_within_ten_seconds_of_a_restart_of_redis(site: Site) -> None:
+def test_work_goes_on_within_ten_seconds_of_a_restart_of_redis(site: ChaosSite) -> None:
     assert after_redis_s(site) <= 10
 
 
 def test_the_audit_sees_what_is_lost_wrong_and_answered_twice(tmp_path: Path) -> None:
     order = {"name": "p", "jobs": 20, "duration_s": 0.0, "seed": 1, "has_keys": True}
-    with Site(tmp_path, OURS, workers=1, producers=[order], visibility_timeout_s=5) as site:
+    with ChaosSite(tmp_path, OURS, workers=1, producers=[order], visibility_timeout_s=5) as site:
         site.start_producers()
         assert site.producers[0].wait(60) == 0
         settle(site, within_s=60, quiet_s=0.5)

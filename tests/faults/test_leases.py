@@ -17,7 +17,7 @@ from celery import Celery
 
 from sentq import Client, Job, JobStatus, Prediction, errors
 from sentq.contract import DELIVERIES_HEADER
-from sentq.wire.dead_letters import DEAD_LETTERS_KEY, DeadLetter, parse_letter
+from sentq.wire.dead_letters import DEAD_LETTERS_KEY, DeadLetter, parse_dead_letter
 from sentq.wire.reports import read_reports
 from tests.support.processes import RedisProcess, WorkerProcess, eventually
 from tests.support.proxy import Proxy
@@ -88,7 +88,7 @@ def _kill(worker: WorkerProcess) -> None:
 
 def _letters(server: redis.Redis) -> list[DeadLetter]:
     entries: Any = server.xrange(DEAD_LETTERS_KEY)
-    return [parse_letter(*entry) for entry in entries]
+    return [parse_dead_letter(*entry) for entry in entries]
 
 
 def _is_settled(server: redis.Redis) -> bool:
@@ -295,7 +295,7 @@ def test_a_worker_reports_how_it_is_doing_and_the_report_ends_with_it(
     slow = client.submit("slow:60")
     eventually(lambda: slow.status() is JobStatus.RUNNING)
     (report,) = eventually(
-        lambda: [each for each in read_reports(server) if each.held_jobs == 1], what="a report"
+        lambda: [each for each in read_reports(server) if each.in_flight_jobs == 1], what="a report"
     )
     assert (report.jobs_finished, report.queues) == (20, ("sentq", "sentq.bulk"))
     assert report.jobs_per_s > 0

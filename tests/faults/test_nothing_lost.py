@@ -70,7 +70,7 @@ def _trap(step: str, action: Callable[[], None] = lambda: None, times: int = 1) 
     return Trap(plan.pattern, action, plan.on_reply, plan.forward_first, times)
 
 
-class Answers:
+class PublishedResults:
     """Counts the final answers that are published for each job."""
 
     def __init__(self, redis: RedisProcess) -> None:
@@ -96,8 +96,8 @@ class Answers:
 
 
 @pytest.fixture
-def answers(redis_server: RedisProcess) -> Iterator[Answers]:
-    counted = Answers(redis_server)
+def answers(redis_server: RedisProcess) -> Iterator[PublishedResults]:
+    counted = PublishedResults(redis_server)
     yield counted
     counted.close()
 
@@ -133,14 +133,14 @@ def start(tmp_path: Path, nursery: Nursery) -> Iterator[Start]:
 
 
 @pytest.fixture
-def results(request: pytest.FixtureRequest, redis_server: RedisProcess) -> Results:
+def results(request: pytest.FixtureRequest, redis_server: RedisProcess) -> ResultDatabase:
     """Where the results of a step lie."""
     database = 1 if request.getfixturevalue("step") in STEPS_APART else 0
-    return Results(redis_server, database)
+    return ResultDatabase(redis_server, database)
 
 
 @dataclass
-class Results:
+class ResultDatabase:
     """A database of Redis, and how clients and workers are told of it."""
 
     redis: RedisProcess
@@ -157,7 +157,7 @@ def _texts(number: int) -> list[str]:
     return [f"text {number}.{i}" for i in range(1 + number % 5)]
 
 
-def _check(jobs: dict[int, Job], answers: Answers, redis_server: RedisProcess) -> None:
+def _check(jobs: dict[int, Job], answers: PublishedResults, redis_server: RedisProcess) -> None:
     for number, job in jobs.items():
         outcome = job.result(timeout=60)
         scores = [row.score for row in outcome.outcomes if isinstance(row, Prediction)]
@@ -187,7 +187,11 @@ def _submit_until(client: Client, jobs: dict[int, Job], broken: Callable[[], boo
 
 @pytest.mark.parametrize("step", EVERY_STEP)
 def test_a_connection_cut_at_any_step_loses_nothing(
-    start: Start, redis_server: RedisProcess, results: Results, answers: Answers, step: str
+    start: Start,
+    redis_server: RedisProcess,
+    results: ResultDatabase,
+    answers: PublishedResults,
+    step: str,
 ) -> None:
     with ExitStack() as stack:
         proxies = [stack.enter_context(Proxy(redis_server.port)) for _ in range(WORKERS)]
@@ -213,7 +217,11 @@ def _killed_together() -> Iterator[int]:
 
 @pytest.mark.parametrize("step", EVERY_STEP)
 def test_a_worker_killed_at_any_step_loses_nothing(
-    start: Start, redis_server: RedisProcess, results: Results, answers: Answers, step: str
+    start: Start,
+    redis_server: RedisProcess,
+    results: ResultDatabase,
+    answers: PublishedResults,
+    step: str,
 ) -> None:
     with ExitStack() as stack:
         client = stack.enter_context(results.client())
@@ -240,7 +248,7 @@ def _is_computing(jobs: Iterable[Job]) -> bool:
 
 
 def test_a_connection_cut_while_it_computes_loses_nothing(
-    start: Start, redis_server: RedisProcess, client: Client, answers: Answers
+    start: Start, redis_server: RedisProcess, client: Client, answers: PublishedResults
 ) -> None:
     with Proxy(redis_server.port) as proxy:
         worker = start(proxy.url, STANDIN_DELAY_S="1")
@@ -258,7 +266,11 @@ def test_a_connection_cut_while_it_computes_loses_nothing(
 
 
 def test_a_worker_killed_while_it_computes_loses_nothing(
-    start: Start, redis_server: RedisProcess, client: Client, answers: Answers, tmp_path: Path
+    start: Start,
+    redis_server: RedisProcess,
+    client: Client,
+    answers: PublishedResults,
+    tmp_path: Path,
 ) -> None:
     jobs: dict[int, Job] = {}
     for count in _killed_together():
@@ -302,7 +314,7 @@ def _with_bad_bodies(client: Client, redis_server: RedisProcess) -> list[bytes]:
 
 
 def test_what_is_no_message_becomes_a_dead_letter_and_the_worker_goes_on(
-    start: Start, redis_server: RedisProcess, client: Client, answers: Answers
+    start: Start, redis_server: RedisProcess, client: Client, answers: PublishedResults
 ) -> None:
     garbage = [
         *_with_bad_bodies(client, redis_server),
@@ -331,7 +343,7 @@ def test_what_is_no_message_becomes_a_dead_letter_and_the_worker_goes_on(
 
 @pytest.mark.parametrize("holder", ["ours", "stock"])
 def test_stock_workers_and_ours_restore_what_the_other_held(
-    start: Start, redis_server: RedisProcess, client: Client, answers: Answers, holder: str
+    start: Start, redis_server: RedisProcess, client: Client, answers: PublishedResults, holder: str
 ) -> None:
     first, second = (OURS, STOCK) if holder == "ours" else (STOCK, OURS)
     worker = start(redis_server.url, first, STANDIN_DELAY_S="60")
@@ -349,7 +361,7 @@ def test_stock_workers_and_ours_restore_what_the_other_held(
 
 
 def test_an_answer_that_is_there_is_not_changed_by_a_second_delivery(
-    start: Start, redis_server: RedisProcess, client: Client, answers: Answers
+    start: Start, redis_server: RedisProcess, client: Client, answers: PublishedResults
 ) -> None:
     job_id = new_job_id()
     app = client._app

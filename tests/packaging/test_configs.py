@@ -22,10 +22,10 @@ from redis.exceptions import NoPermissionError
 from redis.retry import Retry
 
 from sentq import Client, JobStatus, Settings, errors
-from sentq.admin.dead import Retried
+from sentq.admin.dead import RetryResult
 from sentq.connection.app import make_app
 from sentq.dev.embedded import find_redis_server
-from sentq.wire.dead_letters import letter_fields
+from sentq.wire.dead_letters import dead_letter_fields
 from sentq_worker.settings import HubSettings, WorkerSettings
 from tests.conftest import worker_environment
 from tests.support.processes import WorkerProcess, eventually, free_port
@@ -276,12 +276,12 @@ def test_the_producer_has_its_wishes_and_the_operator_replays(idle: Server) -> N
         assert operator.service_status().queues[0].waiting_jobs == 2
         raw = root.rpop("sentq")
         assert isinstance(raw, str)
-        fields = letter_fields(
+        fields = dead_letter_fields(
             code="worker_lost", reason="r", message=raw.encode(), job_id=job.id, queue="sentq"
         )
         root.execute_command("XADD", "sentq.dead", "*", *fields)
         (letter,) = operator.dead.letters()
-        assert operator.dead.retry(letter) is Retried.RETRIED
+        assert operator.dead.retry(letter) is RetryResult.RETRIED
         assert root.llen("sentq") == 2
         assert operator.dead.drop([letter.id]) == 0
         assert job.cancel()

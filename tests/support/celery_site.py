@@ -13,7 +13,7 @@ import redis
 from celery import Celery
 
 from sentq.dev.embedded import find_redis_server
-from sentq.wire.dead_letters import DEAD_LETTERS_KEY, DeadLetter, parse_letter
+from sentq.wire.dead_letters import DEAD_LETTERS_KEY, DeadLetter, parse_dead_letter
 from tests.support.processes import RedisProcess, WorkerProcess, eventually
 from tests.support.workers.gated import release, scored
 from tests.support.workers.other_app import QUEUE
@@ -92,7 +92,7 @@ class Site:
         """Take the oldest dead letter; None where there is none."""
         for entry_id, fields in cast("Any", self.redis.xrange(DEAD_LETTERS_KEY, count=1)):
             self.redis.xdel(DEAD_LETTERS_KEY, entry_id)
-            return parse_letter(entry_id, fields)
+            return parse_dead_letter(entry_id, fields)
         return None
 
     def is_settled(self) -> bool:

@@ -6,7 +6,7 @@ from typing import Any, cast
 
 import redis
 
-from sentq.wire.dead_letters import DEAD_LETTERS_KEY, DeadLetter, parse_letter
+from sentq.wire.dead_letters import DEAD_LETTERS_KEY, DeadLetter, parse_dead_letter
 
 __all__ = ["read_letters"]
 
@@ -14,4 +14,4 @@ __all__ = ["read_letters"]
 def read_letters(client: redis.Redis) -> list[DeadLetter]:
     """All of them, the oldest first."""
     entries = cast("list[Any]", client.xrange(DEAD_LETTERS_KEY))
-    return [parse_letter(entry_id, fields) for entry_id, fields in entries]
+    return [parse_dead_letter(entry_id, fields) for entry_id, fields in entries]

@@ -88,8 +88,8 @@ class Nursery:
         self._started: list[int] = []
         self._news = threading.Condition()
         self._children: dict[int, Forked] = {}
-        self._reader = threading.Thread(target=self._read, daemon=True)
-        self._reader.start()
+        self._preprocessor = threading.Thread(target=self._read, daemon=True)
+        self._preprocessor.start()
 
     def start(self, module: str, environment: Mapping[str, str], log_file: Path) -> Forked:
         """Fork a worker that runs a module's `main()`, and says what it says to a file."""
@@ -109,7 +109,7 @@ class Nursery:
         if self._process.stdin is not None:
             self._process.stdin.close()
         self._process.wait(30)
-        self._reader.join(5)
+        self._preprocessor.join(5)
         if self._process.stdout is not None:
             self._process.stdout.close()
 

@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Final, Self
 from urllib.parse import unquote, urlsplit
 
-__all__ = ["Hub", "files_of"]
+__all__ = ["HubServer", "files_of"]
 
 _ROUTES: Final = (
     ("info", re.compile(r"/api/models/(?P<repo>[^/]+/[^/]+)(/revision/(?P<revision>.+))?")),
@@ -51,7 +51,7 @@ def files_of(folder: Path) -> dict[str, bytes]:
     }
 
 
-class Hub:
+class HubServer:
     """Serves repositories from memory as long as this context lasts.
 
     `requests` lists what was asked for, such as `GET /owner/name/resolve/…/config.json`.
@@ -60,7 +60,7 @@ class Hub:
     def __init__(self) -> None:
         self.requests: list[str] = []
         self._repos: dict[str, _Repo] = {}
-        self._server: _Server | None = None
+        self._server: _HubHttpServer | None = None
         self._port = 0
 
     @property
@@ -96,7 +96,7 @@ class Hub:
 
     def switch_on(self) -> None:
         """Listen; at the same address as before, where it was on before."""
-        self._server = _Server(("127.0.0.1", self._port), self._repos, self.requests)
+        self._server = _HubHttpServer(("127.0.0.1", self._port), self._repos, self.requests)
         self._port = self._server.server_port
         threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
 
@@ -174,7 +174,7 @@ class _Refused(Exception):
         self.code = code
 
 
-class _Server(ThreadingHTTPServer):
+class _HubHttpServer(ThreadingHTTPServer):
     daemon_threads = True
     allow_reuse_address = True
 
@@ -189,7 +189,7 @@ class _Server(ThreadingHTTPServer):
 class _Handler(BaseHTTPRequestHandler):
     """Answers one request and closes, so that nothing is left open when the Hub goes off."""
 
-    server: _Server
+    server: _HubHttpServer
 
     def do_GET(self) -> None:
         self._handle()

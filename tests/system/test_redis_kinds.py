@@ -19,10 +19,10 @@ import redis
 from celery import Celery, group
 
 from sentq import Client, JobOutcome, JobStatus, Prediction, errors
-from sentq.admin.dead import Retried
+from sentq.admin.dead import RetryResult
 from sentq.dev.embedded import find_redis_server
 from sentq.results.cancel import cancelled_ids
-from sentq.wire.dead_letters import letter_fields
+from sentq.wire.dead_letters import dead_letter_fields
 from sentq.wire.reports import WorkerReport, write_report
 from tests.support.celery_site import stock_app
 from tests.support.processes import RedisProcess, WorkerProcess, eventually, free_port
@@ -39,7 +39,7 @@ PASSWORD_IN_URL: Final = "p%40ss%3Aw%2Fo%3Fr%23d%25"
 
 
 @dataclass
-class Kind:
+class RedisKind:
     """A Redis that runs, and how to reach it."""
 
     server: RedisProcess
@@ -79,50 +79,52 @@ def _run(folder: Path, *options: str, program: Path | None = None) -> Iterator[R
 
 
 @contextmanager
-def _plain(folder: Path, *, program: Path | None = None) -> Iterator[Kind]:
+def _plain(folder: Path, *, program: Path | None = None) -> Iterator[RedisKind]:
     with _run(folder / "redis", program=program) as server, server.client() as client:
-        yield Kind(server, server.url, client)
+        yield RedisKind(server, server.url, client)
 
 
 @contextmanager
-def _password(folder: Path) -> Iterator[Kind]:
+def _password(folder: Path) -> Iterator[RedisKind]:
     with (
         _run(folder / "redis") as server,
         redis.Redis(port=server.port, db=5) as client,
     ):
         client.config_set("requirepass", PASSWORD)
-        yield Kind(server, f"redis://:{PASSWORD_IN_URL}@127.0.0.1:{server.port}/5", client)
+        yield RedisKind(server, f"redis://:{PASSWORD_IN_URL}@127.0.0.1:{server.port}/5", client)
 
 
 @contextmanager
-def _user(folder: Path) -> Iterator[Kind]:
+def _user(folder: Path) -> Iterator[RedisKind]:
     with _run(folder / "redis") as server, server.client() as client:
         client.execute_command(
             *("ACL", "SETUSER", "scorer", "on", f">{PASSWORD}", "~*", "&*", "+@all"),
             *("-@admin", "-@dangerous"),
         )
         client.config_set("requirepass", "the operator's")
-        yield Kind(server, f"redis://scorer:{PASSWORD_IN_URL}@127.0.0.1:{server.port}/0", client)
+        yield RedisKind(
+            server, f"redis://scorer:{PASSWORD_IN_URL}@127.0.0.1:{server.port}/0", client
+        )
 
 
 @contextmanager
-def _socket(folder: Path) -> Iterator[Kind]:
+def _socket(folder: Path) -> Iterator[RedisKind]:
     # A socket's path must be short, and a test's folder is not.
     with tempfile.TemporaryDirectory(prefix="sentq-") as short:
         path = f"{short}/redis.sock"
         with _run(folder / "redis", "--unixsocket", path) as server, server.client() as client:
-            yield Kind(server, f"redis+socket://{path}?virtual_host=0", client)
+            yield RedisKind(server, f"redis+socket://{path}?virtual_host=0", client)
 
 
 @contextmanager
-def _prefix(folder: Path) -> Iterator[Kind]:
+def _prefix(folder: Path) -> Iterator[RedisKind]:
     with _plain(folder) as kind:
         kind.options["global_keyprefix"] = PREFIX
         yield kind
 
 
 @contextmanager
-def _tls(folder: Path) -> Iterator[Kind]:
+def _tls(folder: Path) -> Iterator[RedisKind]:
     program = find_redis_server()
     # It names the first option that it does not know, and ends.
     asked = [str(program), "--tls-port", "0", "--no-such-option", "x"]
@@ -148,14 +150,14 @@ def _tls(folder: Path) -> Iterator[Kind]:
     words = [str(word) for option in options.items() for word in option]
     with _run(folder / "redis", *words, program=program) as server, server.client() as client:
         asks = f"ssl_cert_reqs=required&ssl_ca_certs={certificate}"
-        yield Kind(server, f"rediss://127.0.0.1:{port}/0?{asks}", client)
+        yield RedisKind(server, f"rediss://127.0.0.1:{port}/0?{asks}", client)
 
 
 @contextmanager
-def _sentinel(folder: Path) -> Iterator[Kind]:
+def _sentinel(folder: Path) -> Iterator[RedisKind]:
     with _plain(folder) as kind, _sentinel_for(folder, kind.server) as port:
         options = {"master_name": MASTER}
-        yield Kind(kind.server, f"sentinel://127.0.0.1:{port}/0", kind.redis, options)
+        yield RedisKind(kind.server, f"sentinel://127.0.0.1:{port}/0", kind.redis, options)
 
 
 @contextmanager
@@ -188,7 +190,7 @@ def _knows_master(sentinel: redis.Redis) -> bool:
         return False
 
 
-KINDS: Final[dict[str, Callable[[Path], AbstractContextManager[Kind]]]] = {
+KINDS: Final[dict[str, Callable[[Path], AbstractContextManager[RedisKind]]]] = {
     "the server on PATH": lambda folder: _plain(folder, program=_on_path("redis-server")),
     "valkey": lambda folder: _plain(folder, program=_on_path("valkey-server")),
     "redis 6.2": lambda folder: _plain(folder, program=_bundled()),
@@ -202,14 +204,14 @@ KINDS: Final[dict[str, Callable[[Path], AbstractContextManager[Kind]]]] = {
 
 
 @pytest.fixture(params=list(KINDS.values()), ids=list(KINDS))
-def kind(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Kind]:
+def kind(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[RedisKind]:
     """Each kind by turns."""
     with request.param(tmp_path) as kind:
         yield kind
 
 
 @contextmanager
-def _worker(folder: Path, kind: Kind, **environment: str) -> Iterator[WorkerProcess]:
+def _worker(folder: Path, kind: RedisKind, **environment: str) -> Iterator[WorkerProcess]:
     """A worker that is ready, and ends in good order, at the latest with the context."""
     told = {"SENTQ_BROKER_URL": kind.url, "SENTQ_TRANSPORT_OPTIONS": json.dumps(kind.options)}
     command = (
@@ -231,7 +233,7 @@ def _worker(folder: Path, kind: Kind, **environment: str) -> Iterator[WorkerProc
 
 
 @contextmanager
-def _stock(kind: Kind) -> Iterator[Celery]:
+def _stock(kind: RedisKind) -> Iterator[Celery]:
     with stock_app(kind.url) as stock:
         yield with_options(stock, kind.options)
 
@@ -245,7 +247,7 @@ def _is_answered(outcome: Any, text: str) -> bool:
     return [row.score for row in rows if isinstance(row, Prediction)] == [hash_score(text)]
 
 
-def test_jobs_are_taken_and_answered(kind: Kind, tmp_path: Path) -> None:
+def test_jobs_are_taken_and_answered(kind: RedisKind, tmp_path: Path) -> None:
     with _worker(tmp_path, kind) as worker, _stock(kind) as stock:
         jobs = {f"text {number}": _score(stock, f"text {number}") for number in range(20)}
         jobs["later"] = _score(stock, "later", countdown=0.1)
@@ -271,7 +273,7 @@ def test_jobs_are_taken_and_answered(kind: Kind, tmp_path: Path) -> None:
             assert len(list(client.map(["a", "b"], timeout=WAIT_S))) == 2
 
 
-def test_a_sender_has_its_wishes_and_an_operator_replays(kind: Kind) -> None:
+def test_a_sender_has_its_wishes_and_an_operator_replays(kind: RedisKind) -> None:
     with Client(
         broker_url=kind.url,
         transport_options=kind.options,
@@ -288,7 +290,7 @@ def test_a_sender_has_its_wishes_and_an_operator_replays(kind: Kind) -> None:
         assert list(cancelled_ids(client._app)) == [other.id]
         raw = kind.redis.rpop(kind.key("sentq"))
         assert isinstance(raw, bytes)
-        fields = letter_fields(
+        fields = dead_letter_fields(
             code="worker_lost", reason="r", message=raw, job_id=job.id, queue="sentq"
         )
         kind.redis.execute_command("XADD", kind.key("sentq.dead"), "*", *fields)
@@ -298,7 +300,7 @@ def test_a_sender_has_its_wishes_and_an_operator_replays(kind: Kind) -> None:
         assert (seen.queues[0].waiting_jobs, seen.dead_letters) == (1, 1)
         assert seen.workers == (report,)
         (letter,) = client.dead.letters()
-        assert client.dead.retry(letter) is Retried.RETRIED
+        assert client.dead.retry(letter) is RetryResult.RETRIED
         assert kind.redis.llen(kind.key("sentq")) == 2
         assert client.dead.count() == {}
         keys = [key.decode() for key in kind.redis.scan_iter(count=1000)]
@@ -307,7 +309,7 @@ def test_a_sender_has_its_wishes_and_an_operator_replays(kind: Kind) -> None:
 
 @pytest.mark.parametrize("make", [_prefix, _sentinel], ids=["a prefix", "Sentinel"])
 def test_what_a_worker_cannot_finish_goes_back(
-    make: Callable[[Path], AbstractContextManager[Kind]], tmp_path: Path
+    make: Callable[[Path], AbstractContextManager[RedisKind]], tmp_path: Path
 ) -> None:
     with make(tmp_path) as kind, _stock(kind) as stock:
         slow = {"STANDIN_DELAY_S": "20", "SENTQ_WORKER_SHUTDOWN_GRACE_S": "0"}
@@ -339,7 +341,9 @@ def test_sentinel_leads_worker_and_client_to_the_new_master(tmp_path: Path) -> N
         )
         eventually(lambda: first_client.wait(1, 100) == 1, what="a replica in step")
         port = stack.enter_context(_sentinel_for(tmp_path, master))
-        kind = Kind(master, f"sentinel://127.0.0.1:{port}/0", first_client, {"master_name": MASTER})
+        kind = RedisKind(
+            master, f"sentinel://127.0.0.1:{port}/0", first_client, {"master_name": MASTER}
+        )
         sentinel = stack.enter_context(redis.Redis(port=port))
         eventually(lambda: sentinel.sentinel_master(MASTER)["num-slaves"] == 1)
         worker = stack.enter_context(_worker(tmp_path, kind))

@@ -14,11 +14,11 @@ from sentq.contract import DEADLINE_HEADER, LOCAL_ONLY_HEADER, TASK_NAME
 from sentq.errors import InvalidInput, ScoringFailed
 from sentq.settings import Settings
 from sentq_worker.broker import channel
-from sentq_worker.broker.clock import RedisClock
-from sentq_worker.broker.heartbeat import Reporter
+from sentq_worker.broker.clock import WorkerClock
+from sentq_worker.broker.heartbeat import HeartbeatWriter
 from sentq_worker.broker.leases import Leases
-from sentq_worker.broker.results import OutcomeStore
-from sentq_worker.broker.revocations import Cancelled
+from sentq_worker.broker.results import ResultStore
+from sentq_worker.broker.revocations import RevocationPoller
 from sentq_worker.celery_worker import control
 from sentq_worker.celery_worker.bootsteps import DispatcherStep, EngineStep, leave
 from sentq_worker.celery_worker.shutdown import Shutdown
@@ -26,12 +26,12 @@ from sentq_worker.celery_worker.watchdog import Watchdog
 from sentq_worker.engine.base import EngineUnavailable
 from sentq_worker.jobs.deadline import PASSED, check_deadline, has_passed
 from sentq_worker.jobs.dispatcher import Dispatcher
-from sentq_worker.jobs.executor import Service
-from sentq_worker.jobs.handback import Ending, Prepared
-from sentq_worker.jobs.in_flight import HeldJob
-from sentq_worker.jobs.pause import Pause
+from sentq_worker.jobs.executor import BatchExecutor
+from sentq_worker.jobs.handback import JobResult, PreparedResults
+from sentq_worker.jobs.in_flight import InFlightJob
+from sentq_worker.jobs.pause import EngineBackoff
 from sentq_worker.providers.cache import with_cache
-from sentq_worker.providers.factory import make_answerer, policies
+from sentq_worker.providers.factory import make_provider, policies
 from sentq_worker.providers.loading import LoadScorer, load_scorer
 from sentq_worker.settings import HubSettings, WorkerSettings
 
@@ -71,14 +71,14 @@ def make_worker_app(
     worker_settings = worker_settings or WorkerSettings.load()
     app = make_app(settings, set_as_current=True)
     hub_settings = hub_settings or HubSettings.load()
-    prefetch_jobs, held_bytes = worker_settings.prefetch_jobs, _HELD_BYTES_PER_TOKEN
-    held_bytes *= worker_settings.batch_tokens
+    prefetch_jobs, in_flight_bytes = worker_settings.prefetch_jobs, _HELD_BYTES_PER_TOKEN
+    in_flight_bytes *= worker_settings.batch_tokens
     if policies(worker_settings) == {"hub"}:
         # A round ends with its slowest call, so only a long one keeps all calls in flight busy.
         prefetch_jobs = max(prefetch_jobs, _HELD_JOBS_PER_CALL * hub_settings.in_flight)
-        held_bytes = max(held_bytes, prefetch_jobs * _HELD_BYTES_PER_JOB)
+        in_flight_bytes = max(in_flight_bytes, prefetch_jobs * _HELD_BYTES_PER_JOB)
     of_ours = {
-        "held_bytes": held_bytes,
+        "in_flight_bytes": in_flight_bytes,
         "lease_timeout_s": settings.visibility_timeout_s,
         "dead_letter_ttl_s": settings.dead_letter_ttl_s,
     }
@@ -99,8 +99,8 @@ def make_worker_app(
     app.steps["worker"].add(EngineStep)
     app.steps["consumer"].add(DispatcherStep)
     scorer = with_cache(load, app)
-    clock = RedisClock()
-    answerer = make_answerer(
+    clock = WorkerClock()
+    provider = make_provider(
         worker_settings,
         hub_settings,
         limits=settings.limits,
@@ -108,7 +108,7 @@ def make_worker_app(
         app=app,
         now_ms=clock.now_ms,
     )
-    service = Service(worker_settings, settings.limits, answerer)
+    service = BatchExecutor(worker_settings, settings.limits, provider)
     shutdown = Shutdown(grace_s=worker_settings.shutdown_grace_s)
     # Only in a process that runs a worker: Flower and `celery inspect` use this app too.
     signals.celeryd_init.connect(_install, weak=False, dispatch_uid="sentq_worker.install")
@@ -117,20 +117,20 @@ def make_worker_app(
         weak=False,
         dispatch_uid="sentq_worker.leave",
     )
-    store = OutcomeStore(app)
+    store = ResultStore(app)
     dispatcher = Dispatcher(
         service,
         store,
         clock,
         hostname=gethostname(),
-        round_chars=_ROUND_CHARS_PER_TOKEN * worker_settings.batch_tokens,
+        batch_chars=_ROUND_CHARS_PER_TOKEN * worker_settings.batch_tokens,
     )
     backend = own_backend(app)
     leases = Leases(
-        OutcomeStore(app, backend),
-        Reporter(dispatcher.condition),
+        ResultStore(app, backend),
+        HeartbeatWriter(dispatcher.snapshot),
         clock,
-        Cancelled(app, backend),
+        RevocationPoller(app, backend),
     )
     watchdog = Watchdog(service.busy_s, limit_s=worker_settings.round_limit_s)
     app.register_task(ScoreTask(service, dispatcher, shutdown, watchdog, leases))
@@ -155,7 +155,7 @@ class ScoreTask(Task):
 
     def __init__(
         self,
-        service: Service,
+        service: BatchExecutor,
         dispatcher: Dispatcher,
         shutdown: Shutdown,
         watchdog: Watchdog,
@@ -166,8 +166,8 @@ class ScoreTask(Task):
         self.shutdown = shutdown
         self.watchdog = watchdog
         self.leases = leases
-        self.prepared: Prepared = {}
-        self._pause = Pause()
+        self.prepared: PreparedResults = {}
+        self._backoff = EngineBackoff()
 
     def run(self, *args: Any, **kwargs: Any) -> dict[str, object]:
         """Return the outcomes of a job that was scored; score it here, alone, where nobody did.
@@ -181,28 +181,30 @@ class ScoreTask(Task):
             raise ending
         return ending
 
-    def _score(self, args: Any, kwargs: Any) -> Ending:
+    def _score(self, args: Any, kwargs: Any) -> JobResult:
         texts = self.service.texts(args, kwargs)
         headers = {name: self.request.get(name) for name in (DEADLINE_HEADER, LOCAL_ONLY_HEADER)}
         check_deadline(headers)
-        job = HeldJob(self.request.id, texts, headers, self.request.delivery_info or {}, None, 0)
+        job = InFlightJob(
+            self.request.id, texts, headers, self.request.delivery_info or {}, None, 0
+        )
         attempts = 1 + int(self.request.retries or 0)
         while not has_passed(headers, self.dispatcher.clock.now_ms()):
             try:
                 ending = self._attempt(job, attempts)
             except EngineUnavailable as error:
                 attempts += 1
-                self._pause.begin(error)
-                self._pause.sleep(state.maybe_shutdown)
+                self._backoff.begin(error)
+                self._backoff.sleep(state.maybe_shutdown)
             except Exception as error:  # noqa: BLE001 - its message might quote a text
                 return ScoringFailed.from_error(error)
             else:
-                self._pause.end()
+                self._backoff.end()
                 return ending
         scored = self.service.without_engine([[PASSED] * len(texts)])
         return next(self.service.outcomes(scored, [(job.id, attempts)]))
 
-    def _attempt(self, job: HeldJob, attempts: int) -> Ending:
+    def _attempt(self, job: InFlightJob, attempts: int) -> JobResult:
         scored = self.service.submit([job]).result()
         ending = next(self.service.outcomes(scored, [(job.id, attempts)]))
         if isinstance(ending, EngineUnavailable):

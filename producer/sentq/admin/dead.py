@@ -27,14 +27,14 @@ from sentq.contract import (
     FIRST_ERROR_HEADER,
     LAST_ERROR_HEADER,
 )
-from sentq.wire.dead_letters import DEAD_LETTERS_KEY, DeadLetter, parse_letter
+from sentq.wire.dead_letters import DEAD_LETTERS_KEY, DeadLetter, parse_dead_letter
 from sentq.wire.documents import QUEUED_DOCUMENT
 
 if TYPE_CHECKING:
-    from sentq.results.reader import Results
+    from sentq.results.reader import ResultReader
     from sentq.settings import Settings
 
-__all__ = ["DeadLetters", "Retried", "Selection", "texts_of"]
+__all__ = ["DeadLetters", "RetryResult", "Selection", "texts_of"]
 
 logger = logging.getLogger(__name__)
 
@@ -60,7 +60,7 @@ end
 _RESET_ONE: Final = _RESET + "return reset(KEYS[1], ARGV[1], ARGV[2]) and 1 or 0"
 
 #: KEYS: the letters, the queue's list, the job's document where it is to be reset. ARGV: the
-#: letter, its message, the queued document, TTL in seconds. Returns a word of `Retried`.
+#: letter, its message, the queued document, TTL in seconds. Returns a word of `RetryResult`.
 _PUT_BACK: Final = (
     _RESET
     + """
@@ -94,7 +94,7 @@ class Selection:
 ALL: Final = Selection()
 
 
-class Retried(StrEnum):
+class RetryResult(StrEnum):
     """What became of a letter that was to be tried again."""
 
     #: Its message waits in its queue, its job is queued, and the letter is gone.
@@ -117,7 +117,7 @@ class DeadLetters:
         SettingsError: The broker is not Redis.
     """
 
-    def __init__(self, results: Results, settings: Settings) -> None:
+    def __init__(self, results: ResultReader, settings: Settings) -> None:
         self._results = results
         self._app = results.app
         self._settings = settings
@@ -153,7 +153,7 @@ class DeadLetters:
                 return None  # It is no id.
         return next(_readable(entries), None)
 
-    def retry(self, letter: DeadLetter) -> Retried:
+    def retry(self, letter: DeadLetter) -> RetryResult:
         """Put the message of a letter back into its queue, as if it had never been delivered.
 
         Its job keeps its id and its deadline, and is queued again: in one step where results lie
@@ -166,7 +166,7 @@ class DeadLetters:
                 _RESET_ONE, [document], [QUEUED_DOCUMENT, self._results.ttl_s]
             ):
                 self.drop([letter.id])
-                return Retried.ANSWERED
+                return RetryResult.ANSWERED
             document = None
         with open_broker(self._app) as broker:
             queue = broker.list_of(letter.queue or self._settings.queue, priority)
@@ -176,7 +176,7 @@ class DeadLetters:
             outcome = put_back(
                 keys=keys, args=[letter.id, message, QUEUED_DOCUMENT, self._results.ttl_s]
             )
-        return Retried(outcome.decode())
+        return RetryResult(outcome.decode())
 
     def drop(self, letter_ids: Sequence[str]) -> int:
         """Delete letters; returns how many there were. What waits for their jobs was told when
@@ -203,7 +203,7 @@ def _range(broker: BrokerRedis, first: str, last: str) -> list[Any]:
 def _readable(entries: Sequence[tuple[bytes, dict[bytes, bytes]]]) -> Iterator[DeadLetter]:
     for entry_id, fields in entries:
         try:
-            yield parse_letter(entry_id, fields)
+            yield parse_dead_letter(entry_id, fields)
         except ValidationError:
             logger.warning("dead letter %s cannot be read; drop it by its id", entry_id.decode())
 

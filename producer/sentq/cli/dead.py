@@ -12,7 +12,7 @@ from typing import Annotated, Final
 
 import typer
 
-from sentq.admin.dead import DeadLetters, Retried, Selection
+from sentq.admin.dead import DeadLetters, RetryResult, Selection
 from sentq.cli.common import Broker, Config, Exit, say
 from sentq.cli.letters import counted, wants_json, write_json, write_sheets, write_table
 from sentq.client import Client
@@ -142,7 +142,7 @@ def retry(
     deadlines, if they have any, stay what they were."""
     selection = Selection(tuple(codes or ()), older_than, newer_than)
     with _client(config, broker_url) as client:
-        dead, outcomes = client.dead, Counter[Retried]()
+        dead, outcomes = client.dead, Counter[RetryResult]()
 
         def put_back(letter: DeadLetter) -> None:
             outcomes[dead.retry(letter)] += 1
@@ -151,12 +151,12 @@ def retry(
             dead, ids, selection, everything, put_back, "retry", dry_run=dry_run, yes=yes
         )
     if outcomes:
-        answered = outcomes[Retried.ANSWERED]
+        answered = outcomes[RetryResult.ANSWERED]
         say(
-            f"{outcomes[Retried.RETRIED]:,} put back"
+            f"{outcomes[RetryResult.RETRIED]:,} put back"
             + (f"; {answered:,} had an answer already, and are dropped" if answered else "")
         )
-    _say_missing(missing + outcomes[Retried.GONE])
+    _say_missing(missing + outcomes[RetryResult.GONE])
 
 
 @app.command()

@@ -73,7 +73,7 @@ def _show(seen: ServiceStatus) -> None:
 
 def _cells(report: WorkerReport, now_s: float) -> list[str]:
     engine = " ".join(part for part in (report.model, report.backend, report.dtype) if part)
-    state = report.waiting_for or ("works" if report.held_jobs else "idle")
+    state = report.waiting_for or ("works" if report.in_flight_jobs else "idle")
     if report.breaker and report.breaker != "closed":
         state += f"; the Hub's breaker is {report.breaker}"
     if report.local_breaker and report.local_breaker != "closed":
@@ -82,7 +82,7 @@ def _cells(report: WorkerReport, now_s: float) -> list[str]:
         printable(report.worker),
         printable(engine),
         f"{report.jobs_per_s:,.1f}",
-        f"{report.held_jobs:,}",
+        f"{report.in_flight_jobs:,}",
         f"{report.jobs_finished:,}",
         _ago(now_s - report.started_at_s),
         f"{_ago(now_s - report.at_s)} ago",

@@ -94,7 +94,7 @@ class EmbeddedRedis:
         """Start the server and wait until it has read its data."""
         self.folder.mkdir(parents=True, exist_ok=True)
         self.folder.chmod(0o700)
-        if self._answers():
+        if self._is_running():
             raise RedisDidNotStart(f"a Redis is running in {self.folder} already")
         if len(os.fsencode(self._socket)) > _MAX_SOCKET_PATH_BYTES:
             self._short_folder = tempfile.TemporaryDirectory(prefix="sentq-")
@@ -110,7 +110,7 @@ class EmbeddedRedis:
                 start_new_session=True,
             )
         deadline = time.monotonic() + _START_TIMEOUT_S
-        while not self._answers():
+        while not self._is_running():
             if self._process.poll() is not None or time.monotonic() > deadline:
                 self.stop()
                 words = log.read_text(errors="replace").strip().splitlines()[-3:]
@@ -145,7 +145,7 @@ class EmbeddedRedis:
         }
         return [word for key, value in options.items() for word in (f"--{key}", value)]
 
-    def _answers(self) -> bool:
+    def _is_running(self) -> bool:
         if not self._socket.exists():
             return False
         connection = redis.Redis(unix_socket_path=str(self._socket), socket_timeout=1)

@@ -23,7 +23,7 @@ from sentq.wire.documents import cancelled_document, is_final, parse_document, s
 if TYPE_CHECKING:
     from celery import Celery
 
-    from sentq.results.reader import Results
+    from sentq.results.reader import ResultReader
 
 __all__ = ["cancel_job", "cancelled_ids"]
 
@@ -48,7 +48,7 @@ return {before, 1}
 """
 
 
-def cancel_job(results: Results, job_id: str) -> bool:
+def cancel_job(results: ResultReader, job_id: str) -> bool:
     """Cancel a job unless it is being scored or has ended; return whether it is cancelled.
 
     Raises:

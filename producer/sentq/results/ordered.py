@@ -13,16 +13,16 @@ from typing import Final
 
 from sentq.contract import JobOutcome
 from sentq.errors import JobError
-from sentq.results.reader import Results
+from sentq.results.reader import ResultReader
 
-__all__ = ["InOrder"]
+__all__ = ["OrderedResults"]
 
 #: How many jobs one round trip looks at.
 _LEAST: Final = 8
 _MOST: Final = 512
 
 
-class InOrder:
+class OrderedResults:
     """Outcomes of the jobs that are expected, one after the other.
 
     Args:
@@ -30,7 +30,7 @@ class InOrder:
         timeout_s: How long to wait for each job; None waits until it ends.
     """
 
-    def __init__(self, results: Results, *, timeout_s: float | None) -> None:
+    def __init__(self, results: ResultReader, *, timeout_s: float | None) -> None:
         self._results = results
         self._timeout_s = timeout_s
         self._expected: deque[str] = deque()

@@ -21,7 +21,7 @@ from sentq.wire.ids import sent_at_ms, step_of
 if TYPE_CHECKING:
     from celery import Celery
 
-__all__ = ["Results"]
+__all__ = ["ResultReader"]
 
 #: How long a reader waits on its subscription before it looks for itself.
 _LOOK_AGAIN_S: Final = 2.0
@@ -35,7 +35,7 @@ _PAUSE_WHILE_AWAY_S: Final = 0.2
 _AWAY: Final = (redis.ConnectionError, redis.TimeoutError, ResultsUnavailable)
 
 
-class Results:
+class ResultReader:
     """The outcomes of jobs, kept in Redis for `ttl_s` seconds. Safe to share between threads."""
 
     def __init__(self, app: Celery, *, ttl_s: int) -> None:

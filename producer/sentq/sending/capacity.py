@@ -10,7 +10,7 @@ from typing import Final, TypeVar
 
 from sentq.errors import Overloaded
 
-__all__ = ["when_there_is_room"]
+__all__ = ["wait_for_capacity"]
 
 logger = logging.getLogger(__name__)
 
@@ -23,7 +23,7 @@ _LONGEST_PAUSE_S: Final = 10.0
 _JITTER: Final = (0.5, 1.5)
 
 
-def when_there_is_room(send: Callable[[], T], *, timeout_s: float | None) -> T:
+def wait_for_capacity(send: Callable[[], T], *, timeout_s: float | None) -> T:
     """Call `send`, again and again while there is no room, and return what it returns.
 
     Args:

@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Final
 from sentq.connection.app import result_key
 
 if TYPE_CHECKING:
-    from sentq.results.reader import Results
+    from sentq.results.reader import ResultReader
 
-__all__ = ["Reservation", "key_of"]
+__all__ = ["KeyReservation", "key_of"]
 
 _LOOK_AGAIN_S: Final = 0.02
 
@@ -44,7 +44,7 @@ def key_of(key: str) -> str:
     return f"sentq-key-{hashlib.sha256(key.encode('utf-8', 'surrogatepass')).hexdigest()}"
 
 
-class Reservation:
+class KeyReservation:
     """A key, while the job that shall have it is being sent.
 
     Args:
@@ -57,7 +57,7 @@ class Reservation:
         ResultsUnavailable: Redis did not answer, or refused.
     """
 
-    def __init__(self, results: Results, key: str, job_id: str, *, lasts_s: int) -> None:
+    def __init__(self, results: ResultReader, key: str, job_id: str, *, lasts_s: int) -> None:
         self._results = results
         self._key = result_key(results.app, key_of(key))
         self._job_id = job_id

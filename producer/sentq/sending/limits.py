@@ -9,7 +9,7 @@ from typing import Final
 from sentq.errors import QueueFull
 from sentq.wire.reports import WorkerReport
 
-__all__ = ["NoRoom", "QueueLimits", "Waiting", "queue_full"]
+__all__ = ["QueueLimitExceeded", "QueueLimits", "QueueUsage", "queue_full"]
 
 #: Estimates below are not worth a sleep; those above are worth no more than a look.
 _LEAST_S: Final = 0.1
@@ -28,17 +28,17 @@ class QueueLimits:
 
 
 @dataclass(frozen=True, slots=True)
-class Waiting:
+class QueueUsage:
     """What waits in a queue, as Redis counts it."""
 
     jobs: int
     bytes: int
 
 
-class NoRoom(Exception):
+class QueueLimitExceeded(Exception):
     """Jobs were refused: `waiting` was in the queue, and `added` did not fit."""
 
-    def __init__(self, waiting: Waiting, added: Waiting) -> None:
+    def __init__(self, waiting: QueueUsage, added: QueueUsage) -> None:
         super().__init__()
         self.waiting = waiting
         self.added = added
@@ -47,7 +47,7 @@ class NoRoom(Exception):
 def queue_full(
     queue: str,
     limits: QueueLimits,
-    refusal: NoRoom,
+    refusal: QueueLimitExceeded,
     reports: Iterable[WorkerReport],
 ) -> QueueFull:
     """The error for jobs that were refused.

@@ -16,14 +16,14 @@ from kombu.exceptions import OperationalError
 from sentq.connection.broker import open_broker
 from sentq.contract import MAX_BYTES_PER_MESSAGE, TASK_NAME, redacted
 from sentq.errors import BrokerUnavailable, ResultsUnavailable
-from sentq.sending.idempotency import Reservation
-from sentq.sending.limits import NoRoom, QueueLimits, Waiting
+from sentq.sending.idempotency import KeyReservation
+from sentq.sending.limits import QueueLimitExceeded, QueueLimits, QueueUsage
 from sentq.wire.ids import new_job_ids
 
 if TYPE_CHECKING:
     from celery import Celery
 
-    from sentq.results.reader import Results
+    from sentq.results.reader import ResultReader
 
 __all__ = ["Publisher"]
 
@@ -48,7 +48,7 @@ class Publisher:
     def __init__(
         self,
         app: Celery,
-        results: Results,
+        results: ResultReader,
         queue: str,
         *,
         limits: QueueLimits,
@@ -75,13 +75,13 @@ class Publisher:
         try:
             if key is not None:
                 lasts_s = _longest_s(self._app)
-                reservation = Reservation(self._results, key, job_id, lasts_s=lasts_s)
+                reservation = KeyReservation(self._results, key, job_id, lasts_s=lasts_s)
                 if known := reservation.take():
                     return known
             self._look_for_room()
             self._results.mark_queued(job_id)
             self._by_celery(job_id, texts)
-        except (NoRoom, BrokerUnavailable):
+        except (QueueLimitExceeded, BrokerUnavailable):
             self._undo(None, reservation)
             raise
         except ResultsUnavailable as error:
@@ -112,7 +112,9 @@ class Publisher:
         if self._limits.bytes is not None:
             room = min(room, (self._limits.bytes - size_bytes) // MAX_BYTES_PER_MESSAGE)
         if room < 1:
-            raise NoRoom(Waiting(jobs, size_bytes), Waiting(1, MAX_BYTES_PER_MESSAGE))
+            raise QueueLimitExceeded(
+                QueueUsage(jobs, size_bytes), QueueUsage(1, MAX_BYTES_PER_MESSAGE)
+            )
         return room
 
     def _by_celery(self, job_id: str, texts: Sequence[str]) -> None:
@@ -139,7 +141,7 @@ class Publisher:
                 retry_policy=_RETRY_POLICY,
             )
 
-    def _undo(self, job_id: str | None, reservation: Reservation | None) -> None:
+    def _undo(self, job_id: str | None, reservation: KeyReservation | None) -> None:
         if job_id is not None:
             self._results.forget(job_id)
         if reservation is not None:

@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from sentq.connection.broker import queue_lists
-from sentq.results.reader import Results
+from sentq.results.reader import ResultReader
 from sentq.sending.idempotency import key_of
-from sentq.sending.limits import NoRoom, QueueLimits, Waiting
+from sentq.sending.limits import QueueLimitExceeded, QueueLimits, QueueUsage
 from sentq.wire.documents import QUEUED_DOCUMENT
 
-__all__ = ["Step", "push"]
+__all__ = ["SendGroup", "push"]
 
 #: KEYS: the queue, and what makes the jobs known. ARGV: TTL in seconds, its value, messages.
 #: Where memory is short, SET is refused and nothing has been done.
@@ -65,7 +65,7 @@ return ids
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class SendGroup:
     """Jobs that are sent together: their ids, their messages, and the keys of those that have
     some: of all, or of none."""
 
@@ -74,7 +74,7 @@ class Step:
     keys: Sequence[str]
 
 
-def push(results: Results, step: Step, queue: str, limits: QueueLimits) -> list[str]:
+def push(results: ResultReader, step: SendGroup, queue: str, limits: QueueLimits) -> list[str]:
     """Send the jobs of a step; return their ids, or of those that were sent before under the
     same keys.
 
@@ -95,5 +95,7 @@ def push(results: Results, step: Step, queue: str, limits: QueueLimits) -> list[
     )
     if not reply[0]:
         waiting_jobs, waiting_bytes, added_jobs, added_bytes = reply[1:]
-        raise NoRoom(Waiting(waiting_jobs, waiting_bytes), Waiting(added_jobs, added_bytes))
+        raise QueueLimitExceeded(
+            QueueUsage(waiting_jobs, waiting_bytes), QueueUsage(added_jobs, added_bytes)
+        )
     return [known.decode() for known in reply[1:]] if step.keys else step.ids

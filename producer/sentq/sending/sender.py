@@ -29,9 +29,9 @@ from sentq.errors import (
     ResultsUnavailable,
     SettingsError,
 )
-from sentq.sending.limits import NoRoom, QueueLimits, queue_full
+from sentq.sending.limits import QueueLimitExceeded, QueueLimits, queue_full
 from sentq.sending.publish import Publisher
-from sentq.sending.push import Step, push
+from sentq.sending.push import SendGroup, push
 from sentq.sending.template import MessageTemplate
 from sentq.wire.ids import new_job_ids
 from sentq.wire.reports import read_reports
@@ -39,9 +39,9 @@ from sentq.wire.reports import read_reports
 if TYPE_CHECKING:
     from celery import Celery
 
-    from sentq.results.reader import Results
+    from sentq.results.reader import ResultReader
 
-__all__ = ["Sender", "Wishes"]
+__all__ = ["SendOptions", "Sender"]
 
 #: Jobs of one round trip. More of them are no faster, keep Redis from others for longer, and
 #: some thousands are more than its Lua can pass on.
@@ -58,7 +58,7 @@ _PUBLISH_SIGNALS: Final = (
 
 
 @dataclass(frozen=True, slots=True)
-class Wishes:
+class SendOptions:
     """What a sender asks for beside being scored.
 
     `keys` has one for each job, or none at all; `deadline_s` is from now; `local_only` keeps the
@@ -70,7 +70,7 @@ class Wishes:
     local_only: bool = False
 
 
-_NO_WISHES: Final = Wishes()
+_NO_WISHES: Final = SendOptions()
 
 
 class Sender:
@@ -84,7 +84,7 @@ class Sender:
     """
 
     def __init__(
-        self, app: Celery, results: Results, *, one_redis: bool, limits: QueueLimits
+        self, app: Celery, results: ResultReader, *, one_redis: bool, limits: QueueLimits
     ) -> None:
         self._app = app
         self._results = results
@@ -96,7 +96,7 @@ class Sender:
         self._templates: dict[tuple[str, int], MessageTemplate] = {}
 
     def send(
-        self, jobs: Sequence[Sequence[str]], *, queue: str, wishes: Wishes = _NO_WISHES
+        self, jobs: Sequence[Sequence[str]], *, queue: str, wishes: SendOptions = _NO_WISHES
     ) -> list[str]:
         """Send jobs of checked texts and return their ids, in the same order.
 
@@ -108,7 +108,7 @@ class Sender:
         accepted: list[str] = []
         try:
             headers = self._headers(wishes)
-            if self._one_redis and not self._is_heard:
+            if self._one_redis and not self._events_enabled:
                 for step in self._steps(jobs, queue, headers, wishes.keys):
                     accepted += push(self._results, step, queue, self._limits)
             else:
@@ -118,7 +118,7 @@ class Sender:
                 for place, texts in enumerate(jobs):
                     key = wishes.keys[place] if wishes.keys else None
                     accepted.append(publisher.publish(texts, key))
-        except NoRoom as no_room:
+        except QueueLimitExceeded as no_room:
             raise self._queue_full(queue, no_room, accepted) from None
         except (BrokerUnavailable, ResultsUnavailable) as error:
             refusal = _not_sent(error, accepted)
@@ -126,13 +126,13 @@ class Sender:
         return accepted
 
     @property
-    def _is_heard(self) -> bool:
+    def _events_enabled(self) -> bool:
         """Whether somebody would miss what Celery says as it publishes."""
         return bool(self._app.conf.task_send_sent_event) or any(
             signal.receivers for signal in _PUBLISH_SIGNALS
         )
 
-    def _headers(self, wishes: Wishes) -> dict[str, int | bool]:
+    def _headers(self, wishes: SendOptions) -> dict[str, int | bool]:
         headers: dict[str, int | bool] = {}
         if wishes.deadline_s is not None:
             headers[DEADLINE_HEADER] = round((self._clock.now_s() + wishes.deadline_s) * 1000)
@@ -146,7 +146,7 @@ class Sender:
         queue: str,
         headers: Mapping[str, int | bool],
         keys: Sequence[str],
-    ) -> Iterator[Step]:
+    ) -> Iterator[SendGroup]:
         """The jobs, as many at a time as belong into one round trip."""
         fill = self._template(queue).with_headers(headers).fill
         sent = 0
@@ -159,12 +159,12 @@ class Sender:
                 message = fill(job_id, texts)
                 size_bytes += len(message)
                 if messages and size_bytes > self._bytes_per_step:
-                    yield Step(ids, messages, keys[sent : sent + len(ids)])
+                    yield SendGroup(ids, messages, keys[sent : sent + len(ids)])
                     sent += len(ids)
                     ids, messages, size_bytes = [], [], len(message)
                 ids.append(job_id)
                 messages.append(message)
-            yield Step(ids, messages, keys[sent : sent + len(ids)])
+            yield SendGroup(ids, messages, keys[sent : sent + len(ids)])
             sent += len(ids)
 
     def _template(self, queue: str) -> MessageTemplate:
@@ -174,7 +174,9 @@ class Sender:
             self._templates[key] = MessageTemplate(self._app, queue)
         return self._templates[key]
 
-    def _queue_full(self, queue: str, no_room: NoRoom, accepted: list[str]) -> QueueFull:
+    def _queue_full(
+        self, queue: str, no_room: QueueLimitExceeded, accepted: list[str]
+    ) -> QueueFull:
         try:
             if self._one_redis:
                 reports = read_reports(self._app.backend.client)

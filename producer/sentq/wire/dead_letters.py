@@ -20,16 +20,16 @@ __all__ = [
     "APPEND_LETTER",
     "DEAD_LETTERS_KEY",
     "DeadLetter",
-    "LetterCode",
-    "letter_fields",
-    "parse_letter",
+    "DeadLetterCode",
+    "dead_letter_fields",
+    "parse_dead_letter",
 ]
 
 #: The stream. A key prefix, where one is configured, goes before it.
 DEAD_LETTERS_KEY: Final = "sentq.dead"
 
 #: A function for scripts that give a message up: the stream's key, the age in seconds at which
-#: letters go, and what `letter_fields` made. About the newest 10,000 are kept.
+#: letters go, and what `dead_letter_fields` made. About the newest 10,000 are kept.
 APPEND_LETTER: Final = """
 local function append_letter(key, ttl_s, fields)
   local id = redis.call('XADD', key, 'MAXLEN', '~', 10000, '*', unpack(fields))
@@ -40,7 +40,7 @@ end
 """
 
 
-class LetterCode(StrEnum):
+class DeadLetterCode(StrEnum):
     """Why a message was given up. Readers take any other word as well: a newer worker's."""
 
     #: It is no message, or no task's: it cannot be read, decoded or delivered.
@@ -78,7 +78,7 @@ class DeadLetter(BaseModel):
         return int(self.id.partition("-")[0]) / 1000
 
 
-def letter_fields(
+def dead_letter_fields(
     *,
     code: str,
     reason: str,
@@ -108,7 +108,7 @@ def letter_fields(
     return [*fields, b"message", message]
 
 
-def parse_letter(entry_id: bytes, fields: Mapping[bytes, bytes]) -> DeadLetter:
+def parse_dead_letter(entry_id: bytes, fields: Mapping[bytes, bytes]) -> DeadLetter:
     """Read an entry of the stream.
 
     Raises:

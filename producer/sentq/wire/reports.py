@@ -49,11 +49,11 @@ return #keys > 0 and redis.call('MGET', unpack(keys)) or {}
 class WorkerReport(BaseModel):
     """What a worker says of itself. A reader ignores fields that a newer worker added.
 
-    Times are Unix seconds by Redis' clock. `jobs_per_s` is of late, not on average; `held_jobs`
-    are taken and not yet answered. `model`, `backend` (`local:cpu`, `hub`) and `dtype` say who
-    scores. `breaker` is the state of the way to the Hub (`closed`, `open`, `half_open`,
-    `stopped`) and `local_breaker` that of the engine before it, None where there is none;
-    `waiting_for` says why the engine cannot answer at the moment, None where it can.
+    Times are Unix seconds by Redis' clock. `jobs_per_s` is of late, not on average;
+    `in_flight_jobs` are taken and not yet answered. `model`, `backend` (`local:cpu`, `hub`) and
+    `dtype` say who scores. `breaker` is the state of the way to the Hub (`closed`, `open`,
+    `half_open`, `stopped`) and `local_breaker` that of the engine before it, None where there is
+    none; `waiting_for` says why the engine cannot answer at the moment, None where it can.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
@@ -64,7 +64,7 @@ class WorkerReport(BaseModel):
     queues: tuple[str, ...] = ()
     jobs_finished: NonNegativeInt = 0
     jobs_per_s: NonNegativeFloat = 0.0
-    held_jobs: NonNegativeInt = 0
+    in_flight_jobs: NonNegativeInt = 0
     model: str | None = None
     backend: str | None = None
     dtype: str | None = None

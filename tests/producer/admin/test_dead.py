@@ -10,7 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from sentq import Client, JobStatus, Settings, errors
-from sentq.admin.dead import Retried, Selection, texts_of
+from sentq.admin.dead import RetryResult, Selection, texts_of
 from sentq.cli import app
 from sentq.contract import (
     ALONE_HEADER,
@@ -19,7 +19,7 @@ from sentq.contract import (
     FIRST_ERROR_HEADER,
     LAST_ERROR_HEADER,
 )
-from sentq.wire.dead_letters import DEAD_LETTERS_KEY, letter_fields
+from sentq.wire.dead_letters import DEAD_LETTERS_KEY, dead_letter_fields
 from tests.support.processes import RedisProcess
 
 _FAILURE = {"status": "FAILURE", "result": {"exc_type": "WorkerLost", "exc_message": ["lost"]}}
@@ -32,7 +32,7 @@ class Morgue:
         self.server = server
         self.client = client
 
-    def bury(self, *, age_s: float = 0, prefix: str = "", **about: Any) -> str:
+    def dead_letter(self, *, age_s: float = 0, prefix: str = "", **about: Any) -> str:
         """Write a letter as a worker does; returns its id."""
         about = {"code": "malformed", "reason": "r", "message": b"{}"} | about
         with self.server.client() as redis:
@@ -40,7 +40,7 @@ class Morgue:
             if age_s:
                 entry_id = f"{round((redis.time()[0] - age_s) * 1000)}-0"
             raw = redis.execute_command(
-                "XADD", prefix + DEAD_LETTERS_KEY, entry_id, *letter_fields(**about)
+                "XADD", prefix + DEAD_LETTERS_KEY, entry_id, *dead_letter_fields(**about)
             )
         return str(raw, "ascii")
 
@@ -61,7 +61,7 @@ class Morgue:
             }
             message["properties"]["delivery_info"]["redelivered"] = True
             redis.set(f"celery-task-meta-{job.id}", json.dumps(_FAILURE))
-        letter = self.bury(
+        letter = self.dead_letter(
             code="worker_lost",
             job_id=job.id,
             deliveries=4,
@@ -88,9 +88,9 @@ def morgue(redis_server: RedisProcess, client: Client) -> Morgue:
 
 
 def test_letters_are_selected_by_code_and_age(morgue: Morgue) -> None:
-    old = morgue.bury(age_s=7200)
-    lost = morgue.bury(age_s=600, code="worker_lost")
-    new = morgue.bury()
+    old = morgue.dead_letter(age_s=7200)
+    lost = morgue.dead_letter(age_s=600, code="worker_lost")
+    new = morgue.dead_letter()
 
     def ids(**which: Any) -> list[str]:
         return [letter.id for letter in morgue.client.dead.letters(Selection(**which))]
@@ -106,15 +106,15 @@ def test_letters_are_selected_by_code_and_age(morgue: Morgue) -> None:
 
 
 def test_more_letters_than_a_page_holds(morgue: Morgue) -> None:
-    ids = [morgue.bury() for _ in range(107)]
+    ids = [morgue.dead_letter() for _ in range(107)]
     assert [letter.id for letter in morgue.client.dead.letters()] == ids
 
 
 def test_letters_that_are_too_old_go_when_they_are_listed(redis_server: RedisProcess) -> None:
     with Client(broker_url=redis_server.url, dead_letter_ttl_s=3600) as client:
         morgue = Morgue(redis_server, client)
-        morgue.bury(age_s=3700)
-        kept = morgue.bury(age_s=3500)
+        morgue.dead_letter(age_s=3700)
+        kept = morgue.dead_letter(age_s=3500)
         assert [letter.id for letter in client.dead.letters()] == [kept]
         assert morgue.count() == 1
 
@@ -122,7 +122,7 @@ def test_letters_that_are_too_old_go_when_they_are_listed(redis_server: RedisPro
 def test_a_letter_that_somebody_else_wrote_is_passed_over(morgue: Morgue) -> None:
     with morgue.server.client() as redis:
         foreign = redis.xadd(DEAD_LETTERS_KEY, {"text": "CANARY"})
-    own = morgue.bury()
+    own = morgue.dead_letter()
     assert [letter.id for letter in morgue.client.dead.letters()] == [own]
     assert morgue.client.dead.drop([foreign.decode()]) == 1
 
@@ -137,7 +137,7 @@ def test_a_job_that_is_retried_is_as_if_it_was_never_delivered(morgue: Morgue, q
     letter = morgue.client.dead.get(letter_id)
     assert letter is not None
     assert texts_of(letter) == ["ümläut"]
-    assert morgue.client.dead.retry(letter) is Retried.RETRIED
+    assert morgue.client.dead.retry(letter) is RetryResult.RETRIED
     retried, before = morgue.queued(queue)
     assert before == expected, "it waits behind the others"
     assert retried["headers"]["id"] == job.id
@@ -148,15 +148,15 @@ def test_a_job_that_is_retried_is_as_if_it_was_never_delivered(morgue: Morgue, q
     assert retried == expected
     assert job.status() is JobStatus.QUEUED
     assert morgue.count() == 0
-    assert morgue.client.dead.retry(letter) is Retried.GONE
+    assert morgue.client.dead.retry(letter) is RetryResult.GONE
     assert len(morgue.queued(queue)) == 2
 
 
 def test_a_job_keeps_its_priority(morgue: Morgue) -> None:
     message = {"headers": {}, "properties": {"priority": 7, "delivery_info": {}}, "body": ""}
-    morgue.bury(queue="sentq", message=json.dumps(message).encode())
+    morgue.dead_letter(queue="sentq", message=json.dumps(message).encode())
     (letter,) = morgue.client.dead.letters()
-    assert morgue.client.dead.retry(letter) is Retried.RETRIED
+    assert morgue.client.dead.retry(letter) is RetryResult.RETRIED
     assert morgue.queued("sentq\x06\x166") == [message]
 
 
@@ -172,7 +172,7 @@ def test_what_was_answered_is_not_scored_again(
         document = json.dumps({"status": status, "result": None}).encode()
         client._app.backend.client.set(f"celery-task-meta-{job.id}", document)
         (letter,) = client.dead.letters()
-        assert client.dead.retry(letter) is Retried.ANSWERED
+        assert client.dead.retry(letter) is RetryResult.ANSWERED
         assert client._app.backend.client.get(f"celery-task-meta-{job.id}") == document
     assert morgue.queued() == []
     assert morgue.count() == 0
@@ -190,20 +190,20 @@ def test_a_retry_works_with_results_elsewhere_and_under_a_prefix(
         with redis_server.client() as redis:
             raw = redis.rpop("a:sentq")
         assert isinstance(raw, bytes)
-        morgue.bury(prefix="a:", job_id=job.id, queue="sentq", message=raw)
+        morgue.dead_letter(prefix="a:", job_id=job.id, queue="sentq", message=raw)
         client._app.backend.client.set(f"a:celery-task-meta-{job.id}", json.dumps(_FAILURE))
         assert job.status() is JobStatus.FAILED
         (letter,) = client.dead.letters()
-        assert client.dead.retry(letter) is Retried.RETRIED
+        assert client.dead.retry(letter) is RetryResult.RETRIED
         assert job.status() is JobStatus.QUEUED
         assert [message["headers"]["id"] for message in morgue.queued("a:sentq")] == [job.id]
 
 
 def test_what_is_no_message_goes_back_as_it_is(morgue: Morgue) -> None:
-    morgue.bury(message=b"\xff no message", queue="sentq")
+    morgue.dead_letter(message=b"\xff no message", queue="sentq")
     (letter,) = morgue.client.dead.letters()
     assert texts_of(letter) is None
-    assert morgue.client.dead.retry(letter) is Retried.RETRIED
+    assert morgue.client.dead.retry(letter) is RetryResult.RETRIED
     with morgue.server.client() as redis:
         assert redis.lrange("sentq", 0, -1) == [b"\xff no message"]
 
@@ -242,7 +242,7 @@ def dead(redis_server: RedisProcess) -> Dead:
 
 def test_list_counts_first_and_shows_texts_only_when_asked(morgue: Morgue, dead: Dead) -> None:
     job, letter = morgue.kill("CANARY \x1b[2J")
-    morgue.bury(message=b"CANARY, which is no message")
+    morgue.dead_letter(message=b"CANARY, which is no message")
     listed = dead("list")
     assert listed.exit_code == 0
     assert "2 dead letters: 1 worker_lost, 1 malformed" in listed.stderr
@@ -265,7 +265,7 @@ def test_list_counts_first_and_shows_texts_only_when_asked(morgue: Morgue, dead:
 
 def test_texts_that_are_none_are_shown_all_the_same(morgue: Morgue, dead: Dead) -> None:
     body = base64.b64encode(b'[[["\\ud800", NaN, null, {"a": 1}]], {}, {}]').decode()
-    morgue.bury(message=json.dumps({"body": body}).encode())
+    morgue.dead_letter(message=json.dumps({"body": body}).encode())
     (row,) = dead("list", "--show-text").stdout.splitlines()
     assert json.loads(row)["texts"] == ["\ud800", "nan", "None", "{'a': 1}"]
     assert dead("list", "--show-text", "--table").exit_code == 0
@@ -273,8 +273,8 @@ def test_texts_that_are_none_are_shown_all_the_same(morgue: Morgue, dead: Dead) 
 
 
 def test_list_selects(morgue: Morgue, dead: Dead) -> None:
-    old = morgue.bury(age_s=7200)
-    new = morgue.bury(code="worker_lost")
+    old = morgue.dead_letter(age_s=7200)
+    new = morgue.dead_letter(code="worker_lost")
     for options, ids in (
         (("--code", "worker_lost"), [new]),
         (("--older-than", "1h"), [old]),
@@ -287,7 +287,9 @@ def test_list_selects(morgue: Morgue, dead: Dead) -> None:
 
 
 def test_show_says_all_that_is_known(morgue: Morgue, dead: Dead) -> None:
-    letter = morgue.bury(code="worker_lost", worker="celery@here", last_error="its worker was lost")
+    letter = morgue.dead_letter(
+        code="worker_lost", worker="celery@here", last_error="its worker was lost"
+    )
     shown = dead("show", letter, "--table")
     assert "celery@here" in shown.stdout
     assert "its worker was lost" in shown.stdout
@@ -299,7 +301,7 @@ def test_show_says_all_that_is_known(morgue: Morgue, dead: Dead) -> None:
 
 def test_retry_and_drop_take_ids_filters_or_all(morgue: Morgue, dead: Dead) -> None:
     job, letter = morgue.kill()
-    poor = [morgue.bury() for _ in range(3)]
+    poor = [morgue.dead_letter() for _ in range(3)]
     assert "--all" in dead.refused("retry")
     assert "--all" in dead.refused("drop", letter, "--code", "x")
     assert "--yes" in dead.refused("drop", "--all")

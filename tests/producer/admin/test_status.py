@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from sentq import Client, Settings, errors
 from sentq.cli import app
-from sentq.wire.dead_letters import DEAD_LETTERS_KEY, letter_fields
+from sentq.wire.dead_letters import DEAD_LETTERS_KEY, dead_letter_fields
 from sentq.wire.reports import WorkerReport, write_report
 from tests.support.processes import RedisProcess
 
@@ -28,7 +28,7 @@ def _report(server: RedisProcess, **about: Any) -> None:
         "worker": "celery@here",
         "queues": ("sentq",),
         "jobs_per_s": 12.5,
-        "held_jobs": 3,
+        "in_flight_jobs": 3,
         "jobs_finished": 1000,
         "model": "owner/name",
         "backend": "local:cpu",
@@ -52,7 +52,7 @@ def test_it_shows_what_waits_and_who_works(redis_server: RedisProcess, client: C
     with redis_server.client() as redis:
         redis.lpush("sentq\x06\x163", "no message")
         redis.zadd("unacked_index", {"a": 1, "b": 1})
-        fields = letter_fields(code="malformed", reason="r", message=b"CANARY")
+        fields = dead_letter_fields(code="malformed", reason="r", message=b"CANARY")
         redis.execute_command("XADD", DEAD_LETTERS_KEY, "*", *fields)
     _report(redis_server)
     _report(redis_server, worker="celery@there", breaker="open", waiting_for="the Hub is away")

@@ -16,11 +16,11 @@ from tests.support.processes import RedisProcess, free_port
 
 
 @pytest.fixture
-def run(redis_server: RedisProcess) -> Run:
-    return Run(redis_server.url)
+def run(redis_server: RedisProcess) -> CliRun:
+    return CliRun(redis_server.url)
 
 
-class Run:
+class CliRun:
     """Runs `sentq` in a pipe."""
 
     def __init__(self, broker_url: str) -> None:
@@ -69,7 +69,7 @@ def worker(redis_server: RedisProcess, start_worker: StartWorker) -> None:
     start_worker(redis_server.url)
 
 
-def test_texts_and_files_and_pipes_are_scored(run: Run, worker: None, tmp_path: Path) -> None:
+def test_texts_and_files_and_pipes_are_scored(run: CliRun, worker: None, tmp_path: Path) -> None:
     done = run("score", "a good day", "bad film")
     assert done.returncode == 0, done.stderr
     assert [row["n"] for row in _rows(done.stdout)] == [1, 2]
@@ -114,7 +114,7 @@ def test_texts_and_files_and_pipes_are_scored(run: Run, worker: None, tmp_path: 
     assert len(output.read_text().splitlines()) == 500
 
 
-def test_help_and_version(run: Run) -> None:
+def test_help_and_version(run: CliRun) -> None:
     assert "Examples:" in run("score", "--help").stdout
     assert "Exit codes:" in run("score", "--help").stdout
     assert run("--version").stdout.startswith("sentq ")
@@ -135,7 +135,7 @@ def test_help_and_version(run: Run) -> None:
     ],
 )
 def test_what_goes_wrong_ends_in_one_line_and_an_exit_code(
-    run: Run, arguments: list[str], code: int, says: str
+    run: CliRun, arguments: list[str], code: int, says: str
 ) -> None:
     done = run(*arguments)
     assert done.returncode == code, done.stderr
@@ -145,7 +145,7 @@ def test_what_goes_wrong_ends_in_one_line_and_an_exit_code(
 
 
 def test_a_full_queue_is_waited_for_and_then_said(
-    run: Run, redis_server: RedisProcess, tmp_path: Path
+    run: CliRun, redis_server: RedisProcess, tmp_path: Path
 ) -> None:
     (tmp_path / "sentq.toml").write_text("max_queued_jobs = 1")
     with redis_server.client() as redis:
@@ -157,7 +157,7 @@ def test_a_full_queue_is_waited_for_and_then_said(
     assert refused.startswith("sentq: the queue sentq.bulk is full: 1 jobs waiting")
 
 
-def test_a_file_without_the_column_names_those_there_are(run: Run, tmp_path: Path) -> None:
+def test_a_file_without_the_column_names_those_there_are(run: CliRun, tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("id,body\n1,x\n")
     done = run("score", str(tmp_path / "a.csv"))
     assert done.returncode == 2

@@ -11,7 +11,7 @@ import pytest
 from sentq import Client, Job, JobOutcome, errors
 from sentq.connection.app import make_app
 from sentq.wire.ids import new_job_id
-from sentq_worker.broker.results import OutcomeStore, failed, succeeded
+from sentq_worker.broker.results import ResultStore, failed, succeeded
 from tests.support.processes import RedisProcess
 
 
@@ -21,12 +21,12 @@ def _outcome(model: str) -> dict[str, object]:
 
 
 @pytest.fixture
-def store(client: Client) -> OutcomeStore:
+def store(client: Client) -> ResultStore:
     """Answers jobs as a worker does."""
-    return OutcomeStore(make_app(client._settings))
+    return ResultStore(make_app(client._settings))
 
 
-def _answer(store: OutcomeStore, jobs: Sequence[Job]) -> None:
+def _answer(store: ResultStore, jobs: Sequence[Job]) -> None:
     store.finish({job.id: succeeded(job.id, _outcome(job.id)) for job in jobs})
 
 
@@ -37,7 +37,7 @@ def _read(client: Client, jobs: Sequence[Job]) -> Iterator[str]:
 
 
 def test_what_is_there_is_read_in_few_round_trips(
-    client: Client, store: OutcomeStore, redis_server: RedisProcess
+    client: Client, store: ResultStore, redis_server: RedisProcess
 ) -> None:
     jobs = client.submit_many(f"text {i}" for i in range(2000))
     _answer(store, jobs)
@@ -51,7 +51,7 @@ def test_what_is_there_is_read_in_few_round_trips(
 
 @pytest.mark.parametrize("per_step", [1, 7, 100])
 def test_the_order_is_kept_whatever_ends_first(
-    client: Client, store: OutcomeStore, per_step: int
+    client: Client, store: ResultStore, per_step: int
 ) -> None:
     jobs = client.submit_many(f"text {i}" for i in range(200))
 
@@ -68,7 +68,7 @@ def test_the_order_is_kept_whatever_ends_first(
 
 
 def test_an_outcome_between_the_look_and_the_subscription_is_not_missed(
-    client: Client, store: OutcomeStore, monkeypatch: pytest.MonkeyPatch
+    client: Client, store: ResultStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     job = client.submit("text")
     subscribe = client._results._listen
@@ -83,7 +83,7 @@ def test_an_outcome_between_the_look_and_the_subscription_is_not_missed(
     assert time.monotonic() - started < 1.5, "it was found by looking again, not at once"
 
 
-def test_errors_take_their_places(client: Client, store: OutcomeStore) -> None:
+def test_errors_take_their_places(client: Client, store: ResultStore) -> None:
     good, bad, late = client.submit_many(["good", "bad", "late"])
     unknown = client.job(new_job_id())
     _answer(store, [good])
@@ -97,7 +97,7 @@ def test_errors_take_their_places(client: Client, store: OutcomeStore) -> None:
 
 def test_reading_goes_on_when_redis_is_back(own_redis: RedisProcess) -> None:
     with Client(broker_url=own_redis.url) as client:
-        store = OutcomeStore(make_app(client._settings))
+        store = ResultStore(make_app(client._settings))
         jobs = client.submit_many(f"text {i}" for i in range(100))
         read: list[str] = []
         reader = threading.Thread(target=lambda: read.extend(_read(client, jobs)))
@@ -111,7 +111,7 @@ def test_reading_goes_on_when_redis_is_back(own_redis: RedisProcess) -> None:
 
 
 def test_nobody_receives_the_outcomes_of_others(
-    client: Client, store: OutcomeStore, redis_server: RedisProcess
+    client: Client, store: ResultStore, redis_server: RedisProcess
 ) -> None:
     mine, others = client.submit("mine"), client.submit_many(["other"] * 50)
     reader = threading.Thread(target=lambda: list(client.results([mine], timeout=20)))

@@ -15,7 +15,7 @@ from celery import signals
 
 from sentq import Client, Job, JobStatus, errors
 from sentq.contract import DEADLINE_HEADER, LOCAL_ONLY_HEADER
-from sentq.sending.idempotency import Reservation, key_of
+from sentq.sending.idempotency import KeyReservation, key_of
 from sentq.wire.ids import new_job_id
 from sentq_worker.broker.message import is_plain
 from tests.support.processes import RedisProcess
@@ -139,7 +139,9 @@ def test_a_publication_that_fails_leaves_no_key_behind(
 
 
 def test_whoever_comes_while_a_job_is_being_sent_waits_for_it(client: Client) -> None:
-    mine, theirs = (Reservation(client._results, "key", new_job_id(), lasts_s=20) for _ in range(2))
+    mine, theirs = (
+        KeyReservation(client._results, "key", new_job_id(), lasts_s=20) for _ in range(2)
+    )
     assert mine.take() is None
     with ThreadPoolExecutor(1) as thread:
         waiting = thread.submit(theirs.take)
@@ -152,7 +154,7 @@ def test_whoever_comes_while_a_job_is_being_sent_waits_for_it(client: Client) ->
 
 def test_a_sender_that_died_on_the_way_keeps_nobody_waiting_for_long(client: Client) -> None:
     dead, next_one = (
-        Reservation(client._results, "key", new_job_id(), lasts_s=1) for _ in range(2)
+        KeyReservation(client._results, "key", new_job_id(), lasts_s=1) for _ in range(2)
     )
     assert dead.take() is None
     assert next_one.take() is None

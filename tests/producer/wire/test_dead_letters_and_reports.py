@@ -11,9 +11,9 @@ from sentq.wire.dead_letters import (
     APPEND_LETTER,
     DEAD_LETTERS_KEY,
     DeadLetter,
-    LetterCode,
-    letter_fields,
-    parse_letter,
+    DeadLetterCode,
+    dead_letter_fields,
+    parse_dead_letter,
 )
 from sentq.wire.reports import WorkerReport, read_reports, report_key, write_report
 from tests.support.processes import RedisProcess
@@ -23,12 +23,12 @@ _APPEND = APPEND_LETTER + "return append_letter(KEYS[1], ARGV[1], {unpack(ARGV, 
 
 def _letters(server: RedisProcess) -> list[DeadLetter]:
     with server.client() as redis:
-        return [parse_letter(*entry) for entry in redis.xrange(DEAD_LETTERS_KEY)]
+        return [parse_dead_letter(*entry) for entry in redis.xrange(DEAD_LETTERS_KEY)]
 
 
 def test_a_letter_is_read_as_it_was_written(redis_server: RedisProcess) -> None:
     about = {
-        "code": LetterCode.WORKER_LOST,
+        "code": DeadLetterCode.WORKER_LOST,
         "reason": "three workers were lost over it",
         "job_id": "an-id",
         "deliveries": 3,
@@ -39,11 +39,13 @@ def test_a_letter_is_read_as_it_was_written(redis_server: RedisProcess) -> None:
         "message": b'{"body": "CANARY \xff"}',
     }
     with redis_server.client() as redis:
-        redis.eval(_APPEND, 1, DEAD_LETTERS_KEY, 60, *letter_fields(**about))  # type: ignore[arg-type]
+        redis.eval(_APPEND, 1, DEAD_LETTERS_KEY, 60, *dead_letter_fields(**about))  # type: ignore[arg-type]
         redis.eval(
             _APPEND,
             *(1, DEAD_LETTERS_KEY, 60),
-            *letter_fields(code="malformed", reason="it is not a Celery message", message=b"\x00"),
+            *dead_letter_fields(
+                code="malformed", reason="it is not a Celery message", message=b"\x00"
+            ),
         )
     full, bare = _letters(redis_server)
     assert full.model_dump(exclude={"id"}) == about
@@ -54,7 +56,7 @@ def test_a_letter_is_read_as_it_was_written(redis_server: RedisProcess) -> None:
 
 
 def test_old_letters_go_when_one_is_written(redis_server: RedisProcess) -> None:
-    fields = letter_fields(code="malformed", reason="r", message=b"m")
+    fields = dead_letter_fields(code="malformed", reason="r", message=b"m")
     with redis_server.client() as redis:
         two_minutes_ago_ms = int(redis.time()[0] - 120) * 1000
         redis.execute_command("XADD", DEAD_LETTERS_KEY, f"{two_minutes_ago_ms}-0", *fields)
@@ -68,7 +70,7 @@ def test_old_letters_go_when_one_is_written(redis_server: RedisProcess) -> None:
 def test_a_letter_that_somebody_else_wrote_is_an_error_without_its_text() -> None:
     for fields in ({b"code": b"c", b"text": b"CANARY"}, {b"deliveries": b"CANARY"}):
         with pytest.raises(ValidationError) as refused:
-            parse_letter(b"1-0", fields)
+            parse_dead_letter(b"1-0", fields)
         assert "CANARY" not in str(refused.value)
 
 
@@ -81,7 +83,7 @@ def test_reports_live_as_long_as_their_workers(redis_server: RedisProcess) -> No
         queues=("sentq", "sentq.bulk"),
         jobs_finished=10,
         jobs_per_s=2.5,
-        held_jobs=1,
+        in_flight_jobs=1,
         model="owner/name",
         backend="local:cpu",
         dtype="float32",

@@ -1,4 +1,4 @@
-"""Scripted answerers, and jobs as they see them."""
+"""ScriptedProvider answerers, and jobs as they see them."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 
 from sentq.contract import Outcome, Prediction
 from sentq_worker.engine.base import EngineInfo, EngineUnavailable
-from sentq_worker.engine.provider import Answer, Asked, Breakers, Reply
+from sentq_worker.engine.provider import BreakerStates, ProviderJob, ProviderReply, ScoredJob
 
-__all__ = ["Job", "Scripted", "prediction"]
+__all__ = ["ScriptedJob", "ScriptedProvider", "prediction"]
 
 
 def prediction(score: float = 0.75) -> Prediction:
@@ -25,7 +25,7 @@ def prediction(score: float = 0.75) -> Prediction:
 
 
 @dataclass(frozen=True)
-class Job:
+class ScriptedJob:
     """A job, as far as it decides who answers."""
 
     texts: Sequence[object]
@@ -36,7 +36,7 @@ class Job:
 
 
 @dataclass
-class Scripted:
+class ScriptedProvider:
     """Answers with `outcome`, or raises `error` while there is one; keeps what it was asked."""
 
     backend: str
@@ -53,8 +53,8 @@ class Scripted:
         return EngineInfo("scripted", None, self.backend, "none", ("negative", "positive"))
 
     @property
-    def breakers(self) -> Breakers:
-        return Breakers()
+    def breakers(self) -> BreakerStates:
+        return BreakerStates()
 
     @property
     def is_usable(self) -> bool:
@@ -68,13 +68,13 @@ class Scripted:
     def stop(self) -> None:
         pass
 
-    def read_ahead(self, jobs: Sequence[Asked]) -> None:
+    def prefetch(self, jobs: Sequence[ProviderJob]) -> None:
         self.read += [text for job in jobs for text in job.texts]
 
-    def answer(self, jobs: Sequence[Asked]) -> list[Reply]:
+    def answer(self, jobs: Sequence[ProviderJob]) -> list[ProviderReply]:
         self.asked += [text for job in jobs for text in job.texts]
         if self.error is not None:
             raise self.error
         if self.waits:
             return [EngineUnavailable("it is away")] * len(jobs)
-        return [Answer([self.outcome] * len(job.texts), self.info) for job in jobs]
+        return [ScoredJob([self.outcome] * len(job.texts), self.info) for job in jobs]

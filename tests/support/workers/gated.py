@@ -28,7 +28,7 @@ from tests.support.workers.standin import HashScorer
 __all__ = [
     "asked",
     "bring_back",
-    "read_ahead",
+    "prefetch",
     "release",
     "rounds",
     "scored",
@@ -55,7 +55,7 @@ class GatedScorer(HashScorer):
         self._redis = _connect()
         time.sleep(float(os.environ.get("GATED_LOAD_S", "0")))
 
-    def read_ahead(self, jobs: Sequence[Sequence[object]]) -> None:
+    def prefetch(self, jobs: Sequence[Sequence[object]]) -> None:
         """Note what is said to come next."""
         texts = [_sendable(str(text)) for job in jobs for text in job]
         self._redis.rpush(_AHEAD, json.dumps(texts))
@@ -98,7 +98,7 @@ def rounds(client: redis.Redis) -> list[list[str]]:
     return [json.loads(entry) for entry in _strings(client, _ROUNDS)]
 
 
-def read_ahead(client: redis.Redis) -> list[list[str]]:
+def prefetch(client: redis.Redis) -> list[list[str]]:
     """The texts that were said to come next, a list each time something was said, in order."""
     return [json.loads(entry) for entry in _strings(client, _AHEAD)]
 

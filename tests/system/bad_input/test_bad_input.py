@@ -20,7 +20,7 @@ import pytest
 from sentq.dev.embedded import find_redis_server
 from tests.conftest import worker_environment
 from tests.corpus.canary import traces
-from tests.corpus.cases import Buried, Case
+from tests.corpus.cases import CorpusCase, ExpectDeadLetter
 from tests.corpus.every import CASES
 from tests.corpus.trial import Fate, Trial, job_id_of
 from tests.support.celery_site import NAME, stock_app
@@ -35,7 +35,7 @@ _OPEN = ("-E", "-l", "DEBUG")
 
 
 @dataclass(frozen=True)
-class Site:
+class BadInputSite:
     """All that an operator runs, after the corpus has gone through it."""
 
     server: RedisProcess
@@ -46,7 +46,7 @@ class Site:
 
 
 @pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Iterator[Site]:
+def site(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Iterator[BadInputSite]:
     with ExitStack() as stack:
         server = RedisProcess(find_redis_server(), tmp_path_factory.mktemp("redis")).start()
         stack.callback(server.stop)
@@ -63,20 +63,20 @@ def site(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Iterator
         eventually(flower.sees_the_worker, within_s=WAIT_S, what="a worker in Flower")
         fates = Trial(client, worker).run([case.raw for case in CASES], within_s=WAIT_S)
         named = dict(zip([case.name for case in CASES], fates, strict=True))
-        yield Site(server, worker, flower, events.all, named)
+        yield BadInputSite(server, worker, flower, events.all, named)
         assert worker.stop() == 0
 
 
 @pytest.mark.parametrize("case", CASES, ids=[case.name for case in CASES])
-def test_it_ends_as_it_should(site: Site, case: Case) -> None:
+def test_it_ends_as_it_should(site: BadInputSite, case: CorpusCase) -> None:
     assert site.fates[case.name].mismatch(case.ending) is None
 
 
-def test_whoever_waits_for_a_dead_letter_is_told(site: Site) -> None:
+def test_whoever_waits_for_a_dead_letter_is_told(site: BadInputSite) -> None:
     untold = [
         case.name
         for case in CASES
-        if isinstance(case.ending, Buried) and "not a Celery" not in case.ending.reason
+        if isinstance(case.ending, ExpectDeadLetter) and "not a Celery" not in case.ending.reason
         if _says_whose_it_is(case.raw)
         if site.fates[case.name].error is None
     ]
@@ -93,23 +93,23 @@ def _says_whose_it_is(raw: bytes) -> bool:
     )
 
 
-def test_the_worker_did_not_even_notice(site: Site) -> None:
+def test_the_worker_did_not_even_notice(site: BadInputSite) -> None:
     assert site.worker.process.poll() is None
     assert site.worker.log.count(" ready.") == 1
 
 
-def test_no_log_holds_the_canary(site: Site) -> None:
+def test_no_log_holds_the_canary(site: BadInputSite) -> None:
     assert "DEBUG" in site.worker.log
     assert traces(site.worker.log) == []
     assert traces(site.flower.process.log) == []
 
 
-def test_no_event_holds_the_canary(site: Site) -> None:
+def test_no_event_holds_the_canary(site: BadInputSite) -> None:
     assert {"task-received", "task-succeeded", "task-failed"} <= {e["type"] for e in site.events}
     assert traces(repr(site.events)) == []
 
 
-def test_flower_does_not_show_the_canary(site: Site) -> None:
+def test_flower_does_not_show_the_canary(site: BadInputSite) -> None:
     tasks = site.flower.ask("/api/tasks?limit=100000")
     assert len(tasks) > len(CASES) / 2
     site.flower.ask("/api/workers?refresh=1")
@@ -119,7 +119,7 @@ def test_flower_does_not_show_the_canary(site: Site) -> None:
     assert traces("".join(site.flower.answers)) == []
 
 
-def test_nobody_who_inspects_the_worker_sees_the_canary(site: Site) -> None:
+def test_nobody_who_inspects_the_worker_sees_the_canary(site: BadInputSite) -> None:
     with stock_app(site.server.url) as stock:
         inspect = stock.control.inspect(destination=[NAME], timeout=10)
         questions = ("active", "reserved", "scheduled", "revoked", "stats", "report", "conf")
@@ -128,7 +128,7 @@ def test_nobody_who_inspects_the_worker_sees_the_canary(site: Site) -> None:
     assert traces(repr(answers)) == []
 
 
-def test_no_process_shows_the_canary(site: Site) -> None:
+def test_no_process_shows_the_canary(site: BadInputSite) -> None:
     proc = Path("/proc")
     if not proc.exists():
         pytest.skip("needs /proc")
@@ -142,7 +142,7 @@ def test_no_process_shows_the_canary(site: Site) -> None:
     assert traces("".join(shown)) == []
 
 
-def test_redis_keeps_the_canary_in_no_outcome_and_no_reason(site: Site) -> None:
+def test_redis_keeps_the_canary_in_no_outcome_and_no_reason(site: BadInputSite) -> None:
     with site.server.client() as client:
         keys = list(client.scan_iter(count=1000))
         values = [client.get(key) for key in keys if client.type(key) == b"string"]

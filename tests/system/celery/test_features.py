@@ -280,7 +280,7 @@ def test_a_job_that_comes_again_while_it_is_held_is_scored_once(site: Site) -> N
     first.get(timeout=WAIT_S)
     held.get(timeout=WAIT_S)
     eventually(site.is_settled)
-    texts = [text for round_ in rounds(site.redis) for text in round_]
+    texts = [text for batch in rounds(site.redis) for text in batch]
     assert (texts.count("twice here"), texts.count("hold:again")) == (1, 1)
 
 

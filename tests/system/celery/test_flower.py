@@ -21,7 +21,7 @@ CANARY = "CANARY5d1c"
 
 
 @dataclass(frozen=True)
-class Site:
+class FlowerSite:
     """All that an operator runs, and two kinds of clients."""
 
     flower: Flower
@@ -31,7 +31,7 @@ class Site:
 
 
 @pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Iterator[Site]:
+def site(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Iterator[FlowerSite]:
     redis = RedisProcess(find_redis_server(), tmp_path_factory.mktemp("redis")).start()
     environment = worker_environment(redis.url, tiny_model)
     celery = ("celery", "-A", "sentq_worker")
@@ -46,7 +46,7 @@ def site(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Iterator
         worker.wait_until_ready()
         with Client(broker_url=redis.url) as client, stock:
             eventually(flower.sees_the_worker, within_s=60, what="a worker in Flower")
-            yield Site(flower, worker, client, stock)
+            yield FlowerSite(flower, worker, client, stock)
     finally:
         flower.process.stop()
         worker.stop()
@@ -57,7 +57,7 @@ def _score(stock: Celery, *args: Any, **options: Any) -> str:
     return str(stock.send_task("sentq.score", args=list(args), queue="sentq", **options).id)
 
 
-def test_flower_shows_the_work_and_never_a_text(site: Site) -> None:
+def test_flower_shows_the_work_and_never_a_text(site: FlowerSite) -> None:
     flower, client, stock = site.flower, site.client, site.stock
     (worker,) = eventually(lambda: flower.ask("/api/workers?refresh=1"), what="a worker in Flower")
     waits = _score(stock, [CANARY], countdown=3600)
@@ -114,7 +114,7 @@ def test_flower_shows_the_work_and_never_a_text(site: Site) -> None:
 
 @pytest.mark.parametrize("path", ["/api/workers", "/api/tasks", "/tasks", "/"])
 @pytest.mark.parametrize(("user", "password"), [("", ""), (USER, "wrong")])
-def test_flower_asks_for_a_password(site: Site, path: str, user: str, password: str) -> None:
+def test_flower_asks_for_a_password(site: FlowerSite, path: str, user: str, password: str) -> None:
     status, body = site.flower.get(path, user=user, password=password)
     assert status == 401
     assert "celery@" not in body

@@ -9,8 +9,8 @@ import pytest
 from redis.exceptions import NoPermissionError
 
 from sentq import Client, JobOutcome, JobStatus, Prediction, errors
-from sentq.admin.dead import Retried
-from sentq.wire.dead_letters import LetterCode
+from sentq.admin.dead import RetryResult
+from sentq.wire.dead_letters import DeadLetterCode
 from tests.conftest import StartWorker
 from tests.support.celery_site import NAME, Site, run_site
 from tests.support.processes import RedisProcess, eventually
@@ -73,7 +73,7 @@ def test_status_shows_the_worker(site: Site, client: Client) -> None:
     eventually(lambda: client.service_status().workers[0].jobs_finished > 0)
     with site.engine_held("status"):
         client.submit("in hand")
-        eventually(lambda: client.service_status().workers[0].held_jobs == 2)
+        eventually(lambda: client.service_status().workers[0].in_flight_jobs == 2)
         assert client.service_status().in_flight_jobs == 2
 
 
@@ -105,9 +105,9 @@ def test_what_a_worker_buried_can_be_read_retried_and_dropped(site: Site, client
     site.redis.lpush("sentq", "no message")
     eventually(client.dead.count, what="a dead letter")
     (letter,) = client.dead.letters()
-    assert (letter.code, letter.queue, letter.worker) == (LetterCode.MALFORMED, "sentq", NAME)
+    assert (letter.code, letter.queue, letter.worker) == (DeadLetterCode.MALFORMED, "sentq", NAME)
     assert letter.message == b"no message"
-    assert client.dead.retry(letter) is Retried.RETRIED
+    assert client.dead.retry(letter) is RetryResult.RETRIED
     eventually(client.dead.count, what="a dead letter again, for nothing has changed")
     (again,) = client.dead.letters()
     assert again.id > letter.id

@@ -17,7 +17,7 @@ from tests.support.processes import eventually
 from tests.support.workers.gated import (
     asked,
     bring_back,
-    read_ahead,
+    prefetch,
     release,
     rounds,
     scored,
@@ -160,14 +160,14 @@ def test_the_next_round_is_read_while_this_one_is_scored(site: Site) -> None:
     with site.engine_held("now"):
         jobs = [site.score("hold:then", long), site.score("next", long), site.score("last", long)]
         eventually(lambda: site.redis.hlen("unacked") == 4)
-        before = len(read_ahead(site.redis))
+        before = len(prefetch(site.redis))
     eventually(lambda: site.was_scored("hold:then"))
-    eventually(lambda: read_ahead(site.redis)[before:] == [["next", long]])
+    eventually(lambda: prefetch(site.redis)[before:] == [["next", long]])
     assert not site.was_scored("next")
     release(site.redis, "then")
     for job in jobs:
         job.get(timeout=10)
-    assert read_ahead(site.redis)[before:] == [["next", long], ["last", long]]
+    assert prefetch(site.redis)[before:] == [["next", long], ["last", long]]
 
 
 def _redis_ms(site: Site) -> int:

@@ -26,7 +26,7 @@ CANARY = "CANARY7f3a"
 
 
 @dataclass(frozen=True)
-class Service:
+class RunningWorker:
     """A Redis and a worker that run while this file's tests ask them things."""
 
     redis: RedisProcess
@@ -37,7 +37,7 @@ class Service:
 
 
 @pytest.fixture(scope="module")
-def service(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Iterator[Service]:
+def service(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Iterator[RunningWorker]:
     redis = RedisProcess(find_redis_server(), tmp_path_factory.mktemp("redis")).start()
     worker = WorkerProcess(
         tmp_path_factory.mktemp("worker"),
@@ -47,7 +47,7 @@ def service(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Itera
     try:
         worker.wait_until_ready()
         with Client(broker_url=redis.url) as client:
-            yield Service(redis, worker, client, _stock(redis))
+            yield RunningWorker(redis, worker, client, _stock(redis))
     finally:
         code = worker.stop()
         redis.stop()
@@ -104,7 +104,7 @@ def test_a_model_that_cannot_be_had_ends_the_start_with_advice(
         start_worker(redis_server.url, SENTQ_WORKER_MODEL="./nowhere")
 
 
-def test_stock_celery_is_served(service: Service) -> None:
+def test_stock_celery_is_served(service: RunningWorker) -> None:
     """One worker, many ways to ask: plain, by keyword, one text, later, in canvas, wrongly."""
     stock, client = service.stock, service.client
     plain = _score(stock, ["a good day", "bad"])
@@ -151,13 +151,13 @@ def test_stock_celery_is_served(service: Service) -> None:
         eventually(lambda: redis.hlen("unacked") == 0)
 
 
-def test_a_message_over_the_limit_is_refused_before_it_is_read(service: Service) -> None:
+def test_a_message_over_the_limit_is_refused_before_it_is_read(service: RunningWorker) -> None:
     with pytest.raises(errors.MessageTooLarge):
         _score(service.stock, ["é" * 50_000] * 4).get(timeout=30)
 
 
-def test_no_text_is_shown_anywhere(service: Service) -> None:
-    stock, seen = service.stock, Events(service.redis)
+def test_no_text_is_shown_anywhere(service: RunningWorker) -> None:
+    stock, seen = service.stock, EventListener(service.redis)
     with seen:
         jobs = [
             _score(stock, [CANARY, CANARY * 2]),
@@ -182,7 +182,7 @@ def test_no_text_is_shown_anywhere(service: Service) -> None:
     assert CANARY.encode() not in b"".join(filter(None, results))
 
 
-class Events:
+class EventListener:
     """Listens to the worker's events in a thread, as a monitor does."""
 
     def __init__(self, redis: RedisProcess) -> None:
@@ -209,7 +209,7 @@ class Events:
         self._thread.join()
 
 
-def test_a_job_is_running_while_it_is_scored(service: Service) -> None:
+def test_a_job_is_running_while_it_is_scored(service: RunningWorker) -> None:
     client = service.client
     job = client.submit(long_texts())
     eventually(lambda: job.status() is JobStatus.RUNNING)
@@ -219,7 +219,7 @@ def test_a_job_is_running_while_it_is_scored(service: Service) -> None:
     assert job.status() is JobStatus.DONE
 
 
-def test_a_revoked_job_is_not_scored(service: Service) -> None:
+def test_a_revoked_job_is_not_scored(service: RunningWorker) -> None:
     client = service.client
     blocker = client.submit(long_texts())
     eventually(lambda: blocker.status() is JobStatus.RUNNING)
@@ -336,7 +336,7 @@ def test_a_restart_of_redis_needs_no_restart_of_anything_else(
         assert worker.stop() == 0
 
 
-def test_an_id_of_a_stock_client_is_no_obstacle(service: Service) -> None:
+def test_an_id_of_a_stock_client_is_no_obstacle(service: RunningWorker) -> None:
     stock = service.stock
     job = _score(stock, ["good"], task_id="my-own-id")
     assert job.get(timeout=30)["queued_ms"] is None

@@ -7,19 +7,19 @@ import time
 import pytest
 
 from sentq.contract import DEADLINE_HEADER
-from sentq_worker.broker.clock import RedisClock
+from sentq_worker.broker.clock import WorkerClock
 from sentq_worker.jobs.deadline import has_passed
 
 _HOUR_S = 3600
 
 
 def test_until_redis_said_something_it_is_this_hosts_time() -> None:
-    assert abs(RedisClock().now_ms() / 1000 - time.time()) < 1
+    assert abs(WorkerClock().now_ms() / 1000 - time.time()) < 1
 
 
 @pytest.mark.parametrize("skew_s", [-5 * _HOUR_S, 0.25, 5 * _HOUR_S])
 def test_it_goes_on_from_what_redis_said_halfway_between_question_and_answer(skew_s: float) -> None:
-    clock = RedisClock()
+    clock = WorkerClock()
     asked_at_s = time.monotonic() - 0.4
     clock.set(time.time() + skew_s, asked_at_s=asked_at_s, answered_at_s=asked_at_s + 0.4)
     ahead_s = clock.now_ms() / 1000 - time.time() - skew_s
@@ -27,7 +27,7 @@ def test_it_goes_on_from_what_redis_said_halfway_between_question_and_answer(ske
 
 
 def test_a_clock_that_is_set_on_this_host_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    clock = RedisClock()
+    clock = WorkerClock()
     now = time.monotonic()
     clock.set(1_800_000_000.0, asked_at_s=now, answered_at_s=now)
     monkeypatch.setattr(time, "time", lambda: 5.0)

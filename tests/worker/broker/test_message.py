@@ -15,7 +15,7 @@ from sentq.contract import ErrorCode, Limits, check_job, check_text
 from sentq.errors import InvalidInput
 from sentq.sending.template import MessageTemplate
 from sentq.wire.ids import new_job_ids
-from sentq_worker.broker.decompression import why_not_inflated
+from sentq_worker.broker.decompression import refusal_to_decompress
 from sentq_worker.broker.message import (
     is_job_id,
     is_plain,
@@ -43,7 +43,7 @@ def test_what_was_read_has_the_shape_that_all_else_counts_on(raw: bytes) -> None
     assert is_job_id(envelope["headers"].get("id", "none"))
     if is_plain(envelope["headers"]) and (body := plain_body(envelope)) is not None:
         plain_arguments(body)
-    why_not_inflated(envelope, 1024)
+    refusal_to_decompress(envelope, 1024)
 
 
 @repeatable(SOME)
@@ -98,4 +98,4 @@ def test_a_body_is_inflated_if_it_is_as_small_as_it_may_be(
 ) -> None:
     data = (begins + bytes(size_bytes))[:size_bytes]
     packed = message(zlib.compress(data), headers={"compression": "zlib"})
-    assert (why_not_inflated(packed, limit_bytes) is None) == (len(data) <= limit_bytes)
+    assert (refusal_to_decompress(packed, limit_bytes) is None) == (len(data) <= limit_bytes)

@@ -20,10 +20,10 @@ from sentq.contract import (
     FIRST_ERROR_HEADER,
     LAST_ERROR_HEADER,
 )
-from sentq.wire.dead_letters import DEAD_LETTERS_KEY, DeadLetter, parse_letter
+from sentq.wire.dead_letters import DEAD_LETTERS_KEY, DeadLetter, parse_dead_letter
 from sentq_worker.broker.channel import Channel, Transport
-from sentq_worker.broker.recovery import LostJobs
-from sentq_worker.broker.results import OutcomeStore, succeeded
+from sentq_worker.broker.recovery import LostJobRecovery
+from sentq_worker.broker.results import ResultStore, succeeded
 from tests.support.processes import RedisProcess
 
 GONE: Final = "its worker was lost"
@@ -56,8 +56,8 @@ def app(request: pytest.FixtureRequest, redis_server: RedisProcess) -> Any:
 
 
 @pytest.fixture
-def lost(channel: Channel, app: Any) -> LostJobs:
-    return LostJobs(channel, OutcomeStore(app))
+def lost(channel: Channel, app: Any) -> LostJobRecovery:
+    return LostJobRecovery(channel, ResultStore(app))
 
 
 def _message(job_id: str, *, priority: int = 0, **headers: Any) -> dict[str, Any]:
@@ -87,7 +87,7 @@ def _queue(server: redis.Redis, key: str = "sentq") -> list[dict[str, Any]]:
 
 def _letters(server: redis.Redis) -> list[DeadLetter]:
     entries: Any = server.xrange(DEAD_LETTERS_KEY)
-    return [parse_letter(*entry) for entry in entries]
+    return [parse_dead_letter(*entry) for entry in entries]
 
 
 def _alone(tag: str, **headers: Any) -> dict[str, Any]:
@@ -96,13 +96,13 @@ def _alone(tag: str, **headers: Any) -> dict[str, Any]:
 
 
 def test_they_go_back_to_the_head_of_their_queues_in_order_and_counted(
-    lost: LostJobs, server: redis.Redis
+    lost: LostJobRecovery, server: redis.Redis
 ) -> None:
     server.lpush("sentq", json.dumps(_message("newer")))
     noted = [_note(server, f"t{n}", _message(f"job{n}")) for n in range(3)]
     noted.append(_note(server, "t3", _message("urgent", priority=6)))
     noted.append(_note(server, "t4", _message("bulk"), queue="sentq.bulk"))
-    assert lost.give_back(server, noted, GONE) == 5
+    assert lost.requeue(server, noted, GONE) == 5
     messages = _queue(server)
     assert [m["headers"]["id"] for m in messages] == ["job0", "job1", "job2", "newer"]
     first = messages[0]["headers"]
@@ -117,10 +117,10 @@ def test_they_go_back_to_the_head_of_their_queues_in_order_and_counted(
 
 
 def test_the_first_error_stays_and_the_last_one_is_the_last(
-    lost: LostJobs, server: redis.Redis
+    lost: LostJobRecovery, server: redis.Redis
 ) -> None:
     before: dict[str, Any] = {DELIVERIES_HEADER: 1, FIRST_ERROR_HEADER: "x"}
-    lost.give_back(server, [_note(server, "t", _message("a", **before))], GONE)
+    lost.requeue(server, [_note(server, "t", _message("a", **before))], GONE)
     headers = _queue(server)[0]["headers"]
     assert headers[DELIVERIES_HEADER] == 2
     assert (headers[FIRST_ERROR_HEADER], headers[LAST_ERROR_HEADER]) == ("x", GONE)
@@ -128,35 +128,35 @@ def test_the_first_error_stays_and_the_last_one_is_the_last(
 
 @pytest.mark.parametrize("count", [-1, 0, True, "2", 1.5, None, [1]])
 def test_a_count_that_is_none_counts_as_nothing(
-    lost: LostJobs, server: redis.Redis, count: Any
+    lost: LostJobRecovery, server: redis.Redis, count: Any
 ) -> None:
-    lost.give_back(server, [_note(server, "t", _message("a", **{DELIVERIES_HEADER: count}))], GONE)
+    lost.requeue(server, [_note(server, "t", _message("a", **{DELIVERIES_HEADER: count}))], GONE)
     assert _queue(server)[0]["headers"][DELIVERIES_HEADER] == 1
 
 
 def test_what_its_owner_renewed_meanwhile_stays_with_him(
-    lost: LostJobs, server: redis.Redis
+    lost: LostJobRecovery, server: redis.Redis
 ) -> None:
     late = _note(server, "late", _message("a"), age_s=0)
     poison = _note(server, "poison", _message("b", **_alone("poison")), age_s=0)
     unreadable = _note(server, "unreadable", {"no": "message"}, age_s=0)
-    assert lost.give_back(server, [late, poison, unreadable], GONE, timeout_s=30) == 0
+    assert lost.requeue(server, [late, poison, unreadable], GONE, timeout_s=30) == 0
     assert server.hlen("unacked") == server.zcard("unacked_index") == 3
     assert not server.exists("sentq", DEAD_LETTERS_KEY)
 
 
-def test_two_sweepers_give_a_message_back_once(lost: LostJobs, server: redis.Redis) -> None:
+def test_two_sweepers_give_a_message_back_once(lost: LostJobRecovery, server: redis.Redis) -> None:
     noted = [_note(server, "t", _message("a")), _note(server, "p", _message("b", **_alone("p")))]
-    assert [lost.give_back(server, noted, GONE, timeout_s=30) for _ in range(2)] == [1, 0]
+    assert [lost.requeue(server, noted, GONE, timeout_s=30) for _ in range(2)] == [1, 0]
     assert server.llen("sentq") == 1
     assert server.xlen(DEAD_LETTERS_KEY) == 1
 
 
 def test_what_was_lost_alone_is_buried_and_its_job_fails(
-    lost: LostJobs, app: Any, server: redis.Redis
+    lost: LostJobRecovery, app: Any, server: redis.Redis
 ) -> None:
     noted = _note(server, "t", _message("a", **_alone("t")))
-    assert lost.give_back(server, [noted], GONE, timeout_s=30) == 0
+    assert lost.requeue(server, [noted], GONE, timeout_s=30) == 0
     (letter,) = _letters(server)
     assert letter.model_dump(exclude={"id", "message"}) == {
         "code": "worker_lost",
@@ -177,38 +177,40 @@ def test_what_was_lost_alone_is_buried_and_its_job_fails(
 
 
 def test_an_answer_that_is_there_stays_though_the_message_is_buried(
-    lost: LostJobs, app: Any, server: redis.Redis
+    lost: LostJobRecovery, app: Any, server: redis.Redis
 ) -> None:
-    OutcomeStore(app).finish({"a": succeeded("a", {"n": 1})})
-    lost.give_back(server, [_note(server, "t", _message("a", **_alone("t")))], GONE)
+    ResultStore(app).finish({"a": succeeded("a", {"n": 1})})
+    lost.requeue(server, [_note(server, "t", _message("a", **_alone("t")))], GONE)
     assert AsyncResult("a", app=app).get(timeout=5) == {"n": 1}
     assert server.xlen(DEAD_LETTERS_KEY) == 1
 
 
 @pytest.mark.parametrize("headers", [{"ignore_result": True}, {"task": "another"}, {"id": None}])
 def test_nothing_is_stored_where_nobody_asked(
-    lost: LostJobs, app: Any, server: redis.Redis, headers: dict[str, Any]
+    lost: LostJobRecovery, app: Any, server: redis.Redis, headers: dict[str, Any]
 ) -> None:
-    lost.give_back(server, [_note(server, "t", _message("a", **_alone("t", **headers)))], GONE)
+    lost.requeue(server, [_note(server, "t", _message("a", **_alone("t", **headers)))], GONE)
     assert server.xlen(DEAD_LETTERS_KEY) == 1
     assert AsyncResult("a", app=app).state == "PENDING"
 
 
 def test_a_mark_that_a_stock_worker_carried_on_buries_nothing(
-    lost: LostJobs, server: redis.Redis
+    lost: LostJobRecovery, server: redis.Redis
 ) -> None:
     noted = _note(server, "t", _message("a", **_alone("the tag of an older delivery")))
-    assert lost.give_back(server, [noted], GONE) == 1
+    assert lost.requeue(server, [noted], GONE) == 1
     headers = _queue(server)[0]["headers"]
     assert headers[DELIVERIES_HEADER] == 3
     assert ALONE_HEADER not in headers
 
 
 @pytest.mark.parametrize("entry", [b"", b"{", b"[1]", b'[{}, "", "sentq"]', b'[[], "", 5]'])
-def test_what_cannot_be_read_is_buried(lost: LostJobs, server: redis.Redis, entry: bytes) -> None:
+def test_what_cannot_be_read_is_buried(
+    lost: LostJobRecovery, server: redis.Redis, entry: bytes
+) -> None:
     server.hset("unacked", "t", entry)
     server.zadd("unacked_index", {"t": 1})
-    lost.give_back(server, [("t", entry)], GONE, timeout_s=30)
+    lost.requeue(server, [("t", entry)], GONE, timeout_s=30)
     (letter,) = _letters(server)
     assert (letter.code, letter.message) == ("malformed", entry)
     assert not server.exists("unacked", "unacked_index")
@@ -242,7 +244,7 @@ def test_a_new_channel_adopts_what_is_in_hand_and_gives_back_the_rest(
         for tag in ("in hand", "not in hand"):
             _note(server, tag, _message(tag))
             old.qos.hold(tag, 10)
-        old.qos.stays_in_hand = new.qos.stays_in_hand = lambda: {"in hand"}
+        old.qos.kept_tags = new.qos.kept_tags = lambda: {"in hand"}
         new.qos.adopt(old.qos)
         assert (old.qos.tags(), new.qos.tags()) == ([], ["in hand"])
         assert [m["headers"]["id"] for m in _queue(server)] == ["not in hand"]
@@ -256,13 +258,13 @@ def test_with_a_key_prefix_everything_lies_under_it(
     options = {"global_keyprefix": "acme:"}
     app = make_app(Settings.load(broker_url=redis_server.url, transport_options=options))
     with _channel(redis_server.url, **options) as channel:
-        lost = LostJobs(channel, OutcomeStore(app))
+        lost = LostJobRecovery(channel, ResultStore(app))
         noted = []
         for tag, headers in (("t", {}), ("p", _alone("p"))):
             raw = json.dumps([_message(tag, **headers), "", "sentq"]).encode()
             server.hset("acme:unacked", tag, raw)
             server.zadd("acme:unacked_index", {tag: 1})
             noted.append((tag, raw))
-        assert lost.give_back(channel.own_client(), noted, GONE, timeout_s=30) == 1
+        assert lost.requeue(channel.own_client(), noted, GONE, timeout_s=30) == 1
     keys: Any = server.keys("*")
     assert sorted(keys) == [b"acme:celery-task-meta-p", b"acme:sentq", b"acme:sentq.dead"]

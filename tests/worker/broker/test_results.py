@@ -10,7 +10,7 @@ from celery.result import AsyncResult
 
 from sentq import Settings
 from sentq.connection.app import make_app
-from sentq_worker.broker.results import OutcomeStore, failed, started, succeeded
+from sentq_worker.broker.results import ResultStore, failed, started, succeeded
 from tests.support.processes import RedisProcess
 
 
@@ -20,11 +20,11 @@ def app(settings: Settings) -> Any:
 
 
 @pytest.fixture
-def store(app: Any) -> OutcomeStore:
-    return OutcomeStore(app)
+def store(app: Any) -> ResultStore:
+    return ResultStore(app)
 
 
-def test_stock_celery_reads_what_is_stored(app: Any, store: OutcomeStore) -> None:
+def test_stock_celery_reads_what_is_stored(app: Any, store: ResultStore) -> None:
     store.begin({"a": started("a", "host")})
     assert AsyncResult("a", app=app).state == "STARTED"
     store.finish({"a": succeeded("a", {"outcomes": []}), "b": failed("b", ValueError("reason"))})
@@ -35,19 +35,19 @@ def test_stock_celery_reads_what_is_stored(app: Any, store: OutcomeStore) -> Non
 
 
 @pytest.mark.parametrize("late", [started("a", "h"), succeeded("a", {"n": 2})])
-def test_the_first_answer_stays(app: Any, store: OutcomeStore, late: bytes) -> None:
+def test_the_first_answer_stays(app: Any, store: ResultStore, late: bytes) -> None:
     store.finish({"a": succeeded("a", {"n": 1})})
     store.finish({"a": late})
     assert AsyncResult("a", app=app).get(timeout=5) == {"n": 1}
 
 
-def test_an_answer_of_a_stock_worker_stays_too(app: Any, store: OutcomeStore) -> None:
+def test_an_answer_of_a_stock_worker_stays_too(app: Any, store: ResultStore) -> None:
     app.backend.store_result("a", {"n": 1}, "SUCCESS")
     store.finish({"a": succeeded("a", {"n": 2})})
     assert AsyncResult("a", app=app).get(timeout=5) == {"n": 1}
 
 
-def test_a_queued_or_running_job_is_answered(app: Any, store: OutcomeStore) -> None:
+def test_a_queued_or_running_job_is_answered(app: Any, store: ResultStore) -> None:
     for state in ("PENDING", "STARTED", "RETRY"):
         app.backend.store_result(state, None, state)
     store.finish({state: succeeded(state, {}) for state in ("PENDING", "STARTED", "RETRY")})
@@ -57,7 +57,7 @@ def test_a_queued_or_running_job_is_answered(app: Any, store: OutcomeStore) -> N
 
 
 def test_an_answer_is_published_once_and_expires(
-    app: Any, store: OutcomeStore, redis_server: RedisProcess
+    app: Any, store: ResultStore, redis_server: RedisProcess
 ) -> None:
     with redis_server.client() as redis:
         listener = redis.pubsub(ignore_subscribe_messages=True)

@@ -15,7 +15,7 @@ from sentq_worker.evaluate.calibration import calibration_of
 from sentq_worker.evaluate.comparison import compare
 from sentq_worker.evaluate.measures import measure, worst_mistakes
 from sentq_worker.evaluate.results import Evaluation, FileResult, ModelFacts
-from sentq_worker.evaluate.scored import Scored, score_rows
+from sentq_worker.evaluate.scored import ScoredRows, score_rows
 from sentq_worker.training.errors import TrainingDataError
 from sentq_worker.training.rows import Rows
 
@@ -28,7 +28,7 @@ LABELS = ("negative", "neutral", "positive")
 
 
 @dataclass
-class Scripted:
+class ScriptedScorer:
     """A scorer that knows each text's probabilities; it refuses those it does not know."""
 
     answers: dict[str, list[float]]
@@ -47,9 +47,9 @@ class Scripted:
         )
 
 
-def scored(probabilities: Sequence[Sequence[float]], targets: Sequence[int]) -> Scored:
+def scored(probabilities: Sequence[Sequence[float]], targets: Sequence[int]) -> ScoredRows:
     rows = [list(row) for row in probabilities]
-    return Scored(LABELS, list(range(len(rows))), rows, list(targets), 0, 1.0)
+    return ScoredRows(LABELS, list(range(len(rows))), rows, list(targets), 0, 1.0)
 
 
 # Scoring
@@ -59,7 +59,7 @@ def test_rows_without_an_answer_are_counted_and_in_no_figure() -> None:
     answers = {"a": [0.8, 0.1, 0.1], "c": [0.1, 0.2, 0.7]}
     rows = Rows("rows", ["a", "b", "c"], ["negative", "neutral", "neutral"], "", [3, 5, 9])
     advanced: list[int] = []
-    result = score_rows(rows, Scripted(answers), advance=advanced.append)
+    result = score_rows(rows, ScriptedScorer(answers), advance=advanced.append)
     assert result.errors == 1
     assert result.row_numbers == [0, 2]
     assert sum(advanced) == 3
@@ -75,7 +75,7 @@ def test_rows_without_an_answer_are_counted_and_in_no_figure() -> None:
 def test_a_file_of_which_nothing_can_be_scored_is_an_error() -> None:
     rows = Rows("rows.csv", ["a"], ["neutral"], "")
     with pytest.raises(TrainingDataError, match=r"no text of rows\.csv could be scored"):
-        score_rows(rows, Scripted({}), advance=lambda _: None)
+        score_rows(rows, ScriptedScorer({}), advance=lambda _: None)
 
 
 # Figures of one model

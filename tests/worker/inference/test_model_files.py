@@ -23,7 +23,7 @@ import pytest
 from sentq_worker.engine.base import ModelUnavailable
 from sentq_worker.inference.model import LocalEngine
 from sentq_worker.inference.model_files import ModelFiles, find_model
-from tests.support.hub_server import Hub, files_of
+from tests.support.hub_server import HubServer, files_of
 
 _FIND = """
 import json, resource, sys
@@ -88,13 +88,13 @@ class Machine:
 
 
 @pytest.fixture
-def hub() -> Iterator[Hub]:
-    with Hub() as hub:
+def hub() -> Iterator[HubServer]:
+    with HubServer() as hub:
         yield hub
 
 
 @pytest.fixture
-def machine(hub: Hub, tmp_path: Path) -> Machine:
+def machine(hub: HubServer, tmp_path: Path) -> Machine:
     return Machine(hub.url, tmp_path / "home")
 
 
@@ -115,7 +115,7 @@ def folder(tiny_model: Path, tmp_path: Path) -> Path:
 
 
 def test_the_revision_of_a_hub_model_is_the_commit_that_its_branch_stands_for(
-    hub: Hub, machine: Machine, files: dict[str, bytes]
+    hub: HubServer, machine: Machine, files: dict[str, bytes]
 ) -> None:
     first = hub.commit("owner/tiny", files)
     assert machine.find("owner/tiny").revision == first
@@ -126,7 +126,7 @@ def test_the_revision_of_a_hub_model_is_the_commit_that_its_branch_stands_for(
 
 
 def test_a_branch_a_tag_and_a_commit_may_be_named(
-    hub: Hub, machine: Machine, files: dict[str, bytes]
+    hub: HubServer, machine: Machine, files: dict[str, bytes]
 ) -> None:
     old = hub.commit("owner/tiny", files)
     hub.tag("owner/tiny", "v1", old)
@@ -138,7 +138,7 @@ def test_a_branch_a_tag_and_a_commit_may_be_named(
 
 
 def test_only_what_the_model_needs_is_downloaded(
-    hub: Hub, machine: Machine, files: dict[str, bytes]
+    hub: HubServer, machine: Machine, files: dict[str, bytes]
 ) -> None:
     unwanted = {
         "onnx/model.onnx": b"another format",
@@ -153,7 +153,7 @@ def test_only_what_the_model_needs_is_downloaded(
 
 
 def test_a_downloaded_model_is_loaded_and_says_which_commit_it_is(
-    hub: Hub, machine: Machine, files: dict[str, bytes]
+    hub: HubServer, machine: Machine, files: dict[str, bytes]
 ) -> None:
     commit = hub.commit("owner/tiny", files)
     engine = _load(machine.find("owner/tiny"))
@@ -166,14 +166,16 @@ def test_a_downloaded_model_is_loaded_and_says_which_commit_it_is(
     [("owner/nothing", None), ("owner/tiny", "no-such-branch"), ("owner/tiny", "0" * 40)],
 )
 def test_what_the_hub_does_not_have_is_named(
-    hub: Hub, machine: Machine, files: dict[str, bytes], model: str, revision: str | None
+    hub: HubServer, machine: Machine, files: dict[str, bytes], model: str, revision: str | None
 ) -> None:
     hub.commit("owner/tiny", files)
     message = machine.refusal(model, revision)
     assert f"the Hub has no {model} at {revision or 'its main branch'}" in message
 
 
-def test_a_gated_model_says_what_to_do(hub: Hub, machine: Machine, files: dict[str, bytes]) -> None:
+def test_a_gated_model_says_what_to_do(
+    hub: HubServer, machine: Machine, files: dict[str, bytes]
+) -> None:
     hub.commit("owner/gated", files, gated=True)
     message = machine.refusal("owner/gated")
     assert "gated" in message
@@ -181,7 +183,7 @@ def test_a_gated_model_says_what_to_do(hub: Hub, machine: Machine, files: dict[s
 
 
 def test_pickled_weights_are_neither_downloaded_nor_accepted(
-    hub: Hub, machine: Machine, files: dict[str, bytes]
+    hub: HubServer, machine: Machine, files: dict[str, bytes]
 ) -> None:
     pickled = {name: data for name, data in files.items() if name != "model.safetensors"}
     hub.commit("owner/pickled", pickled | {"pytorch_model.bin": b"a pickle"})
@@ -193,7 +195,7 @@ def test_pickled_weights_are_neither_downloaded_nor_accepted(
 
 
 def test_a_model_that_was_fetched_once_needs_no_hub(
-    hub: Hub, machine: Machine, files: dict[str, bytes]
+    hub: HubServer, machine: Machine, files: dict[str, bytes]
 ) -> None:
     commit = hub.commit("owner/tiny", files)
     online = machine.find("owner/tiny")
@@ -203,7 +205,7 @@ def test_a_model_that_was_fetched_once_needs_no_hub(
 
 
 def test_a_model_that_is_cached_is_not_fetched_again(
-    hub: Hub, machine: Machine, files: dict[str, bytes]
+    hub: HubServer, machine: Machine, files: dict[str, bytes]
 ) -> None:
     hub.commit("owner/tiny", files)
     machine.find("owner/tiny")
@@ -212,7 +214,7 @@ def test_a_model_that_is_cached_is_not_fetched_again(
     assert len(hub.downloaded()) == fetched
 
 
-def test_without_hub_and_cache_the_error_is_soon_there(hub: Hub, machine: Machine) -> None:
+def test_without_hub_and_cache_the_error_is_soon_there(hub: HubServer, machine: Machine) -> None:
     hub.switch_off()
     message = machine.refusal("owner/tiny")
     assert "the Hub cannot be reached" in message
@@ -220,7 +222,7 @@ def test_without_hub_and_cache_the_error_is_soon_there(hub: Hub, machine: Machin
 
 
 def test_a_cache_that_cannot_be_written_is_named(
-    hub: Hub, machine: Machine, files: dict[str, bytes]
+    hub: HubServer, machine: Machine, files: dict[str, bytes]
 ) -> None:
     hub.commit("owner/tiny", files)
     machine.home.mkdir()
@@ -231,7 +233,7 @@ def test_a_cache_that_cannot_be_written_is_named(
 
 
 def test_a_disk_that_is_full_is_said_so(
-    hub: Hub, machine: Machine, files: dict[str, bytes]
+    hub: HubServer, machine: Machine, files: dict[str, bytes]
 ) -> None:
     hub.commit("owner/tiny", files)
     message = replace(machine, room_bytes=2000).refusal("owner/tiny")
@@ -239,13 +241,15 @@ def test_a_disk_that_is_full_is_said_so(
     assert "free some space" in message
 
 
-def test_without_hub_and_cache_a_commit_is_given_up_as_soon(hub: Hub, machine: Machine) -> None:
+def test_without_hub_and_cache_a_commit_is_given_up_as_soon(
+    hub: HubServer, machine: Machine
+) -> None:
     hub.switch_off()
     assert "the Hub cannot be reached" in machine.refusal("owner/tiny", "0" * 40)
 
 
 def test_a_hub_that_accepts_and_never_answers_does_not_keep_a_cached_model_away(
-    hub: Hub, machine: Machine, files: dict[str, bytes]
+    hub: HubServer, machine: Machine, files: dict[str, bytes]
 ) -> None:
     hub.commit("owner/tiny", files)
     online = machine.find("owner/tiny")

@@ -15,7 +15,7 @@ from sentq.contract import Limits, Outcome
 from sentq_worker.app import make_worker_app
 from sentq_worker.backoff import jittered_s
 from sentq_worker.engine.base import EngineUnavailable, Window
-from sentq_worker.jobs.pause import Pause
+from sentq_worker.jobs.pause import EngineBackoff
 from sentq_worker.scoring.batcher import Batcher
 from sentq_worker.settings import WorkerSettings
 from tests.support.models.engines import ScriptedEngine, window
@@ -30,7 +30,7 @@ def test_a_delay_doubles_up_to_its_limit_and_loses_up_to_a_half_at_random() -> N
 
 
 def test_the_engine_is_left_alone_for_as_long_as_it_says_else_one_to_thirty_seconds() -> None:
-    pause = Pause()
+    pause = EngineBackoff()
     assert pause.remaining_s == 0
     pause.begin(EngineUnavailable("away", retry_after_s=120))
     assert 119 < pause.remaining_s <= 120
@@ -44,7 +44,7 @@ def test_the_engine_is_left_alone_for_as_long_as_it_says_else_one_to_thirty_seco
 
 
 def test_each_change_is_said_once(caplog: pytest.LogCaptureFixture) -> None:
-    pause = Pause()
+    pause = EngineBackoff()
     with caplog.at_level(logging.INFO, "sentq_worker.jobs.pause"):
         for _ in range(2):
             for _ in range(3):
@@ -95,7 +95,7 @@ def test_a_task_that_runs_without_an_event_loop_waits_too(settings: Settings) ->
 
 def test_a_wait_in_place_ends_when_the_worker_shall(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(state, "should_stop", 0)
-    pause = Pause()
+    pause = EngineBackoff()
     pause.begin(EngineUnavailable("away", retry_after_s=600))
     started = time.monotonic()
     with pytest.raises(WorkerShutdown):

@@ -18,10 +18,10 @@ from sentq_worker.engine.base import (
     HubRefused,
     ModelUnavailable,
 )
-from sentq_worker.engine.provider import Answer, Reply
+from sentq_worker.engine.provider import ProviderReply, ScoredJob
 from sentq_worker.providers.breaker import Breaker, BreakerState
-from sentq_worker.providers.fallback import Fallback, Policy
-from tests.support.models.providers import Job, Scripted
+from sentq_worker.providers.fallback import FallbackProvider, Policy
+from tests.support.models.providers import ScriptedJob, ScriptedProvider
 from tests.support.processes import eventually
 
 FAILED = TextError(code=ErrorCode.INFERENCE_FAILED, message="the model failed")
@@ -29,15 +29,15 @@ FAILED = TextError(code=ErrorCode.INFERENCE_FAILED, message="the model failed")
 
 @contextmanager
 def made_of(
-    local: Scripted,
-    hub: Scripted,
+    local: ScriptedProvider,
+    hub: ScriptedProvider,
     *,
     policy: Callable[[str], Policy] = lambda _: "prefer-local",
     backlog_limit_s: float | None = None,
     probe_interval_s: float = 0.05,
     is_device_back: Callable[[str], bool] = lambda _: False,
-) -> Iterator[Fallback]:
-    fallback = Fallback(
+) -> Iterator[FallbackProvider]:
+    fallback = FallbackProvider(
         local,
         hub,
         policy=policy,
@@ -53,18 +53,18 @@ def made_of(
         fallback.stop()
 
 
-def _who(replies: list[Reply]) -> list[str]:
-    return [r.by.backend if isinstance(r, Answer) else "waits" for r in replies]
+def _who(replies: list[ProviderReply]) -> list[str]:
+    return [r.by.backend if isinstance(r, ScoredJob) else "waits" for r in replies]
 
 
-def _engines() -> tuple[Scripted, Scripted]:
-    return Scripted("local"), Scripted("hub")
+def _engines() -> tuple[ScriptedProvider, ScriptedProvider]:
+    return ScriptedProvider("local"), ScriptedProvider("hub")
 
 
 def test_the_local_engine_answers_while_it_works() -> None:
     local, hub = _engines()
     with made_of(local, hub) as fallback:
-        assert _who(fallback.answer([Job(["a"]), Job(["b"])])) == ["local", "local"]
+        assert _who(fallback.answer([ScriptedJob(["a"]), ScriptedJob(["b"])])) == ["local", "local"]
         assert hub.asked == []
 
 
@@ -80,7 +80,9 @@ def test_the_round_in_which_the_local_engine_fails_is_answered_by_the_hub(
     with made_of(local, hub, probe_interval_s=60) as fallback:
         local.error = error
         for _ in range(3):
-            assert _who(fallback.answer([Job(["a"]), Job(["b"], is_local_only=True)])) == [
+            assert _who(
+                fallback.answer([ScriptedJob(["a"]), ScriptedJob(["b"], is_local_only=True)])
+            ) == [
                 "hub",
                 "waits",
             ]
@@ -98,12 +100,12 @@ def test_a_local_engine_that_cannot_start_is_away_and_comes_back_by_itself(
     local, hub = _engines()
     local.start_error = error
     with made_of(local, hub) as fallback:
-        assert _who(fallback.answer([Job(["a"])])) == ["hub"]
+        assert _who(fallback.answer([ScriptedJob(["a"])])) == ["hub"]
         eventually(lambda: local.starts >= 3)
-        assert _who(fallback.answer([Job(["a"])])) == ["hub"]
+        assert _who(fallback.answer([ScriptedJob(["a"])])) == ["hub"]
         local.start_error = None
         eventually(lambda: fallback.breaker.is_closed)
-        assert _who(fallback.answer([Job(["a"])])) == ["local"]
+        assert _who(fallback.answer([ScriptedJob(["a"])])) == ["local"]
     assert caplog.text.count("local is not asked for the moment") == 1
     assert caplog.text.count("local answers again") == 1
 
@@ -112,7 +114,7 @@ def test_a_hub_that_refuses_at_the_start_does_not_keep_the_local_engine_from_wor
     local, hub = _engines()
     hub.start_error = HubRefused("it refuses the token (401)")
     with made_of(local, hub) as fallback:
-        assert _who(fallback.answer([Job(["a"])])) == ["local"]
+        assert _who(fallback.answer([ScriptedJob(["a"])])) == ["local"]
     local.start_error = DeviceUnavailable("no cuda")
     with pytest.raises(HubRefused), made_of(local, hub):
         pass
@@ -122,16 +124,16 @@ def test_a_hub_that_refuses_at_the_start_does_not_keep_the_local_engine_from_wor
 
 
 def test_bad_texts_are_no_reason_to_leave_an_engine_that_scores_others() -> None:
-    class Picky(Scripted):
+    class Picky(ScriptedProvider):
         def answer(self, jobs):  # type: ignore[no-untyped-def]
-            self.outcome = FAILED if "bad" in jobs[0].texts else Scripted("").outcome
+            self.outcome = FAILED if "bad" in jobs[0].texts else ScriptedProvider("").outcome
             return super().answer(jobs)
 
-    local, hub = Picky("local"), Scripted("hub")
+    local, hub = Picky("local"), ScriptedProvider("hub")
     with made_of(local, hub) as fallback:
         for _ in range(10):
-            (reply,) = fallback.answer([Job(["bad"])])
-            assert isinstance(reply, Answer)
+            (reply,) = fallback.answer([ScriptedJob(["bad"])])
+            assert isinstance(reply, ScoredJob)
             assert reply.outcomes == [FAILED]
         assert fallback.breaker.is_closed
         assert hub.asked == []
@@ -141,15 +143,18 @@ def test_an_engine_that_fails_on_every_text_is_away() -> None:
     local, hub = _engines()
     local.outcome = FAILED
     with made_of(local, hub, probe_interval_s=60) as fallback:
-        assert _who(fallback.answer([Job(["a"])])) == ["hub"]
+        assert _who(fallback.answer([ScriptedJob(["a"])])) == ["hub"]
         assert not fallback.breaker.is_closed
 
 
 def test_jobs_that_waited_long_go_to_the_hub_beside_a_local_engine_that_works() -> None:
     local, hub = _engines()
     now_ms = time.time() * 1000
-    old, new = Job(["old"], sent_at_ms=now_ms - 60_000), Job(["new"], sent_at_ms=now_ms)
-    kept = Job(["kept"], sent_at_ms=now_ms - 60_000, is_local_only=True)
+    old, new = (
+        ScriptedJob(["old"], sent_at_ms=now_ms - 60_000),
+        ScriptedJob(["new"], sent_at_ms=now_ms),
+    )
+    kept = ScriptedJob(["kept"], sent_at_ms=now_ms - 60_000, is_local_only=True)
     with made_of(local, hub, backlog_limit_s=30) as fallback:
         assert _who(fallback.answer([old, new, kept])) == ["hub", "local", "local"]
         hub.waits = True  # Then the local engine does it after all.
@@ -159,7 +164,7 @@ def test_jobs_that_waited_long_go_to_the_hub_beside_a_local_engine_that_works() 
 def test_each_queue_has_its_policy() -> None:
     local, hub = _engines()
     policies: dict[str, Policy] = {"own": "local", "both": "prefer-local", "away": "hub"}
-    jobs = [Job([queue], queue=queue) for queue in policies]
+    jobs = [ScriptedJob([queue], queue=queue) for queue in policies]
     with made_of(local, hub, policy=policies.__getitem__, probe_interval_s=60) as fallback:
         assert _who(fallback.answer(jobs)) == ["local", "local", "hub"]
         local.error = EngineUnavailable("away")
@@ -180,12 +185,12 @@ def test_a_process_ends_when_only_a_new_one_can_have_the_device_back() -> None:
 
     with made_of(local, hub, is_device_back=is_back) as fallback:
         local.error = local.start_error = DeviceLost("gone")
-        assert _who(fallback.answer([Job(["a"])])) == ["hub"]
+        assert _who(fallback.answer([ScriptedJob(["a"])])) == ["hub"]
         eventually(lambda: len(lost) > 1)
 
         def ends() -> bool:
             try:
-                fallback.answer([Job(["a"])])
+                fallback.answer([ScriptedJob(["a"])])
             except DeviceLost:
                 return True
             return False
@@ -224,11 +229,13 @@ def test_local_only_jobs_never_reach_the_hub_in_any_schedule(
         for jobs, local_error, hub_error, all_fail, hub_waits in steps:
             local.error = local_error("x") if callable(local_error) else None
             hub.error = EngineUnavailable("x") if hub_error else None
-            local.outcome = FAILED if all_fail else Scripted("").outcome
+            local.outcome = FAILED if all_fail else ScriptedProvider("").outcome
             hub.waits = hub_waits
             replies = fallback.answer(
                 [
-                    Job([f"{'out' if may_leave else 'in'} {queue}"], not may_leave, None, at, queue)
+                    ScriptedJob(
+                        [f"{'out' if may_leave else 'in'} {queue}"], not may_leave, None, at, queue
+                    )
                     for may_leave, queue, at in jobs
                 ]
             )

@@ -20,8 +20,8 @@ engine = LocalEngine(find_model(sys.argv[1]), device="cpu", threads=1)
 windows = [Window([2] + [5 + i % 50] * 58 + [3], 58) for i in range(6000)]
 few = Batcher(engine, batch_tokens=6000).predict(windows[:100])
 with open("/proc/self/statm") as statm:
-    held_bytes = int(statm.read().split()[0]) * resource.getpagesize()
-resource.setrlimit(resource.RLIMIT_AS, (held_bytes + 150_000_000, resource.RLIM_INFINITY))
+    in_flight_bytes = int(statm.read().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (in_flight_bytes + 150_000_000, resource.RLIM_INFINITY))
 batcher = Batcher(engine, batch_tokens=1_000_000)
 rows = batcher.predict(windows)
 largest = max(abs(a - b) for row, known in zip(rows, few) for a, b in zip(row, known))

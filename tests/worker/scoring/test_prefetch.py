@@ -11,14 +11,14 @@ from tokenizers import Tokenizer
 
 from sentq.contract import Limits
 from sentq_worker.providers.breaker import Breaker
-from sentq_worker.providers.fallback import Fallback
-from sentq_worker.providers.local import InHouse
-from sentq_worker.scoring.prefetch import Ahead
-from sentq_worker.scoring.preprocess import Read, Reader
+from sentq_worker.providers.fallback import FallbackProvider
+from sentq_worker.providers.local import LocalProvider
+from sentq_worker.scoring.prefetch import Prefetcher
+from sentq_worker.scoring.preprocess import PreprocessedText, Preprocessor
 from sentq_worker.scoring.scorer import Scorer
 from sentq_worker.scoring.windows import TextTokenizer, TextTokens
 from tests.support.models.engines import ScriptedEngine
-from tests.support.models.providers import Job, Scripted
+from tests.support.models.providers import ScriptedJob, ScriptedProvider
 
 TEXTS: list[object] = ["a good day", "awful", "", "x" * 300, 7, None, "\ud800", "so sad, so dull"]
 
@@ -32,7 +32,7 @@ class _Reads:
         self.gate.set()
         self.fails_ahead = False
 
-    def __call__(self, texts: Sequence[object]) -> list[Read]:
+    def __call__(self, texts: Sequence[object]) -> list[PreprocessedText]:
         name = threading.current_thread().name
         self.calls.append((name, sorted(map(str, texts))))
         assert self.gate.wait(10)
@@ -46,13 +46,13 @@ class _Reads:
         return [texts for name, texts in self.calls if not name.startswith("sentq-ahead")]
 
 
-def _lengths(found: Sequence[Read]) -> list[int]:
+def _lengths(found: Sequence[PreprocessedText]) -> list[int]:
     return [read.tokens for read in found if isinstance(read, TextTokens)]
 
 
 def test_what_was_begun_is_not_read_again_and_the_rest_is_read_when_it_is_wanted() -> None:
     reads = _Reads()
-    ahead = Ahead(reads)
+    ahead = Prefetcher(reads)
     ahead.begin(["a", "bb", 3])
     assert _lengths(ahead.read(["ccc", "bb", 4444, "a"])) == [3, 2, 4, 1]
     assert reads.here == [["4444", "ccc"]]
@@ -61,7 +61,7 @@ def test_what_was_begun_is_not_read_again_and_the_rest_is_read_when_it_is_wanted
 def test_what_is_being_read_is_waited_for() -> None:
     reads = _Reads()
     reads.gate.clear()
-    ahead = Ahead(reads)
+    ahead = Prefetcher(reads)
     ahead.begin(["a"])
     threading.Timer(0.2, reads.gate.set).start()
     assert _lengths(ahead.read(["a"])) == [1]
@@ -70,7 +70,7 @@ def test_what_is_being_read_is_waited_for() -> None:
 
 def test_what_was_begun_is_not_begun_again_and_given_out_once() -> None:
     reads = _Reads()
-    ahead = Ahead(reads)
+    ahead = Prefetcher(reads)
     ahead.begin(["a", "bb"])
     ahead.begin(["bb", "ccc"])
     assert _lengths(ahead.read(["a", "bb", "ccc"])) == [1, 2, 3]
@@ -82,7 +82,7 @@ def test_what_was_begun_is_not_begun_again_and_given_out_once() -> None:
 def test_a_reading_that_failed_is_as_if_it_had_not_been() -> None:
     reads = _Reads()
     reads.fails_ahead = True
-    ahead = Ahead(reads)
+    ahead = Prefetcher(reads)
     ahead.begin(["a"])
     assert _lengths(ahead.read(["a"])) == [1]
     assert reads.here == [["a"]]
@@ -90,7 +90,7 @@ def test_a_reading_that_failed_is_as_if_it_had_not_been() -> None:
 
 def test_what_nobody_wanted_is_dropped() -> None:
     reads = _Reads()
-    ahead = Ahead(reads)
+    ahead = Prefetcher(reads)
     for number in range(9):
         ahead.begin([f"text {number}"])
     ahead.read([f"text {number}" for number in range(9)])
@@ -111,40 +111,44 @@ def reader(tiny_model: Path) -> TextTokenizer:
 def test_a_scorer_gives_the_same_outcomes(reader: TextTokenizer, begun: list[object]) -> None:
     jobs: list[list[object]] = [TEXTS[:3], TEXTS, [], ["one more"]]
     plain, ahead = (
-        Scorer(ScriptedEngine(), reader, limits=Limits(), batch_tokens=64, reads_ahead=is_ahead)
+        Scorer(ScriptedEngine(), reader, limits=Limits(), batch_tokens=64, prefetches=is_ahead)
         for is_ahead in (False, True)
     )
     expected = plain.score(jobs)
-    ahead.read_ahead([begun, []])
+    ahead.prefetch([begun, []])
     assert ahead.score(jobs) == expected
     assert ahead.score(jobs) == expected
 
 
 def test_two_threads_may_read_at_once(reader: TextTokenizer) -> None:
     texts = [f"a good day number {number} at the river station" for number in range(2000)]
-    scorer = Scorer(ScriptedEngine(), reader, limits=Limits(), batch_tokens=4096, reads_ahead=True)
-    expected = Reader(reader, Limits()).read(texts)
-    scorer.read_ahead([texts[:1000]])
-    assert scorer._reader.read(texts[1000:]) == expected[1000:]
-    assert scorer._ahead is not None
-    assert scorer._ahead.read(texts) == expected
+    scorer = Scorer(ScriptedEngine(), reader, limits=Limits(), batch_tokens=4096, prefetches=True)
+    expected = Preprocessor(reader, Limits()).read(texts)
+    scorer.prefetch([texts[:1000]])
+    assert scorer._preprocessor.read(texts[1000:]) == expected[1000:]
+    assert scorer._prefetcher is not None
+    assert scorer._prefetcher.read(texts) == expected
 
 
 def test_only_what_is_scored_here_is_read_here() -> None:
-    local, hub = Scripted("local"), Scripted("hub")
-    fallback = Fallback(
+    local, hub = ScriptedProvider("local"), ScriptedProvider("hub")
+    fallback = FallbackProvider(
         local, hub, policy=lambda queue: "hub" if queue == "far" else "local", breaker=Breaker("l")
     )
-    jobs = [Job(["a"]), Job(["b"], queue="far"), Job(["c"], queue="far", is_local_only=True)]
-    fallback.read_ahead(jobs)
+    jobs = [
+        ScriptedJob(["a"]),
+        ScriptedJob(["b"], queue="far"),
+        ScriptedJob(["c"], queue="far", is_local_only=True),
+    ]
+    fallback.prefetch(jobs)
     assert (local.read, hub.read) == (["a", "c"], [])
     fallback.stop()
 
 
 def test_a_scorer_that_does_not_read_ahead_need_not(reader: TextTokenizer) -> None:
-    InHouse(lambda: pytest.fail("nothing is loaded yet")).read_ahead([Job(["a"])])
+    LocalProvider(lambda: pytest.fail("nothing is loaded yet")).prefetch([ScriptedJob(["a"])])
     scorer = Scorer(ScriptedEngine(), reader, limits=Limits(), batch_tokens=64)
-    house = InHouse(lambda: scorer)
+    house = LocalProvider(lambda: scorer)
     house.start()
-    house.read_ahead([Job(["a"])])
-    assert scorer._ahead is None
+    house.prefetch([ScriptedJob(["a"])])
+    assert scorer._prefetcher is None

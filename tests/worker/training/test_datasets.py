@@ -18,7 +18,7 @@ import pytest
 from pyarrow import parquet
 
 from sentq_worker.training.dataset import DatasetId
-from tests.support.hub_server import Hub
+from tests.support.hub_server import HubServer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -44,13 +44,13 @@ _A_FEW_SECONDS = 30
 
 
 @pytest.fixture
-def hub() -> Iterator[Hub]:
-    with Hub() as hub:
+def hub() -> Iterator[HubServer]:
+    with HubServer() as hub:
         yield hub
 
 
 @pytest.fixture
-def read(hub: Hub, tmp_path: Path) -> Callable[..., list[object]]:
+def read(hub: HubServer, tmp_path: Path) -> Callable[..., list[object]]:
     """Read these sources on a machine with a cache of its own: what it got, or why not."""
 
     def read(*sources: str) -> list[object]:
@@ -91,13 +91,15 @@ def shard(*texts: str) -> bytes:
     return stream.getvalue()
 
 
-def commit(hub: Hub, repo: str, files: Mapping[str, Sequence[str]], *, gated: bool = False) -> None:
+def commit(
+    hub: HubServer, repo: str, files: Mapping[str, Sequence[str]], *, gated: bool = False
+) -> None:
     content = {name: shard(*texts) for name, texts in files.items()}
     hub.commit(f"datasets/{repo}", content, branch=_BRANCH, gated=gated)
 
 
 def test_a_split_is_fetched_shard_by_shard_and_nothing_else(
-    hub: Hub, read: Callable[..., list[object]]
+    hub: HubServer, read: Callable[..., list[object]]
 ) -> None:
     files = {
         "default/test/0001.parquet": ["third"],
@@ -111,7 +113,7 @@ def test_a_split_is_fetched_shard_by_shard_and_nothing_else(
 
 
 def test_what_is_the_only_one_need_not_be_named_and_otherwise_the_choice_is_listed(
-    hub: Hub, read: Callable[..., list[object]]
+    hub: HubServer, read: Callable[..., list[object]]
 ) -> None:
     commit(hub, "owner/single", {"plain/train/0000.parquet": ["a"]})
     many = {
@@ -145,7 +147,7 @@ def test_what_is_the_only_one_need_not_be_named_and_otherwise_the_choice_is_list
 
 
 def test_what_was_fetched_once_can_be_read_without_the_hub(
-    hub: Hub, read: Callable[..., list[object]]
+    hub: HubServer, read: Callable[..., list[object]]
 ) -> None:
     commit(hub, "owner/reviews", {"default/test/0000.parquet": ["kept"]})
     before = read("owner/reviews:test")
@@ -156,7 +158,7 @@ def test_what_was_fetched_once_can_be_read_without_the_hub(
 
 
 def test_what_the_hub_refuses_is_said_with_what_to_do(
-    hub: Hub, read: Callable[..., list[object]]
+    hub: HubServer, read: Callable[..., list[object]]
 ) -> None:
     commit(hub, "owner/gated", {"default/test/0000.parquet": ["a"]}, gated=True)
     hub.commit("datasets/owner/unconverted", {"data.csv": b"text,label\n"})
@@ -184,7 +186,7 @@ def test_what_the_hub_refuses_is_said_with_what_to_do(
 
 
 def test_a_file_is_a_file_and_never_asked_for_at_the_hub(
-    hub: Hub, read: Callable[..., list[object]], tmp_path: Path
+    hub: HubServer, read: Callable[..., list[object]], tmp_path: Path
 ) -> None:
     (tmp_path / "owner").mkdir()
     (tmp_path / "owner" / "rows.jsonl").write_text('{"text": "a", "label": "b"}\n')

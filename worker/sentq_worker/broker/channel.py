@@ -26,12 +26,12 @@ from kombu.transport import redis as stock
 from kombu.transport import virtual
 
 from sentq.contract import MAX_BYTES_PER_MESSAGE
-from sentq.wire.dead_letters import DEAD_LETTERS_KEY, LetterCode, letter_fields
-from sentq_worker.broker.dead_letters import Grave, bury
-from sentq_worker.broker.decompression import why_not_inflated
+from sentq.wire.dead_letters import DEAD_LETTERS_KEY, DeadLetterCode, dead_letter_fields
+from sentq_worker.broker.dead_letters import DeadLetterTarget, dead_letter
+from sentq_worker.broker.decompression import refusal_to_decompress
 from sentq_worker.broker.delivery import job_id, lost_deliveries
 from sentq_worker.broker.message import read_envelope
-from sentq_worker.broker.qos import Receipts, Unacked
+from sentq_worker.broker.qos import AckHandles, UnackedQoS
 
 __all__ = ["Channel", "Transport", "install", "is_connection_error"]
 
@@ -86,7 +86,7 @@ return count > 0 and taken or {}
 """
 
 #: Transport options of ours.
-_OPTIONS: Final = ("held_bytes", "lease_timeout_s", "dead_letter_ttl_s")
+_OPTIONS: Final = ("in_flight_bytes", "lease_timeout_s", "dead_letter_ttl_s")
 
 #: Takes a message that needs no kombu and no Celery: its envelope and its tag. Returns whether
 #: it did.
@@ -103,11 +103,11 @@ def _tell_nobody(_headers: Mapping[str, Any], _reason: str) -> None:
 class Channel(stock.Channel):
     """Takes messages from one Redis."""
 
-    QoS = Unacked
+    QoS = UnackedQoS
     from_transport_options = (*stock.Channel.from_transport_options, *_OPTIONS)
 
     #: Bytes of messages to hold at most, beyond a first one. A transport option.
-    held_bytes = 512 * 1024
+    in_flight_bytes = 512 * 1024
 
     #: How long a message stays with a worker that does not renew it. A transport option.
     lease_timeout_s: float = 30
@@ -214,7 +214,7 @@ class Channel(stock.Channel):
         self._takes += 1
         self._lists = [(self._q_for_pri(q, p), q) for q in queues for p in self.priority_steps]
         keys = [self.unacked_key, self.unacked_index_key, *(key for key, _ in self._lists)]
-        limits = [max(1, self.qos.credit()), self.held_bytes]
+        limits = [max(1, self.qos.credit()), self.in_flight_bytes]
         return [
             *("EVAL", _TAKE, len(keys), *map(self.full_key, keys)),
             *(self._prefix, *limits, *(queue for _, queue in self._lists)),
@@ -236,11 +236,11 @@ class Channel(stock.Channel):
     def _deliver_one(self, tag: str, queue: str, raw: bytes) -> None:
         envelope = read_envelope(raw)
         if envelope is None:
-            self.bury(tag, raw, "it is not a Celery message", queue=queue)
+            self.dead_letter(tag, raw, "it is not a Celery message", queue=queue)
             return
         if self.take_plain is not None and self.take_plain(envelope, tag):
             return
-        reason = why_not_inflated(envelope, MAX_BYTES_PER_MESSAGE)
+        reason = refusal_to_decompress(envelope, MAX_BYTES_PER_MESSAGE)
         if len(raw) - len(envelope["body"]) > _MAX_HEADER_BYTES:
             reason = f"its headers are larger than {_MAX_HEADER_BYTES:,} bytes"
         if reason is None:
@@ -257,11 +257,11 @@ class Channel(stock.Channel):
         if reason is not None:
             headers = envelope["headers"]
             self.tell(headers, reason)
-            self.bury(tag, raw, reason, headers=headers, queue=queue)
+            self.dead_letter(tag, raw, reason, headers=headers, queue=queue)
 
-    def receipts(self, tags: Sequence[str]) -> Receipts:
+    def ack_handles(self, tags: Sequence[str]) -> AckHandles:
         """What acknowledges these messages, on any connection to this Redis."""
-        return Receipts(
+        return AckHandles(
             self.full_key(self.unacked_key), self.full_key(self.unacked_index_key), tags
         )
 
@@ -277,19 +277,19 @@ class Channel(stock.Channel):
         """A client with connections of its own, for another thread. It adds no prefix to keys."""
         return redis.Redis(connection_pool=self._get_pool())
 
-    def bury(
+    def dead_letter(
         self,
         tag: str,
         raw: bytes,
         reason: str,
         *,
-        code: LetterCode = LetterCode.MALFORMED,
+        code: DeadLetterCode = DeadLetterCode.MALFORMED,
         headers: Mapping[str, Any] = MappingProxyType({}),
         queue: str | None = None,
     ) -> None:
         """Move what cannot be handled to the dead letters. The log says that, not what."""
         logger.error("a message of %d bytes became a dead letter: %s", len(raw), reason)
-        fields = letter_fields(
+        fields = dead_letter_fields(
             code=code,
             reason=reason,
             message=raw,
@@ -300,16 +300,16 @@ class Channel(stock.Channel):
         )
         try:
             with self.conn_or_acquire() as client:
-                bury(client, self.grave(), tag, fields)
+                dead_letter(client, self.dead_letter_target(), tag, fields)
         except redis.ResponseError as error:
             logger.warning("Redis refuses the dead letter (%s); it will come again", error)
         self.qos.release([tag])
         virtual.QoS.ack(self.qos, tag)
 
-    def grave(self, *, timeout_s: float | None = None) -> Grave:
+    def dead_letter_target(self, *, timeout_s: float | None = None) -> DeadLetterTarget:
         """Where what cannot be handled goes; with `timeout_s`, only what nobody has renewed for
         that long."""
-        return Grave(
+        return DeadLetterTarget(
             self.full_key(self.unacked_key),
             self.full_key(self.unacked_index_key),
             self.full_key(DEAD_LETTERS_KEY),

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import time
 
-__all__ = ["RedisClock"]
+__all__ = ["WorkerClock"]
 
 
-class RedisClock:
+class WorkerClock:
     """Goes on from what Redis said last, whatever is done to this host's clock meanwhile. May be
     set by one thread and read by another."""
 

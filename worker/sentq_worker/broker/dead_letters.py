@@ -7,7 +7,7 @@ from typing import Any, Final, NamedTuple
 
 from sentq.wire.dead_letters import APPEND_LETTER
 
-__all__ = ["BURY", "Grave", "bury"]
+__all__ = ["BURY", "DeadLetterTarget", "dead_letter"]
 
 #: A function for scripts. It moves the message with this tag to the dead letters, if it is still
 #: noted and, where a time-out in seconds is given, nobody has renewed it for that long. Returns
@@ -37,7 +37,7 @@ return bury(KEYS[1], KEYS[2], KEYS[3], ARGV[1], ARGV[2], ARGV[3], {unpack(ARGV, 
 )
 
 
-class Grave(NamedTuple):
+class DeadLetterTarget(NamedTuple):
     """Where a message is noted, where it goes, and how long it stays there, in seconds.
 
     With `timeout_s` it goes only if nobody has renewed it for that long.
@@ -60,11 +60,15 @@ class Grave(NamedTuple):
         return [tag, timeout_s, self.ttl_s, *fields]
 
 
-def bury(connection: Any, grave: Grave, tag: str, fields: Sequence[bytes]) -> bool:
+def dead_letter(
+    connection: Any, dead_letter_target: DeadLetterTarget, tag: str, fields: Sequence[bytes]
+) -> bool:
     """Make a message a dead letter with these fields; returns whether it still was ours to bury.
 
     Raises:
         redis.RedisError: It stays where it is.
     """
-    arguments = grave.arguments(tag, fields)
-    return bool(connection.execute_command("EVAL", _BURY_ONE, 3, *grave.keys, *arguments))
+    arguments = dead_letter_target.arguments(tag, fields)
+    return bool(
+        connection.execute_command("EVAL", _BURY_ONE, 3, *dead_letter_target.keys, *arguments)
+    )

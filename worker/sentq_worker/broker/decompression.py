@@ -15,7 +15,7 @@ from typing import Any, Final, Protocol
 
 from kombu.serialization import TRUSTED_CONTENT
 
-__all__ = ["why_not_inflated"]
+__all__ = ["refusal_to_decompress"]
 
 
 class _Inflater(Protocol):
@@ -52,7 +52,7 @@ _INFLATERS: Final[dict[str, Callable[[], _Inflater]]] = {
 }
 
 
-def why_not_inflated(envelope: Mapping[str, Any], limit_bytes: int) -> str | None:
+def refusal_to_decompress(envelope: Mapping[str, Any], limit_bytes: int) -> str | None:
     """Why the body of this message must not be inflated; None if it may, or is not compressed."""
     if envelope.get("content-type") in _TAKEN_AS_THEY_ARE:
         return "its body is not JSON"
@@ -66,15 +66,15 @@ def why_not_inflated(envelope: Mapping[str, Any], limit_bytes: int) -> str | Non
     try:
         is_base64 = envelope["properties"].get("body_encoding") == "base64"
         packed = binascii.a2b_base64(body) if is_base64 else body.encode()
-        inflated_bytes = _inflated_bytes(packed, make, limit_bytes)
+        decompressed_bytes = _decompressed_bytes(packed, make, limit_bytes)
     except (ValueError, OSError, EOFError, zlib.error, lzma.LZMAError):
         return "its body cannot be inflated"
-    if inflated_bytes > limit_bytes:
+    if decompressed_bytes > limit_bytes:
         return f"its body inflates to more than {limit_bytes:,} bytes"
     return None
 
 
-def _inflated_bytes(packed: bytes, make: Callable[[], _Inflater], limit_bytes: int) -> int:
+def _decompressed_bytes(packed: bytes, make: Callable[[], _Inflater], limit_bytes: int) -> int:
     """How large it would be, or something beyond the limit. Streams may follow each other."""
     total = 0
     while packed and total <= limit_bytes:

@@ -24,7 +24,7 @@ from sentq.contract import (
 )
 from sentq_worker.broker.message import id_in
 
-__all__ = ["Noted", "is_suspect", "lost_deliveries"]
+__all__ = ["UnackedEntry", "is_suspect", "lost_deliveries"]
 
 _SUSPECT_AFTER: Final = 2
 
@@ -46,7 +46,7 @@ def is_suspect(headers: Mapping[str, Any]) -> bool:
 
 
 @dataclass(slots=True)
-class Noted:
+class UnackedEntry:
     """A message as a worker noted it in `unacked`, under a tag.
 
     Attributes:

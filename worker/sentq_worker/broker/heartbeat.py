@@ -12,7 +12,7 @@ import redis
 from sentq.wire.reports import LEAST_REPORT_LIFETIME_S, WorkerReport, remove_report, write_report
 from sentq_worker.engine.base import EngineInfo
 
-__all__ = ["Condition", "Reporter"]
+__all__ = ["HeartbeatWriter", "WorkerSnapshot"]
 
 #: Over how long a rate is taken.
 _RATE_S: Final = 10.0
@@ -22,12 +22,12 @@ _MISSED_TICKS: Final = 4
 
 
 @dataclass(frozen=True, slots=True)
-class Condition:
+class WorkerSnapshot:
     """How a worker is doing.
 
     Attributes:
         jobs_finished: How many jobs it has ended since it started.
-        held_jobs: How many it has taken and not ended.
+        in_flight_jobs: How many it has taken and not ended.
         engine: Who scores; None while no model is loaded.
         breaker: The state of the way to the Hub, where there is one.
         local_breaker: The state of the engine that comes before it, where there are two.
@@ -35,21 +35,21 @@ class Condition:
     """
 
     jobs_finished: int
-    held_jobs: int
+    in_flight_jobs: int
     engine: EngineInfo | None
     breaker: str | None = None
     local_breaker: str | None = None
     waiting_for: str | None = None
 
 
-class Reporter:
+class HeartbeatWriter:
     """Writes the reports of one worker.
 
     Args:
         look: Says how the worker is doing. Called in the thread of the leases.
     """
 
-    def __init__(self, look: Callable[[], Condition]) -> None:
+    def __init__(self, look: Callable[[], WorkerSnapshot]) -> None:
         self._look = look
         self._started_at_s: float | None = None
         self._since = time.monotonic()
@@ -64,24 +64,24 @@ class Reporter:
         """
         if channel.worker is None:
             return
-        condition = self._look()
+        snapshot = self._look()
         if self._started_at_s is None:
             self._started_at_s = now_s
-        engine = condition.engine
+        engine = snapshot.engine
         report = WorkerReport(
             worker=channel.worker,
             at_s=now_s,
             started_at_s=self._started_at_s,
             queues=tuple(channel.active_queues),
-            jobs_finished=condition.jobs_finished,
-            jobs_per_s=self._rate(condition.jobs_finished),
-            held_jobs=condition.held_jobs,
+            jobs_finished=snapshot.jobs_finished,
+            jobs_per_s=self._rate(snapshot.jobs_finished),
+            in_flight_jobs=snapshot.in_flight_jobs,
             model=engine.model if engine else None,
             backend=engine.backend if engine else None,
             dtype=engine.dtype if engine else None,
-            breaker=condition.breaker,
-            local_breaker=condition.local_breaker,
-            waiting_for=condition.waiting_for,
+            breaker=snapshot.breaker,
+            local_breaker=snapshot.local_breaker,
+            waiting_for=snapshot.waiting_for,
         )
         lifetime_s = max(LEAST_REPORT_LIFETIME_S, round(_MISSED_TICKS * tick_s))
         write_report(connection, report, lifetime_s=lifetime_s, prefix=channel.full_key(""))

@@ -2,7 +2,7 @@
 
 All of it goes by Redis' clock, in a thread and on a connection of their own: a long batch does
 not keep a worker from renewing, nor does a clock that is wrong rob another. Kombu's own way of
-restoring, which goes by the worker's clock, is off in our channels (`Unacked.restore_visible`).
+restoring, which goes by the worker's clock, is off in our channels (`UnackedQoS.restore_visible`).
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from typing import Final
 import redis
 
 from sentq_worker.broker.channel import Channel
-from sentq_worker.broker.clock import RedisClock
-from sentq_worker.broker.heartbeat import Reporter
-from sentq_worker.broker.reaper import Sweeper, Touched
-from sentq_worker.broker.recovery import LostJobs
-from sentq_worker.broker.results import OutcomeStore
-from sentq_worker.broker.revocations import Cancelled
+from sentq_worker.broker.clock import WorkerClock
+from sentq_worker.broker.heartbeat import HeartbeatWriter
+from sentq_worker.broker.reaper import LastContact, LeaseReaper
+from sentq_worker.broker.recovery import LostJobRecovery
+from sentq_worker.broker.results import ResultStore
+from sentq_worker.broker.revocations import RevocationPoller
 
 __all__ = ["Leases"]
 
@@ -46,22 +46,26 @@ class Leases:
     """
 
     def __init__(
-        self, store: OutcomeStore, reporter: Reporter, clock: RedisClock, cancelled: Cancelled
+        self,
+        store: ResultStore,
+        reporter: HeartbeatWriter,
+        clock: WorkerClock,
+        cancelled: RevocationPoller,
     ) -> None:
         self._store = store
         self._clock = clock
         self._reporter = reporter
         self._cancelled = cancelled
-        self._sweeper: Sweeper | None = None
+        self._reaper: LeaseReaper | None = None
         self._thread: threading.Thread | None = None
         self._has_ended = threading.Event()
-        self._touched: Touched | None = None
+        self._touched: LastContact | None = None
 
     def attach(
         self,
         channel: Channel,
         *,
-        in_hand: Callable[[], Collection[str]],
+        in_flight_tags: Callable[[], Collection[str]],
         forget: Callable[[Collection[str]], object],
     ) -> None:
         """Go on with the channel of a new connection.
@@ -75,13 +79,13 @@ class Leases:
             forget: Is told, in the thread of the leases, of tags under which nothing is noted any
                 more: others have these jobs, unless they have just ended.
         """
-        channel.qos.stays_in_hand = lambda: () if self._has_ended.is_set() else in_hand()
+        channel.qos.kept_tags = lambda: () if self._has_ended.is_set() else in_flight_tags()
         is_one_redis = channel.shares_redis(self._store.connection_options)
-        lost, clock = LostJobs(channel, self._store), self._clock if is_one_redis else None
-        before, sweeper = self._sweeper, Sweeper(channel, lost, clock, forget)
+        lost, clock = LostJobRecovery(channel, self._store), self._clock if is_one_redis else None
+        before, reaper = self._reaper, LeaseReaper(channel, lost, clock, forget)
         if before is not None:
-            sweeper.not_before = before.not_before
-        self._sweeper = sweeper
+            reaper.not_before = before.not_before
+        self._reaper = reaper
         if before is not None:
             channel.qos.adopt(before.channel.qos)
         if self._thread is None:
@@ -92,7 +96,7 @@ class Leases:
         """Renew no longer: from now on whatever is held goes back as its connection closes, and
         at once where it has closed already."""
         self._has_ended.set()
-        channel = self._sweeper.channel if self._sweeper else None
+        channel = self._reaper.channel if self._reaper else None
         if channel is not None and channel.closed:
             with contextlib.suppress(redis.RedisError, OSError):  # Then their leases lapse.
                 channel.qos.restore_unacked(channel.own_client())
@@ -102,21 +106,21 @@ class Leases:
     def _run(self) -> None:
         is_away, delay_s = False, 0.0
         while not self._has_ended.wait(delay_s):
-            sweeper = self._sweeper
-            if sweeper is None:
+            reaper = self._reaper
+            if reaper is None:
                 return
             try:
-                self._touched = sweeper.tick(self._touched)
-                told = {"now_s": self._touched.redis_s, "tick_s": sweeper.tick_s}
-                self._reporter.write(sweeper.channel, sweeper.connection, **told)
+                self._touched = reaper.tick(self._touched)
+                told = {"now_s": self._touched.redis_s, "tick_s": reaper.tick_s}
+                self._reporter.write(reaper.channel, reaper.connection, **told)
                 self._cancelled.look()
-                delay_s, is_away = sweeper.tick_s, False
+                delay_s, is_away = reaper.tick_s, False
             except Exception as error:  # noqa: BLE001 - whatever it is, the next tick may do
                 # The class alone: a message might quote what was read.
                 if not is_away:
                     logger.warning("leases cannot be renewed now (%s)", type(error).__name__)
-                delay_s, is_away = min(sweeper.tick_s, _RETRY_S), True
-                sweeper.disconnect()
-        if self._sweeper is not None and not is_away:
+                delay_s, is_away = min(reaper.tick_s, _RETRY_S), True
+                reaper.disconnect()
+        if self._reaper is not None and not is_away:
             with contextlib.suppress(redis.RedisError):  # It expires by itself.
-                self._reporter.withdraw(self._sweeper.channel, self._sweeper.connection)
+                self._reporter.withdraw(self._reaper.channel, self._reaper.connection)

@@ -25,7 +25,7 @@ from sentq.contract import TASK_NAME
 
 __all__ = [
     "Arguments",
-    "WrongHeaders",
+    "InvalidHeaders",
     "check_headers",
     "id_in",
     "is_job_id",
@@ -55,7 +55,7 @@ _EPOCH: Final = datetime.fromtimestamp(0, UTC)
 _MAX_RETRIES: Final = 2**31 - 1
 
 
-class WrongHeaders(InvalidTaskError):
+class InvalidHeaders(InvalidTaskError):
     """Celery would trip over a job's headers. The message says which, and quotes nothing."""
 
 
@@ -112,18 +112,18 @@ def check_headers(headers: Mapping[str, Any]) -> None:
         WrongHeaders: The message says what is wrong.
     """
     if "task" in headers and not is_job_id(headers.get("id")):
-        raise WrongHeaders("its id is none")
+        raise InvalidHeaders("its id is none")
     retries = headers.get("retries")
     if retries is not None and (not isinstance(retries, int) or not 0 <= retries <= _MAX_RETRIES):
-        raise WrongHeaders("its count of retries is none")
+        raise InvalidHeaders("its count of retries is none")
     try:
         eta = maybe_iso8601(headers.get("eta"))
     except (TypeError, ValueError, AttributeError):
-        raise WrongHeaders("its eta is no date") from None
+        raise InvalidHeaders("its eta is no date") from None
     if eta is not None:
         eta = eta if eta.tzinfo else eta.replace(tzinfo=UTC)
         if eta < _EPOCH or eta > datetime.now(UTC) + _MAX_ETA:
-            raise WrongHeaders("its eta is out of reach")
+            raise InvalidHeaders("its eta is out of reach")
 
 
 def is_plain(headers: Mapping[str, Any]) -> bool:

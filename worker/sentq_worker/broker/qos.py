@@ -16,9 +16,9 @@ from typing import Any, Final, NamedTuple
 from kombu.transport import redis as stock
 from kombu.transport import virtual
 
-from sentq_worker.broker.delivery import Noted
+from sentq_worker.broker.delivery import UnackedEntry
 
-__all__ = ["Receipts", "Unacked"]
+__all__ = ["AckHandles", "UnackedQoS"]
 
 logger = logging.getLogger(__name__)
 
@@ -27,7 +27,7 @@ logger = logging.getLogger(__name__)
 #: Only what is still noted goes back: somebody may have restored it meanwhile. With a time-out
 #: only what nobody has renewed for that long. The right end is where messages are taken from.
 #: It removes first: after that Redis refuses nothing for want of memory.
-_GIVE_BACK: Final = """
+_REQUEUE: Final = """
 local latest, given_back = math.huge, 0
 if ARGV[1] ~= '' then
   local now = redis.call('TIME')
@@ -58,7 +58,7 @@ return 1
 """
 
 
-class Receipts(NamedTuple):
+class AckHandles(NamedTuple):
     """What acknowledges messages: their tags, and where these are noted."""
 
     unacked_key: str
@@ -66,7 +66,7 @@ class Receipts(NamedTuple):
     tags: Sequence[str]
 
 
-class Unacked(stock.QoS):
+class UnackedQoS(stock.QoS):
     """Counts messages and their bytes, acknowledges many at once, and gives back the rest.
 
     Kombu notes a message when it delivers it; here it is noted already, by the step that took it.
@@ -75,16 +75,16 @@ class Unacked(stock.QoS):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._sizes: dict[str, int] = {}
-        self._held_bytes = 0
+        self._in_flight_bytes = 0
         #: Under which tags messages are noted that stay with this worker though their connection
         #: closes.
-        self.stays_in_hand: Callable[[], Collection[str]] = tuple
+        self.kept_tags: Callable[[], Collection[str]] = tuple
 
     def tags(self) -> list[str]:
         """Under which tags messages are held. Any thread may ask."""
         return list(self._sizes)  # One step for the interpreter: nobody changes it meanwhile.
 
-    def adopt(self, before: Unacked) -> None:
+    def adopt(self, before: UnackedQoS) -> None:
         """Go on with what the channel of an earlier connection held: with what stays in hand;
         the rest goes back to its queue, if it did not as that connection closed.
 
@@ -102,7 +102,9 @@ class Unacked(stock.QoS):
     def credit(self) -> int:
         """How many more messages may be taken."""
         free: int = (self.prefetch_count or 1) - len(self._sizes)
-        return free if not self._sizes or self._held_bytes < self.channel.held_bytes else 0
+        return (
+            free if not self._sizes or self._in_flight_bytes < self.channel.in_flight_bytes else 0
+        )
 
     def can_consume(self) -> bool:
         """Kombu asks this before it reads."""
@@ -111,12 +113,12 @@ class Unacked(stock.QoS):
     def hold(self, tag: str, size_bytes: int) -> None:
         """Count a message that was taken."""
         self._sizes[tag] = size_bytes
-        self._held_bytes += size_bytes
+        self._in_flight_bytes += size_bytes
 
     def release(self, tags: Iterable[str]) -> None:
         """Count these no longer: they were acknowledged, in whatever way."""
         for tag in tags:
-            self._held_bytes -= self._sizes.pop(tag, 0)
+            self._in_flight_bytes -= self._sizes.pop(tag, 0)
 
     def acknowledge_all(self, tags: Sequence[str]) -> None:
         """Acknowledge many messages in one step.
@@ -146,7 +148,7 @@ class Unacked(stock.QoS):
 
     def restore_unacked_once(self, stderr: Any = None) -> None:
         """Give back what is held, as the channel closes. Kombu calls this."""
-        left = self._not_in_hand()
+        left = self._not_kept()
         # Kombu looks here for whether there is anything to do.
         self._delivered.update(dict.fromkeys(left))
         try:
@@ -164,34 +166,34 @@ class Unacked(stock.QoS):
         Returns:
             Nothing: kombu's list of what could not be restored. It stays noted in Redis.
         """
-        tags = self._not_in_hand()
+        tags = self._not_kept()
         with self.channel.conn_or_acquire(client) as connection:
             # The first one taken goes back last, so that it is the first one taken again.
-            self.give_back(connection, self.noted(connection, tags)[::-1])
+            self.requeue(connection, self.noted(connection, tags)[::-1])
         self.release(tags)
         self._delivered.clear()
         return []
 
-    def _not_in_hand(self) -> list[str]:
-        in_hand = self.stays_in_hand()
-        return [tag for tag in self._sizes if tag not in in_hand]
+    def _not_kept(self) -> list[str]:
+        in_flight_tags = self.kept_tags()
+        return [tag for tag in self._sizes if tag not in in_flight_tags]
 
-    def noted(self, connection: Any, tags: Sequence[str]) -> list[Noted]:
+    def noted(self, connection: Any, tags: Sequence[str]) -> list[UnackedEntry]:
         """What stands in Redis under these tags. What cannot be read becomes a dead letter."""
         if not tags:
             return []
         key = self.channel.full_key(self.unacked_key)
         entries = []
         for tag, raw in zip(tags, connection.execute_command("HMGET", key, *tags), strict=True):
-            entry = Noted.read(tag, raw)
+            entry = UnackedEntry.read(tag, raw)
             if entry is not None:
                 entries.append(entry)
             elif raw is not None:
-                self.channel.bury(tag, raw, "it cannot be given back")
+                self.channel.dead_letter(tag, raw, "it cannot be given back")
         return entries
 
-    def give_back(
-        self, connection: Any, entries: Iterable[Noted], *, timeout_s: float | None = None
+    def requeue(
+        self, connection: Any, entries: Iterable[UnackedEntry], *, timeout_s: float | None = None
     ) -> int:
         """Put messages at the head of their queues, each before the last one; those alone that
         nobody has renewed for `timeout_s`, where that is given. Returns how many went back."""
@@ -203,7 +205,7 @@ class Unacked(stock.QoS):
         if not keys:
             return 0
         limit = "" if timeout_s is None else timeout_s
-        command = ("EVAL", _GIVE_BACK, 2 + len(keys), *self._places, *keys, limit, *arguments)
+        command = ("EVAL", _REQUEUE, 2 + len(keys), *self._places, *keys, limit, *arguments)
         return int(connection.execute_command(*command))
 
     def mark_alone(self, tag: str, worker: str) -> bool:
@@ -245,4 +247,4 @@ class Unacked(stock.QoS):
         except ValueError:
             with self.channel.conn_or_acquire(client) as connection:
                 noted = connection.hget(self.unacked_key, tag)
-                self.channel.bury(tag, noted or b"", "it cannot be read")
+                self.channel.dead_letter(tag, noted or b"", "it cannot be read")

@@ -16,10 +16,10 @@ from collections.abc import Callable, Collection, Sequence
 from typing import Any, Final, NamedTuple
 
 from sentq_worker.broker.channel import Channel
-from sentq_worker.broker.clock import RedisClock
-from sentq_worker.broker.recovery import LostJobs
+from sentq_worker.broker.clock import WorkerClock
+from sentq_worker.broker.recovery import LostJobRecovery
 
-__all__ = ["Sweeper", "Touched"]
+__all__ = ["LastContact", "LeaseReaper"]
 
 logger = logging.getLogger(__name__)
 
@@ -94,13 +94,13 @@ return {score, gone, looked_at, found}
 """
 
 
-class Touched(NamedTuple):
+class LastContact(NamedTuple):
     """When Redis answered: by its own clock, and by the one that only goes on."""
 
     redis_s: float
     at: float
 
-    def differs_s(self, other: Touched) -> float:
+    def differs_s(self, other: LastContact) -> float:
         """By how much one clock moved more than the other."""
         return abs((self.redis_s - other.redis_s) - (self.at - other.at))
 
@@ -119,14 +119,14 @@ class _Found(NamedTuple):
         return sum(len(raw) for _, raw in self.lapsed)
 
 
-class Sweeper:
+class LeaseReaper:
     """The ticks on one channel's Redis."""
 
     def __init__(
         self,
         channel: Channel,
-        lost: LostJobs,
-        clock: RedisClock | None,
+        lost: LostJobRecovery,
+        clock: WorkerClock | None,
         forget: Callable[[Collection[str]], object],
     ) -> None:
         self.channel = channel
@@ -139,7 +139,7 @@ class Sweeper:
         #: Owners go first until then, by monotonic time.
         self.not_before = 0.0
 
-    def tick(self, touched: Touched | None) -> Touched:
+    def tick(self, touched: LastContact | None) -> LastContact:
         """Renew, and sweep unless owners go first.
 
         Args:
@@ -153,7 +153,7 @@ class Sweeper:
             self.not_before = began_at + _OWNERS_FIRST_S
         look_at = _LOOK_AT if began_at >= self.not_before else 0
         found = self._renew_and_look(self.channel.qos.tags(), look_at, 0)
-        now = Touched(found.redis_s, time.monotonic())
+        now = LastContact(found.redis_s, time.monotonic())
         if found.gone:
             self._forget(found.gone)
         if self._clock is not None:
@@ -168,7 +168,7 @@ class Sweeper:
             passed_over += found.looked_at
             size_bytes += found.size_bytes
             lapsed = [*lapsed, *found.lapsed]
-        self._give_back(lapsed, until=began_at + self.tick_s)
+        self._requeue(lapsed, until=began_at + self.tick_s)
         return now
 
     def disconnect(self) -> None:
@@ -176,7 +176,7 @@ class Sweeper:
         self.connection.connection_pool.disconnect()
 
     def _renew_and_look(self, tags: Sequence[str], limit: int, passed_over: int) -> _Found:
-        places, ends = self.channel.receipts(tags), _ends(self.channel.active_queues)
+        places, ends = self.channel.ack_handles(tags), _ends(self.channel.active_queues)
         reply: list[Any] = self.connection.execute_command(
             *("EVAL", _RENEW_AND_LOOK, 2, places.unacked_key, places.index_key),
             *(self._timeout_s, limit, passed_over, _LOOK_BYTES, len(ends), *ends, *tags),
@@ -186,13 +186,13 @@ class Sweeper:
         lapsed = list(zip(names, found[1::2], strict=True))
         return _Found(float(redis_s), {tag.decode() for tag in gone}, looked_at, lapsed)
 
-    def _give_back(self, lapsed: Sequence[tuple[str, bytes]], *, until: float) -> None:
+    def _requeue(self, lapsed: Sequence[tuple[str, bytes]], *, until: float) -> None:
         """Give back what was taken last first: so the first comes to stand at the head."""
         in_order = sorted(lapsed, key=lambda entry: _order(entry[0]))
         count = 0
         while in_order and (not count or time.monotonic() < until):
             last, in_order = in_order[-_LOOK_AT:], in_order[:-_LOOK_AT]
-            count += self._lost.give_back(self.connection, last, _LAPSED, timeout_s=self._timeout_s)
+            count += self._lost.requeue(self.connection, last, _LAPSED, timeout_s=self._timeout_s)
         if count:
             logger.warning("%d jobs of workers that were lost went back to the queue", count)
 

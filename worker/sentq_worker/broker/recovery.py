@@ -10,19 +10,19 @@ import redis
 
 from sentq.contract import TASK_NAME
 from sentq.errors import WorkerLost
-from sentq.wire.dead_letters import LetterCode, letter_fields
+from sentq.wire.dead_letters import DeadLetterCode, dead_letter_fields
 from sentq_worker.broker.channel import Channel
-from sentq_worker.broker.dead_letters import bury
-from sentq_worker.broker.delivery import Noted, lost_deliveries
-from sentq_worker.broker.qos import Unacked
-from sentq_worker.broker.results import OutcomeStore, failed
+from sentq_worker.broker.dead_letters import dead_letter
+from sentq_worker.broker.delivery import UnackedEntry, lost_deliveries
+from sentq_worker.broker.qos import UnackedQoS
+from sentq_worker.broker.results import ResultStore, failed
 
-__all__ = ["LostJobs"]
+__all__ = ["LostJobRecovery"]
 
 logger = logging.getLogger(__name__)
 
 
-class LostJobs:
+class LostJobRecovery:
     """Gives back or buries what a lost worker held, by entries of `unacked`.
 
     Args:
@@ -30,12 +30,12 @@ class LostJobs:
         store: Keeps the outcomes of those that are buried.
     """
 
-    def __init__(self, channel: Channel, store: OutcomeStore) -> None:
+    def __init__(self, channel: Channel, store: ResultStore) -> None:
         self._channel = channel
         self._store = store
         self._in_one_step = channel.shares_redis(store.connection_options)
 
-    def give_back(
+    def requeue(
         self,
         connection: Any,
         entries: Sequence[tuple[str, bytes]],
@@ -60,25 +60,27 @@ class LostJobs:
         """
         returned = []
         for tag, raw in entries:
-            entry = Noted.read(tag, raw)
+            entry = UnackedEntry.read(tag, raw)
             if entry is None:
-                self._bury_unreadable(connection, tag, raw, timeout_s)
+                self._dead_letter_unreadable(connection, tag, raw, timeout_s)
             elif entry.alone:
-                self._bury(connection, entry, error, timeout_s)
+                self._dead_letter(connection, entry, error, timeout_s)
             else:
                 entry.count_loss(error)
                 returned.append(entry)
         # The first one goes back last, so that it is the first one taken again.
-        unacked: Unacked = self._channel.qos
-        return unacked.give_back(connection, returned[::-1], timeout_s=timeout_s)
+        unacked: UnackedQoS = self._channel.qos
+        return unacked.requeue(connection, returned[::-1], timeout_s=timeout_s)
 
-    def _bury(self, connection: Any, entry: Noted, error: str, timeout_s: float | None) -> None:
+    def _dead_letter(
+        self, connection: Any, entry: UnackedEntry, error: str, timeout_s: float | None
+    ) -> None:
         mark, headers = entry.alone or {}, entry.headers
         worker = str(mark.get("worker"))
         deliveries = lost_deliveries(headers) + 1
         entry.count_loss(error)
-        fields = letter_fields(
-            code=LetterCode.WORKER_LOST,
+        fields = dead_letter_fields(
+            code=DeadLetterCode.WORKER_LOST,
             reason=f"{error} while it ran this job alone",
             message=entry.for_the_queue(),
             job_id=entry.job_id,
@@ -88,15 +90,17 @@ class LostJobs:
             worker=worker,
             queue=entry.queue,
         )
-        grave = self._channel.grave(timeout_s=timeout_s)
+        dead_letter_target = self._channel.dead_letter_target(timeout_s=timeout_s)
         document = self._document(entry, deliveries)
         if document and self._in_one_step:
-            is_buried = self._store.finish_and_bury(*document, grave, entry.tag, fields)
+            is_buried = self._store.finish_and_dead_letter(
+                *document, dead_letter_target, entry.tag, fields
+            )
         else:
             # Stored first: a letter without it would leave somebody waiting for ever.
             if document:
                 self._store.finish(dict([document]))
-            is_buried = bury(connection, grave, entry.tag, fields)
+            is_buried = dead_letter(connection, dead_letter_target, entry.tag, fields)
         if is_buried:
             logger.error(
                 "job %s became a dead letter: %d deliveries were lost, the last one while it ran "
@@ -106,20 +110,22 @@ class LostJobs:
                 worker,
             )
 
-    def _document(self, entry: Noted, deliveries: int) -> tuple[str, bytes] | None:
+    def _document(self, entry: UnackedEntry, deliveries: int) -> tuple[str, bytes] | None:
         headers, job_id = entry.headers, entry.job_id
         if job_id is None or headers.get("task") != TASK_NAME or headers.get("ignore_result"):
             return None
         message = f"{deliveries} workers were lost over this job; the last one ran it alone"
         return job_id, failed(job_id, WorkerLost(message))
 
-    def _bury_unreadable(
+    def _dead_letter_unreadable(
         self, connection: Any, tag: str, raw: bytes, timeout_s: float | None
     ) -> None:
         reason = "it cannot be given back"
-        fields = letter_fields(code=LetterCode.MALFORMED, reason=reason, message=raw)
+        fields = dead_letter_fields(code=DeadLetterCode.MALFORMED, reason=reason, message=raw)
         try:
-            if bury(connection, self._channel.grave(timeout_s=timeout_s), tag, fields):
+            if dead_letter(
+                connection, self._channel.dead_letter_target(timeout_s=timeout_s), tag, fields
+            ):
                 logger.error("a message of %d bytes became a dead letter: %s", len(raw), reason)
         except redis.ResponseError as error:
             logger.warning("Redis refuses the dead letter (%s); it will come again", error)

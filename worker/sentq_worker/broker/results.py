@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
-from sentq_worker.broker.dead_letters import BURY, Grave
-from sentq_worker.broker.qos import Receipts
+from sentq_worker.broker.dead_letters import BURY, DeadLetterTarget
+from sentq_worker.broker.qos import AckHandles
 
 if TYPE_CHECKING:
     from celery import Celery
 
-__all__ = ["OutcomeStore", "failed", "now_iso", "started", "succeeded"]
+__all__ = ["ResultStore", "failed", "now_iso", "started", "succeeded"]
 
 #: A function for scripts. It stores a document unless a final one is there; returns an error, if
 #: Redis refuses it.
@@ -77,7 +77,7 @@ return 1
 )
 
 
-class OutcomeStore:
+class ResultStore:
     """Writes the documents of many jobs in one step.
 
     Args:
@@ -106,26 +106,35 @@ class OutcomeStore:
         """Say that these jobs are being scored."""
         self._write(documents, publish=False)
 
-    def finish(self, documents: Mapping[str, bytes], receipts: Receipts | None = None) -> None:
+    def finish(self, documents: Mapping[str, bytes], ack_handles: AckHandles | None = None) -> None:
         """Store how these jobs ended, tell whoever waits, and acknowledge, in the same step,
         the messages with these receipts. They must lie in the Redis of the documents."""
-        self._write(documents, publish=True, receipts=receipts)
+        self._write(documents, publish=True, ack_handles=ack_handles)
 
-    def finish_and_bury(
-        self, job_id: str, document: bytes, grave: Grave, tag: str, fields: Sequence[bytes]
+    def finish_and_dead_letter(
+        self,
+        job_id: str,
+        document: bytes,
+        dead_letter_target: DeadLetterTarget,
+        tag: str,
+        fields: Sequence[bytes],
     ) -> bool:
         """Make a message a dead letter and store, in the same step, how its job ended; returns
         whether the message was still to be buried. It must lie in the Redis of the documents."""
         backend = self._backend
         script = backend.client.register_script(_FINISH_AND_BURY)
-        keys = [*grave.keys, backend.get_key_for_task(job_id)]
-        arguments = [document, int(backend.expires), *grave.arguments(tag, fields)]
+        keys = [*dead_letter_target.keys, backend.get_key_for_task(job_id)]
+        arguments = [document, int(backend.expires), *dead_letter_target.arguments(tag, fields)]
         return bool(script(keys=keys, args=arguments))
 
     def _write(
-        self, documents: Mapping[str, bytes], *, publish: bool, receipts: Receipts | None = None
+        self,
+        documents: Mapping[str, bytes],
+        *,
+        publish: bool,
+        ack_handles: AckHandles | None = None,
     ) -> None:
-        tags = receipts.tags if receipts else ()
+        tags = ack_handles.tags if ack_handles else ()
         if not documents and not tags:
             return
         backend = self._backend
@@ -135,8 +144,8 @@ class OutcomeStore:
             # The same for all, and not for free: ask once.
             prefix = backend.get_key_for_task(ids[0]).removesuffix(ids[0])
             keys = [prefix + job_id for job_id in ids]
-        if receipts and tags:
-            keys += [receipts.unacked_key, receipts.index_key]
+        if ack_handles and tags:
+            keys += [ack_handles.unacked_key, ack_handles.index_key]
         script = backend.client.register_script(_FINISH)
         script(
             keys=keys,

@@ -15,12 +15,12 @@ from kombu.asynchronous import get_event_loop
 
 from sentq.results.cancel import cancelled_ids
 
-__all__ = ["Cancelled"]
+__all__ = ["RevocationPoller"]
 
 logger = logging.getLogger(__name__)
 
 
-class Cancelled:
+class RevocationPoller:
     """Looks which jobs were cancelled, and passes them on to Celery's set of revoked ones.
 
     Args:

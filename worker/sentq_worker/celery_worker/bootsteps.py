@@ -20,11 +20,11 @@ from celery.worker import state
 from sentq.contract import TASK_NAME
 from sentq.results.cancel import cancelled_ids
 from sentq_worker.broker.channel import Channel
-from sentq_worker.broker.clock import RedisClock
+from sentq_worker.broker.clock import WorkerClock
 from sentq_worker.celery_worker.shutdown import Shutdown
 from sentq_worker.celery_worker.strategy import PlainJobs
 from sentq_worker.engine.base import EX_CONFIG, EX_UNAVAILABLE, DeviceLost, EngineError
-from sentq_worker.jobs.executor import Service
+from sentq_worker.jobs.executor import BatchExecutor
 
 __all__ = ["DispatcherStep", "EngineStep", "leave"]
 
@@ -94,13 +94,13 @@ class DispatcherStep(bootsteps.StartStopStep):
             channel.worker = consumer.hostname
             task.leases.attach(
                 channel,
-                in_hand=task.dispatcher.in_hand,
+                in_flight_tags=task.dispatcher.in_flight_tags,
                 forget=lambda tags: hub.call_soon(task.dispatcher.forget, tags),
             )
         _catch_up(consumer.app, task.dispatcher.clock)
 
 
-def _catch_up(app: Any, clock: RedisClock) -> None:
+def _catch_up(app: Any, clock: WorkerClock) -> None:
     """Learn what only Redis knows: what time it is, and which jobs were cancelled while nobody
     told us."""
     try:
@@ -113,7 +113,7 @@ def _catch_up(app: Any, clock: RedisClock) -> None:
         logger.warning("the Redis of results does not answer (%s)", type(error).__name__)
 
 
-def leave(service: Service, shutdown: Shutdown, worker: Any) -> None:
+def leave(service: BatchExecutor, shutdown: Shutdown, worker: Any) -> None:
     """End the process now if it shall hurry, or the engine is still busy: all is handed back,
     and at its normal end Python would wait for the engine's thread however long that takes."""
     shutdown.end()

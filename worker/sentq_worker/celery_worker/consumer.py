@@ -17,14 +17,14 @@ from celery.worker.consumer import Consumer as CeleryConsumer
 
 from sentq.contract import TASK_NAME
 from sentq.errors import InvalidInput
-from sentq.wire.dead_letters import LetterCode
+from sentq.wire.dead_letters import DeadLetterCode
 from sentq_worker.broker.channel import Channel, is_connection_error
 from sentq_worker.broker.connect import wait_for_redis
 from sentq_worker.broker.delivery import job_id
-from sentq_worker.broker.message import WrongHeaders, check_headers
+from sentq_worker.broker.message import InvalidHeaders, check_headers
 from sentq_worker.jobs.deadline import check_deadline
-from sentq_worker.jobs.handback import OwnPath
-from sentq_worker.jobs.in_flight import HeldJob
+from sentq_worker.jobs.handback import CeleryHandback
+from sentq_worker.jobs.in_flight import InFlightJob
 
 __all__ = ["Consumer"]
 
@@ -65,25 +65,25 @@ class Consumer(CeleryConsumer):
         except InvalidInput:
             self._run(request)  # The task's body finds the same, and Celery says it.
             return
-        own = OwnPath(
+        own = CeleryHandback(
             request.id,
             tag=_tag(request.message),
-            is_over=partial(self._or_bury, request, request.revoked),
-            run=partial(self._or_bury, request, partial(self._run, request)),
+            is_over=partial(self._or_dead_letter, request, request.revoked),
+            run=partial(self._or_dead_letter, request, partial(self._run, request)),
             prepared=task.prepared,
         )
         headers, delivery_info = request.request_dict, request.delivery_info
         connection = task.dispatcher.connection
-        task.dispatcher.add(HeldJob(request.id, texts, headers, delivery_info, own, connection))
+        task.dispatcher.add(InFlightJob(request.id, texts, headers, delivery_info, own, connection))
 
-    def _or_bury(self, request: Any, call: Callable[[], Any]) -> Any:
+    def _or_dead_letter(self, request: Any, call: Callable[[], Any]) -> Any:
         """Do something with a request; bury it, and return True, where it cannot be done."""
         try:
             return call()
         except Exception as error:
             if is_connection_error(error, self.connection_errors):
                 raise
-            self._bury(request.message, f"{type(error).__name__} as it was run")
+            self._dead_letter(request.message, f"{type(error).__name__} as it was run")
             return True
 
     def update_strategies(self) -> None:
@@ -96,45 +96,45 @@ class Consumer(CeleryConsumer):
         """Make what is called for each message that arrives."""
         handle = super().create_task_handler(*args, **kwargs)
 
-        def handle_or_bury(message: Any) -> None:
+        def handle_or_dead_letter(message: Any) -> None:
             try:
                 check_headers(message.headers)
                 handle(message)
-            except WrongHeaders as error:
-                self._bury(message, str(error))
+            except InvalidHeaders as error:
+                self._dead_letter(message, str(error))
             except Exception as error:
                 if is_connection_error(error, self.connection_errors):
                     raise
-                self._bury(message, f"{type(error).__name__} as it was handled")
+                self._dead_letter(message, f"{type(error).__name__} as it was handled")
 
-        return handle_or_bury
+        return handle_or_dead_letter
 
     def on_unknown_message(self, body: Any, message: Any) -> None:  # noqa: ARG002 - Celery's
         """It is no task at all."""
-        self._bury(message, "it is not a task")
+        self._dead_letter(message, "it is not a task")
 
     def on_unknown_task(self, body: Any, message: Any, exc: Exception) -> None:  # noqa: ARG002
         """Its task is not ours."""
         error = NotRegistered("this worker knows no such task")
         reason = "its task is not registered here"
-        self._bury(message, reason, error, code=LetterCode.UNKNOWN_TASK)
+        self._dead_letter(message, reason, error, code=DeadLetterCode.UNKNOWN_TASK)
 
     def on_invalid_task(self, body: Any, message: Any, exc: Exception) -> None:  # noqa: ARG002
         """Its headers or its body are not a task's."""
-        is_ours = isinstance(exc, WrongHeaders)
-        self._bury(message, str(exc) if is_ours else f"{type(exc).__name__} as it was read")
+        is_ours = isinstance(exc, InvalidHeaders)
+        self._dead_letter(message, str(exc) if is_ours else f"{type(exc).__name__} as it was read")
 
     def on_decode_error(self, message: Any, exc: Exception) -> None:
         """Its body cannot be decoded, or may not be."""
-        self._bury(message, f"{type(exc).__name__} as it was decoded")
+        self._dead_letter(message, f"{type(exc).__name__} as it was decoded")
 
-    def _bury(
+    def _dead_letter(
         self,
         message: Any,
         reason: str,
         error: Exception | None = None,
         *,
-        code: LetterCode = LetterCode.MALFORMED,
+        code: DeadLetterCode = DeadLetterCode.MALFORMED,
     ) -> None:
         if message.acknowledged:
             return
@@ -144,7 +144,7 @@ class Consumer(CeleryConsumer):
             raw = json.dumps(message._raw).encode()  # noqa: SLF001
             queue = message.delivery_info.get("routing_key")
             told = {"code": code, "headers": message.headers, "queue": queue}
-            message.channel.bury(message.delivery_tag, raw, reason, **told)
+            message.channel.dead_letter(message.delivery_tag, raw, reason, **told)
             message._state = "REJECTED"  # noqa: SLF001 - removed above, in the same step
         else:
             logger.error("a message was rejected: %s", reason)

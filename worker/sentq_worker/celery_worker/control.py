@@ -15,7 +15,7 @@ from celery.worker import control, heartbeat
 from celery.worker.state import active_requests
 
 from sentq.contract import TASK_NAME
-from sentq_worker.jobs.in_flight import HeldJob
+from sentq_worker.jobs.in_flight import InFlightJob
 
 __all__ = ["install"]
 
@@ -39,8 +39,8 @@ class _ActiveJobs:
     """Stands for Celery's set of active requests where heartbeats count it."""
 
     def __len__(self) -> int:
-        round_ = current_app.tasks[TASK_NAME].dispatcher.running
-        plain = sum(job.is_plain for job in round_.jobs) if round_ else 0
+        batch = current_app.tasks[TASK_NAME].dispatcher.running
+        plain = sum(job.is_plain for job in batch.jobs) if batch else 0
         return len(active_requests) + plain
 
 
@@ -70,13 +70,13 @@ def _waiting(state: Any) -> Iterator[dict[str, Any]]:
 
 
 def _running(state: Any) -> Iterator[dict[str, Any]]:
-    round_ = _dispatcher(state).running
-    for job in round_.jobs if round_ else ():
+    batch = _dispatcher(state).running
+    for job in batch.jobs if batch else ():
         if job.is_plain:
-            yield _info(state, job, round_.started_at_s)
+            yield _info(state, job, batch.started_at_s)
 
 
-def _info(state: Any, job: HeldJob, started_at_s: float | None) -> dict[str, Any]:
+def _info(state: Any, job: InFlightJob, started_at_s: float | None) -> dict[str, Any]:
     return job.info(hostname=state.hostname, worker_pid=os.getpid(), started_at_s=started_at_s)
 
 

@@ -23,7 +23,7 @@ from sentq.errors import InvalidInput, MessageTooLarge
 from sentq_worker.broker.message import check_headers, is_plain, plain_arguments, plain_body
 from sentq_worker.jobs.deadline import check_deadline
 from sentq_worker.jobs.dispatcher import Dispatcher
-from sentq_worker.jobs.in_flight import HeldJob
+from sentq_worker.jobs.in_flight import InFlightJob
 
 __all__ = ["PlainJobs", "batching"]
 
@@ -80,12 +80,12 @@ class PlainJobs:
         return bool(is_limited or consumer.on_task_message)
 
     def _take(
-        self, headers: dict[str, Any], delivery_info: dict[str, Any], body: bytes, receipt: Any
+        self, headers: dict[str, Any], delivery_info: dict[str, Any], body: bytes, ack_handle: Any
     ) -> bool:
         arguments = plain_arguments(body)
         if arguments is None:
             return False
-        job = self._held(headers, delivery_info, receipt)
+        job = self._held(headers, delivery_info, ack_handle)
         try:
             job.texts = self._service.texts(*arguments)
             check_deadline(headers)
@@ -96,10 +96,10 @@ class PlainJobs:
         return True
 
     def _held(
-        self, headers: dict[str, Any], delivery_info: dict[str, Any], receipt: Any
-    ) -> HeldJob:
+        self, headers: dict[str, Any], delivery_info: dict[str, Any], ack_handle: Any
+    ) -> InFlightJob:
         connection = self._dispatcher.connection
-        return HeldJob(headers["id"], [], headers, delivery_info, receipt, connection)
+        return InFlightJob(headers["id"], [], headers, delivery_info, ack_handle, connection)
 
 
 def batching(task: Any, app: Any, consumer: Any) -> Handler:

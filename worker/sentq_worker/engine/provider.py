@@ -1,6 +1,6 @@
 """Jobs in, answers out: what the worker asks of whoever answers, here or at the Hub.
 
-An `Engine` scores windows; an `Answerer` answers jobs, whatever it takes: one engine in this
+An `Engine` scores windows; an `Provider` answers jobs, whatever it takes: one engine in this
 process, the Hub, or one of the two.
 """
 
@@ -13,10 +13,18 @@ from typing import NamedTuple, Protocol, runtime_checkable
 from sentq.contract import Outcome
 from sentq_worker.engine.base import EngineInfo, EngineUnavailable
 
-__all__ = ["Answer", "Answerer", "Asked", "Breakers", "JobScorer", "ReadsAhead", "Reply"]
+__all__ = [
+    "BreakerStates",
+    "JobScorer",
+    "Provider",
+    "ProviderJob",
+    "ProviderReply",
+    "ScoredJob",
+    "SupportsPrefetch",
+]
 
 
-class Asked(Protocol):
+class ProviderJob(Protocol):
     """A job, as far as it decides who answers and how."""
 
     @property
@@ -44,7 +52,7 @@ class Asked(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class ScoredJob:
     """A job's outcomes, one a text in order, and who gave them."""
 
     outcomes: list[Outcome]
@@ -52,17 +60,17 @@ class Answer:
 
 
 #: What becomes of one job: it is answered, or waits.
-Reply = Answer | EngineUnavailable
+ProviderReply = ScoredJob | EngineUnavailable
 
 
-class Breakers(NamedTuple):
+class BreakerStates(NamedTuple):
     """The states of the two ways to an answer, None where there is no breaker in it."""
 
     hub: str | None = None
     local: str | None = None
 
 
-class Answerer(Protocol):
+class Provider(Protocol):
     """Answers jobs. Used by one thread at a time."""
 
     @property
@@ -71,7 +79,7 @@ class Answerer(Protocol):
         ...
 
     @property
-    def breakers(self) -> Breakers:
+    def breakers(self) -> BreakerStates:
         """What its breakers say."""
         ...
 
@@ -92,12 +100,12 @@ class Answerer(Protocol):
         """Let go of what was opened. May be called without `start`."""
         ...
 
-    def read_ahead(self, jobs: Sequence[Asked]) -> None:
+    def prefetch(self, jobs: Sequence[ProviderJob]) -> None:
         """Get ready for jobs that will probably be asked next, while others are answered, as far
         as that is of use. Returns at once. Another thread may call than the one that answers."""
         ...
 
-    def answer(self, jobs: Sequence[Asked]) -> list[Reply]:
+    def answer(self, jobs: Sequence[ProviderJob]) -> list[ProviderReply]:
         """Answer jobs, a reply each, in order.
 
         Raises:
@@ -122,9 +130,9 @@ class JobScorer(Protocol):
 
 
 @runtime_checkable
-class ReadsAhead(Protocol):
+class SupportsPrefetch(Protocol):
     """What a `JobScorer` may offer too."""
 
-    def read_ahead(self, jobs: Sequence[Sequence[object]]) -> None:
-        """See `Answerer.read_ahead`."""
+    def prefetch(self, jobs: Sequence[Sequence[object]]) -> None:
+        """See `Provider.prefetch`."""
         ...

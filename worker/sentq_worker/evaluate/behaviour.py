@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from sentq.contract import Outcome
     from sentq_worker.evaluate.scored import AnyScorer
 
-__all__ = ["Behaviour", "Case", "Tally", "Verdict", "load_cases", "run_cases"]
+__all__ = ["Behaviour", "Case", "CaseResult", "Tally", "load_cases", "run_cases"]
 
 #: Polarity goes from -1 to 1.
 _LEAST_RISE = 0.1
@@ -80,7 +80,7 @@ class Case:
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class CaseResult:
     """How a model did in a case. `answers` has a label, or None, for each text."""
 
     case: Case
@@ -117,28 +117,28 @@ class Tally:
 class Behaviour:
     """What a model did in all cases that its labels allow; `left_out` others need another label."""
 
-    verdicts: tuple[Verdict, ...]
+    shared_state: tuple[CaseResult, ...]
     left_out: int
 
     @property
     def overall(self) -> Tally:
-        return _tally(self.verdicts)
+        return _tally(self.shared_state)
 
     @property
     def capabilities(self) -> dict[str, Tally]:
         """In the order of the suite."""
-        groups: dict[str, list[Verdict]] = defaultdict(list)
-        for verdict in self.verdicts:
+        groups: dict[str, list[CaseResult]] = defaultdict(list)
+        for verdict in self.shared_state:
             groups[verdict.case.capability].append(verdict)
-        return {name: _tally(verdicts) for name, verdicts in groups.items()}
+        return {name: _tally(shared_state) for name, shared_state in groups.items()}
 
     @property
-    def failures(self) -> list[Verdict]:
-        return [verdict for verdict in self.verdicts if not verdict.passed]
+    def failures(self) -> list[CaseResult]:
+        return [verdict for verdict in self.shared_state if not verdict.passed]
 
     @property
     def passed_by_id(self) -> dict[str, bool]:
-        return {verdict.case.id: verdict.passed for verdict in self.verdicts}
+        return {verdict.case.id: verdict.passed for verdict in self.shared_state}
 
     def as_json(self) -> dict[str, Any]:
         return {
@@ -174,18 +174,18 @@ def run_cases(
     fitting = [case for case in cases if _fits(case, labels)]
     texts = [text for case in fitting for text in case.texts]
     outcomes = iter(outcomes_of(texts, scorer, advance=advance))
-    verdicts = tuple(_judge(case, [next(outcomes) for _ in case.texts]) for case in fitting)
-    return Behaviour(verdicts, len(cases) - len(fitting))
+    shared_state = tuple(_judge(case, [next(outcomes) for _ in case.texts]) for case in fitting)
+    return Behaviour(shared_state, len(cases) - len(fitting))
 
 
 def _fits(case: Case, labels: set[str]) -> bool:
     return all(allowed & (labels | {_NONE}) for allowed in case.expected_labels)
 
 
-def _judge(case: Case, outcomes: Sequence[Outcome]) -> Verdict:
+def _judge(case: Case, outcomes: Sequence[Outcome]) -> CaseResult:
     answers = tuple(one.label if isinstance(one, Prediction) else None for one in outcomes)
     sentiments = tuple(one.sentiment if isinstance(one, Prediction) else None for one in outcomes)
-    return Verdict(case, _holds(case, outcomes, answers, sentiments), answers, sentiments)
+    return CaseResult(case, _holds(case, outcomes, answers, sentiments), answers, sentiments)
 
 
 def _holds(
@@ -207,5 +207,5 @@ def _holds(
     return all(answer in allowed for answer, allowed in pairs)
 
 
-def _tally(verdicts: Sequence[Verdict]) -> Tally:
-    return Tally(sum(verdict.passed for verdict in verdicts), len(verdicts))
+def _tally(shared_state: Sequence[CaseResult]) -> Tally:
+    return Tally(sum(verdict.passed for verdict in shared_state), len(shared_state))

@@ -12,7 +12,7 @@ from sentq_worker.training.extra import training_extra
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from sentq_worker.evaluate.scored import Scored
+    from sentq_worker.evaluate.scored import ScoredRows
     from sentq_worker.training.rows import Rows
 
 __all__ = ["LabelFigures", "Measures", "Mistake", "measure", "worst_mistakes"]
@@ -95,7 +95,7 @@ class Mistake:
         }
 
 
-def measure(scored: Scored) -> Measures:
+def measure(scored: ScoredRows) -> Measures:
     """Take all figures."""
     with training_extra():
         from scipy.stats import binomtest
@@ -120,7 +120,7 @@ def measure(scored: Scored) -> Measures:
     )
 
 
-def worst_mistakes(scored: Scored, rows: Rows, *, most: int, with_text: bool) -> list[Mistake]:
+def worst_mistakes(scored: ScoredRows, rows: Rows, *, most: int, with_text: bool) -> list[Mistake]:
     """Return the mistakes that the model was surest of, the surest first."""
     wrong = [
         (probabilities[guess], number, guess)
@@ -150,7 +150,7 @@ def _label_figures(label: str, number: int, confusion: Sequence[Sequence[int]]) 
     )
 
 
-def _polar_right(scored: Scored) -> dict[int, bool]:
+def _polar_right(scored: ScoredRows) -> dict[int, bool]:
     if not set(_POLES) <= set(scored.labels):
         return {}
     negative, positive = map(scored.labels.index, _POLES)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from sentq.contract import Outcome
     from sentq_worker.training.rows import Rows
 
-__all__ = ["AnyScorer", "Scored", "check_labels", "outcomes_of", "score_rows"]
+__all__ = ["AnyScorer", "ScoredRows", "check_labels", "outcomes_of", "score_rows"]
 
 #: Texts scored at once: enough to sort by length, few enough for a bar that moves.
 _CHUNK_TEXTS = 512
@@ -31,7 +31,7 @@ class AnyScorer(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Scored:
+class ScoredRows:
     """The answers to the rows that got one.
 
     `row_numbers` count from 0 and ascend; `probabilities` and `targets` stand beside them, in
@@ -65,7 +65,7 @@ def check_labels(rows: Rows, labels: Sequence[str]) -> None:
         )
 
 
-def score_rows(rows: Rows, scorer: AnyScorer, *, advance: Callable[[int], None]) -> Scored:
+def score_rows(rows: Rows, scorer: AnyScorer, *, advance: Callable[[int], None]) -> ScoredRows:
     """Score all rows, whose labels the model has; `advance` is told how many more are done.
 
     Raises:
@@ -84,7 +84,7 @@ def score_rows(rows: Rows, scorer: AnyScorer, *, advance: Callable[[int], None])
         raise TrainingDataError(f"no text of {rows.name} could be scored")
     numbers, probabilities, targets = map(list, zip(*answered, strict=True))
     errors = len(outcomes) - len(answered)
-    return Scored(labels, numbers, probabilities, targets, errors, len(outcomes) / elapsed_s)
+    return ScoredRows(labels, numbers, probabilities, targets, errors, len(outcomes) / elapsed_s)
 
 
 def outcomes_of(

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from rich.console import Console, JustifyMethod, RenderableType
 
-    from sentq_worker.evaluate.behaviour import Verdict
+    from sentq_worker.evaluate.behaviour import CaseResult
     from sentq_worker.evaluate.measures import Measures, Mistake
     from sentq_worker.evaluate.results import BehaviourResult, Evaluation
 
@@ -211,7 +211,7 @@ def _capabilities(evaluation: Evaluation, result: BehaviourResult) -> Table:
     return table
 
 
-def _failures(failures: Sequence[Verdict]) -> Table:
+def _failures(failures: Sequence[CaseResult]) -> Table:
     table = _table("case", "expected", "answers", words=3)
     table.add_column("texts")
     for one in failures:
@@ -222,7 +222,7 @@ def _failures(failures: Sequence[Verdict]) -> Table:
     return table
 
 
-def _evenly(failures: Sequence[Verdict], most: int) -> list[Verdict]:
+def _evenly(failures: Sequence[CaseResult], most: int) -> list[CaseResult]:
     """Pick from the whole suite, not only from its first capabilities."""
     step = max(1.0, len(failures) / most) if most else 0.0
     return [failures[int(at * step)] for at in range(min(most, len(failures)))]

@@ -19,14 +19,14 @@ import redis
 from celery.exceptions import TaskRevokedError
 
 from sentq_worker.backoff import jittered_s
-from sentq_worker.broker.results import OutcomeStore, failed, now_iso, succeeded
-from sentq_worker.jobs.acknowledge import Finisher
-from sentq_worker.jobs.copies import Copies, with_copies
-from sentq_worker.jobs.events import Announcer
-from sentq_worker.jobs.handback import Ending, OwnPath
-from sentq_worker.jobs.in_flight import HeldJob
+from sentq_worker.broker.results import ResultStore, failed, now_iso, succeeded
+from sentq_worker.jobs.acknowledge import Acknowledger
+from sentq_worker.jobs.duplicates import DuplicateDeliveries, with_duplicates
+from sentq_worker.jobs.events import TaskEvents
+from sentq_worker.jobs.handback import CeleryHandback, JobResult
+from sentq_worker.jobs.in_flight import InFlightJob
 
-__all__ = ["Answers"]
+__all__ = ["Completion"]
 
 logger = logging.getLogger(__name__)
 
@@ -40,12 +40,12 @@ _AGAIN_MOST_S: Final = 1.0
 class _Ended:
     """Jobs that are over, their documents by job id, and what to do when those are stored."""
 
-    jobs: Sequence[HeldJob]
+    jobs: Sequence[InFlightJob]
     documents: Mapping[str, bytes]
     then: Callable[[], object]
 
 
-class Answers:
+class Completion:
     """Ends jobs, on one connection after the other. Lives as long as the worker.
 
     Args:
@@ -53,26 +53,28 @@ class Answers:
         copies: Knows which jobs are held; told of those that no longer are.
     """
 
-    def __init__(self, store: OutcomeStore, copies: Copies) -> None:
+    def __init__(self, store: ResultStore, duplicates: DuplicateDeliveries) -> None:
         self._store = store
-        self._copies = copies
+        self._duplicates = duplicates
         self._connection = 0
-        self._finisher: Finisher | None = None
+        self._acknowledger: Acknowledger | None = None
         self._unstored: deque[_Ended] = deque()
         self._failures = 0
         self._not_before = 0.0
         #: How many jobs have ended.
         self.count = 0
-        self.announcer = Announcer()
+        self.task_events = TaskEvents()
 
     def attach(self, consumer: Any, connection: int) -> None:
         """Go on with a new connection."""
         self._connection = connection
-        self._finisher = Finisher(self._store, consumer, connection)
-        self.announcer = Announcer(consumer.event_dispatcher)
+        self._acknowledger = Acknowledger(self._store, consumer, connection)
+        self.task_events = TaskEvents(consumer.event_dispatcher)
 
     def end(
-        self, endings: Sequence[tuple[HeldJob, Ending]], announce: Callable[[list[HeldJob]], object]
+        self,
+        endings: Sequence[tuple[InFlightJob, JobResult]],
+        announce: Callable[[list[InFlightJob]], object],
     ) -> None:
         """Give jobs their outcomes or errors.
 
@@ -93,21 +95,24 @@ class Answers:
             self.count += len(endings) - len(plain)
             for job, ending in endings:
                 # What an older connection delivered is delivered again: its end is Celery's.
-                if isinstance(job.receipt, OwnPath) and job.connection == self._connection:
-                    job.receipt.resume(ending)
+                if (
+                    isinstance(job.ack_handle, CeleryHandback)
+                    and job.connection == self._connection
+                ):
+                    job.ack_handle.resume(ending)
 
         self._end(_Ended(plain, documents, then))
 
-    def refuse(self, job: HeldJob, error: Exception) -> None:
+    def refuse(self, job: InFlightJob, error: Exception) -> None:
         """End a job, plain or not, that breaks the contract as a whole."""
         documents = {} if job.ignores_result else {job.id: failed(job.id, error)}
-        self._end(_Ended([job], documents, lambda: self.announcer.failed([job], error)))
+        self._end(_Ended([job], documents, lambda: self.task_events.failed([job], error)))
 
     def refuse_id(self, job_id: str, error: Exception) -> None:
         """Store that a job failed whose message is buried."""
         self._end(_Ended([], {job_id: failed(job_id, error)}, lambda: None))
 
-    def revoke(self, jobs: Sequence[HeldJob]) -> None:
+    def revoke(self, jobs: Sequence[InFlightJob]) -> None:
         """End plain jobs that were revoked before they were scored."""
         error = TaskRevokedError("revoked")
         documents = {
@@ -115,17 +120,17 @@ class Answers:
             for job in jobs
             if not job.ignores_result
         }
-        self._end(_Ended(jobs, documents, lambda: self.announcer.revoked(jobs)))
+        self._end(_Ended(jobs, documents, lambda: self.task_events.revoked(jobs)))
 
     @property
-    def finisher(self) -> Finisher:
+    def acknowledger(self) -> Acknowledger:
         """What ends jobs on the connection that there is now."""
-        if self._finisher is None:
+        if self._acknowledger is None:
             raise RuntimeError("no connection: Answers.attach comes first")
-        return self._finisher
+        return self._acknowledger
 
     @property
-    def jobs(self) -> Iterator[HeldJob]:
+    def jobs(self) -> Iterator[InFlightJob]:
         """The jobs that are over, and neither stored nor acknowledged."""
         return chain.from_iterable(ended.jobs for ended in tuple(self._unstored))
 
@@ -149,7 +154,7 @@ class Answers:
 
     def _finish(self, ended: _Ended) -> bool:
         try:
-            self.finisher.finish(with_copies(ended.jobs), ended.documents)
+            self.acknowledger.finish(with_duplicates(ended.jobs), ended.documents)
         except redis.RedisError as error:
             self._failures += 1
             delay_s = jittered_s(self._failures, least_s=_AGAIN_LEAST_S, most_s=_AGAIN_MOST_S)
@@ -162,11 +167,11 @@ class Answers:
             return False
         self._failures = 0
         self.count += len(ended.jobs)
-        self._copies.forget(ended.jobs)
+        self._duplicates.forget(ended.jobs)
         return True
 
 
-def _document(job_id: str, ending: Ending, now: str) -> bytes:
+def _document(job_id: str, ending: JobResult, now: str) -> bytes:
     if isinstance(ending, Exception):
         return failed(job_id, ending)
     return succeeded(job_id, ending, at=now)

@@ -18,18 +18,18 @@ from typing import Any, Final
 
 import redis
 
-from sentq_worker.broker.clock import RedisClock
-from sentq_worker.broker.heartbeat import Condition
-from sentq_worker.broker.results import OutcomeStore, started
-from sentq_worker.jobs.batch import Round, Verdicts
-from sentq_worker.jobs.completion import Answers
-from sentq_worker.jobs.copies import Copies, with_copies
+from sentq_worker.broker.clock import WorkerClock
+from sentq_worker.broker.heartbeat import WorkerSnapshot
+from sentq_worker.broker.results import ResultStore, started
+from sentq_worker.jobs.batch import BatchResultHandler, JobBatch
+from sentq_worker.jobs.completion import Completion
 from sentq_worker.jobs.deadline import PASSED
-from sentq_worker.jobs.executor import Service
-from sentq_worker.jobs.in_flight import HeldJob
-from sentq_worker.jobs.loop import Calls
-from sentq_worker.jobs.pause import Pause
-from sentq_worker.jobs.pending import Over, Waiting
+from sentq_worker.jobs.duplicates import DuplicateDeliveries, with_duplicates
+from sentq_worker.jobs.executor import BatchExecutor
+from sentq_worker.jobs.in_flight import InFlightJob
+from sentq_worker.jobs.loop import LoopCallbacks
+from sentq_worker.jobs.pause import EngineBackoff
+from sentq_worker.jobs.pending import DiscardedJobs, PendingJobs
 
 __all__ = ["Dispatcher"]
 
@@ -63,23 +63,25 @@ class Dispatcher:
 
     def __init__(
         self,
-        service: Service,
-        store: OutcomeStore,
-        clock: RedisClock,
+        service: BatchExecutor,
+        store: ResultStore,
+        clock: WorkerClock,
         *,
         hostname: str,
-        round_chars: int,
+        batch_chars: int,
     ) -> None:
         self._service = service
         self._store = store
         self._hostname = hostname
-        self._waiting = Waiting(round_chars=round_chars)
-        self._round: Round | None = None
-        self._pause = Pause()
-        self._copies = Copies()
-        self._answers = Answers(store, self._copies)
-        self._verdicts = Verdicts(service, self._waiting, self._answers, self._pause)
-        self._calls = Calls(self._advance)
+        self._pending = PendingJobs(batch_chars=batch_chars)
+        self._batch: JobBatch | None = None
+        self._backoff = EngineBackoff()
+        self._duplicates = DuplicateDeliveries()
+        self._completion = Completion(store, self._duplicates)
+        self._result_handler = BatchResultHandler(
+            service, self._pending, self._completion, self._backoff
+        )
+        self._callbacks = LoopCallbacks(self._advance)
         #: By which deadlines are told.
         self.clock = clock
         #: The number of the connection that delivers now.
@@ -89,68 +91,68 @@ class Dispatcher:
         """Join the event loop of a new connection. What an older one delivered is still scored
         and stored; if it went back to its queue meanwhile, its first outcome stays."""
         self.connection += 1
-        self._answers.attach(consumer, self.connection)
-        self._calls.attach(hub)
+        self._completion.attach(consumer, self.connection)
+        self._callbacks.attach(hub)
 
     @property
-    def waiting(self) -> Iterable[HeldJob]:
+    def waiting(self) -> Iterable[InFlightJob]:
         """The jobs that wait for the engine, in order."""
-        return tuple(self._waiting)
+        return tuple(self._pending)
 
     @property
-    def running(self) -> Round | None:
+    def running(self) -> JobBatch | None:
         """The jobs in the engine."""
-        return self._round
+        return self._batch
 
-    def condition(self) -> Condition:
+    def snapshot(self) -> WorkerSnapshot:
         """How the worker is doing. Any thread may ask."""
-        round_, engine = self._round, None
+        batch, engine = self._batch, None
         with contextlib.suppress(RuntimeError):
             engine = self._service.info
-        return Condition(
-            jobs_finished=self._answers.count,
-            held_jobs=len(self._waiting) + (len(round_.jobs) if round_ else 0),
+        return WorkerSnapshot(
+            jobs_finished=self._completion.count,
+            in_flight_jobs=len(self._pending) + (len(batch.jobs) if batch else 0),
             engine=engine,
             breaker=self._service.breakers.hub,
             local_breaker=self._service.breakers.local,
-            waiting_for=self._pause.reason,
+            waiting_for=self._backoff.reason,
         )
 
-    def in_hand(self) -> set[str]:
+    def in_flight_tags(self) -> set[str]:
         """Under which tags jobs are noted that can be finished on any connection."""
-        running = self._round.jobs if self._round else ()
-        jobs = with_copies([*chain(self._waiting, running, self._answers.jobs)])
-        return {job.receipt for job in jobs if isinstance(job.receipt, str)}
+        running = self._batch.jobs if self._batch else ()
+        jobs = with_duplicates([*chain(self._pending, running, self._completion.jobs)])
+        return {job.ack_handle for job in jobs if isinstance(job.ack_handle, str)}
 
-    def add(self, job: HeldJob) -> None:
+    def add(self, job: InFlightJob) -> None:
         """Take a job. It ends acknowledged, or goes back to the queue."""
         if job.is_plain:
-            if self._copies.joins(job):
+            if self._duplicates.joins(job):
                 return
-            self._answers.announcer.received(job)
-        self._waiting.add(job)
+            self._completion.task_events.received(job)
+        self._pending.add(job)
         # Not while a round is computed: its end calls as well.
-        if self._round is None:
-            self._calls.soon()
+        if self._batch is None:
+            self._callbacks.soon()
 
     def forget(self, tags: Collection[str]) -> None:
         """Let go of waiting plain jobs that are noted under these tags no more: this worker was
         taken for lost, and others have them."""
-        if forgotten := self._waiting.remove(tags):
-            self._answers.finisher.let_go(forgotten)
+        if forgotten := self._pending.remove(tags):
+            self._completion.acknowledger.let_go(forgotten)
             self._give_up(forgotten)
             logger.warning("%d jobs went to other workers: their leases lapsed", len(forgotten))
 
-    def refuse(self, job: HeldJob, error: Exception) -> None:
+    def refuse(self, job: InFlightJob, error: Exception) -> None:
         """End a job that breaks the contract as a whole."""
-        self._answers.announcer.received(job)
-        self._answers.refuse(job, error)
-        self._calls.soon()
+        self._completion.task_events.received(job)
+        self._completion.refuse(job, error)
+        self._callbacks.soon()
 
     def refuse_id(self, job_id: str, error: Exception) -> None:
         """Store that a job failed whose message is buried."""
-        self._answers.refuse_id(job_id, error)
-        self._calls.soon()
+        self._completion.refuse_id(job_id, error)
+        self._callbacks.soon()
 
     def drain(self, grace_s: float, *, is_hurried: Callable[[], bool]) -> None:
         """Finish the round that is in the engine, and start no other; the loop is no longer
@@ -164,96 +166,98 @@ class Dispatcher:
             is_hurried: Says whether to wait no longer.
         """
         deadline = time.monotonic() + grace_s
-        while not self._finish() or self._round is not None:
+        while not self._finish() or self._batch is not None:
             remaining_s = min(deadline - time.monotonic(), _LOOK_FOR_HURRY_S)
             if remaining_s <= 0 or is_hurried():
                 break
-            if self._round is not None:
-                wait_for([self._round.future], timeout=remaining_s)
+            if self._batch is not None:
+                wait_for([self._batch.future], timeout=remaining_s)
             else:
                 time.sleep(remaining_s)  # Scored, but Redis did not store it.
-        if self._round is not None:
+        if self._batch is not None:
             logger.warning(
-                "%d jobs in the engine go back to the queue, not finished", len(self._round.jobs)
+                "%d jobs in the engine go back to the queue, not finished", len(self._batch.jobs)
             )
-        if self._waiting:
-            logger.info("%d jobs that waited go back to the queue", len(self._waiting))
+        if self._pending:
+            logger.info("%d jobs that waited go back to the queue", len(self._pending))
 
     def _advance(self) -> None:
         """Do whatever can be done now: finish a round that was scored, start the next."""
         if not self._finish():
-            self._calls.later(self._answers.again_in_s)
-        elif self._round is None and self._waiting:
+            self._callbacks.later(self._completion.again_in_s)
+        elif self._batch is None and self._pending:
             self._go_on()
 
     def _finish(self) -> bool:
         """End the jobs of a round that was scored; returns whether Redis stored all there is."""
-        if self._round is not None and self._round.future.done():
-            round_, self._round = self._round, None
-            self._verdicts.conclude(round_)
-        return self._answers.store()
+        if self._batch is not None and self._batch.future.done():
+            batch, self._batch = self._batch, None
+            self._result_handler.conclude(batch)
+        return self._completion.store()
 
     def _go_on(self) -> None:
         """Start the next round, or wait for an engine that is not available."""
-        self._drop(self._waiting.remove_over(self.clock.now_ms()))
-        if remaining_s := self._pause.remaining_s:
-            self._calls.later(min(remaining_s, _LOOK_S))
-        elif jobs := self._waiting.next_round():
+        self._drop(self._pending.remove_over(self.clock.now_ms()))
+        if remaining_s := self._backoff.remaining_s:
+            self._callbacks.later(min(remaining_s, _LOOK_S))
+        elif jobs := self._pending.next_batch():
             if not jobs[0].is_suspect or self._mark_alone(jobs[0]):
                 self._start(jobs)
-        elif (next_in_s := self._waiting.next_in_s) is not None:
-            self._calls.later(min(next_in_s, _LOOK_S))
+        elif (next_in_s := self._pending.next_in_s) is not None:
+            self._callbacks.later(min(next_in_s, _LOOK_S))
 
-    def _mark_alone(self, suspect: HeldJob) -> bool:
+    def _mark_alone(self, suspect: InFlightJob) -> bool:
         """Mark a job that may be to blame for the loss of workers, before it runs alone; returns
         whether it may run."""
         try:
-            is_ours = self._answers.finisher.mark_alone(suspect)
+            is_ours = self._completion.acknowledger.mark_alone(suspect)
         except redis.RedisError as error:
             logger.warning("a suspect cannot be marked now (%s)", type(error).__name__)
-            self._waiting.put_back([suspect])
-            self._calls.later(_MARK_AGAIN_S)
+            self._pending.put_back([suspect])
+            self._callbacks.later(_MARK_AGAIN_S)
             return False
         if is_ours:
             logger.warning("job %s runs alone: workers were lost over it", suspect.id)
         else:
             # It went back to its queue meanwhile; on with the next.
             self._give_up([suspect])
-            self._calls.soon()
+            self._callbacks.soon()
         return is_ours
 
-    def _give_up(self, jobs: Sequence[HeldJob]) -> None:
+    def _give_up(self, jobs: Sequence[InFlightJob]) -> None:
         """Others have these deliveries; but one of the same job may have come here again."""
-        self._copies.forget(jobs)
+        self._duplicates.forget(jobs)
         for job in jobs:
-            for copy in job.copies:
+            for copy in job.duplicates:
                 self.add(copy)
 
-    def _drop(self, over: Over) -> None:
+    def _drop(self, over: DiscardedJobs) -> None:
         """End jobs that nobody waits for any more."""
         if over.revoked:
-            self._answers.revoke(over.revoked)
+            self._completion.revoke(over.revoked)
         if over.late:
             scored = self._service.without_engine([[PASSED] * len(job.texts) for job in over.late])
-            self._verdicts.answer(over.late, scored, runtime_s=0.0)
+            self._result_handler.answer(over.late, scored, runtime_s=0.0)
 
-    def _start(self, jobs: list[HeldJob]) -> None:
-        self._answers.announcer.started([job for job in jobs if job.is_plain and not job.tries])
+    def _start(self, jobs: list[InFlightJob]) -> None:
+        self._completion.task_events.started(
+            [job for job in jobs if job.is_plain and not job.tries]
+        )
         future = self._service.submit(jobs)
-        self._service.read_ahead(self._waiting.upcoming())
-        self._round = round_ = Round(jobs, future, time.time())
+        self._service.prefetch(self._pending.upcoming())
+        self._batch = batch = JobBatch(jobs, future, time.time())
         # Called in the engine's thread.
-        future.add_done_callback(lambda _: self._calls.from_another_thread())
-        self._calls.once(_SAY_RUNNING_AFTER_S, self._say_running, round_)
+        future.add_done_callback(lambda _: self._callbacks.from_another_thread())
+        self._callbacks.once(_SAY_RUNNING_AFTER_S, self._say_running, batch)
 
-    def _say_running(self, round_: Round) -> None:
-        if round_ is not self._round:
+    def _say_running(self, batch: JobBatch) -> None:
+        if batch is not self._batch:
             return
         with contextlib.suppress(redis.RedisError):  # Only the status "running" depends on it.
             self._store.begin(
                 {
                     job.id: started(job.id, self._hostname)
-                    for job in round_.jobs
+                    for job in batch.jobs
                     if not job.ignores_result
                 }
             )

@@ -14,10 +14,16 @@ from celery.exceptions import WorkerShutdown
 from sentq.contract import JobRequest, Limits, Outcome, check_count
 from sentq.wire.ids import sent_at_ms
 from sentq_worker.engine.base import EX_UNAVAILABLE, DeviceLost, EngineInfo, EngineUnavailable
-from sentq_worker.engine.provider import Answer, Answerer, Asked, Breakers, Reply
+from sentq_worker.engine.provider import (
+    BreakerStates,
+    Provider,
+    ProviderJob,
+    ProviderReply,
+    ScoredJob,
+)
 from sentq_worker.settings import WorkerSettings
 
-__all__ = ["Scored", "Service"]
+__all__ = ["BatchExecutor", "ScoredBatch"]
 
 logger = logging.getLogger(__name__)
 
@@ -26,24 +32,24 @@ _ASK_AGAIN_S: Final = 10.0
 
 
 @dataclass(frozen=True, slots=True)
-class Scored:
+class ScoredBatch:
     """A round of jobs that went through the engine as one."""
 
-    replies: Sequence[Reply]
+    replies: Sequence[ProviderReply]
     started_at_s: float
     inference_ms: float
 
 
-class Service:
+class BatchExecutor:
     """Loads the engine when the worker starts, and runs it in a thread of its own, so that
     Celery's loop goes on meanwhile."""
 
-    def __init__(self, settings: WorkerSettings, limits: Limits, answerer: Answerer) -> None:
+    def __init__(self, settings: WorkerSettings, limits: Limits, provider: Provider) -> None:
         self.settings = settings
         self.limits = limits
-        self._answerer = answerer
+        self._provider = provider
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="sentq-engine")
-        self._last: Future[Scored] | None = None
+        self._last: Future[ScoredBatch] | None = None
         self._began_at: float | None = None
 
     def start(self) -> None:
@@ -52,12 +58,12 @@ class Service:
         Raises:
             EngineError: It cannot be had.
         """
-        self._answerer.start()
+        self._provider.start()
 
     def stop(self) -> None:
         """Let the engine's thread end after what it is doing."""
         self._thread.shutdown(wait=False, cancel_futures=True)
-        self._answerer.stop()
+        self._provider.stop()
 
     @property
     def info(self) -> EngineInfo:
@@ -66,14 +72,14 @@ class Service:
         Raises:
             RuntimeError: Nobody at the moment: a model is being loaded.
         """
-        return self._answerer.info
+        return self._provider.info
 
     @property
-    def breakers(self) -> Breakers:
+    def breakers(self) -> BreakerStates:
         """What keeps jobs from an engine, or does not."""
-        return self._answerer.breakers
+        return self._provider.breakers
 
-    def submit(self, jobs: Sequence[Asked]) -> Future[Scored]:
+    def submit(self, jobs: Sequence[ProviderJob]) -> Future[ScoredBatch]:
         """Score jobs as one round in the engine's thread.
 
         Returns:
@@ -84,11 +90,11 @@ class Service:
         self._last = self._thread.submit(self._score, jobs)
         return self._last
 
-    def read_ahead(self, jobs: Sequence[Asked]) -> None:
+    def prefetch(self, jobs: Sequence[ProviderJob]) -> None:
         """Read the texts of jobs that will probably be the next round, while this one is scored.
         Returns at once."""
         if jobs:
-            self._answerer.read_ahead(jobs)
+            self._provider.prefetch(jobs)
 
     @property
     def is_busy(self) -> bool:
@@ -106,11 +112,11 @@ class Service:
         last = self._last
         return last is not None and last.done() and isinstance(last.exception(), WorkerShutdown)
 
-    def _score(self, jobs: Sequence[Asked]) -> Scored:
+    def _score(self, jobs: Sequence[ProviderJob]) -> ScoredBatch:
         started_at_s, started = time.time(), time.perf_counter()
         self._began_at = time.monotonic()
         try:
-            replies = self._answerer.answer(jobs)
+            replies = self._provider.answer(jobs)
         except DeviceLost as error:
             logger.critical(
                 "the device is lost: %s. What this worker holds goes back to the queue. Look at "
@@ -120,17 +126,17 @@ class Service:
             raise WorkerShutdown(EX_UNAVAILABLE) from error
         finally:
             self._began_at = None
-        if not self._answerer.is_usable:
+        if not self._provider.is_usable:
             _raise_where_all_wait(replies)
-        return Scored(replies, started_at_s, (time.perf_counter() - started) * 1000)
+        return ScoredBatch(replies, started_at_s, (time.perf_counter() - started) * 1000)
 
-    def without_engine(self, jobs: Sequence[list[Outcome]]) -> Scored:
+    def without_engine(self, jobs: Sequence[list[Outcome]]) -> ScoredBatch:
         """Jobs that need no engine to be answered."""
         info = self.info
-        return Scored([Answer(outcomes, info) for outcomes in jobs], time.time(), 0.0)
+        return ScoredBatch([ScoredJob(outcomes, info) for outcomes in jobs], time.time(), 0.0)
 
     def outcomes(
-        self, scored: Scored, jobs: Iterable[tuple[str, int]]
+        self, scored: ScoredBatch, jobs: Iterable[tuple[str, int]]
     ) -> Iterator[dict[str, Any] | EngineUnavailable]:
         """What `JobOutcome`s hold, for the jobs of a round: each one's id and attempts; or why a
         job has none yet.
@@ -169,7 +175,7 @@ class Service:
         return texts
 
 
-def _raise_where_all_wait(replies: Sequence[Reply]) -> None:
+def _raise_where_all_wait(replies: Sequence[ProviderReply]) -> None:
     """Raise what keeps all jobs of a round waiting. Asking again costs nothing where nobody is
     asked for long: something else may have changed by then."""
     waiting = [reply for reply in replies if isinstance(reply, EngineUnavailable)]

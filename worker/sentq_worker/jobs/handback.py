@@ -9,16 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-__all__ = ["Ending", "OwnPath", "Prepared"]
+__all__ = ["CeleryHandback", "JobResult", "PreparedResults"]
 
 #: How a job ends: with what a `JobOutcome` holds, or with an error.
-Ending = dict[str, object] | Exception
+JobResult = dict[str, object] | Exception
 
 #: The endings of jobs whose task is about to run, by job id.
-Prepared = dict[str, Ending]
+PreparedResults = dict[str, JobResult]
 
 
-class OwnPath:
+class CeleryHandback:
     """What finishes a job on Celery's own path.
 
     Args:
@@ -36,7 +36,7 @@ class OwnPath:
         tag: str | None,
         is_over: Callable[[], bool],
         run: Callable[[], object],
-        prepared: Prepared,
+        prepared: PreparedResults,
     ) -> None:
         self._job_id = job_id
         self._run = run
@@ -44,7 +44,7 @@ class OwnPath:
         self.tag = tag
         self.is_over = is_over
 
-    def resume(self, ending: Ending) -> None:
+    def resume(self, ending: JobResult) -> None:
         """Let Celery finish the job."""
         self._prepared[self._job_id] = ending
         try:

@@ -9,13 +9,13 @@ from typing import Any
 from sentq.contract import DEADLINE_HEADER, LOCAL_ONLY_HEADER, TASK_NAME, redacted
 from sentq.wire.ids import sent_at_ms
 from sentq_worker.broker.delivery import is_suspect, lost_deliveries
-from sentq_worker.jobs.handback import OwnPath
+from sentq_worker.jobs.handback import CeleryHandback
 
-__all__ = ["HeldJob"]
+__all__ = ["InFlightJob"]
 
 
 @dataclass(eq=False, slots=True)
-class HeldJob:
+class InFlightJob:
     """A job in hand. Thousands are made each second: it holds what is needed, and no more.
 
     Attributes:
@@ -35,11 +35,11 @@ class HeldJob:
     texts: Sequence[object]
     headers: Mapping[str, Any]
     delivery_info: Mapping[str, Any]
-    receipt: str | OwnPath | Any
+    ack_handle: str | CeleryHandback | Any
     connection: int
     tries: int = 0
     shortages: int = 0
-    copies: tuple[HeldJob, ...] = ()
+    duplicates: tuple[InFlightJob, ...] = ()
 
     @property
     def chars(self) -> int:
@@ -81,13 +81,15 @@ class HeldJob:
     @property
     def tag(self) -> str | None:
         """Under which its message is noted in Redis; None on another broker."""
-        receipt = self.receipt.tag if isinstance(self.receipt, OwnPath) else self.receipt
-        return receipt if isinstance(receipt, str) else None
+        ack_handle = (
+            self.ack_handle.tag if isinstance(self.ack_handle, CeleryHandback) else self.ack_handle
+        )
+        return ack_handle if isinstance(ack_handle, str) else None
 
     @property
     def is_plain(self) -> bool:
         """Whether we end it ourselves."""
-        return not isinstance(self.receipt, OwnPath)
+        return not isinstance(self.ack_handle, CeleryHandback)
 
     @property
     def ignores_result(self) -> bool:

@@ -6,10 +6,10 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-__all__ = ["Calls"]
+__all__ = ["LoopCallbacks"]
 
 
-class Calls:
+class LoopCallbacks:
     """Calls one function, as often as needed and no more. The loop may change.
 
     Args:

@@ -10,7 +10,7 @@ from typing import Final
 from sentq_worker.backoff import jittered_s
 from sentq_worker.engine.base import EngineUnavailable
 
-__all__ = ["Pause"]
+__all__ = ["EngineBackoff"]
 
 logger = logging.getLogger(__name__)
 
@@ -18,7 +18,7 @@ _LEAST_S: Final = 2.0
 _MOST_S: Final = 30.0
 
 
-class Pause:
+class EngineBackoff:
     """Says when the engine may be asked again. The log hears of each change, not of each try."""
 
     def __init__(self) -> None:

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 
-__all__ = ["Breaker", "BreakerState", "Verdict"]
+__all__ = ["Breaker", "BreakerSnapshot", "BreakerState"]
 
 logger = logging.getLogger(__name__)
 
@@ -31,7 +31,7 @@ class BreakerState(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class BreakerSnapshot:
     """What is known of an engine. Times are Unix seconds by the host's clock, so that a host's
     workers can tell each other; `reason` holds no text."""
 
@@ -64,46 +64,46 @@ class Breaker:
         self._interval_s = probe_interval_s
         self._now = now
         self._lock = threading.Lock()
-        self._verdict = Verdict(at_s=now())
+        self._snapshot = BreakerSnapshot(at_s=now())
         self._failures = 0
         self._stopped_here = False
 
     @property
-    def verdict(self) -> Verdict:
+    def snapshot(self) -> BreakerSnapshot:
         """What is known now."""
-        return self._verdict
+        return self._snapshot
 
     @property
     def state(self) -> BreakerState:
         """What it says now."""
-        return self._verdict.state
+        return self._snapshot.state
 
     @property
     def is_closed(self) -> bool:
         """Whether the engine may be asked as usual."""
-        return self._verdict.state is BreakerState.CLOSED
+        return self._snapshot.state is BreakerState.CLOSED
 
     @property
     def is_due(self) -> bool:
         """Whether it was open for long enough for somebody to probe."""
-        return self.state is BreakerState.OPEN and self._now() >= self._verdict.until_s
+        return self.state is BreakerState.OPEN and self._now() >= self._snapshot.until_s
 
     @property
     def retry_after_s(self) -> float | None:
         """How long nobody need ask again; None where nobody can tell."""
         if self.state is BreakerState.STOPPED:
             return None
-        return max(0.0, self._verdict.until_s - self._now())
+        return max(0.0, self._snapshot.until_s - self._now())
 
     def begin_probe(self) -> bool:
         """Whether the caller may try once whether the engine works again: one at a time, and not
         before the time is up. It ends with `succeeded`, `failed`, `open` or `stop`."""
         with self._lock:
-            verdict = self._verdict
+            snapshot = self._snapshot
             if not self.is_due:
                 return False
-            self._verdict = Verdict(
-                BreakerState.HALF_OPEN, verdict.reason, verdict.until_s, verdict.at_s
+            self._snapshot = BreakerSnapshot(
+                BreakerState.HALF_OPEN, snapshot.reason, snapshot.until_s, snapshot.at_s
             )
         return True
 
@@ -116,7 +116,7 @@ class Breaker:
 
     def close(self) -> None:
         """The engine was seen to work: ask it as usual."""
-        self._change(Verdict(BreakerState.CLOSED, at_s=self._now()))
+        self._change(BreakerSnapshot(BreakerState.CLOSED, at_s=self._now()))
 
     def failed(self, reason: str) -> None:
         """The engine failed. Opens after enough of these in a row, and again after a probe."""
@@ -130,33 +130,33 @@ class Breaker:
         """Leave the engine alone for as long as it said, or until the next probe."""
         now = self._now()
         until_s = now + (self._interval_s if for_s is None else for_s)
-        self._change(Verdict(BreakerState.OPEN, reason, until_s, now))
+        self._change(BreakerSnapshot(BreakerState.OPEN, reason, until_s, now))
 
     def stop(self, reason: str) -> None:
         """Leave the engine alone until the process starts anew."""
         self._stopped_here = True
-        self._change(Verdict(BreakerState.STOPPED, reason, 0.0, self._now()))
+        self._change(BreakerSnapshot(BreakerState.STOPPED, reason, 0.0, self._now()))
 
-    def adopt(self, verdict: Verdict, *, is_older: bool = False) -> None:
+    def adopt(self, snapshot: BreakerSnapshot, *, is_older: bool = False) -> None:
         """Take over what another worker of the host found out, where it is newer, or all the
         same."""
-        is_due = is_older or verdict.at_s > self._verdict.at_s
+        is_due = is_older or snapshot.at_s > self._snapshot.at_s
         if is_due and self.state is not BreakerState.HALF_OPEN:
-            self._change(verdict)
+            self._change(snapshot)
 
-    def _change(self, verdict: Verdict) -> None:
+    def _change(self, snapshot: BreakerSnapshot) -> None:
         with self._lock:
-            before = self._verdict.state
-            if self._stopped_here and verdict.state is not BreakerState.STOPPED:
+            before = self._snapshot.state
+            if self._stopped_here and snapshot.state is not BreakerState.STOPPED:
                 return
-            self._verdict = verdict
+            self._snapshot = snapshot
             self._failures = 0
         was_open = before in (BreakerState.OPEN, BreakerState.HALF_OPEN)
-        if verdict.state is before or (was_open and verdict.state is BreakerState.OPEN):
+        if snapshot.state is before or (was_open and snapshot.state is BreakerState.OPEN):
             pass  # Open again, after a probe that failed: nothing new.
-        elif verdict.state is BreakerState.CLOSED:
+        elif snapshot.state is BreakerState.CLOSED:
             logger.info("%s answers again", self.name)
-        elif verdict.state is BreakerState.STOPPED:
-            logger.error("%s is not asked again before a restart: %s", self.name, verdict.reason)
+        elif snapshot.state is BreakerState.STOPPED:
+            logger.error("%s is not asked again before a restart: %s", self.name, snapshot.reason)
         else:
-            logger.warning("%s is not asked for the moment: %s", self.name, verdict.reason)
+            logger.warning("%s is not asked for the moment: %s", self.name, snapshot.reason)

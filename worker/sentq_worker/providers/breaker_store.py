@@ -20,12 +20,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 import redis as redis_errors
 
-from sentq_worker.providers.breaker import Breaker, BreakerState, Verdict
+from sentq_worker.providers.breaker import Breaker, BreakerSnapshot, BreakerState
 
 if TYPE_CHECKING:
     import redis
 
-__all__ = ["Verdicts"]
+__all__ = ["SharedBreakerState"]
 
 logger = logging.getLogger(__name__)
 
@@ -38,7 +38,7 @@ _KEPT_S: Final = 7 * 24 * 60 * 60
 _FRESH_S: Final = 0.5
 
 
-class Verdicts:
+class SharedBreakerState:
     """Writes and reads verdicts of one host. Redis being away only keeps them from each other.
 
     Args:
@@ -57,21 +57,21 @@ class Verdicts:
         """Tell a breaker what another worker found out, or the others what it did; whichever is
         newer. Nothing where both were just compared and nothing changed."""
         known_at_s, read_at = self._known.get(breaker.name, (0.0, float("-inf")))
-        is_news = breaker.verdict.at_s > known_at_s
+        is_news = breaker.snapshot.at_s > known_at_s
         if not is_news and time.monotonic() - read_at < _FRESH_S:
             return
         theirs = self.read(breaker.name)
-        if theirs and theirs.at_s > breaker.verdict.at_s:
+        if theirs and theirs.at_s > breaker.snapshot.at_s:
             breaker.adopt(theirs)
         elif is_news:
-            self.write(breaker.name, breaker.verdict)
-        self._known[breaker.name] = (breaker.verdict.at_s, time.monotonic())
+            self.write(breaker.name, breaker.snapshot)
+        self._known[breaker.name] = (breaker.snapshot.at_s, time.monotonic())
 
-    def write(self, engine: str, verdict: Verdict) -> None:
+    def write(self, engine: str, snapshot: BreakerSnapshot) -> None:
         """Let the others know."""
         try:
             client = self._connect()
-            client.hset(self._key, engine, json.dumps(asdict(verdict)))
+            client.hset(self._key, engine, json.dumps(asdict(snapshot)))
             client.expire(self._key, _KEPT_S)
         except redis_errors.RedisError as error:
             logger.debug("a verdict was not written: %s", type(error).__name__)
@@ -81,7 +81,7 @@ class Verdicts:
         with contextlib.suppress(redis_errors.RedisError):
             self._connect().hdel(self._key, engine)
 
-    def read(self, engine: str) -> Verdict | None:
+    def read(self, engine: str) -> BreakerSnapshot | None:
         """What was last written of an engine; None where that cannot be had."""
         try:
             raw = self._connect().hget(self._key, engine)
@@ -90,7 +90,7 @@ class Verdicts:
             return None
         try:
             fields = json.loads(raw or b"")
-            return Verdict(**fields | {"state": BreakerState(fields["state"])})
+            return BreakerSnapshot(**fields | {"state": BreakerState(fields["state"])})
         except (ValueError, TypeError, KeyError):
             return None
 

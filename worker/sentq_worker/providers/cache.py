@@ -25,7 +25,7 @@ import redis
 from sentq import __version__
 from sentq.contract import Limits, Outcome, Prediction
 from sentq_worker.engine.base import EngineInfo
-from sentq_worker.engine.provider import JobScorer, ReadsAhead
+from sentq_worker.engine.provider import JobScorer, SupportsPrefetch
 from sentq_worker.providers.loading import LoadScorer
 from sentq_worker.settings import WorkerSettings
 
@@ -161,11 +161,11 @@ class CachingScorer:
         """The engine of the scorer."""
         return self._scorer.engine
 
-    def read_ahead(self, jobs: Sequence[Sequence[object]]) -> None:
-        """See `Answerer.read_ahead`. What is cached is read in vain, beside an engine that has
+    def prefetch(self, jobs: Sequence[Sequence[object]]) -> None:
+        """See `Provider.prefetch`. What is cached is read in vain, beside an engine that has
         other work."""
-        if isinstance(self._scorer, ReadsAhead):
-            self._scorer.read_ahead(jobs)
+        if isinstance(self._scorer, SupportsPrefetch):
+            self._scorer.prefetch(jobs)
 
     def score(self, jobs: Sequence[Sequence[object]]) -> list[list[Outcome]]:
         """As the scorer; a text whose prediction is there gets the same one again.

@@ -18,23 +18,23 @@ from pydantic import SecretStr
 from sentq.contract import Limits
 from sentq.errors import SettingsError
 from sentq_worker.engine.base import ModelUnavailable
-from sentq_worker.engine.provider import Answerer, JobScorer
+from sentq_worker.engine.provider import JobScorer, Provider
 from sentq_worker.inference.model_files import find_model
 from sentq_worker.providers.breaker import Breaker
-from sentq_worker.providers.breaker_store import Verdicts
-from sentq_worker.providers.fallback import Fallback
-from sentq_worker.providers.local import InHouse
+from sentq_worker.providers.breaker_store import SharedBreakerState
+from sentq_worker.providers.fallback import FallbackProvider
+from sentq_worker.providers.local import LocalProvider
 from sentq_worker.scoring.labels import Labels
 from sentq_worker.settings import HubSettings, Policy, WorkerSettings
 
 if TYPE_CHECKING:
     from celery import Celery
 
-    from sentq_worker.providers.hub.pool import Hub
-    from sentq_worker.providers.hub.provider import HubScorer
-    from sentq_worker.providers.hub.windows import Slicer
+    from sentq_worker.providers.hub.pool import HubPool
+    from sentq_worker.providers.hub.provider import HubProvider
+    from sentq_worker.providers.hub.windows import Windower
 
-__all__ = ["make_answerer", "policies"]
+__all__ = ["make_provider", "policies"]
 
 logger = logging.getLogger(__name__)
 
@@ -51,7 +51,7 @@ def policies(worker: WorkerSettings) -> set[Policy]:
     return {worker.engine, *worker.queue_engines.values()}
 
 
-def make_answerer(
+def make_provider(
     worker: WorkerSettings,
     hub: HubSettings,
     *,
@@ -59,7 +59,7 @@ def make_answerer(
     load: Callable[[], JobScorer],
     app: Celery,
     now_ms: Callable[[], float],
-) -> Answerer:
+) -> Provider:
     """Make what answers, as the policies say. Loads and asks nothing yet.
 
     Args:
@@ -73,14 +73,14 @@ def make_answerer(
     Raises:
         SettingsError: A policy needs the Hub, and the settings do not say what to ask there.
     """
-    local = InHouse(load)
+    local = LocalProvider(load)
     wanted = policies(worker)
     if wanted == {"local"}:
         return local
     connect = partial(_connect, app)
     options = app.conf.get("result_backend_transport_options") or {}
     prefix: str = options.get("global_keyprefix", "")
-    verdicts = Verdicts(connect, host=gethostname(), prefix=prefix)
+    shared_state = SharedBreakerState(connect, host=gethostname(), prefix=prefix)
     make = partial(
         _hub_scorer,
         *(worker, hub),
@@ -88,11 +88,11 @@ def make_answerer(
         now_ms=now_ms,
         connect=connect,
         prefix=prefix,
-        verdicts=verdicts,
+        shared_state=shared_state,
     )
     if wanted == {"hub"}:
         return make(expected_labels=lambda: None)
-    return Fallback(
+    return FallbackProvider(
         local,
         make(expected_labels=_LocalLabels(worker, local)),
         policy=lambda queue: worker.queue_engines.get(queue, worker.engine),
@@ -103,7 +103,7 @@ def make_answerer(
         ),
         probe_interval_s=hub.probe_interval_s,
         backlog_limit_s=hub.backlog_limit_s,
-        verdicts=verdicts,
+        shared_state=shared_state,
         is_device_back=_is_device_back,
     )
 
@@ -120,12 +120,12 @@ def _hub_scorer(
     now_ms: Callable[[], float],
     connect: Callable[[], Any],
     prefix: str,
-    verdicts: Verdicts,
+    shared_state: SharedBreakerState,
     expected_labels: Callable[[], Sequence[str] | None],
-) -> HubScorer:
+) -> HubProvider:
     try:
         # What a worker that never asks the Hub need not have, nor import.
-        from sentq_worker.providers.hub.provider import HubScorer
+        from sentq_worker.providers.hub.provider import HubProvider
     except ImportError as error:
         raise SettingsError(_NO_HUB) from error
 
@@ -136,18 +136,18 @@ def _hub_scorer(
         probe_interval_s=settings.probe_interval_s,
     )
 
-    def make() -> tuple[Hub, Slicer]:
+    def make() -> tuple[HubPool, Windower]:
         hub = _hub(
             settings,
             model,
             breaker=breaker,
             connect=connect,
             prefix=prefix,
-            verdicts=verdicts,
+            shared_state=shared_state,
         )
         return hub, _slicer(worker, settings)
 
-    return HubScorer(
+    return HubProvider(
         make,
         breaker=breaker,
         model=model,
@@ -166,11 +166,11 @@ def _hub(
     breaker: Breaker,
     connect: Callable[[], Any],
     prefix: str,
-    verdicts: Verdicts,
-) -> Hub:
+    shared_state: SharedBreakerState,
+) -> HubPool:
     from sentq_worker.providers.hub import budget
-    from sentq_worker.providers.hub.client import Remote, Target
-    from sentq_worker.providers.hub.pool import Hub, HubOptions
+    from sentq_worker.providers.hub.client import HubClient, Target
+    from sentq_worker.providers.hub.pool import HubOptions, HubPool
 
     url = settings.endpoint or f"{settings.router.rstrip('/')}/models/{model}"
     target = Target(
@@ -182,8 +182,8 @@ def _hub(
         is_multi_label=settings.multi_label,
         is_looked_up=settings.endpoint is None,
     )
-    return Hub(
-        partial(Remote, target, timeout_s=settings.call_timeout_s),
+    return HubPool(
+        partial(HubClient, target, timeout_s=settings.call_timeout_s),
         options=HubOptions(
             in_flight=settings.in_flight,
             call_timeout_s=settings.call_timeout_s,
@@ -196,7 +196,7 @@ def _hub(
         breaker=breaker,
         budget=budget.Budget(
             connect,
-            budget.Limits(
+            budget.BudgetLimits(
                 settings.calls_per_day,
                 settings.chars_per_day,
                 settings.calls_per_month,
@@ -204,7 +204,7 @@ def _hub(
             ),
             prefix=prefix,
         ),
-        verdicts=verdicts,
+        shared_state=shared_state,
     )
 
 
@@ -257,11 +257,11 @@ def _token(settings: HubSettings) -> SecretStr | None:
     return SecretStr(token) if token else None
 
 
-def _slicer(worker: WorkerSettings, settings: HubSettings) -> Slicer:
+def _slicer(worker: WorkerSettings, settings: HubSettings) -> Windower:
     """Cuts long texts as the local engine does, where the model's tokenizer can be had."""
-    from sentq_worker.providers.hub.windows import slice_by_chars, token_slicer
+    from sentq_worker.providers.hub.windows import window_by_chars, window_by_tokens
 
-    by_chars = partial(slice_by_chars, window_chars=settings.window_chars)
+    by_chars = partial(window_by_chars, window_chars=settings.window_chars)
     folder = _tokenizer_folder(worker, settings)
     if folder is None:
         logger.warning(
@@ -272,7 +272,7 @@ def _slicer(worker: WorkerSettings, settings: HubSettings) -> Slicer:
         return by_chars
     from tokenizers import Tokenizer
 
-    return token_slicer(
+    return window_by_tokens(
         Tokenizer.from_file(str(folder / "tokenizer.json")),
         window_tokens=min(_window_tokens(folder), worker.window_tokens or _WINDOW_TOKENS),
         overlap_tokens=worker.window_overlap_tokens,
@@ -321,7 +321,7 @@ class _LocalLabels:
     """What the local engine calls its labels: as it says itself, or its model's files do; None
     while neither can be had."""
 
-    def __init__(self, settings: WorkerSettings, local: InHouse) -> None:
+    def __init__(self, settings: WorkerSettings, local: LocalProvider) -> None:
         self._settings = settings
         self._local = local
         self._names: tuple[str, ...] | None = None

@@ -27,11 +27,17 @@ from sentq_worker.engine.base import (
     EngineUnavailable,
     HubRefused,
 )
-from sentq_worker.engine.provider import Answer, Answerer, Asked, Breakers, Reply
+from sentq_worker.engine.provider import (
+    BreakerStates,
+    Provider,
+    ProviderJob,
+    ProviderReply,
+    ScoredJob,
+)
 from sentq_worker.providers.breaker import Breaker
-from sentq_worker.providers.breaker_store import Verdicts
+from sentq_worker.providers.breaker_store import SharedBreakerState
 
-__all__ = ["Fallback", "Policy"]
+__all__ = ["FallbackProvider", "Policy"]
 
 logger = logging.getLogger(__name__)
 
@@ -43,7 +49,7 @@ _PROBE: Final[Any] = SimpleNamespace(
 )
 
 
-class Fallback:
+class FallbackProvider:
     """Answers jobs by two engines, as each job's policy says. A job whose texts may not leave
     never comes near the Hub, whatever else is said.
 
@@ -62,14 +68,14 @@ class Fallback:
 
     def __init__(
         self,
-        local: Answerer,
-        hub: Answerer,
+        local: Provider,
+        hub: Provider,
         *,
         policy: Callable[[str], Policy],
         breaker: Breaker,
         probe_interval_s: float = 10.0,
         backlog_limit_s: float | None = None,
-        verdicts: Verdicts | None = None,
+        shared_state: SharedBreakerState | None = None,
         is_device_back: Callable[[str], bool] = lambda _: False,
     ) -> None:
         self._local = local
@@ -78,7 +84,7 @@ class Fallback:
         self.breaker = breaker
         self._probe_interval_s = probe_interval_s
         self._backlog_limit_s = backlog_limit_s
-        self._verdicts = verdicts
+        self._shared_state = shared_state
         self._is_device_back = is_device_back
         self._lost_device: str | None = None
         self._must_end: DeviceLost | None = None
@@ -88,21 +94,21 @@ class Fallback:
 
     @property
     def info(self) -> EngineInfo:
-        """See `Answerer.info`."""
+        """See `Provider.info`."""
         return self._local.info if self.breaker.is_closed else self._hub.info
 
     @property
-    def breakers(self) -> Breakers:
-        """See `Answerer.breakers`."""
+    def breakers(self) -> BreakerStates:
+        """See `Provider.breakers`."""
         return self._hub.breakers._replace(local=self.breaker.state)
 
     @property
     def is_usable(self) -> bool:
-        """See `Answerer.is_usable`."""
+        """See `Provider.is_usable`."""
         return self.breaker.is_closed or self._hub.is_usable
 
     def start(self) -> None:
-        """See `Answerer.start`. A local engine that cannot start is away, and no more; so is a Hub
+        """See `Provider.start`. A local engine that cannot start is away, and no more; so is a Hub
         that refuses, as long as the local engine works."""
         try:
             self._local.start()
@@ -115,25 +121,25 @@ class Fallback:
                 raise
 
     def stop(self) -> None:
-        """See `Answerer.stop`."""
+        """See `Provider.stop`."""
         self._ended.set()
         self._beside.shutdown(wait=False, cancel_futures=True)
         self._local.stop()
         self._hub.stop()
-        if self._verdicts:
-            self._verdicts.forget(self.breaker.name)
+        if self._shared_state:
+            self._shared_state.forget(self.breaker.name)
 
-    def read_ahead(self, jobs: Sequence[Asked]) -> None:
-        """See `Answerer.read_ahead`."""
+    def prefetch(self, jobs: Sequence[ProviderJob]) -> None:
+        """See `Provider.prefetch`."""
         if here := [job for job in jobs if self._stays(job)]:
-            self._local.read_ahead(here)
+            self._local.prefetch(here)
 
-    def answer(self, jobs: Sequence[Asked]) -> list[Reply]:
-        """See `Answerer.answer`. Where a device is back that only a new process can have again,
+    def answer(self, jobs: Sequence[ProviderJob]) -> list[ProviderReply]:
+        """See `Provider.answer`. Where a device is back that only a new process can have again,
         this one ends."""
         if self._must_end is not None:
             raise self._must_end
-        replies: dict[int, Reply] = {}
+        replies: dict[int, ProviderReply] = {}
         here = {n for n, job in enumerate(jobs) if self._stays(job)}
         there = [n for n in range(len(jobs)) if n not in here]
         away = self._beside.submit(self._ask_hub, [jobs[n] for n in there]) if there else None
@@ -150,13 +156,13 @@ class Fallback:
             replies.update(self._ask_local(jobs, for_local))
         return [replies[n] for n in range(len(jobs))]
 
-    def _may_leave(self, job: Asked) -> bool:
+    def _may_leave(self, job: ProviderJob) -> bool:
         return not job.is_local_only and self._policy(job.queue) != "local"
 
-    def _may_stay(self, job: Asked) -> bool:
+    def _may_stay(self, job: ProviderJob) -> bool:
         return job.is_local_only or self._policy(job.queue) != "hub"
 
-    def _stays(self, job: Asked) -> bool:
+    def _stays(self, job: ProviderJob) -> bool:
         """Whether the local engine is asked first."""
         if not self._may_leave(job):
             return True
@@ -165,13 +171,15 @@ class Fallback:
         limit_s, sent_ms = self._backlog_limit_s, job.sent_at_ms
         return limit_s is None or sent_ms is None or time.time() - sent_ms / 1000 <= limit_s
 
-    def _ask_hub(self, jobs: Sequence[Asked]) -> list[Reply]:
+    def _ask_hub(self, jobs: Sequence[ProviderJob]) -> list[ProviderReply]:
         try:
             return self._hub.answer(jobs)
         except EngineUnavailable as error:
             return [error] * len(jobs)
 
-    def _ask_local(self, jobs: Sequence[Asked], chosen: Sequence[int]) -> dict[int, Reply]:
+    def _ask_local(
+        self, jobs: Sequence[ProviderJob], chosen: Sequence[int]
+    ) -> dict[int, ProviderReply]:
         """The replies of the local engine to the jobs with these numbers."""
         if not chosen:
             return {}
@@ -209,7 +217,7 @@ class Fallback:
     def _fail(self, reason: str) -> None:
         self.breaker.failed(f"the local engine failed again and again: {reason}")
         if not self.breaker.is_closed:
-            self._lose(self.breaker.verdict.reason)
+            self._lose(self.breaker.snapshot.reason)
 
     def _lose(self, reason: str) -> None:
         """The local engine is away: have it back as soon as that can be."""
@@ -236,24 +244,24 @@ class Fallback:
                 return
 
     def _tell(self) -> None:
-        if self._verdicts:
-            self._verdicts.write(self.breaker.name, self.breaker.verdict)
+        if self._shared_state:
+            self._shared_state.write(self.breaker.name, self.breaker.snapshot)
 
     def _unavailable(self) -> EngineUnavailable:
-        reason = self.breaker.verdict.reason or "the local engine failed"
+        reason = self.breaker.snapshot.reason or "the local engine failed"
         return EngineUnavailable(reason, retry_after_s=self._probe_interval_s)
 
 
-def _waits(reply: Reply) -> bool:
+def _waits(reply: ProviderReply) -> bool:
     return isinstance(reply, EngineUnavailable)
 
 
-def _is_scored(reply: Reply) -> bool:
-    return isinstance(reply, Answer) and all(isinstance(o, Prediction) for o in reply.outcomes)
+def _is_scored(reply: ProviderReply) -> bool:
+    return isinstance(reply, ScoredJob) and all(isinstance(o, Prediction) for o in reply.outcomes)
 
 
-def _is_all_failed(replies: Sequence[Reply]) -> bool:
+def _is_all_failed(replies: Sequence[ProviderReply]) -> bool:
     """Whether the model failed on each text that it was given, and there was one."""
-    outcomes = [o for reply in replies if isinstance(reply, Answer) for o in reply.outcomes]
+    outcomes = [o for reply in replies if isinstance(reply, ScoredJob) for o in reply.outcomes]
     failed = [isinstance(o, TextError) and o.code is ErrorCode.INFERENCE_FAILED for o in outcomes]
     return any(failed) and not any(isinstance(o, Prediction) for o in outcomes)

@@ -65,7 +65,7 @@ def load_scorer(settings: WorkerSettings, limits: Limits) -> Scorer:
         batch_tokens=settings.batch_tokens,
         labels=labels,
         window_join=settings.window_join,
-        reads_ahead=engine.leaves_a_core,
+        prefetches=engine.leaves_a_core,
     )
 
 

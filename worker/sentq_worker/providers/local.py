@@ -5,12 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from sentq_worker.engine.base import EngineInfo
-from sentq_worker.engine.provider import Answer, Asked, Breakers, JobScorer, ReadsAhead, Reply
+from sentq_worker.engine.provider import (
+    BreakerStates,
+    JobScorer,
+    ProviderJob,
+    ProviderReply,
+    ScoredJob,
+    SupportsPrefetch,
+)
 
-__all__ = ["InHouse"]
+__all__ = ["LocalProvider"]
 
 
-class InHouse:
+class LocalProvider:
     """Loads a scorer when it starts, and answers every job by it.
 
     Args:
@@ -23,7 +30,7 @@ class InHouse:
 
     @property
     def info(self) -> EngineInfo:
-        """See `Answerer.info`."""
+        """See `Provider.info`."""
         return self._loaded.engine.info
 
     @property
@@ -32,34 +39,34 @@ class InHouse:
         return self._scorer is not None
 
     @property
-    def breakers(self) -> Breakers:
-        """See `Answerer.breakers`."""
-        return Breakers()
+    def breakers(self) -> BreakerStates:
+        """See `Provider.breakers`."""
+        return BreakerStates()
 
     @property
     def is_usable(self) -> bool:
-        """See `Answerer.is_usable`."""
+        """See `Provider.is_usable`."""
         return True
 
     def start(self) -> None:
-        """See `Answerer.start`. Called again, it loads anew, after it let go of the old one."""
+        """See `Provider.start`. Called again, it loads anew, after it let go of the old one."""
         self._scorer = None
         self._scorer = self._load()
 
     def stop(self) -> None:
-        """See `Answerer.stop`."""
+        """See `Provider.stop`."""
 
-    def read_ahead(self, jobs: Sequence[Asked]) -> None:
-        """See `Answerer.read_ahead`."""
-        if isinstance(self._scorer, ReadsAhead):
-            self._scorer.read_ahead([job.texts for job in jobs])
+    def prefetch(self, jobs: Sequence[ProviderJob]) -> None:
+        """See `Provider.prefetch`."""
+        if isinstance(self._scorer, SupportsPrefetch):
+            self._scorer.prefetch([job.texts for job in jobs])
 
-    def answer(self, jobs: Sequence[Asked]) -> list[Reply]:
-        """See `Answerer.answer`."""
+    def answer(self, jobs: Sequence[ProviderJob]) -> list[ProviderReply]:
+        """See `Provider.answer`."""
         scorer = self._loaded
         scored = scorer.score([job.texts for job in jobs])
         info = scorer.engine.info
-        return [Answer(outcomes, info) for outcomes in scored]
+        return [ScoredJob(outcomes, info) for outcomes in scored]
 
     @property
     def _loaded(self) -> JobScorer:

@@ -11,9 +11,9 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Final, NamedTuple
 
-from sentq_worker.scoring.preprocess import Read
+from sentq_worker.scoring.preprocess import PreprocessedText
 
-__all__ = ["Ahead"]
+__all__ = ["Prefetcher"]
 
 #: Readings that are kept: for the round that starts now, and for the next. Those before were of
 #: jobs that went to another worker, or that nobody waits for any more.
@@ -22,17 +22,17 @@ _KEPT: Final = 2
 
 class _Reading(NamedTuple):
     texts: frozenset[str]
-    found: Future[dict[str, Read]]
+    found: Future[dict[str, PreprocessedText]]
 
 
-class Ahead:
+class Prefetcher:
     """Reads texts before they are wanted. One thread begins readings, another reads.
 
     Args:
         read: Reads texts, in order. Called by both threads.
     """
 
-    def __init__(self, read: Callable[[Sequence[object]], list[Read]]) -> None:
+    def __init__(self, read: Callable[[Sequence[object]], list[PreprocessedText]]) -> None:
         self._read = read
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="sentq-ahead")
         self._readings: deque[_Reading] = deque(maxlen=_KEPT)
@@ -44,17 +44,17 @@ class Ahead:
         if new:
             self._readings.append(_Reading(new, self._thread.submit(self._begin, [*new])))
 
-    def read(self, texts: Sequence[object]) -> list[Read]:
+    def read(self, texts: Sequence[object]) -> list[PreprocessedText]:
         """Read texts, in order; those that were begun are taken from there. Each once."""
         known = self._take({text for text in texts if isinstance(text, str)})
         rest = iter(self._read([text for text in texts if not _is_in(known, text)]))
         return [known[str(text)] if _is_in(known, text) else next(rest) for text in texts]
 
-    def _begin(self, texts: list[str]) -> dict[str, Read]:
+    def _begin(self, texts: list[str]) -> dict[str, PreprocessedText]:
         return dict(zip(texts, self._read(texts), strict=True))
 
-    def _take(self, wanted: set[str]) -> dict[str, Read]:
-        taken: dict[str, Read] = {}
+    def _take(self, wanted: set[str]) -> dict[str, PreprocessedText]:
+        taken: dict[str, PreprocessedText] = {}
         for reading in self._readings.copy():
             here = wanted & reading.texts
             # Waits, if it is going on: to read the same once more would take longer.
@@ -65,5 +65,5 @@ class Ahead:
         return taken
 
 
-def _is_in(known: dict[str, Read], text: object) -> bool:
+def _is_in(known: dict[str, PreprocessedText], text: object) -> bool:
     return isinstance(text, str) and text in known

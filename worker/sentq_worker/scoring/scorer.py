@@ -12,15 +12,15 @@ from sentq.contract import Limits, Outcome, TextError
 from sentq_worker.engine.base import Engine
 from sentq_worker.scoring.batcher import Batcher, Row
 from sentq_worker.scoring.labels import Labels
-from sentq_worker.scoring.prefetch import Ahead
-from sentq_worker.scoring.preprocess import Read, Reader
+from sentq_worker.scoring.prefetch import Prefetcher
+from sentq_worker.scoring.preprocess import PreprocessedText, Preprocessor
 from sentq_worker.scoring.windows import JoinRule, TextTokenizer, TextTokens, join
 
 __all__ = ["Scorer"]
 
 
 class Scorer:
-    """Scores the texts of many jobs as one. Used by one thread at a time, but for `read_ahead`.
+    """Scores the texts of many jobs as one. Used by one thread at a time, but for `prefetch`.
 
     Args:
         reads_ahead: Whether a core is idle while the engine computes, so that the next jobs can
@@ -36,11 +36,11 @@ class Scorer:
         batch_tokens: int,
         labels: Labels | None = None,
         window_join: JoinRule = "mean",
-        reads_ahead: bool = False,
+        prefetches: bool = False,
     ) -> None:
         self.engine = engine
-        self._reader = Reader(tokenizer, limits)
-        self._ahead = Ahead(self._reader.read) if reads_ahead else None
+        self._preprocessor = Preprocessor(tokenizer, limits)
+        self._prefetcher = Prefetcher(self._preprocessor.read) if prefetches else None
         self._batcher = Batcher(engine, batch_tokens=batch_tokens)
         self._window_join = window_join
         self._labels = labels or Labels(engine.info.labels)
@@ -50,10 +50,10 @@ class Scorer:
         """The keys of each prediction's `scores`, in their order."""
         return self._labels.names
 
-    def read_ahead(self, jobs: Sequence[Sequence[object]]) -> None:
-        """See `Answerer.read_ahead`."""
-        if self._ahead is not None:
-            self._ahead.begin(chain.from_iterable(jobs))
+    def prefetch(self, jobs: Sequence[Sequence[object]]) -> None:
+        """See `Provider.prefetch`."""
+        if self._prefetcher is not None:
+            self._prefetcher.begin(chain.from_iterable(jobs))
 
     def score(self, jobs: Sequence[Sequence[object]]) -> list[list[Outcome]]:
         """Score the texts of each job.
@@ -72,16 +72,20 @@ class Scorer:
         for job_keys, job in zip(keys, jobs, strict=True):
             distinct.update(zip(job_keys, job, strict=True))
         texts = [*distinct.values()]
-        read = self._reader.read(texts) if self._ahead is None else self._ahead.read(texts)
+        read = (
+            self._preprocessor.read(texts)
+            if self._prefetcher is None
+            else self._prefetcher.read(texts)
+        )
         outcomes = dict(zip(distinct, self._predict(read), strict=True))
         return [[outcomes[key] for key in job_keys] for job_keys in keys]
 
-    def _predict(self, texts: Sequence[Read]) -> list[Outcome]:
+    def _predict(self, texts: Sequence[PreprocessedText]) -> list[Outcome]:
         readable = [text for text in texts if isinstance(text, TextTokens)]
         rows = iter(self._batcher.predict([window for text in readable for window in text.windows]))
         return [self._outcome(text, rows) for text in texts]
 
-    def _outcome(self, text: Read, rows: Iterator[Row]) -> Outcome:
+    def _outcome(self, text: PreprocessedText, rows: Iterator[Row]) -> Outcome:
         """The outcome of a text, from the next rows, a row a window."""
         if isinstance(text, TextError):
             return text

@@ -4,7 +4,7 @@
     http://127.0.0.1:8123
 
 It scores whatever model is asked for. What it does with the next calls is posted to it, a word a
-call (the words are those of `Reply`, some with a number after a colon); afterwards it answers:
+call (the words are those of `FakeReply`, some with a number after a colon); afterwards it answers:
 
     $ curl -d "503 503 429:2 ok" http://127.0.0.1:8123/script
     $ curl -d "always 500" http://127.0.0.1:8123/script       # until something else is posted
@@ -17,7 +17,7 @@ import argparse
 import signal
 
 from sentq_worker.testing.hub import LocalHub
-from sentq_worker.testing.replies import Reply
+from sentq_worker.testing.replies import FakeReply
 
 
 def main() -> None:
@@ -26,7 +26,7 @@ def main() -> None:
         prog="python -m sentq_worker.testing",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
-        epilog=f"replies: {', '.join(Reply)}",
+        epilog=f"replies: {', '.join(FakeReply)}",
     )
     parser.add_argument("--port", type=int, default=0, help="0 takes any that is free")
     parser.add_argument("--latency-ms", type=float, default=100.0, help="what an answer takes")

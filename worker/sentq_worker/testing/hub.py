@@ -21,7 +21,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
 from typing import Final, Self
 
-from sentq_worker.testing.replies import Reply, Step, hash_scores, read_script, reply
+from sentq_worker.testing.replies import FakeReply, ScriptStep, hash_scores, read_script, reply
 
 __all__ = ["LocalHub"]
 
@@ -59,15 +59,15 @@ class LocalHub:
         #: The texts of all calls, in the order in which they came.
         self.texts: list[str] = []
         #: What the look-up does.
-        self.lookup = Step(Reply.OK)
+        self.lookup = ScriptStep(FakeReply.OK)
         #: How many look-ups there were.
         self.lookups = 0
         #: Most calls that were in flight at once.
         self.most_at_once = 0
         self._score = score or partial(hash_scores, labels=labels)
         self._token = token
-        self._script: deque[Step] = deque()
-        self._afterwards = Step(Reply.OK)
+        self._script: deque[ScriptStep] = deque()
+        self._afterwards = ScriptStep(FakeReply.OK)
         self._at_once = 0
         self._lock = threading.Lock()
         self._ended = threading.Event()
@@ -94,13 +94,13 @@ class LocalHub:
         word.
 
         Raises:
-            ValueError: One of the words is no `Reply`.
+            ValueError: One of the words is no `FakeReply`.
         """
         if words.startswith(_ALWAYS):
             (step,) = read_script(words.removeprefix(_ALWAYS))
-            script: list[Step] = []
+            script: list[ScriptStep] = []
         else:
-            script, step = read_script(words), Step(Reply.OK)
+            script, step = read_script(words), ScriptStep(FakeReply.OK)
         with self._lock:
             self._script, self._afterwards = deque(script), step
 
@@ -191,7 +191,7 @@ class _Call(BaseHTTPRequestHandler):
     def _look_up(self, model: str) -> None:
         hub = self._hub
         hub.lookups += 1
-        if hub.lookup.reply is Reply.OK:
+        if hub.lookup.reply is FakeReply.OK:
             self._say(200, {"id": model, "pipeline_tag": hub.task, "tags": [], "siblings": []})
         else:
             reply(self, hub.lookup, {}, wait=hub._ended.wait)  # noqa: SLF001 - one file, one thing

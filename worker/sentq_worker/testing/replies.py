@@ -13,7 +13,7 @@ from enum import StrEnum
 from http.server import BaseHTTPRequestHandler
 from typing import Final, NamedTuple
 
-__all__ = ["Reply", "Step", "hash_scores", "read_script", "reply"]
+__all__ = ["FakeReply", "ScriptStep", "hash_scores", "read_script", "reply"]
 
 #: How often a reply that drips sends a byte, and for how long.
 _DRIP_INTERVAL_S: Final = 0.05
@@ -23,7 +23,7 @@ _DRIPS: Final = 2_000
 _BOMB_BYTES: Final = 64 * 1024 * 1024
 
 
-class Reply(StrEnum):
+class FakeReply(StrEnum):
     """What to do with one call. A status stands for itself; the others say what is wrong."""
 
     OK = "ok"
@@ -62,21 +62,23 @@ class Reply(StrEnum):
     SILENCE = "silence"
 
 
-class Step(NamedTuple):
+class ScriptStep(NamedTuple):
     """A reply, and its number where it has one."""
 
-    reply: Reply
+    reply: FakeReply
     number: float | None = None
 
 
-def read_script(words: str) -> list[Step]:
-    """Read replies as `Reply` or `Reply:number`, with spaces between them.
+def read_script(words: str) -> list[ScriptStep]:
+    """Read replies as `FakeReply` or `FakeReply:number`, with spaces between them.
 
     Raises:
         ValueError: One of the words is none of them.
     """
     pairs = (word.partition(":") for word in words.split())
-    return [Step(Reply(name), float(number) if number else None) for name, _, number in pairs]
+    return [
+        ScriptStep(FakeReply(name), float(number) if number else None) for name, _, number in pairs
+    ]
 
 
 def hash_scores(text: str, labels: Sequence[str]) -> dict[str, float]:
@@ -88,7 +90,7 @@ def hash_scores(text: str, labels: Sequence[str]) -> dict[str, float]:
 
 def reply(
     handler: BaseHTTPRequestHandler,
-    step: Step,
+    step: ScriptStep,
     scores: Mapping[str, float],
     *,
     text: str = "",
@@ -114,27 +116,27 @@ def reply(
         _send(handler, 200, json.dumps(_answer(step.reply, scores)).encode())
 
 
-def _answer(kind: Reply, scores: Mapping[str, float]) -> object:
+def _answer(kind: FakeReply, scores: Mapping[str, float]) -> object:
     ordered = sorted(scores.items(), key=lambda pair: -pair[1])
     rows = [{"label": label, "score": score} for label, score in ordered]
     match kind:
-        case Reply.FLAT:
+        case FakeReply.FLAT:
             return rows
-        case Reply.WRONG_LABELS:
+        case FakeReply.WRONG_LABELS:
             return [[{"label": f"other {row['label']}", "score": row["score"]} for row in rows]]
-        case Reply.NAN:
+        case FakeReply.NAN:
             return [[{"label": row["label"], "score": math.nan} for row in rows]]
-        case Reply.WRONG_SUM:
+        case FakeReply.WRONG_SUM:
             return [[{"label": label, "score": 2 * score} for label, score in ordered]]
     return [rows]
 
 
-def _refusal(step: Step, sent: str) -> tuple[dict[str, str], bytes]:
+def _refusal(step: ScriptStep, sent: str) -> tuple[dict[str, str], bytes]:
     body: dict[str, object] = {"error": f"refused with {step.reply}: {sent}"}
     headers: dict[str, str] = {}
-    if step.reply is Reply.TOO_MANY_REQUESTS and step.number is not None:
+    if step.reply is FakeReply.TOO_MANY_REQUESTS and step.number is not None:
         headers["Retry-After"] = f"{step.number:g}"
-    if step.reply is Reply.UNAVAILABLE and step.number is not None:
+    if step.reply is FakeReply.UNAVAILABLE and step.number is not None:
         body["estimated_time"] = step.number
     return headers, json.dumps(body).encode()
 
@@ -161,7 +163,7 @@ def _garbage(handler: BaseHTTPRequestHandler, _scores: object, _wait: object) ->
 
 
 def _truncated(handler: BaseHTTPRequestHandler, scores: Mapping[str, float], _wait: object) -> None:
-    whole = json.dumps(_answer(Reply.OK, scores)).encode()
+    whole = json.dumps(_answer(FakeReply.OK, scores)).encode()
     _send(handler, 200, whole[: len(whole) // 2])
 
 
@@ -208,13 +210,13 @@ def _silence(
     wait(_DRIPS * _DRIP_INTERVAL_S)
 
 
-_WIRE: Final[dict[Reply, _Wire]] = {
-    Reply.GARBAGE: _garbage,
-    Reply.TRUNCATED: _truncated,
-    Reply.SLOW_LORIS: _drip,
-    Reply.GZIP_BOMB: _bomb,
-    Reply.HUGE: _huge,
-    Reply.REDIRECT: _redirect,
-    Reply.RESET: _reset,
-    Reply.SILENCE: _silence,
+_WIRE: Final[dict[FakeReply, _Wire]] = {
+    FakeReply.GARBAGE: _garbage,
+    FakeReply.TRUNCATED: _truncated,
+    FakeReply.SLOW_LORIS: _drip,
+    FakeReply.GZIP_BOMB: _bomb,
+    FakeReply.HUGE: _huge,
+    FakeReply.REDIRECT: _redirect,
+    FakeReply.RESET: _reset,
+    FakeReply.SILENCE: _silence,
 }

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from sentq_worker.training.options import TrainingOptions
-    from sentq_worker.training.progress import Reporter
+    from sentq_worker.training.progress import ProgressReporter
 
 __all__ = ["train"]
 
@@ -265,7 +265,7 @@ def _complain(console: Console, message: str, code: int) -> int:
 
 
 @contextmanager
-def _stop_signals(reporter: Reporter) -> Iterator[Callable[[], bool]]:
+def _stop_signals(reporter: ProgressReporter) -> Iterator[Callable[[], bool]]:
     """Turn the first SIGINT or SIGTERM into a wish to stop; a second one interrupts at once."""
     wishes: list[int] = []
 

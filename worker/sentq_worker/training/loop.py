@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from sentq_worker.training.corpus import Encoded
     from sentq_worker.training.learner import Learner
     from sentq_worker.training.lessons import Lessons
-    from sentq_worker.training.progress import Reporter
+    from sentq_worker.training.progress import ProgressReporter
     from sentq_worker.training.schedule import Schedule
 
 __all__ = ["Training"]
@@ -65,7 +65,7 @@ class Training:
         return self.course.epoch * self._lessons.batches_per_epoch + self.course.batch
 
     def run(
-        self, reporter: Reporter, *, should_stop: Callable[[], bool] = lambda: False
+        self, reporter: ProgressReporter, *, should_stop: Callable[[], bool] = lambda: False
     ) -> dict[str, torch.Tensor]:
         """Train, from the last checkpoint if there is one; return the best epoch's weights.
 
@@ -85,7 +85,7 @@ class Training:
             self._finish_epoch(reporter)
         return self._store.load_best(self.course.best["epoch"])
 
-    def _resume(self, reporter: Reporter) -> None:
+    def _resume(self, reporter: ProgressReporter) -> None:
         self._begun = time.monotonic()
         state = self._store.load()
         if state is None:
@@ -95,7 +95,7 @@ class Training:
         self._begun -= self.course.wall_s
         reporter.say(f"resuming after step {self.steps_done} of {self.steps}")
 
-    def _train_epoch(self, reporter: Reporter, should_stop: Callable[[], bool]) -> None:
+    def _train_epoch(self, reporter: ProgressReporter, should_stop: Callable[[], bool]) -> None:
         course = self.course
         batches = self._lessons.epoch(course.epoch)
         saved = time.monotonic()
@@ -119,7 +119,7 @@ class Training:
         merits = self._merits()
         return len(merits) - 1 - merits.index(max(merits)) >= patience
 
-    def _finish_epoch(self, reporter: Reporter) -> None:
+    def _finish_epoch(self, reporter: ProgressReporter) -> None:
         with self._learner.resting():
             answers = [(rows, score(self._learner.predict, rows)) for rows in self._validation]
         overall, by_file = self._figures(answers)

@@ -12,10 +12,10 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-__all__ = ["BarReporter", "LineReporter", "Reporter", "reporter_for"]
+__all__ = ["BarReporter", "LineReporter", "ProgressReporter", "reporter_for"]
 
 
-class Reporter(Protocol):
+class ProgressReporter(Protocol):
     """Is told of every step, and shows what it likes. A context manager around the training.
 
     `loss` is a running mean: a single step's says nothing.
@@ -137,6 +137,6 @@ class LineReporter:
             )
 
 
-def reporter_for(console: Console) -> Reporter:
+def reporter_for(console: Console) -> ProgressReporter:
     """Choose the bar for a terminal, lines for anything else."""
     return BarReporter(console) if console.is_terminal else LineReporter(console)

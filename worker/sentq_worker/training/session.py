@@ -23,14 +23,14 @@ if TYPE_CHECKING:
     from sentq_worker.training.course import Course
     from sentq_worker.training.loop import Training
     from sentq_worker.training.options import TrainingOptions
-    from sentq_worker.training.progress import Reporter
+    from sentq_worker.training.progress import ProgressReporter
 
 __all__ = ["run_session"]
 
 
 def run_session(
     options: TrainingOptions,
-    reporter: Reporter,
+    reporter: ProgressReporter,
     *,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> str:

@@ -13,8 +13,8 @@ from pydantic import SecretStr
 from sentq.contract import TextError
 from sentq_worker.engine.base import EngineUnavailable, ModelUnavailable
 from sentq_worker.providers.breaker import Breaker, BreakerState
-from sentq_worker.providers.hub.client import Remote, Target
-from sentq_worker.providers.hub.pool import Ask, Hub, HubOptions, HubRow
+from sentq_worker.providers.hub.client import HubClient, Target
+from sentq_worker.providers.hub.pool import HubOptions, HubPool, HubRequest, HubRow
 from sentq_worker.testing import LocalHub
 from sentq_worker.testing.replies import hash_scores
 
@@ -22,7 +22,7 @@ LABELS = ("negative", "neutral", "positive")
 CANARY = "CANARY a text that nobody may see"
 TOKEN = "hf_CANARYtoken"
 
-StartHub = Callable[..., Hub]
+StartHub = Callable[..., HubPool]
 
 
 @pytest.fixture
@@ -32,12 +32,12 @@ def server() -> Iterator[LocalHub]:
 
 
 @contextmanager
-def started(server: LocalHub, *, token: str = TOKEN, **options: float) -> Iterator[Hub]:
+def started(server: LocalHub, *, token: str = TOKEN, **options: float) -> Iterator[HubPool]:
     """An engine that asks this Hub; short of patience unless the options say otherwise."""
     patience = {"in_flight": 1, "call_timeout_s": 10.0, "total_timeout_s": 30.0} | options
     target = Target("owner/model", server.endpoint, SecretStr(token))
-    hub = Hub(
-        lambda: Remote(target, timeout_s=patience["call_timeout_s"]),
+    hub = HubPool(
+        lambda: HubClient(target, timeout_s=patience["call_timeout_s"]),
         options=HubOptions(**patience),  # type: ignore[arg-type]
         breaker=Breaker("the Hub", failures=5, probe_interval_s=0.2),
     )
@@ -49,8 +49,8 @@ def started(server: LocalHub, *, token: str = TOKEN, **options: float) -> Iterat
         hub.stop()
 
 
-def _ask(hub: Hub, *texts: str) -> list[HubRow]:
-    return hub.predict([Ask(text) for text in texts])
+def _ask(hub: HubPool, *texts: str) -> list[HubRow]:
+    return hub.predict([HubRequest(text) for text in texts])
 
 
 def test_a_text_is_scored_with_the_model_s_labels(server: LocalHub) -> None:
@@ -174,11 +174,11 @@ def test_nothing_is_tried_past_the_job_s_deadline(server: LocalHub) -> None:
     with started(server) as hub:
         server.script("always 503:5")
         began = time.monotonic()
-        (row,) = hub.predict([Ask(CANARY, until_s=began + 2)])
+        (row,) = hub.predict([HubRequest(CANARY, until_s=began + 2)])
         assert time.monotonic() - began < 4
         assert isinstance(row, (EngineUnavailable, TextError))
         assert server.calls == 1
-        (late,) = hub.predict([Ask(CANARY, until_s=began)])
+        (late,) = hub.predict([HubRequest(CANARY, until_s=began)])
         assert isinstance(late, TextError)
         assert late.code == "deadline_passed"
         assert server.calls == 1

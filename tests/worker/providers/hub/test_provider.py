@@ -15,37 +15,36 @@ from tokenizers import Tokenizer
 
 from sentq.contract import Limits, Prediction, TextError
 from sentq_worker.engine.base import EngineUnavailable, ModelUnavailable
-from sentq_worker.engine.provider import Answer
+from sentq_worker.engine.provider import ScoredJob
 from sentq_worker.inference.model import LocalEngine
 from sentq_worker.inference.model_files import find_model
 from sentq_worker.providers.breaker import Breaker, BreakerState
-from sentq_worker.providers.breaker_store import Verdicts
-from sentq_worker.providers.hub.budget import Budget
-from sentq_worker.providers.hub.budget import Limits as BudgetLimits
-from sentq_worker.providers.hub.client import Remote, Target
-from sentq_worker.providers.hub.pool import Ask, Hub, HubOptions
-from sentq_worker.providers.hub.provider import HubScorer
-from sentq_worker.providers.hub.windows import Slicer, slice_by_chars, token_slicer
+from sentq_worker.providers.breaker_store import SharedBreakerState
+from sentq_worker.providers.hub.budget import Budget, BudgetLimits
+from sentq_worker.providers.hub.client import HubClient, Target
+from sentq_worker.providers.hub.pool import HubOptions, HubPool, HubRequest
+from sentq_worker.providers.hub.provider import HubProvider
+from sentq_worker.providers.hub.windows import Windower, window_by_chars, window_by_tokens
 from sentq_worker.scoring.scorer import Scorer
 from sentq_worker.scoring.windows import TextTokenizer
 from sentq_worker.testing import LocalHub
-from tests.support.models.providers import Job
+from tests.support.models.providers import ScriptedJob
 from tests.support.processes import RedisProcess
 
-_BY_CHARS: Slicer = partial(slice_by_chars, window_chars=100)
+_BY_CHARS: Windower = partial(window_by_chars, window_chars=100)
 
 
-def make_hub(server: LocalHub, *, budget: Budget | None = None, **more: object) -> Hub:
+def make_hub(server: LocalHub, *, budget: Budget | None = None, **more: object) -> HubPool:
     options = {"in_flight": 4, "call_timeout_s": 5.0, "attempts": 2} | {
-        name: value for name, value in more.items() if name != "verdicts"
+        name: value for name, value in more.items() if name != "shared_state"
     }
-    verdicts = more.get("verdicts")
-    return Hub(
-        lambda: Remote(Target("owner/model", server.endpoint), timeout_s=5.0),
+    shared_state = more.get("shared_state")
+    return HubPool(
+        lambda: HubClient(Target("owner/model", server.endpoint), timeout_s=5.0),
         options=HubOptions(**options),  # type: ignore[arg-type]
         breaker=Breaker("the Hub", failures=3, probe_interval_s=0.2),
         budget=budget,
-        verdicts=verdicts if isinstance(verdicts, Verdicts) else None,
+        shared_state=shared_state if isinstance(shared_state, SharedBreakerState) else None,
     )
 
 
@@ -53,14 +52,14 @@ def make_hub(server: LocalHub, *, budget: Budget | None = None, **more: object) 
 def scoring(
     server: LocalHub,
     *,
-    cut: Slicer = _BY_CHARS,
+    cut: Windower = _BY_CHARS,
     expected: Callable[[], tuple[str, ...] | None] = lambda: None,
     renamed: dict[str, str] | None = None,
     budget: Budget | None = None,
     **options: object,
-) -> Iterator[HubScorer]:
+) -> Iterator[HubProvider]:
     hub = make_hub(server, budget=budget, **options)
-    scorer = HubScorer(
+    scorer = HubProvider(
         lambda: (hub, cut),
         breaker=hub.breaker,
         model="owner/model",
@@ -87,9 +86,11 @@ def test_outcomes_are_as_the_local_engine_s_and_say_that_the_hub_gave_them(
     server: LocalHub,
 ) -> None:
     with scoring(server) as scorer:
-        reply, other = scorer.answer([Job(["good", "", 7, "\ud800"]), Job(["good", "bad"])])
-    assert isinstance(reply, Answer)
-    assert isinstance(other, Answer)
+        reply, other = scorer.answer(
+            [ScriptedJob(["good", "", 7, "\ud800"]), ScriptedJob(["good", "bad"])]
+        )
+    assert isinstance(reply, ScoredJob)
+    assert isinstance(other, ScoredJob)
     assert (reply.by.model, reply.by.revision, reply.by.backend) == ("owner/model", None, "hub")
     good, *problems = reply.outcomes
     assert isinstance(good, Prediction)
@@ -104,13 +105,15 @@ def test_outcomes_are_as_the_local_engine_s_and_say_that_the_hub_gave_them(
 
 def test_texts_that_may_not_leave_do_not(server: LocalHub) -> None:
     with scoring(server) as scorer:
-        stays, leaves = scorer.answer([Job(["a", "b"], is_local_only=True), Job(["c"])])
-    assert isinstance(stays, Answer)
+        stays, leaves = scorer.answer(
+            [ScriptedJob(["a", "b"], is_local_only=True), ScriptedJob(["c"])]
+        )
+    assert isinstance(stays, ScoredJob)
     assert [o.code for o in stays.outcomes if isinstance(o, TextError)] == [
         "engine_unavailable",
         "engine_unavailable",
     ]
-    assert isinstance(leaves, Answer)
+    assert isinstance(leaves, ScoredJob)
     assert server.texts == ["c"]
 
 
@@ -119,14 +122,14 @@ def test_a_job_that_waits_for_one_text_does_not_pay_twice_for_the_others(
 ) -> None:
     with scoring(server, in_flight=1) as scorer:
         server.script("ok 402")
-        job = Job(["one", "two"])
+        job = ScriptedJob(["one", "two"])
         assert isinstance(scorer.answer([job])[0], EngineUnavailable)
         assert not scorer.is_usable
         scorer.breaker.close()
         (reply,) = scorer.answer([job])
-        assert isinstance(reply, Answer)
+        assert isinstance(reply, ScoredJob)
         assert sorted(server.texts) == ["one", "two", "two"]
-        assert isinstance(scorer.answer([job])[0], Answer)  # and nothing is kept for ever
+        assert isinstance(scorer.answer([job])[0], ScoredJob)  # and nothing is kept for ever
         assert len(server.texts) == 5
 
 
@@ -138,7 +141,7 @@ def test_long_texts_are_cut_into_the_windows_of_the_local_engine(
     here = TextTokenizer(
         Tokenizer.from_file(str(tiny_model / "tokenizer.json")), special_tokens=2, **options
     )
-    cut = token_slicer(tokenizer, otherwise=_BY_CHARS, **options)
+    cut = window_by_tokens(tokenizer, otherwise=_BY_CHARS, **options)
     text = "the good movie " * 20 + "unbelievable endings"
     (local,) = here.tokenise([text])
     slices = cut(text)
@@ -150,8 +153,8 @@ def test_long_texts_are_cut_into_the_windows_of_the_local_engine(
         assert len(again.windows) == 1
         assert again.windows[0].token_ids[2:-2] == window.token_ids[2:-2]
     with scoring(server, cut=cut) as scorer:
-        (reply,) = scorer.answer([Job([text])])
-    assert isinstance(reply, Answer)
+        (reply,) = scorer.answer([ScriptedJob([text])])
+    assert isinstance(reply, ScoredJob)
     (outcome,) = reply.outcomes
     assert isinstance(outcome, Prediction)
     assert (outcome.windows, outcome.tokens) == (len(local.windows), local.tokens)
@@ -179,7 +182,7 @@ def test_a_hub_with_the_same_model_gives_the_scores_of_the_local_engine(tiny_mod
         assert isinstance(outcome, Prediction)
         return outcome.scores
 
-    cut = token_slicer(
+    cut = window_by_tokens(
         Tokenizer.from_file(str(tiny_model / "tokenizer.json")),
         window_tokens=64,
         overlap_tokens=16,
@@ -187,8 +190,8 @@ def test_a_hub_with_the_same_model_gives_the_scores_of_the_local_engine(tiny_mod
     )
     texts = ["a good day", "so sad " * 5, "the good movie was nasty and the food great " * 20]
     with LocalHub(score=score) as server, scoring(server, cut=cut, in_flight=1) as scorer:
-        (reply,) = scorer.answer([Job(texts)])
-    assert isinstance(reply, Answer)
+        (reply,) = scorer.answer([ScriptedJob(texts)])
+    assert isinstance(reply, ScoredJob)
     for ours, theirs in zip(local.score([texts])[0], reply.outcomes, strict=True):
         assert isinstance(ours, Prediction)
         assert isinstance(theirs, Prediction)
@@ -208,8 +211,8 @@ def test_a_model_with_other_labels_is_refused_at_start_unless_they_are_mapped() 
             pass
         renamed = {"LABEL_0": "negative", "LABEL_1": "positive"}
         with scoring(server, expected=expected, renamed=renamed) as scorer:
-            (reply,) = scorer.answer([Job(["good"])])
-            assert isinstance(reply, Answer)
+            (reply,) = scorer.answer([ScriptedJob(["good"])])
+            assert isinstance(reply, ScoredJob)
             assert reply.by.labels == ("negative", "positive")
         with (
             pytest.raises(ModelUnavailable, match="has no labels"),
@@ -221,9 +224,9 @@ def test_a_model_with_other_labels_is_refused_at_start_unless_they_are_mapped() 
 def test_a_disagreement_that_shows_later_stops_the_hub(server: LocalHub) -> None:
     local: list[tuple[str, ...]] = []
     with scoring(server, expected=lambda: local[0] if local else None) as scorer:
-        assert isinstance(scorer.answer([Job(["a"])])[0], Answer)
+        assert isinstance(scorer.answer([ScriptedJob(["a"])])[0], ScoredJob)
         local.append(("negative", "positive"))  # The local engine came back, with others.
-        assert isinstance(scorer.answer([Job(["b"])])[0], EngineUnavailable)
+        assert isinstance(scorer.answer([ScriptedJob(["b"])])[0], EngineUnavailable)
         assert scorer.breaker.state is BreakerState.STOPPED
 
 
@@ -240,9 +243,9 @@ def test_four_racing_workers_make_exactly_the_permitted_calls(
     ]
     rows: list[object] = []
 
-    def work(hub: Hub, number: int) -> None:
+    def work(hub: HubPool, number: int) -> None:
         hub.start()
-        rows.extend(hub.predict([Ask(f"{number} {n}") for n in range(25)]))
+        rows.extend(hub.predict([HubRequest(f"{number} {n}") for n in range(25)]))
 
     threads = [
         threading.Thread(target=work, args=pair) for pair in zip(hubs, range(4), strict=True)
@@ -303,12 +306,12 @@ def test_a_text_over_the_budget_ends_or_waits_as_configured(
 ) -> None:
     budget = Budget(redis_server.client, BudgetLimits(calls_per_day=2))
     with scoring(server, budget=budget, fails_on_budget=fails, in_flight=1) as scorer:
-        within, over = scorer.answer([Job(["a"]), Job(["b"])])
-    assert isinstance(within, Answer)
+        within, over = scorer.answer([ScriptedJob(["a"]), ScriptedJob(["b"])])
+    assert isinstance(within, ScoredJob)
     if code is None:
         assert isinstance(over, EngineUnavailable)
     else:
-        assert isinstance(over, Answer)
+        assert isinstance(over, ScoredJob)
         assert [o.code for o in over.outcomes if isinstance(o, TextError)] == [code]
     assert server.texts == ["a"]
 
@@ -317,34 +320,34 @@ def test_no_call_is_made_that_cannot_be_counted(server: LocalHub, own_redis: Red
     budget = Budget(own_redis.client, BudgetLimits(calls_per_day=100))
     with scoring(server, budget=budget) as scorer:
         own_redis.stop()
-        assert isinstance(scorer.answer([Job(["a"])])[0], EngineUnavailable)
+        assert isinstance(scorer.answer([ScriptedJob(["a"])])[0], EngineUnavailable)
         assert server.calls == 0
         own_redis.start()
-        assert isinstance(scorer.answer([Job(["a"])])[0], Answer)
+        assert isinstance(scorer.answer([ScriptedJob(["a"])])[0], ScoredJob)
 
 
 def test_a_host_s_workers_share_what_one_finds_out(
     server: LocalHub, redis_server: RedisProcess
 ) -> None:
-    def verdicts(host: str) -> Verdicts:
-        return Verdicts(redis_server.client, host=host)
+    def shared_state(host: str) -> SharedBreakerState:
+        return SharedBreakerState(redis_server.client, host=host)
 
     with (
-        scoring(server, verdicts=verdicts("here"), payment_pause_s=0.8) as one,
-        scoring(server, verdicts=verdicts("here")) as two,
-        scoring(server, verdicts=verdicts("there")) as far,
+        scoring(server, shared_state=shared_state("here"), payment_pause_s=0.8) as one,
+        scoring(server, shared_state=shared_state("here")) as two,
+        scoring(server, shared_state=shared_state("there")) as far,
     ):
         server.script("402")
-        assert isinstance(one.answer([Job(["a"])])[0], EngineUnavailable)
+        assert isinstance(one.answer([ScriptedJob(["a"])])[0], EngineUnavailable)
         time.sleep(0.55)  # What was read is good for half a second.
         server.texts.clear()
-        assert isinstance(two.answer([Job(["b"])])[0], EngineUnavailable)
+        assert isinstance(two.answer([ScriptedJob(["b"])])[0], EngineUnavailable)
         assert server.calls == 0
         assert two.breaker.state is BreakerState.OPEN
-        assert "(402)" in two.breaker.verdict.reason
-        assert isinstance(far.answer([Job(["c"])])[0], Answer)
+        assert "(402)" in two.breaker.snapshot.reason
+        assert isinstance(far.answer([ScriptedJob(["c"])])[0], ScoredJob)
         time.sleep(0.3)
-        assert isinstance(one.answer([Job(["a"])])[0], Answer)
+        assert isinstance(one.answer([ScriptedJob(["a"])])[0], ScoredJob)
         time.sleep(0.55)
-        assert isinstance(two.answer([Job(["b"])])[0], Answer)
+        assert isinstance(two.answer([ScriptedJob(["b"])])[0], ScoredJob)
         assert server.texts.count("good") == 1  # one probe for both

@@ -17,7 +17,7 @@ from sentq_worker.engine.base import EngineUnavailable
 if TYPE_CHECKING:
     import redis
 
-__all__ = ["Budget", "BudgetSpent", "Limits"]
+__all__ = ["Budget", "BudgetLimits", "BudgetSpent"]
 
 _KEY: Final = "sentq.hub.budget"
 
@@ -71,7 +71,7 @@ class BudgetSpent(EngineUnavailable):
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class BudgetLimits:
     """What may be spent; None where there is no limit."""
 
     calls_per_day: int | None = None
@@ -107,7 +107,7 @@ class Budget:
     """
 
     def __init__(
-        self, connect: Callable[[], redis.Redis], limits: Limits, *, prefix: str = ""
+        self, connect: Callable[[], redis.Redis], limits: BudgetLimits, *, prefix: str = ""
     ) -> None:
         self._connect = connect
         self._limits = limits

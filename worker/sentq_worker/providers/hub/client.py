@@ -38,7 +38,7 @@ from sentq_worker.providers.hub.http import (
     quiet_libraries,
 )
 
-__all__ = ["Fault", "HubFault", "Remote", "Target"]
+__all__ = ["Fault", "HubClient", "HubFault", "Target"]
 
 logger = logging.getLogger(__name__)
 
@@ -60,15 +60,15 @@ class Fault(Enum):
     FAILED = auto()
     NONFINITE = auto()
     TEXT = auto()
-    UNPAID = auto()
-    MISLED = auto()
-    WRONG = auto()
+    PAYMENT_REQUIRED = auto()
+    REDIRECTED = auto()
+    REJECTED = auto()
 
 
 _BY_STATUS: Final = {
     **dict.fromkeys((400, 413, 422), Fault.TEXT),
-    **dict.fromkeys((401, 403, 404, 410), Fault.WRONG),
-    402: Fault.UNPAID,
+    **dict.fromkeys((401, 403, 404, 410), Fault.REJECTED),
+    402: Fault.PAYMENT_REQUIRED,
     408: Fault.FAILED,
     429: Fault.BUSY,
 }
@@ -115,7 +115,7 @@ class Target:
     is_looked_up: bool = False
 
 
-class Remote:
+class HubClient:
     """Calls one model. Belongs to one event loop, and holds one pool of connections."""
 
     def __init__(self, target: Target, *, timeout_s: float) -> None:
@@ -180,7 +180,7 @@ class Remote:
             logger.warning("the Hub does not say what its model is for (%s)", kind)
             return
         if info.pipeline_tag not in (None, _TASK):
-            raise HubFault(Fault.WRONG, f"its model is for {info.pipeline_tag}, not for {_TASK}")
+            raise HubFault(Fault.REJECTED, f"its model is for {info.pipeline_tag}, not for {_TASK}")
 
     async def close(self) -> None:
         """Close the connections."""
@@ -192,7 +192,7 @@ class Remote:
             _check_sum(scores.values(), self._target)
             self.labels = tuple(sorted(scores))
         if set(scores) != set(self.labels):
-            raise HubFault(Fault.WRONG, "its labels are no longer the model's")
+            raise HubFault(Fault.REJECTED, "its labels are no longer the model's")
         row = [scores[label] for label in self.labels]
         _check_sum(row, self._target)
         return row
@@ -218,7 +218,7 @@ def _check_sum(scores: Sequence[float] | Any, target: Target) -> None:
     is_one_of_many = len(scores) > 1 and not target.is_multi_label
     if is_one_of_many and not math.isclose(sum(scores), 1.0, abs_tol=_SUM_TOLERANCE):
         raise HubFault(
-            Fault.WRONG,
+            Fault.REJECTED,
             "its scores do not sum to 1: set SENTQ_WORKER_HUB_MULTI_LABEL=true "
             "where each label stands for itself",
         )
@@ -231,7 +231,7 @@ def _translated(error: Exception) -> HubFault:
         case NotFinite():
             return HubFault(Fault.NONFINITE, "its scores are not numbers")
         case Redirected():
-            return HubFault(Fault.MISLED, f"it redirects to another address ({error})")
+            return HubFault(Fault.REDIRECTED, f"it redirects to another address ({error})")
     return HubFault(Fault.FAILED, _failure(error))
 
 
@@ -249,7 +249,7 @@ def _failure(error: Exception) -> str:
 def _refusal(error: HfHubHTTPError) -> HubFault:
     response = error.response
     status = response.status_code
-    kind = _BY_STATUS.get(status, Fault.FAILED if response.is_server_error else Fault.MISLED)
+    kind = _BY_STATUS.get(status, Fault.FAILED if response.is_server_error else Fault.REDIRECTED)
     retry_after_s = _retry_after_s(response.headers.get("Retry-After"))
     if retry_after_s is None and kind is Fault.FAILED:
         retry_after_s = _estimated_s(response)

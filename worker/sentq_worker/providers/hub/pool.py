@@ -24,11 +24,11 @@ from sentq.contract import ErrorCode, TextError
 from sentq_worker.backoff import jittered_s
 from sentq_worker.engine.base import EngineUnavailable, HubRefused
 from sentq_worker.providers.breaker import Breaker, BreakerState
-from sentq_worker.providers.breaker_store import Verdicts
+from sentq_worker.providers.breaker_store import SharedBreakerState
 from sentq_worker.providers.hub.budget import Budget, BudgetSpent
-from sentq_worker.providers.hub.client import Fault, HubFault, Remote
+from sentq_worker.providers.hub.client import Fault, HubClient, HubFault
 
-__all__ = ["Ask", "Hub", "HubOptions", "HubRow"]
+__all__ = ["HubOptions", "HubPool", "HubRequest", "HubRow"]
 
 logger = logging.getLogger(__name__)
 
@@ -45,7 +45,7 @@ HubRow = list[float] | TextError | EngineUnavailable
 
 
 @dataclass(frozen=True, slots=True)
-class Ask:
+class HubRequest:
     """A text to score, and until when, in seconds of the monotonic clock."""
 
     text: str
@@ -65,7 +65,7 @@ class HubOptions:
     fails_on_budget: bool = False
 
 
-class Hub:
+class HubPool:
     """Scores texts at the Hub. `start` comes first; then one thread at a time may use it.
 
     Args:
@@ -77,21 +77,21 @@ class Hub:
 
     def __init__(
         self,
-        make_remote: Callable[[], Remote],
+        make_remote: Callable[[], HubClient],
         *,
         options: HubOptions,
         breaker: Breaker,
         budget: Budget | None = None,
-        verdicts: Verdicts | None = None,
+        shared_state: SharedBreakerState | None = None,
     ) -> None:
         self._make_remote = make_remote
         self._options = options
         self.breaker = breaker
         self._budget = budget if budget and budget.is_limited else None
-        self._verdicts = verdicts
+        self._shared_state = shared_state
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._run, name="sentq-hub", daemon=True)
-        self._remote: Remote
+        self._remote: HubClient
         self._slots: asyncio.Semaphore
         self._blaming: asyncio.Lock
         #: Whether others of the host leave it to us to probe.
@@ -113,7 +113,7 @@ class Hub:
         """
         self._thread.start()
         self._call(self._open())
-        known = self._verdicts.read(self.breaker.name) if self._verdicts else None
+        known = self._shared_state.read(self.breaker.name) if self._shared_state else None
         # What was stopped until a restart no longer is: this is one.
         if known and known.state is BreakerState.OPEN:
             self.breaker.adopt(known, is_older=True)
@@ -138,7 +138,7 @@ class Hub:
         self.breaker.stop(reason)
         self._tell()
 
-    def predict(self, asks: Sequence[Ask]) -> list[HubRow]:
+    def predict(self, asks: Sequence[HubRequest]) -> list[HubRow]:
         """Score texts, many at once; the rows are in their order, the probabilities in that of
         `labels`.
 
@@ -148,14 +148,14 @@ class Hub:
         self._tell()
         rows = self._call(self._predict(asks))
         self._tell()
-        if self._verdicts and self._is_probing:
+        if self._shared_state and self._is_probing:
             self._is_probing = False
-            self._verdicts.end_probe(self.breaker.name)
+            self._shared_state.end_probe(self.breaker.name)
         return rows
 
     def _tell(self) -> None:
-        if self._verdicts:
-            self._verdicts.exchange(self.breaker)
+        if self._shared_state:
+            self._shared_state.exchange(self.breaker)
 
     def _run(self) -> None:
         asyncio.set_event_loop(self._loop)
@@ -170,7 +170,7 @@ class Hub:
         self._slots = asyncio.Semaphore(self._options.in_flight)
         self._blaming = asyncio.Lock()
 
-    async def _predict(self, asks: Sequence[Ask]) -> list[HubRow]:
+    async def _predict(self, asks: Sequence[HubRequest]) -> list[HubRow]:
         if unavailable := await self._until_usable():
             return [unavailable] * len(asks)
         # Whoever watches the engine must see rounds end, however many texts the Hub makes wait.
@@ -196,10 +196,10 @@ class Hub:
         return await self._probe()
 
     async def _is_prober(self) -> bool:
-        if self._verdicts is None:
+        if self._shared_state is None:
             return True
         name, for_s = self.breaker.name, self._options.call_timeout_s
-        self._is_probing = await asyncio.to_thread(self._verdicts.may_probe, name, for_s=for_s)
+        self._is_probing = await asyncio.to_thread(self._shared_state.may_probe, name, for_s=for_s)
         return self._is_probing
 
     async def _probe(self) -> EngineUnavailable | None:
@@ -218,7 +218,7 @@ class Hub:
             return unavailable
         return None
 
-    async def _row(self, ask: Ask, *, begin_by: float) -> HubRow:
+    async def _row(self, ask: HubRequest, *, begin_by: float) -> HubRow:
         """One text, with as many calls as it takes, permits and has time for."""
         begun: float | None = None
         for attempt in count(1):
@@ -280,11 +280,11 @@ class Hub:
                 self.breaker.failed(reason)
             case Fault.TEXT:
                 self._answered()
-            case Fault.UNPAID:
+            case Fault.PAYMENT_REQUIRED:
                 self.breaker.open(reason, self._options.payment_pause_s)
-            case Fault.MISLED:
+            case Fault.REDIRECTED:
                 self.breaker.open(reason)
-            case Fault.WRONG:
+            case Fault.REJECTED:
                 self.breaker.stop(reason)
 
     def _attempts(self, fault: HubFault) -> int:
@@ -316,12 +316,12 @@ class Hub:
 
     def _waits(self, reason: str | None = None) -> EngineUnavailable:
         return EngineUnavailable(
-            reason or self.breaker.verdict.reason or "the Hub did not answer in time",
+            reason or self.breaker.snapshot.reason or "the Hub did not answer in time",
             retry_after_s=self.breaker.retry_after_s,
         )
 
 
-def _left_s(ask: Ask) -> float:
+def _left_s(ask: HubRequest) -> float:
     return ask.until_s - time.monotonic()
 
 

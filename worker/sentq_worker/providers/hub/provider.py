@@ -11,21 +11,21 @@ from typing import Final, Literal
 
 from sentq.contract import ErrorCode, Limits, Outcome, TextError
 from sentq_worker.engine.base import EngineInfo, EngineUnavailable, ModelUnavailable
-from sentq_worker.engine.provider import Answer, Asked, Breakers, Reply
+from sentq_worker.engine.provider import BreakerStates, ProviderJob, ProviderReply, ScoredJob
 from sentq_worker.providers.breaker import Breaker
-from sentq_worker.providers.hub.pool import Ask, Hub, HubRow
-from sentq_worker.providers.hub.windows import Slicer, Slices
+from sentq_worker.providers.hub.pool import HubPool, HubRequest, HubRow
+from sentq_worker.providers.hub.windows import TextWindows, Windower
 from sentq_worker.scoring.labels import Labels
-from sentq_worker.scoring.preprocess import problem_of
+from sentq_worker.scoring.preprocess import find_problem
 from sentq_worker.scoring.windows import join
 
-__all__ = ["HubScorer"]
+__all__ = ["HubProvider"]
 
 #: Windows that were scored for jobs which wait for the rest of theirs: kept, for they were paid.
 _MOST_PAID: Final = 10_000
 
 
-class HubScorer:
+class HubProvider:
     """Answers jobs by the Hub.
 
     Args:
@@ -42,7 +42,7 @@ class HubScorer:
 
     def __init__(
         self,
-        make: Callable[[], tuple[Hub, Slicer]],
+        make: Callable[[], tuple[HubPool, Windower]],
         *,
         breaker: Breaker,
         model: str,
@@ -53,8 +53,8 @@ class HubScorer:
         window_join: Literal["mean", "first", "max"] = "mean",
     ) -> None:
         self._make = make
-        self._hub: Hub | None = None
-        self._cut: Slicer
+        self._hub: HubPool | None = None
+        self._cut: Windower
         #: Whether the Hub may be asked.
         self.breaker = breaker
         self._model = model
@@ -68,36 +68,36 @@ class HubScorer:
 
     @property
     def info(self) -> EngineInfo:
-        """See `Answerer.info`. No revision: the Hub lets nobody pin one."""
+        """See `Provider.info`. No revision: the Hub lets nobody pin one."""
         names = self._labels.names if self._labels else ()
         return EngineInfo(self._model, None, "hub", "remote", names)
 
     @property
-    def breakers(self) -> Breakers:
-        """See `Answerer.breakers`."""
-        return Breakers(hub=self.breaker.state)
+    def breakers(self) -> BreakerStates:
+        """See `Provider.breakers`."""
+        return BreakerStates(hub=self.breaker.state)
 
     @property
     def is_usable(self) -> bool:
-        """See `Answerer.is_usable`."""
+        """See `Provider.is_usable`."""
         return self.breaker.is_closed
 
     def start(self) -> None:
-        """See `Answerer.start`."""
+        """See `Provider.start`."""
         self._hub, self._cut = self._make()
         self._hub.start()
         self._agree(self._hub)
 
     def stop(self) -> None:
-        """See `Answerer.stop`."""
+        """See `Provider.stop`."""
         if self._hub is not None:
             self._hub.stop()
 
-    def read_ahead(self, jobs: Sequence[Asked]) -> None:
-        """See `Answerer.read_ahead`. Nothing is read here."""
+    def prefetch(self, jobs: Sequence[ProviderJob]) -> None:
+        """See `Provider.prefetch`. Nothing is read here."""
 
-    def answer(self, jobs: Sequence[Asked]) -> list[Reply]:
-        """See `Answerer.answer`. A job of which a part could not be scored waits as a whole; what
+    def answer(self, jobs: Sequence[ProviderJob]) -> list[ProviderReply]:
+        """See `Provider.answer`. A job of which a part could not be scored waits as a whole; what
         was scored of it is not asked for again."""
         hub = self._hub
         if hub is None:
@@ -110,34 +110,38 @@ class HubScorer:
             for part in _parts(plan):
                 if part not in self._paid:
                     until[part] = max(until.get(part, 0.0), now + left_ms / 1000)
-        rows = hub.predict([Ask(part, at) for part, at in until.items()]) if until else []
+        rows = hub.predict([HubRequest(part, at) for part, at in until.items()]) if until else []
         known = self._paid | dict(zip(until, rows, strict=True))
         unavailable = self._disagreement(hub)
         replies = [unavailable or self._reply(plan, known) for plan in plans]
         self._keep_paid(plans, replies, known)
         return replies
 
-    def _plan(self, job: Asked) -> list[TextError | Slices]:
+    def _plan(self, job: ProviderJob) -> list[TextError | TextWindows]:
         if job.is_local_only:
             return [_MAY_NOT_LEAVE] * len(job.texts)
         return [self._slices(text) for text in job.texts]
 
-    def _slices(self, text: object) -> TextError | Slices:
-        problem = problem_of(text, self._limits)
+    def _slices(self, text: object) -> TextError | TextWindows:
+        problem = find_problem(text, self._limits)
         if problem is not None or not isinstance(text, str):
             return problem or _MAY_NOT_LEAVE
         return self._cut(text)
 
-    def _reply(self, plan: Sequence[TextError | Slices], known: Mapping[str, HubRow]) -> Reply:
+    def _reply(
+        self, plan: Sequence[TextError | TextWindows], known: Mapping[str, HubRow]
+    ) -> ProviderReply:
         outcomes: list[Outcome] = []
         for slices in plan:
             outcome = slices if isinstance(slices, TextError) else self._outcome(slices, known)
             if isinstance(outcome, EngineUnavailable):
                 return outcome
             outcomes.append(outcome)
-        return Answer(outcomes, self.info)
+        return ScoredJob(outcomes, self.info)
 
-    def _outcome(self, slices: Slices, known: Mapping[str, HubRow]) -> Outcome | EngineUnavailable:
+    def _outcome(
+        self, slices: TextWindows, known: Mapping[str, HubRow]
+    ) -> Outcome | EngineUnavailable:
         rows: list[list[float]] = []
         for part in slices.parts:
             row = known[part]
@@ -154,21 +158,21 @@ class HubScorer:
 
     def _keep_paid(
         self,
-        plans: Sequence[Sequence[TextError | Slices]],
-        replies: Sequence[Reply],
+        plans: Sequence[Sequence[TextError | TextWindows]],
+        replies: Sequence[ProviderReply],
         known: Mapping[str, HubRow],
     ) -> None:
         """Remember what was scored for jobs that wait; forget it when they are answered."""
         for plan, reply in zip(plans, replies, strict=True):
             for part in _parts(plan):
-                if isinstance(reply, Answer):
+                if isinstance(reply, ScoredJob):
                     self._paid.pop(part, None)
                 elif not isinstance(known[part], EngineUnavailable):
                     self._paid[part] = known[part]
         while len(self._paid) > _MOST_PAID:
             del self._paid[next(iter(self._paid))]
 
-    def _disagreement(self, hub: Hub) -> EngineUnavailable | None:
+    def _disagreement(self, hub: HubPool) -> EngineUnavailable | None:
         """Why nothing that the Hub says may be used, where its labels are not the ones expected;
         found out as soon as both are known."""
         try:
@@ -178,7 +182,7 @@ class HubScorer:
             return EngineUnavailable(str(error))
         return None
 
-    def _agree(self, hub: Hub) -> None:
+    def _agree(self, hub: HubPool) -> None:
         own = hub.labels
         if own is None:
             return
@@ -196,10 +200,10 @@ class HubScorer:
             )
 
 
-def _parts(plan: Sequence[TextError | Slices]) -> Iterator[str]:
+def _parts(plan: Sequence[TextError | TextWindows]) -> Iterator[str]:
     """The windows of a job's texts, but for those texts that are not asked about."""
     for slices in plan:
-        if isinstance(slices, Slices):
+        if isinstance(slices, TextWindows):
             yield from slices.parts
 
 

@@ -10,11 +10,11 @@ from tokenizers import Encoding, Tokenizer
 from sentq_worker.engine.base import Window
 from sentq_worker.scoring.windows import TextTokens
 
-__all__ = ["Slicer", "Slices", "slice_by_chars", "token_slicer"]
+__all__ = ["TextWindows", "Windower", "window_by_chars", "window_by_tokens"]
 
 
 @dataclass(frozen=True, slots=True)
-class Slices:
+class TextWindows:
     """One text in parts that overlap. `tokens` weighs the parts as `text.join` needs it; its
     count is 0 where nobody knows the tokens."""
 
@@ -22,12 +22,12 @@ class Slices:
     tokens: TextTokens
 
 
-Slicer = Callable[[str], Slices]
+Windower = Callable[[str], TextWindows]
 
 
-def token_slicer(
-    tokenizer: Tokenizer, *, window_tokens: int, overlap_tokens: int, otherwise: Slicer
-) -> Slicer:
+def window_by_tokens(
+    tokenizer: Tokenizer, *, window_tokens: int, overlap_tokens: int, otherwise: Windower
+) -> Windower:
     """Cut texts into the windows of `text.TextTokenizer`.
 
     Args:
@@ -47,7 +47,7 @@ def token_slicer(
     def excess(part: str) -> int:
         return len(whole.encode(part).ids) - window_tokens
 
-    def cut(text: str) -> Slices:
+    def cut(text: str) -> TextWindows:
         try:
             encoding = tokenizer.encode(text)
         except Exception:  # noqa: BLE001 - the library has no class of its own for it
@@ -57,9 +57,9 @@ def token_slicer(
         own_tokens = sum(window.own_tokens for window in windows)
         tokens = TextTokens(windows, own_tokens - overlap_tokens * (len(windows) - 1))
         if len(encodings) == 1:
-            return Slices([text], tokens)
+            return TextWindows([text], tokens)
         parts = [_part(text, part, excess, is_last=part is encodings[-1]) for part in encodings]
-        return Slices(parts, tokens)
+        return TextWindows(parts, tokens)
 
     return cut
 
@@ -81,9 +81,9 @@ def _part(text: str, window: Encoding, excess: Callable[[str], int], *, is_last:
     return text[own[0][0] : own[-1][1]]
 
 
-def slice_by_chars(text: str, *, window_chars: int) -> Slices:
+def window_by_chars(text: str, *, window_chars: int) -> TextWindows:
     """Cut a text into windows of so many characters; an eighth of each is the one before's."""
     overlap = window_chars // 8
     starts = range(0, max(1, len(text) - overlap), window_chars - overlap)
     parts = [text[start : start + window_chars] for start in starts]
-    return Slices(parts, TextTokens([Window([], len(part)) for part in parts], 0))
+    return TextWindows(parts, TextTokens([Window([], len(part)) for part in parts], 0))
