@@ -549,7 +549,7 @@ def test_control_shutdown_finishes_its_round_and_loses_nothing(tmp_path: Path) -
 
 
 def test_the_table_of_what_holds_names_tests_that_exist() -> None:
-    root = Path(__file__).parents[2]
+    root = Path(__file__).parents[3]
     document = (root / "docs" / "internals.md").read_text()
     rows = [line for line in document.splitlines() if line.startswith("| ")]
     named = {name for row in rows for name in re.findall(r"`(test_\w+)`", row)}
