@@ -132,7 +132,7 @@ def make_worker_app(
         clock,
         RevocationPoller(app, backend),
     )
-    watchdog = Watchdog(service.busy_s, limit_s=worker_settings.round_limit_s)
+    watchdog = Watchdog(service.busy_s, limit_s=worker_settings.batch_limit_s)
     app.register_task(ScoreTask(service, dispatcher, shutdown, watchdog, leases))
     return app
 

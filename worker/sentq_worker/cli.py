@@ -14,8 +14,9 @@ from sentq import __version__
 from sentq.errors import SentqError
 from sentq.settings import Settings
 from sentq_worker.celery_worker.shutdown import leave_at_sigterm
-from sentq_worker.engine.base import EX_CONFIG, EngineError
+from sentq_worker.engine.base import EngineError
 from sentq_worker.evaluate.command import evaluate
+from sentq_worker.exit_codes import EX_CONFIG, EX_USAGE
 from sentq_worker.inference.model_files import find_model
 from sentq_worker.settings import HubSettings, WorkerSettings
 from sentq_worker.training.command import train
@@ -42,7 +43,7 @@ Exit codes:
   2   a wrong option or setting
   69  the device was lost, and what was held went back to the queue;
       or Redis did not answer, within SENTQ_WORKER_START_WAIT_S or at the end
-  70  a round took longer than SENTQ_WORKER_ROUND_LIMIT_S
+  70  a round took longer than SENTQ_WORKER_BATCH_LIMIT_S
   78  the model or the device cannot be had
   130, 143  a second Ctrl-C or SIGTERM: all that was held went back to the queue
 """
@@ -58,8 +59,6 @@ app.command("evaluate")(evaluate)
 
 _notes = Console(stderr=True, highlight=False)
 
-_EX_USAGE = 2
-
 
 def main() -> None:
     """Run the command; every expected error ends in one line and an exit code."""
@@ -67,7 +66,7 @@ def main() -> None:
         app()
     except SentqError as error:
         _notes.print(f"sentq-worker: {error}", style="red", markup=False)
-        sys.exit(EX_CONFIG if isinstance(error, EngineError) else _EX_USAGE)
+        sys.exit(EX_CONFIG if isinstance(error, EngineError) else EX_USAGE)
 
 
 def _version(wanted: bool) -> None:

@@ -67,7 +67,7 @@ class WorkerSettings(LayeredSettings):
     shutdown_grace_s: Annotated[float, Field(ge=0)] = 10.0
     #: How long one round may be in the engine, in seconds. It takes seconds at most; one that
     #: takes this long hangs, and the worker ends.
-    round_limit_s: Annotated[float, Field(gt=0)] = 300.0
+    batch_limit_s: Annotated[float, Field(gt=0)] = 300.0
 
 
 class HubSettings(LayeredSettings):

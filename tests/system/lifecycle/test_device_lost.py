@@ -11,7 +11,7 @@ from celery import Celery
 from sentq import Client
 from sentq.contract import DELIVERIES_HEADER
 from sentq.errors import JobFailed
-from sentq_worker.engine.base import EX_UNAVAILABLE
+from sentq_worker.exit_codes import EX_UNAVAILABLE
 from tests.support.processes import RedisProcess, WorkerProcess
 from tests.support.workers.device_lost import LOSES_DEVICE
 from tests.support.workers.standin import hash_score

@@ -14,8 +14,7 @@ from typing import Any
 import pytest
 
 from sentq import Client, JobStatus
-from sentq_worker.celery_worker.watchdog import EX_SOFTWARE
-from sentq_worker.engine.base import EX_UNAVAILABLE
+from sentq_worker.exit_codes import EX_SOFTWARE, EX_UNAVAILABLE
 from tests.conftest import StartWorker, worker_environment
 from tests.support.celery_site import Site, run_site, start_gated
 from tests.support.models.tiny import long_texts
@@ -149,7 +148,7 @@ def test_a_round_that_takes_too_long_ends_the_worker_and_its_jobs_come_back(
     tmp_path: Path,
 ) -> None:
     with (
-        run_site(tmp_path, exit_code=EX_SOFTWARE, SENTQ_WORKER_ROUND_LIMIT_S="1") as site,
+        run_site(tmp_path, exit_code=EX_SOFTWARE, SENTQ_WORKER_BATCH_LIMIT_S="1") as site,
         site.engine_held("stuck"),
     ):
         jobs = _fill(site)

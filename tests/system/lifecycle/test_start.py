@@ -12,7 +12,7 @@ import pytest
 
 from sentq import Client
 from sentq.dev.embedded import find_redis_server
-from sentq_worker.engine.base import EX_CONFIG, EX_UNAVAILABLE
+from sentq_worker.exit_codes import EX_CONFIG, EX_UNAVAILABLE
 from tests.conftest import StartWorker
 from tests.support.processes import RedisProcess, WorkerProcess, eventually, free_port
 

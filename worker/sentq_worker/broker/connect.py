@@ -17,7 +17,7 @@ from celery.exceptions import WorkerShutdown
 from celery.worker import state
 from kombu.exceptions import OperationalError
 
-from sentq_worker.engine.base import EX_UNAVAILABLE
+from sentq_worker.exit_codes import EX_UNAVAILABLE
 
 __all__ = ["wait_for_redis"]
 

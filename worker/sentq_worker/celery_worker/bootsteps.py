@@ -23,7 +23,8 @@ from sentq_worker.broker.channel import Channel
 from sentq_worker.broker.clock import WorkerClock
 from sentq_worker.celery_worker.shutdown import Shutdown
 from sentq_worker.celery_worker.strategy import PlainJobs
-from sentq_worker.engine.base import EX_CONFIG, EX_UNAVAILABLE, DeviceLost, EngineError
+from sentq_worker.engine.base import DeviceLost, EngineError
+from sentq_worker.exit_codes import EX_CONFIG, EX_UNAVAILABLE
 from sentq_worker.jobs.executor import BatchExecutor
 
 __all__ = ["DispatcherStep", "EngineStep", "leave"]

@@ -24,16 +24,13 @@ from typing import Any, Final, NoReturn
 from celery.exceptions import WorkerShutdown
 from celery.worker import state
 
-from sentq_worker.engine.base import EX_UNAVAILABLE
+from sentq_worker.exit_codes import EX_UNAVAILABLE, signal_exit_code
 
 __all__ = ["Shutdown", "leave_at_sigterm"]
 
 logger = logging.getLogger(__name__)
 
 _SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
-
-#: Added to a signal's number, as shells do: the exit code of a process that it ended.
-_EX_SIGNAL: Final = 128
 
 _AT_ONCE: Final = 2
 
@@ -112,9 +109,9 @@ class Shutdown:
                 # Not from here: the loop may be holding the lock that this takes.
                 threading.Thread(target=self._wake, daemon=True).start()
         elif self._heard == _AT_ONCE:
-            self.hurried_exit_code = _EX_SIGNAL + number
+            self.hurried_exit_code = signal_exit_code(number)
         else:
-            os._exit(_EX_SIGNAL + number)
+            os._exit(signal_exit_code(number))
 
     def _wake(self) -> None:
         """Let the loop look at once whether to end, and not when something happens next."""

@@ -14,12 +14,11 @@ import threading
 from collections.abc import Callable
 from typing import Final
 
-__all__ = ["EX_SOFTWARE", "Watchdog"]
+from sentq_worker.exit_codes import EX_SOFTWARE
+
+__all__ = ["Watchdog"]
 
 logger = logging.getLogger(__name__)
-
-#: Exit code of a process whose engine hangs, `sysexits.h`: an internal error.
-EX_SOFTWARE: Final = 70
 
 _LOOKS_PER_LIMIT: Final = 20
 _LOOK_AT_LEAST_EVERY_S: Final = 5.0
@@ -52,7 +51,7 @@ class Watchdog(threading.Thread):
 
     def _end_the_process(self) -> None:
         logger.critical(
-            "the engine has not come back from a round for %.0f s (SENTQ_WORKER_ROUND_LIMIT_S): "
+            "the engine has not come back from a round for %.0f s (SENTQ_WORKER_BATCH_LIMIT_S): "
             "this worker ends, and its jobs come back when their leases lapse. Look at the "
             "device's and the kernel's log, and start a new worker",
             self._limit_s,

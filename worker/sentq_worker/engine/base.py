@@ -13,13 +13,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Protocol
 
 from sentq.errors import SentqError
 
 __all__ = [
-    "EX_CONFIG",
-    "EX_UNAVAILABLE",
     "DeviceLost",
     "DeviceUnavailable",
     "Engine",
@@ -31,14 +29,6 @@ __all__ = [
     "OutOfMemory",
     "Window",
 ]
-
-
-#: Exit code of a process whose engine cannot start, `sysexits.h`: the configuration, or what it
-#: refers to, is wrong.
-EX_CONFIG: Final = 78
-
-#: Exit code of a process whose device was lost, `sysexits.h`: a new one may do better.
-EX_UNAVAILABLE: Final = 69
 
 
 class EngineError(SentqError):

@@ -13,7 +13,7 @@ from celery.exceptions import WorkerShutdown
 
 from sentq.contract import JobRequest, Limits, Outcome, check_count
 from sentq.wire.ids import sent_at_ms
-from sentq_worker.engine.base import EX_UNAVAILABLE, DeviceLost, EngineInfo, EngineUnavailable
+from sentq_worker.engine.base import DeviceLost, EngineInfo, EngineUnavailable
 from sentq_worker.engine.provider import (
     BreakerStates,
     Provider,
@@ -21,6 +21,7 @@ from sentq_worker.engine.provider import (
     ProviderReply,
     ScoredJob,
 )
+from sentq_worker.exit_codes import EX_UNAVAILABLE
 from sentq_worker.settings import WorkerSettings
 
 __all__ = ["BatchExecutor", "ScoredBatch"]
