@@ -41,7 +41,7 @@ def measure(
     with fake_hub("--latency-ms", str(latency_ms)) as url:
         told = fake_hub_settings(url) | {
             "SENTQ_BROKER_URL": redis.url,
-            "SENTQ_WORKER_ENGINE": "hub",
+            "SENTQ_WORKER_PROVIDER": "hub",
             "SENTQ_WORKER_HUB_IN_FLIGHT": str(in_flight),
         }
         worker = WorkerProcess(folder, os.environ | told).wait_until_ready()

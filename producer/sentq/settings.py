@@ -127,36 +127,95 @@ class Settings(LayeredSettings):
     foreign_tables = frozenset({"worker"})
     foreign_prefix = "SENTQ_WORKER_"
 
-    #: Where jobs are sent, as a Celery broker URL.
-    broker_url: SecretStr = SecretStr("redis://127.0.0.1:6379/0")
-    #: Where outcomes are kept, a Redis URL; the broker's Redis where it is not given.
-    result_url: SecretStr | None = None
-    #: What Celery's Redis transport and back end know beyond the URL, such as `global_keyprefix`
-    #: or Sentinel's `master_name`.
-    transport_options: dict[str, Any] = Field(default_factory=dict)
-    #: The queue of single jobs, and the one of bulk work that may wait behind it.
-    queue: Annotated[str, Field(min_length=1)] = "sentq"
-    bulk_queue: Annotated[str, Field(min_length=1)] = "sentq.bulk"
-    #: How many jobs, and how many bytes of them, may wait in each queue before further ones are
-    #: refused; None for no limit. The broker must be Redis.
-    max_queued_jobs: Annotated[int, Field(ge=1)] | None = None
-    max_queued_bytes: Annotated[int, Field(ge=2 * MAX_BYTES_PER_MESSAGE)] | None = None
-    #: How long Redis keeps an outcome, in seconds.
-    result_ttl_s: Annotated[int, Field(ge=1)] = 24 * 60 * 60
-    #: How long Redis keeps a message that nobody could handle, in seconds.
-    dead_letter_ttl_s: Annotated[int, Field(ge=1)] = 14 * 24 * 60 * 60
-    #: How long after a worker's death its jobs go to another, in seconds. A worker that lives
-    #: renews what it holds, however long that takes.
-    visibility_timeout_s: Annotated[int, Field(ge=1)] = 30
-    #: How long a connection may take to open, and a command to answer, in seconds.
-    connect_timeout_s: Annotated[float, Field(gt=0)] = 1.5
-    socket_timeout_s: Annotated[float, Field(gt=0)] = 3.0
-    #: The contract's limits, which may be lowered.
-    texts_per_job: Annotated[int, Field(ge=1, le=MAX_TEXTS_PER_JOB)] = MAX_TEXTS_PER_JOB
-    chars_per_text: Annotated[int, Field(ge=1, le=MAX_CHARS_PER_TEXT)] = MAX_CHARS_PER_TEXT
-    bytes_per_message: Annotated[int, Field(ge=1024, le=MAX_BYTES_PER_MESSAGE)] = (
-        MAX_BYTES_PER_MESSAGE
-    )
+    broker_url: Annotated[
+        SecretStr, Field(description="Where jobs are sent: a Celery broker URL.")
+    ] = SecretStr("redis://127.0.0.1:6379/0")
+    result_url: Annotated[
+        SecretStr | None,
+        Field(
+            description="Where outcomes are stored: a Redis URL. If it is not set, the broker's "
+            "Redis is used."
+        ),
+    ] = None
+    transport_options: Annotated[
+        dict[str, Any],
+        Field(
+            description="Options of Celery's Redis transport and result backend beyond the URL, "
+            "such as `global_keyprefix`, or Sentinel's `master_name`."
+        ),
+    ] = Field(default_factory=dict)
+    queue: Annotated[str, Field(min_length=1, description="The queue of single jobs.")] = "sentq"
+    bulk_queue: Annotated[
+        str,
+        Field(
+            min_length=1,
+            description="The queue of bulk work. Workers take from it only while the queue of "
+            "single jobs is empty.",
+        ),
+    ] = "sentq.bulk"
+    max_queued_jobs: Annotated[
+        int | None,
+        Field(
+            ge=1,
+            description="Most jobs in each queue. A full queue rejects further jobs with "
+            "`QueueFull`. If it is not set, there is no limit. The broker must be Redis.",
+        ),
+    ] = None
+    max_queued_bytes: Annotated[
+        int | None,
+        Field(
+            ge=2 * MAX_BYTES_PER_MESSAGE,
+            description="Most bytes of the messages in each queue. A full queue rejects further "
+            "jobs with `QueueFull`. If it is not set, there is no limit. The broker must be Redis.",
+        ),
+    ] = None
+    result_ttl_s: Annotated[
+        int, Field(ge=1, description="How long Redis keeps an outcome, in seconds.")
+    ] = 24 * 60 * 60
+    dead_letter_ttl_s: Annotated[
+        int, Field(ge=1, description="How long Redis keeps a dead letter, in seconds.")
+    ] = 14 * 24 * 60 * 60
+    visibility_timeout_s: Annotated[
+        int,
+        Field(
+            ge=1,
+            description="How long after the death of a worker its jobs go to another worker, in "
+            "seconds. A live worker renews the leases of its jobs, however long they take.",
+        ),
+    ] = 30
+    connect_timeout_s: Annotated[
+        float, Field(gt=0, description="How long a connection may take to open, in seconds.")
+    ] = 1.5
+    socket_timeout_s: Annotated[
+        float, Field(gt=0, description="How long Redis may take to reply, in seconds.")
+    ] = 3.0
+    texts_per_job: Annotated[
+        int,
+        Field(
+            ge=1,
+            le=MAX_TEXTS_PER_JOB,
+            description="Most texts in a job. It may be lower than the contract's limit, which is "
+            "the default.",
+        ),
+    ] = MAX_TEXTS_PER_JOB
+    chars_per_text: Annotated[
+        int,
+        Field(
+            ge=1,
+            le=MAX_CHARS_PER_TEXT,
+            description="Most characters in a text. It may be lower than the contract's limit, "
+            "which is the default.",
+        ),
+    ] = MAX_CHARS_PER_TEXT
+    bytes_per_message: Annotated[
+        int,
+        Field(
+            ge=1024,
+            le=MAX_BYTES_PER_MESSAGE,
+            description="Most bytes of a job's message. It may be lower than the contract's limit, "
+            "which is the default.",
+        ),
+    ] = MAX_BYTES_PER_MESSAGE
 
     @field_validator("result_url")
     @classmethod

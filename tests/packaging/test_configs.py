@@ -42,10 +42,10 @@ def test_a_preset_is_understood_by_client_and_worker(file: Path) -> None:
     shared, own = Settings.load(file), WorkerSettings.load(file)
     assert shared.broker_url == Settings().broker_url, "an address belongs to the environment"
     if file.stem == "hub-only":
-        assert own.engine == "hub"
+        assert own.provider == "hub"
         assert HubSettings.load(file).model_fields_set > {"model", "in_flight", "calls_per_day"}
     else:
-        assert own.engine == "local"
+        assert own.provider == "local"
         assert own.device == file.stem.replace("gpu", "cuda")
         assert own.model_fields_set > {"device", "dtype", "batch_tokens"}
 

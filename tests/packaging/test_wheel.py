@@ -96,7 +96,7 @@ def test_a_worker_of_the_hub_is_installed_without_torch(
     with LocalHub() as server, Client(broker_url=redis_server.url) as client:
         told = {
             "SENTQ_BROKER_URL": redis_server.url,
-            "SENTQ_WORKER_ENGINE": "hub",
+            "SENTQ_WORKER_PROVIDER": "hub",
             "SENTQ_WORKER_HUB_ENDPOINT": server.endpoint,
             "HF_HOME": str(folder / "cache"),
         }

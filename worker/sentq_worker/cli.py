@@ -31,7 +31,7 @@ Examples:
   sentq-worker --broker-url redis://queue:6379/0 --model ./my-model
   sentq-worker --model owner/name --revision 0a1b2c3 --device cuda
   sentq-worker --config /etc/sentq.toml --queues sentq.bulk
-  SENTQ_WORKER_ENGINE=hub SENTQ_WORKER_HUB_MODEL=owner/name sentq-worker
+  SENTQ_WORKER_PROVIDER=hub SENTQ_WORKER_HUB_MODEL=owner/name sentq-worker
   sentq-worker model
   sentq-worker train reviews.jsonl --base ./minilm --out ./my-model
   sentq-worker evaluate held-out.jsonl --model ./my-model

@@ -1,4 +1,7 @@
-"""The worker's own settings: `SENTQ_WORKER_*` over the table `[worker]` over defaults."""
+"""The worker's own settings: `SENTQ_WORKER_*` over the table `[worker]` over defaults.
+
+Each field's description stands in `docs/settings.md`, which is generated from these models.
+"""
 
 from __future__ import annotations
 
@@ -10,113 +13,321 @@ from pydantic_settings import SettingsConfigDict
 
 from sentq.settings import LayeredSettings
 
-__all__ = ["HubSettings", "Policy", "WorkerSettings"]
+__all__ = ["HubSettings", "JoinRule", "ProviderPolicy", "Transform", "WorkerSettings"]
 
-#: Who answers: the engine of this process alone; the Hub while that one cannot; or the Hub alone.
-Policy = Literal["local", "prefer-local", "hub"]
+#: Which provider scores a job: the local engine alone, the Hub while that is unavailable, or the
+#: Hub alone.
+ProviderPolicy = Literal["local", "prefer-local", "hub"]
 
-Count = Annotated[int, Field(ge=0)] | None
-Seconds = Annotated[float, Field(gt=0)]
+#: How the probabilities of a text's windows become the text's.
+JoinRule = Literal["mean", "first", "max"]
+
+#: What the Hub applies to the outputs of its model.
+Transform = Literal["sigmoid", "softmax", "none"]
+
+_Count = Annotated[int, Field(ge=1)]
+_Seconds = Annotated[float, Field(gt=0)]
+_Tokens = Annotated[int, Field(ge=16)]
+_URL = r"^https?://[^\s]+$"
 
 
 class WorkerSettings(LayeredSettings):
-    """Which model to hold, where, and how much work to take at once."""
+    """Which model the worker loads, where it runs, and how much work it takes at once."""
 
     model_config = SettingsConfigDict(env_prefix="SENTQ_WORKER_")
     toml_table = "worker"
     foreign_tables = frozenset({"hub"})
     foreign_prefix = "SENTQ_WORKER_HUB_"
 
-    #: Texts leave the house only where this says so; how, is in the table `[worker.hub]`.
-    engine: Policy = "local"
-    #: Other policies for single queues, such as `{"sentq.bulk": "local"}`.
-    queue_engines: dict[str, Policy] = Field(default_factory=dict)
-    #: A local folder or a Hub id; the bundled model where it is not given.
-    model: str | None = None
-    #: The Hub revision: a branch, tag or commit. What it resolves to stands in every outcome.
-    revision: str | None = None
-    #: `auto` takes CUDA, then MPS, then the CPU.
-    device: Annotated[str, Field(pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")] = "auto"
-    #: `auto` takes bfloat16 where that is clearly faster (AVX512-BF16, AMX, CUDA from Ampere on),
-    #: else float32. bfloat16 moves scores by up to 0.01, and one label in 500.
-    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
-    #: Other names for the model's labels, such as `{"LABEL_0": "negative"}`.
-    labels: dict[str, str] = Field(default_factory=dict)
-    #: Threads of the CPU engine; torch's own choice (one a core) where it is not given.
-    threads: Annotated[int, Field(ge=1)] | None = None
-    #: Tokens of one forward pass, padding included.
-    batch_tokens: Annotated[int, Field(ge=16)] = 2048
-    #: Tokens that the model reads at once; as many as it can where it is not given. A longer
-    #: text is read in windows that share `window_overlap_tokens` with their neighbours.
-    window_tokens: Annotated[int, Field(ge=16)] | None = None
-    window_overlap_tokens: Annotated[int, Field(ge=0)] = 64
-    #: How the windows' probabilities become the text's: their mean weighted by tokens, those of
-    #: the first window, or those of the window that is most certain.
-    window_join: Literal["mean", "first", "max"] = "mean"
-    #: With it, the predictions of texts that come again are taken from Redis. It is the key of the
-    #: hash that stands there for a text, the same for all workers: 32 random characters.
-    cache_secret: Annotated[SecretStr, Field(min_length=16)] | None = None
-    #: Predictions kept at most, some 500 bytes each, and for how long. The oldest go first.
-    cache_outcomes: Annotated[int, Field(ge=1)] = 100_000
-    cache_ttl_s: Annotated[int, Field(ge=1)] = 24 * 60 * 60
-    #: Jobs taken from the queue and not yet answered, at most.
-    prefetch_jobs: Annotated[int, Field(ge=1)] = 64
-    #: How long a worker that starts waits for Redis, in seconds.
-    start_wait_s: Annotated[float, Field(ge=0)] = 60.0
-    #: How long a worker goes on with the round in its engine after SIGTERM, in seconds.
-    shutdown_grace_s: Annotated[float, Field(ge=0)] = 10.0
-    #: How long one round may be in the engine, in seconds. It takes seconds at most; one that
-    #: takes this long hangs, and the worker ends.
-    batch_limit_s: Annotated[float, Field(gt=0)] = 300.0
+    provider: Annotated[
+        ProviderPolicy,
+        Field(
+            description="Which provider scores jobs: `local` is the model in the worker's own "
+            "process, `prefer-local` falls back to the Hugging Face Hub while the local engine is "
+            "unavailable, and `hub` always uses the Hub. Texts are sent to a third party only with "
+            "`prefer-local` or `hub`; the table `[worker.hub]` says how."
+        ),
+    ] = "local"
+    queue_providers: Annotated[
+        dict[str, ProviderPolicy],
+        Field(
+            description="Other provider policies for single queues, by the name of the queue, such "
+            'as `{"sentq.bulk": "local"}`. Queues that are not named here follow `provider`.'
+        ),
+    ] = Field(default_factory=dict)
+    model: Annotated[
+        str | None,
+        Field(
+            description="The model: a local folder, or a model id on the Hub. If it is not set, "
+            "the bundled model is loaded."
+        ),
+    ] = None
+    revision: Annotated[
+        str | None,
+        Field(
+            description="The revision of a model on the Hub: a branch, tag or commit. If it is not "
+            "set, the main branch is loaded. Every outcome names the commit."
+        ),
+    ] = None
+    device: Annotated[
+        str,
+        Field(
+            pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$",
+            description="The device of the model: `cpu`, `mps`, `cuda` or `cuda:N`. `auto` takes "
+            "CUDA if it is available, then MPS, then the CPU.",
+        ),
+    ] = "auto"
+    dtype: Annotated[
+        Literal["auto", "float32", "bfloat16", "float16"],
+        Field(
+            description="The data type of the model's weights. `auto` takes bfloat16 if that is "
+            "clearly faster (AVX512-BF16, AMX, CUDA from Ampere on), and float32 otherwise. "
+            "bfloat16 changes scores by up to 0.01, and one label in 500."
+        ),
+    ] = "auto"
+    labels: Annotated[
+        dict[str, str],
+        Field(
+            description="Other names for the model's labels, such as "
+            '`{"LABEL_0": "negative"}`. Labels that are not named here keep their names.'
+        ),
+    ] = Field(default_factory=dict)
+    threads: Annotated[
+        int | None,
+        Field(
+            ge=1,
+            description="Threads that compute the model on a CPU. If it is not set, torch decides: "
+            "one for each core.",
+        ),
+    ] = None
+    batch_tokens: Annotated[
+        _Tokens, Field(description="Most tokens of one forward pass, padding included.")
+    ] = 2048
+    window_tokens: Annotated[
+        int | None,
+        Field(
+            ge=16,
+            description="Most tokens that the model reads at once, special tokens included. A "
+            "longer text is split into overlapping windows. If it is not set, the model's own "
+            "limit applies.",
+        ),
+    ] = None
+    window_overlap_tokens: Annotated[
+        int,
+        Field(ge=0, description="Tokens that a window shares with the window before it."),
+    ] = 64
+    window_join: Annotated[
+        JoinRule,
+        Field(
+            description="How the probabilities of a text's windows become the text's: `mean` "
+            "weights each window by its tokens, `first` takes the first window, and `max` takes "
+            "the window with the highest probability."
+        ),
+    ] = "mean"
+    cache_secret: Annotated[
+        SecretStr | None,
+        Field(
+            min_length=16,
+            description="Turns on the cache of predictions in Redis. Texts are stored as keyed "
+            "hashes, and this is the key: at least 16 random characters, better 32, the same for "
+            "all workers. If it is not set, nothing is cached.",
+        ),
+    ] = None
+    cache_max_entries: Annotated[
+        _Count,
+        Field(
+            description="Most predictions in the cache, some 500 bytes each. The oldest are "
+            "removed first."
+        ),
+    ] = 100_000
+    cache_ttl_s: Annotated[
+        _Count, Field(description="How long a prediction stays in the cache, in seconds.")
+    ] = 24 * 60 * 60
+    prefetch_jobs: Annotated[
+        _Count,
+        Field(description="Most jobs that the worker has taken from the queues and not finished."),
+    ] = 64
+    start_wait_s: Annotated[
+        float,
+        Field(
+            ge=0,
+            description="How long a starting worker waits for Redis, in seconds. Then it exits "
+            "with status 69.",
+        ),
+    ] = 60.0
+    shutdown_grace_s: Annotated[
+        float,
+        Field(
+            ge=0,
+            description="How long a worker continues with the batch of jobs in its engine after "
+            "SIGTERM, in seconds.",
+        ),
+    ] = 10.0
+    #: A batch takes seconds at most.
+    batch_limit_s: Annotated[
+        _Seconds,
+        Field(
+            description="How long one batch of jobs may be in the engine, in seconds. A batch that "
+            "takes longer hangs, and the worker exits with status 70."
+        ),
+    ] = 300.0
 
 
 class HubSettings(LayeredSettings):
-    """How the Hub is asked: `SENTQ_WORKER_HUB_*` over the table `[worker.hub]` over defaults."""
+    """How the Hub is called: `SENTQ_WORKER_HUB_*` over the table `[worker.hub]` over defaults."""
 
     model_config = SettingsConfigDict(env_prefix="SENTQ_WORKER_HUB_")
     toml_table = "worker.hub"
 
-    #: The model's id on the Hub; `SENTQ_WORKER_MODEL` where that is one and this is not given.
-    model: str | None = None
-    #: A dedicated endpoint's URL, asked instead of the router.
-    endpoint: Annotated[str, Field(pattern=r"^https?://[^\s]+$")] | None = None
-    #: Where models are asked for that have no endpoint of their own.
-    router: Annotated[str, Field(pattern=r"^https?://[^\s]+$")] = (
-        "https://router.huggingface.co/hf-inference"
-    )
-    #: A file with the token, which goes before the variable `HF_TOKEN`.
-    token_file: Path | None = None
-    #: The organisation that pays.
-    bill_to: str | None = None
-    #: Calls in flight at once.
-    in_flight: Annotated[int, Field(ge=1, le=1024)] = 16
-    #: How long one call may take, and one text with all its calls, in seconds.
-    call_timeout_s: Seconds = 10.0
-    total_timeout_s: Annotated[float, Field(gt=0, le=120)] = 60.0
-    #: Calls for one text, at most, and the longest wait that the Hub may ask for in between.
-    attempts: Annotated[int, Field(ge=1)] = 4
-    retry_after_cap_s: Seconds = 30.0
-    #: Other names for the labels of the Hub's model; it must have those of the local one.
-    labels: dict[str, str] = Field(default_factory=dict)
-    #: Whether each label stands for itself, so that a text's scores do not sum to 1.
-    multi_label: bool = False
-    #: What makes scores of the model's outputs; the model's own way where it is not given.
-    function_to_apply: Literal["sigmoid", "softmax", "none"] | None = None
-    #: Characters of a window where no tokenizer can be had that cuts long texts by tokens.
-    window_chars: Annotated[int, Field(ge=64)] = 1000
-    #: What may be spent, by UTC's days and months, of all workers together; None is no limit.
-    calls_per_day: Count = None
-    chars_per_day: Count = None
-    calls_per_month: Count = None
-    chars_per_month: Count = None
-    #: What becomes of a text over the budget: it waits, or ends in `budget_exhausted`.
-    on_budget: Literal["wait", "fail"] = "wait"
-    #: How long the Hub is left alone after it said that credits are used up, in seconds.
-    payment_pause_s: Seconds = 3600.0
-    #: Failures in a row after which an engine, the Hub or the local one, is left alone, and how
-    #: long until somebody tries whether it works again.
-    breaker_failures: Annotated[int, Field(ge=1)] = 5
-    probe_interval_s: Seconds = 10.0
-    #: With `prefer-local`: jobs that have waited for longer than this go to the Hub although the
-    #: local engine works.
-    backlog_limit_s: Seconds | None = None
+    model: Annotated[
+        str | None,
+        Field(
+            description="The model's id on the Hub. If it is not set, `worker.model` is used, "
+            "provided that it is a model id."
+        ),
+    ] = None
+    endpoint: Annotated[
+        str | None,
+        Field(
+            pattern=_URL,
+            description="The URL of a dedicated endpoint. If it is set, it is called instead of "
+            "the router.",
+        ),
+    ] = None
+    router: Annotated[
+        str,
+        Field(
+            pattern=_URL,
+            description="The URL of the router, which serves models without an endpoint.",
+        ),
+    ] = "https://router.huggingface.co/hf-inference"
+    token_file: Annotated[
+        Path | None,
+        Field(
+            description="A file that contains the token. It takes precedence over the variable "
+            "`HF_TOKEN`, which is used if it is not set."
+        ),
+    ] = None
+    bill_to: Annotated[
+        str | None,
+        Field(
+            description="The organisation that is billed for calls. If it is not set, the token's "
+            "account is billed."
+        ),
+    ] = None
+    in_flight: Annotated[
+        int, Field(ge=1, le=1024, description="Most calls to the Hub in flight at once.")
+    ] = 16
+    call_timeout_s: Annotated[
+        _Seconds, Field(description="How long one call may take, in seconds.")
+    ] = 10.0
+    total_timeout_s: Annotated[
+        float,
+        Field(
+            gt=0, le=120, description="How long one text may take with all its calls, in seconds."
+        ),
+    ] = 60.0
+    attempts: Annotated[_Count, Field(description="Most calls for one text.")] = 4
+    retry_after_limit_s: Annotated[
+        _Seconds,
+        Field(
+            description="The longest wait between two calls for a text that the Hub may ask for "
+            "with `Retry-After`, in seconds."
+        ),
+    ] = 30.0
+    labels: Annotated[
+        dict[str, str],
+        Field(
+            description="Other names for the labels of the Hub's model, such as "
+            '`{"LABEL_0": "negative"}`. With `prefer-local` both models must have the same labels.'
+        ),
+    ] = Field(default_factory=dict)
+    multi_label: Annotated[
+        bool,
+        Field(
+            description="Whether the labels are independent of each other, so that a text's scores "
+            "do not sum to 1."
+        ),
+    ] = False
+    function_to_apply: Annotated[
+        Transform | None,
+        Field(
+            description="The function that turns the model's outputs into scores. If it is not "
+            "set, the Hub applies the model's own."
+        ),
+    ] = None
+    window_chars: Annotated[
+        int,
+        Field(
+            ge=64,
+            description="Characters of a window if the tokenizer of the Hub's model is not "
+            "available, so that long texts cannot be split by tokens.",
+        ),
+    ] = 1000
+    calls_per_day: Annotated[
+        int | None,
+        Field(
+            ge=0,
+            description="Most calls in a day (UTC) of all workers together. If it is not set, "
+            "there is no limit.",
+        ),
+    ] = None
+    chars_per_day: Annotated[
+        int | None,
+        Field(
+            ge=0,
+            description="Most characters that are sent in a day (UTC) by all workers together. If "
+            "it is not set, there is no limit.",
+        ),
+    ] = None
+    calls_per_month: Annotated[
+        int | None,
+        Field(
+            ge=0,
+            description="Most calls in a month (UTC) of all workers together. If it is not set, "
+            "there is no limit.",
+        ),
+    ] = None
+    chars_per_month: Annotated[
+        int | None,
+        Field(
+            ge=0,
+            description="Most characters that are sent in a month (UTC) by all workers together. "
+            "If it is not set, there is no limit.",
+        ),
+    ] = None
+    on_budget_exhausted: Annotated[
+        Literal["wait", "fail"],
+        Field(
+            description="What happens to a text for which the budget does not suffice: `wait` "
+            "keeps its job until the next day or month, or until the local engine is available; "
+            "`fail` gives the text the error `budget_exhausted`."
+        ),
+    ] = "wait"
+    payment_pause_s: Annotated[
+        _Seconds,
+        Field(
+            description="How long the Hub is not called after it reported that its credits are "
+            "used up, in seconds."
+        ),
+    ] = 3600.0
+    breaker_failures: Annotated[
+        _Count,
+        Field(
+            description="Consecutive failures after which a circuit breaker opens: that of the "
+            "Hub, and with `prefer-local` that of the local engine."
+        ),
+    ] = 5
+    probe_interval_s: Annotated[
+        _Seconds,
+        Field(description="How long an open circuit breaker waits before a probe, in seconds."),
+    ] = 10.0
+    backlog_limit_s: Annotated[
+        float | None,
+        Field(
+            gt=0,
+            description="With `prefer-local`: jobs that have waited for longer than this go to the "
+            "Hub although the local engine works, in seconds. If it is not set, the backlog does "
+            "not matter.",
+        ),
+    ] = None

@@ -32,7 +32,7 @@ Examples:
   sentq dev --redis-server ~/bin/valkey-server
   SENTQ_WORKER_MODEL=./my-model sentq dev
   sentq dev --hub fake
-  SENTQ_WORKER_ENGINE=hub sentq dev --hub fake
+  SENTQ_WORKER_PROVIDER=hub sentq dev --hub fake
 """
 
 

@@ -54,5 +54,5 @@ def fake_hub_settings(url: str) -> dict[str, str]:
         "HF_TOKEN": "hf_fake",
         "SENTQ_WORKER_HUB_MODEL": "fake/model",
         "SENTQ_WORKER_HUB_ROUTER": f"{url}/hf-inference",
-        "SENTQ_WORKER_ENGINE": "prefer-local" if find_spec("torch") else "hub",
+        "SENTQ_WORKER_PROVIDER": "prefer-local" if find_spec("torch") else "hub",
     }

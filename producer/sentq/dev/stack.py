@@ -69,7 +69,7 @@ def local_stack(
         NoRedisFound, RedisDidNotStart, WorkerDidNotStart: The message says what to do.
     """
     environment = {**(environment or {}), **os.environ}
-    needed = "huggingface_hub" if environment.get("SENTQ_WORKER_ENGINE") == "hub" else "torch"
+    needed = "huggingface_hub" if environment.get("SENTQ_WORKER_PROVIDER") == "hub" else "torch"
     if find_spec("sentq_worker") is None or find_spec(needed) is None:
         raise WorkerDidNotStart(
             'the worker is not installed here: pip install "sentq[worker,model]"'

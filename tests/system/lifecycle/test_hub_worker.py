@@ -64,7 +64,7 @@ def test_a_worker_without_torch_scores_by_the_hub(
     start_worker: StartWorker,
     tmp_path: Path,
 ) -> None:
-    environment = at(server, tmp_path, SENTQ_WORKER_ENGINE="hub", HF_DEBUG="1")
+    environment = at(server, tmp_path, SENTQ_WORKER_PROVIDER="hub", HF_DEBUG="1")
     worker = start_worker(
         redis_server.url, "--loglevel", "debug", **environment | _path(without_torch(tmp_path))
     )
@@ -111,7 +111,7 @@ def test_a_worker_that_cannot_ask_the_hub_says_why_and_ends(
     change: dict[str, str],
     said: str,
 ) -> None:
-    environment = at(server, tmp_path, SENTQ_WORKER_ENGINE="hub") | change
+    environment = at(server, tmp_path, SENTQ_WORKER_PROVIDER="hub") | change
     worker = start_worker(redis_server.url, wait=False, **environment)
     assert worker.process.wait(90) in (2, 78)
     assert said in " ".join(worker.log.split())
@@ -131,7 +131,7 @@ def test_every_job_is_answered_while_the_local_engine_goes_and_comes_back(
         worker = start_worker(
             redis_server.url,
             command=("tests.support.workers.engine_away",),
-            **at(server, tmp_path, SENTQ_WORKER_ENGINE="prefer-local", AWAY_FILE=str(away)),
+            **at(server, tmp_path, SENTQ_WORKER_PROVIDER="prefer-local", AWAY_FILE=str(away)),
         )
         load = Load(client)
         load.run_until(lambda: load.last_backend == "test")
@@ -218,7 +218,7 @@ def _path(environment: dict[str, str]) -> dict[str, str]:
 def test_dev_brings_a_hub_to_try_the_policy_with(tmp_path: Path) -> None:
     with subprocess.Popen(
         [sys.executable, "-m", "sentq.cli", "dev", "--hub", "fake", "--data", tmp_path / "data"],
-        env=os.environ | {"SENTQ_WORKER_ENGINE": "hub"},
+        env=os.environ | {"SENTQ_WORKER_PROVIDER": "hub"},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

@@ -20,7 +20,8 @@ from sentq_worker.engine.base import (
 )
 from sentq_worker.engine.provider import ProviderReply, ScoredJob
 from sentq_worker.providers.breaker import Breaker, BreakerState
-from sentq_worker.providers.fallback import FallbackProvider, Policy
+from sentq_worker.providers.fallback import FallbackProvider
+from sentq_worker.settings import ProviderPolicy
 from tests.support.models.providers import ScriptedJob, ScriptedProvider
 from tests.support.processes import eventually
 
@@ -32,7 +33,7 @@ def made_of(
     local: ScriptedProvider,
     hub: ScriptedProvider,
     *,
-    policy: Callable[[str], Policy] = lambda _: "prefer-local",
+    policy: Callable[[str], ProviderPolicy] = lambda _: "prefer-local",
     backlog_limit_s: float | None = None,
     probe_interval_s: float = 0.05,
     is_device_back: Callable[[str], bool] = lambda _: False,
@@ -163,7 +164,7 @@ def test_jobs_that_waited_long_go_to_the_hub_beside_a_local_engine_that_works() 
 
 def test_each_queue_has_its_policy() -> None:
     local, hub = _engines()
-    policies: dict[str, Policy] = {"own": "local", "both": "prefer-local", "away": "hub"}
+    policies: dict[str, ProviderPolicy] = {"own": "local", "both": "prefer-local", "away": "hub"}
     jobs = [ScriptedJob([queue], queue=queue) for queue in policies]
     with made_of(local, hub, policy=policies.__getitem__, probe_interval_s=60) as fallback:
         assert _who(fallback.answer(jobs)) == ["local", "local", "hub"]
@@ -223,7 +224,7 @@ def test_local_only_jobs_never_reach_the_hub_in_any_schedule(
 ) -> None:
     local, hub = _engines()
     local.start_error = None if starts else ModelUnavailable("no model")
-    policies: dict[str, Policy] = {"own": "local", "both": "prefer-local", "away": "hub"}
+    policies: dict[str, ProviderPolicy] = {"own": "local", "both": "prefer-local", "away": "hub"}
     policy = policies.__getitem__
     with made_of(local, hub, policy=policy, probe_interval_s=0.001, backlog_limit_s=1) as fallback:
         for jobs, local_error, hub_error, all_fail, hub_waits in steps:

@@ -209,12 +209,12 @@ def with_cache(load: LoadScorer, app: Celery) -> LoadScorer:
             app.backend.client,
             global_prefix=options.get("global_keyprefix", ""),
             secret=settings.cache_secret.get_secret_value().encode(),
-            most=settings.cache_outcomes,
+            most=settings.cache_max_entries,
             ttl_s=settings.cache_ttl_s,
         )
         logger.info(
             "outcomes are cached: %d at most, for %d s",
-            settings.cache_outcomes,
+            settings.cache_max_entries,
             settings.cache_ttl_s,
         )
         if scorer.engine.info.revision is None:

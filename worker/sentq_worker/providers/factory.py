@@ -25,7 +25,7 @@ from sentq_worker.providers.breaker_store import SharedBreakerState
 from sentq_worker.providers.fallback import FallbackProvider
 from sentq_worker.providers.local import LocalProvider
 from sentq_worker.scoring.labels import Labels
-from sentq_worker.settings import HubSettings, Policy, WorkerSettings
+from sentq_worker.settings import HubSettings, ProviderPolicy, WorkerSettings
 
 if TYPE_CHECKING:
     from celery import Celery
@@ -46,9 +46,9 @@ _WINDOW_TOKENS: Final = 512
 _CHECK_DEVICE: Final = "import sys, torch; torch.zeros(1, device=sys.argv[1]).add(1).item()"
 
 
-def policies(worker: WorkerSettings) -> set[Policy]:
+def policies(worker: WorkerSettings) -> set[ProviderPolicy]:
     """All that are in force."""
-    return {worker.engine, *worker.queue_engines.values()}
+    return {worker.provider, *worker.queue_providers.values()}
 
 
 def make_provider(
@@ -95,7 +95,7 @@ def make_provider(
     return FallbackProvider(
         local,
         make(expected_labels=_LocalLabels(worker, local)),
-        policy=lambda queue: worker.queue_engines.get(queue, worker.engine),
+        policy=lambda queue: worker.queue_providers.get(queue, worker.provider),
         breaker=Breaker(
             f"local:{worker.device}@{os.getpid()}",
             failures=hub.breaker_failures,
@@ -189,9 +189,9 @@ def _hub(
             call_timeout_s=settings.call_timeout_s,
             total_timeout_s=settings.total_timeout_s,
             attempts=settings.attempts,
-            retry_after_cap_s=settings.retry_after_cap_s,
+            retry_after_limit_s=settings.retry_after_limit_s,
             payment_pause_s=settings.payment_pause_s,
-            fails_on_budget=settings.on_budget == "fail",
+            fails_on_budget=settings.on_budget_exhausted == "fail",
         ),
         breaker=breaker,
         budget=budget.Budget(
@@ -282,7 +282,7 @@ def _slicer(worker: WorkerSettings, settings: HubSettings) -> Windower:
 
 def _tokenizer_folder(worker: WorkerSettings, settings: HubSettings) -> Path | None:
     """Where tokenizer.json is: beside the local model's weights, or fetched from the Hub."""
-    if worker.engine != "hub" or worker.model is not None:
+    if worker.provider != "hub" or worker.model is not None:
         try:
             folder = find_model(worker.model, worker.revision).folder
         except ModelUnavailable:

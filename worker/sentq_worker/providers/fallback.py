@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 from sentq.contract import ErrorCode, Prediction, TextError
 from sentq_worker.engine.base import (
@@ -36,12 +36,11 @@ from sentq_worker.engine.provider import (
 )
 from sentq_worker.providers.breaker import Breaker
 from sentq_worker.providers.breaker_store import SharedBreakerState
+from sentq_worker.settings import ProviderPolicy
 
-__all__ = ["FallbackProvider", "Policy"]
+__all__ = ["FallbackProvider"]
 
 logger = logging.getLogger(__name__)
-
-Policy = Literal["local", "prefer-local", "hub"]
 
 #: What the local engine is asked, to see whether it works.
 _PROBE: Final[Any] = SimpleNamespace(
@@ -71,7 +70,7 @@ class FallbackProvider:
         local: Provider,
         hub: Provider,
         *,
-        policy: Callable[[str], Policy],
+        policy: Callable[[str], ProviderPolicy],
         breaker: Breaker,
         probe_interval_s: float = 10.0,
         backlog_limit_s: float | None = None,

@@ -14,7 +14,8 @@ from sentq_worker.scoring.batcher import Batcher, Row
 from sentq_worker.scoring.labels import Labels
 from sentq_worker.scoring.prefetch import Prefetcher
 from sentq_worker.scoring.preprocess import PreprocessedText, Preprocessor
-from sentq_worker.scoring.windows import JoinRule, TextTokenizer, TextTokens, join
+from sentq_worker.scoring.windows import TextTokenizer, TextTokens, join
+from sentq_worker.settings import JoinRule
 
 __all__ = ["Scorer"]
 

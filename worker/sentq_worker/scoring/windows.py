@@ -9,15 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 from tokenizers import Encoding, Tokenizer
 
 from sentq_worker.engine.base import Window
+from sentq_worker.settings import JoinRule
 
-__all__ = ["JoinRule", "TextTokenizer", "TextTokens", "join"]
-
-JoinRule = Literal["mean", "first", "max"]
+__all__ = ["TextTokenizer", "TextTokens", "join"]
 
 
 @dataclass(frozen=True, slots=True)

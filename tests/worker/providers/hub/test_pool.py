@@ -163,7 +163,7 @@ def test_a_wait_that_the_hub_asks_for_is_kept(server: LocalHub) -> None:
 
 
 def test_a_wait_that_is_too_long_is_cut(server: LocalHub) -> None:
-    with started(server, retry_after_cap_s=0.1) as hub:
+    with started(server, retry_after_limit_s=0.1) as hub:
         server.script("429:3600")
         began = time.monotonic()
         assert isinstance(_ask(hub, "a good day")[0], list)

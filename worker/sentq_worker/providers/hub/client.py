@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from enum import Enum, auto
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 from huggingface_hub import AsyncInferenceClient, HfApi, set_async_client_factory
 from huggingface_hub.errors import HfHubHTTPError, InferenceTimeoutError
@@ -37,14 +37,13 @@ from sentq_worker.providers.hub.http import (
     make_client,
     quiet_libraries,
 )
+from sentq_worker.settings import Transform
 
 __all__ = ["Fault", "HubClient", "HubFault", "Target"]
 
 logger = logging.getLogger(__name__)
 
 _TASK: Final = "text-classification"
-
-Transform = Literal["sigmoid", "softmax", "none"]
 
 #: How far the sum of a text's probabilities may be from 1: they come as rounded decimals.
 _SUM_TOLERANCE: Final = 0.01

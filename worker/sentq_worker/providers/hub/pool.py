@@ -60,7 +60,7 @@ class HubOptions:
     call_timeout_s: float = 10.0
     total_timeout_s: float = 60.0
     attempts: int = 4
-    retry_after_cap_s: float = 30.0
+    retry_after_limit_s: float = 30.0
     payment_pause_s: float = 3600.0
     fails_on_budget: bool = False
 
@@ -294,7 +294,7 @@ class HubPool:
 
     def _delay_s(self, fault: HubFault, attempt: int) -> float:
         jittered = jittered_s(attempt, least_s=_LEAST_DELAY_S, most_s=_MOST_DELAY_S)
-        return min(fault.retry_after_s or jittered, self._options.retry_after_cap_s)
+        return min(fault.retry_after_s or jittered, self._options.retry_after_limit_s)
 
     async def _given_up(self, fault: HubFault, begun: float) -> HubRow:
         """What becomes of a text that is not asked for again."""

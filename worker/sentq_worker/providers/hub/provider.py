@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Final, Literal
+from typing import Final
 
 from sentq.contract import ErrorCode, Limits, Outcome, TextError
 from sentq_worker.engine.base import EngineInfo, EngineUnavailable, ModelUnavailable
@@ -18,6 +18,7 @@ from sentq_worker.providers.hub.windows import TextWindows, Windower
 from sentq_worker.scoring.labels import Labels
 from sentq_worker.scoring.preprocess import find_problem
 from sentq_worker.scoring.windows import join
+from sentq_worker.settings import JoinRule
 
 __all__ = ["HubProvider"]
 
@@ -50,7 +51,7 @@ class HubProvider:
         now_ms: Callable[[], float],
         renamed: Mapping[str, str],
         expected_labels: Callable[[], Sequence[str] | None] = lambda: None,
-        window_join: Literal["mean", "first", "max"] = "mean",
+        window_join: JoinRule = "mean",
     ) -> None:
         self._make = make
         self._hub: HubPool | None = None
@@ -62,7 +63,7 @@ class HubProvider:
         self._now_ms = now_ms
         self._renamed = renamed
         self._expected = expected_labels
-        self._join: Literal["mean", "first", "max"] = window_join
+        self._join: JoinRule = window_join
         self._labels: Labels | None = None
         self._paid: dict[str, HubRow] = {}
 
