@@ -46,7 +46,7 @@ def _check(run: ChaosRun) -> None:
     assert set(run.exit_codes) == {0}, run.figures
 
 
-def test_nothing_is_lost_whatever_breaks(tmp_path: Path) -> None:
+def test_no_job_is_lost_when_workers_redis_and_network_fail(tmp_path: Path) -> None:
     plan = Plan(
         seed=SEED, jobs=20_000, duration_s=50, kills=20, redis_kills=6, network_faults=20, terms=4
     )
@@ -59,7 +59,7 @@ def test_nothing_is_lost_whatever_breaks(tmp_path: Path) -> None:
     assert found.executed_twice.get("nothing", 0) == 0, result.figures
 
 
-def test_nothing_is_lost_with_a_real_model(
+def test_no_job_is_lost_with_a_real_model(
     tmp_path: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     environment = worker_environment("", tiny_model)
@@ -93,23 +93,23 @@ def site(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[ChaosSite]:
 
 
 @pytest.mark.parametrize("site", [2], indirect=True)
-def test_a_killed_workers_jobs_are_answered_within_the_visibility_timeout_and_five_seconds(
+def test_jobs_of_a_killed_worker_finish_within_visibility_timeout_plus_5_seconds(
     site: ChaosSite,
 ) -> None:
     assert after_kill_s(site) <= site.visibility_timeout_s + 5
 
 
 @pytest.mark.parametrize("site", [1], indirect=True)
-def test_a_half_open_connection_is_left_within_twenty_seconds(site: ChaosSite) -> None:
+def test_a_half_open_connection_is_closed_within_twenty_seconds(site: ChaosSite) -> None:
     assert after_half_open_s(site) <= 20
 
 
 @pytest.mark.parametrize("site", [1], indirect=True)
-def test_work_goes_on_within_ten_seconds_of_a_restart_of_redis(site: ChaosSite) -> None:
+def test_work_continues_within_ten_seconds_of_a_restart_of_redis(site: ChaosSite) -> None:
     assert after_redis_s(site) <= 10
 
 
-def test_the_audit_sees_what_is_lost_wrong_and_answered_twice(tmp_path: Path) -> None:
+def test_the_audit_detects_lost_wrong_and_duplicate_outcomes(tmp_path: Path) -> None:
     order = {"name": "p", "jobs": 20, "duration_s": 0.0, "seed": 1, "has_keys": True}
     with ChaosSite(tmp_path, OURS, workers=1, producers=[order], visibility_timeout_s=5) as site:
         site.start_producers()

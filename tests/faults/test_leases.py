@@ -95,7 +95,7 @@ def _is_settled(server: redis.Redis) -> bool:
     return not server.exists("unacked", "unacked_index", "sentq", "sentq.bulk")
 
 
-def test_a_killed_workers_jobs_are_answered_by_another_in_time_and_in_order(
+def test_jobs_of_a_killed_worker_are_finished_by_another_in_time_and_in_order(
     start: Start, client: Client, server: redis.Redis
 ) -> None:
     doomed = start()
@@ -117,7 +117,7 @@ def test_a_killed_workers_jobs_are_answered_by_another_in_time_and_in_order(
     assert "64 jobs of workers that were lost went back to the queue" in heir.log
 
 
-def test_a_worker_whose_round_takes_several_timeouts_is_not_robbed(
+def test_a_worker_keeps_the_leases_of_a_batch_longer_than_the_visibility_timeout(
     start: Start, client: Client, server: redis.Redis
 ) -> None:
     long = f"slow:{RECOVERY_S + 3 * TIMEOUT_S}"
@@ -134,7 +134,7 @@ def test_a_worker_whose_round_takes_several_timeouts_is_not_robbed(
 
 
 @pytest.mark.parametrize("offset_s", ["-36000", "36000"])
-def test_a_worker_whose_clock_is_hours_off_robs_nobody_and_keeps_what_it_has(
+def test_a_worker_with_a_wrong_clock_reclaims_no_live_lease_and_keeps_its_own(
     start: Start, client: Client, server: redis.Redis, offset_s: str
 ) -> None:
     first = start(SENTQ_WORKER_PREFETCH_JOBS="1")
@@ -151,7 +151,7 @@ def test_a_worker_whose_clock_is_hours_off_robs_nobody_and_keeps_what_it_has(
     assert executed(server) == ["once:60", "slow:8", "once:60"]
 
 
-def test_owners_keep_their_jobs_when_redis_was_away_longer_than_the_timeout(
+def test_workers_keep_their_jobs_after_an_outage_of_redis_beyond_the_timeout(
     start: Start, client: Client, own_redis: RedisProcess, server: redis.Redis
 ) -> None:
     owner = start()
@@ -174,7 +174,7 @@ def test_owners_keep_their_jobs_when_redis_was_away_longer_than_the_timeout(
     eventually(lambda: _is_settled(server), what="everything acknowledged")
 
 
-def test_a_worker_that_stood_still_lets_go_of_what_others_have(
+def test_a_stopped_worker_discards_jobs_that_others_reclaimed(
     start: Start, client: Client, server: redis.Redis
 ) -> None:
     frozen = start()
@@ -193,7 +193,7 @@ def test_a_worker_that_stood_still_lets_go_of_what_others_have(
     assert twice == {"once:25": 2}
 
 
-def test_a_cut_connection_costs_no_job_a_second_run(
+def test_a_cut_connection_does_not_run_a_job_twice(
     start: Start, client: Client, own_redis: RedisProcess, server: redis.Redis
 ) -> None:
     with Proxy(own_redis.port) as proxy:
@@ -212,7 +212,7 @@ def test_a_cut_connection_costs_no_job_a_second_run(
         eventually(lambda: _is_settled(server), what="everything acknowledged")
 
 
-def test_a_full_redis_keeps_no_worker_from_renewing(
+def test_a_worker_renews_its_leases_while_redis_is_full(
     start: Start, client: Client, server: redis.Redis
 ) -> None:
     for _ in range(2):
@@ -230,7 +230,7 @@ def test_a_full_redis_keeps_no_worker_from_renewing(
     assert executed(server) == [long]
 
 
-def test_a_job_with_an_eta_beyond_the_timeout_is_held_by_one_worker_and_runs_once(
+def test_a_job_with_an_eta_beyond_the_timeout_stays_with_one_worker_and_runs_once(
     start: Start, stock: Celery, server: redis.Redis
 ) -> None:
     workers = [start(), start()]
@@ -245,7 +245,7 @@ def test_a_job_with_an_eta_beyond_the_timeout_is_held_by_one_worker_and_runs_onc
     eventually(lambda: not server.hexists("unacked", tag), what="an acknowledgement")
 
 
-def test_messages_of_somebody_elses_queue_are_left_alone(
+def test_messages_of_other_queues_are_not_reclaimed(
     start: Start, client: Client, server: redis.Redis
 ) -> None:
     server.hset("unacked", "theirs", json.dumps([{"body": ""}, "", "somebody's"]))
@@ -257,7 +257,7 @@ def test_messages_of_somebody_elses_queue_are_left_alone(
     assert server.hexists("unacked", "theirs")
 
 
-def test_poison_becomes_a_dead_letter_and_its_neighbours_are_answered(
+def test_a_poison_job_becomes_a_dead_letter_and_its_neighbours_are_scored(
     start: Start, client: Client, server: redis.Redis
 ) -> None:
     neighbours = [client.submit(f"neighbour {number}") for number in range(5)]
@@ -286,7 +286,7 @@ def test_poison_becomes_a_dead_letter_and_its_neighbours_are_answered(
     assert survivor.stop() == 0
 
 
-def test_a_worker_reports_how_it_is_doing_and_the_report_ends_with_it(
+def test_a_worker_reports_its_state_and_the_report_ends_with_the_worker(
     start: Start, client: Client, server: redis.Redis
 ) -> None:
     worker = start()

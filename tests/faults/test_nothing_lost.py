@@ -186,7 +186,7 @@ def _submit_until(client: Client, jobs: dict[int, Job], broken: Callable[[], boo
 
 
 @pytest.mark.parametrize("step", EVERY_STEP)
-def test_a_connection_cut_at_any_step_loses_nothing(
+def test_a_connection_cut_at_any_step_loses_no_job(
     start: Start,
     redis_server: RedisProcess,
     results: ResultDatabase,
@@ -216,7 +216,7 @@ def _killed_together() -> Iterator[int]:
 
 
 @pytest.mark.parametrize("step", EVERY_STEP)
-def test_a_worker_killed_at_any_step_loses_nothing(
+def test_a_worker_killed_at_any_step_loses_no_job(
     start: Start,
     redis_server: RedisProcess,
     results: ResultDatabase,
@@ -247,7 +247,7 @@ def _is_computing(jobs: Iterable[Job]) -> bool:
     return any(job.status() is JobStatus.RUNNING for job in jobs)
 
 
-def test_a_connection_cut_while_it_computes_loses_nothing(
+def test_a_connection_cut_during_scoring_loses_no_job(
     start: Start, redis_server: RedisProcess, client: Client, answers: PublishedResults
 ) -> None:
     with Proxy(redis_server.port) as proxy:
@@ -265,7 +265,7 @@ def test_a_connection_cut_while_it_computes_loses_nothing(
             assert worker.stop() == 0
 
 
-def test_a_worker_killed_while_it_computes_loses_nothing(
+def test_a_worker_killed_during_scoring_loses_no_job(
     start: Start,
     redis_server: RedisProcess,
     client: Client,
@@ -313,7 +313,7 @@ def _with_bad_bodies(client: Client, redis_server: RedisProcess) -> list[bytes]:
     ]
 
 
-def test_what_is_no_message_becomes_a_dead_letter_and_the_worker_goes_on(
+def test_an_unreadable_message_becomes_a_dead_letter_and_the_worker_continues(
     start: Start, redis_server: RedisProcess, client: Client, answers: PublishedResults
 ) -> None:
     garbage = [
@@ -342,7 +342,7 @@ def test_what_is_no_message_becomes_a_dead_letter_and_the_worker_goes_on(
 
 
 @pytest.mark.parametrize("holder", ["ours", "stock"])
-def test_stock_workers_and_ours_restore_what_the_other_held(
+def test_stock_workers_and_sentq_workers_restore_each_others_messages(
     start: Start, redis_server: RedisProcess, client: Client, answers: PublishedResults, holder: str
 ) -> None:
     first, second = (OURS, STOCK) if holder == "ours" else (STOCK, OURS)
@@ -360,7 +360,7 @@ def test_stock_workers_and_ours_restore_what_the_other_held(
         successor.stop()
 
 
-def test_an_answer_that_is_there_is_not_changed_by_a_second_delivery(
+def test_a_stored_outcome_is_not_changed_by_a_second_delivery(
     start: Start, redis_server: RedisProcess, client: Client, answers: PublishedResults
 ) -> None:
     job_id = new_job_id()

@@ -59,7 +59,9 @@ def averaged(trained: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactor
     return folder
 
 
-def test_it_is_the_mean_but_for_the_last_layer(trained: tuple[Path, Path], averaged: Path) -> None:
+def test_the_average_is_the_mean_of_all_layers_except_the_last(
+    trained: tuple[Path, Path], averaged: Path
+) -> None:
     stored = load_file(averaged / "model" / "model.safetensors")
     mean = mean_of([Part(one, 0.5) for one in trained])
     assert {one.dtype for one in stored.values()} == {torch.float16}
@@ -68,7 +70,7 @@ def test_it_is_the_mean_but_for_the_last_layer(trained: tuple[Path, Path], avera
             torch.testing.assert_close(one.float(), mean[name], atol=2e-3, rtol=1e-3)
 
 
-def test_its_scores_are_nearer_to_being_right_as_often_as_they_say(
+def test_the_average_is_better_calibrated_than_its_parts(
     trained: tuple[Path, Path], averaged: Path, tmp_path: Path
 ) -> None:
     record = json.loads((averaged / "model" / "training.json").read_text())
@@ -97,7 +99,7 @@ def test_its_scores_are_nearer_to_being_right_as_often_as_they_say(
     assert sum(right) / len(right) == pytest.approx(figures["accuracy"], abs=1e-4)
 
 
-def test_its_card_has_the_figures_and_all_trainings(averaged: Path) -> None:
+def test_the_model_card_has_the_figures_and_all_trainings(averaged: Path) -> None:
     card = (averaged / "model" / "README.md").read_text()
     record = json.loads((averaged / "model" / "training.json").read_text())
     assert f"| valid.jsonl | 200 | {record['figures'][0]['accuracy']:.4f} |" in card
@@ -109,7 +111,7 @@ def test_its_card_has_the_figures_and_all_trainings(averaged: Path) -> None:
     assert str(averaged) not in card + json.dumps(record)
 
 
-def test_models_of_different_bodies_have_no_mean(
+def test_models_of_different_architectures_cannot_be_averaged(
     trained: tuple[Path, Path], tmp_path: Path
 ) -> None:
     wider = make_tiny_model(tmp_path / "wider", hidden=64)
@@ -117,7 +119,7 @@ def test_models_of_different_bodies_have_no_mean(
         mean_of([Part(trained[0], 0.5), Part(wider, 0.5)])
 
 
-def test_shares_move_the_mean(tmp_path: Path) -> None:
+def test_weights_shift_the_average(tmp_path: Path) -> None:
     for number in range(3):
         folder = tmp_path / f"{number}@home"
         folder.mkdir()
@@ -136,7 +138,7 @@ def _softmax(logits: torch.Tensor) -> list[list[float]]:
     return rows
 
 
-def test_a_scaling_undoes_what_was_done_to_the_logits() -> None:
+def test_scaling_reverts_a_transformation_of_the_logits() -> None:
     chance = torch.Generator().manual_seed(1)
     true = torch.randn(4_000, 3, generator=chance, dtype=torch.float64) * 2
     targets = torch.multinomial(true.softmax(-1), 1, generator=chance)[:, 0]
@@ -150,7 +152,7 @@ def test_a_scaling_undoes_what_was_done_to_the_logits() -> None:
     assert Scaling(1.0, (0.0, 0.0, 0.0)).error(moved, targets) > 0.1
 
 
-def test_a_file_that_fits_badly_counts_more_than_those_that_fit() -> None:
+def test_a_badly_calibrated_file_counts_more_than_a_well_calibrated_one() -> None:
     sure, unsure = [[0.9, 0.1]] * 100, [[0.8, 0.2]] * 100
     right_on_most = [0] * 90 + [1] * 10
     files = [(sure, right_on_most), (sure, right_on_most), (unsure, right_on_most)]
@@ -158,7 +160,7 @@ def test_a_file_that_fits_badly_counts_more_than_those_that_fit() -> None:
     assert 0.7 < scaling.temperature < 0.85
 
 
-def test_folding_a_scaling_in_does_what_it_says() -> None:
+def test_folding_a_scaling_into_the_last_layer_scales_the_logits() -> None:
     layer = torch.nn.Linear(4, 3)
     features = torch.randn(5, 4)
     scaling = Scaling(1.5, (-0.2, 0.3, -0.1))
@@ -170,7 +172,7 @@ def test_folding_a_scaling_in_does_what_it_says() -> None:
     assert folded["other"] == 1
 
 
-def test_what_a_training_drew_is_told_from_its_record(tmp_path: Path) -> None:
+def test_the_rows_drawn_by_a_training_are_read_from_its_record(tmp_path: Path) -> None:
     from sentq_worker.training.batches import epoch_batches
 
     rows = [{"text": f"review  {number}", "label": LABELS[0]} for number in range(60)]

@@ -71,19 +71,21 @@ def tokenizer(exported: Path) -> PreTrainedTokenizerBase:
         ("I ❤️ mail 👍🏽", "i love mail great [UNK]"),
     ],
 )
-def test_stock_transformers_reads_names_links_and_emoji_as_marks(
+def test_stock_transformers_reads_names_links_and_emoji_as_special_tokens(
     text: str, read: str, tokenizer: PreTrainedTokenizerBase
 ) -> None:
     assert " ".join(tokenizer.tokenize(text)) == read
 
 
-def test_both_major_versions_of_transformers_know_the_tokenizers_class(exported: Path) -> None:
+def test_both_major_versions_of_transformers_find_the_tokenizer_class(exported: Path) -> None:
     config = json.loads((exported / "tokenizer_config.json").read_text())
     assert config["tokenizer_class"] == "PreTrainedTokenizerFast"
     assert config["model_max_length"] == 64
 
 
-def test_an_engine_reads_the_same(exported: Path, tokenizer: PreTrainedTokenizerBase) -> None:
+def test_an_engine_tokenizes_like_stock_transformers(
+    exported: Path, tokenizer: PreTrainedTokenizerBase
+) -> None:
     from sentq_worker.inference.model import LocalEngine
     from sentq_worker.inference.model_files import find_model
 
@@ -92,7 +94,7 @@ def test_an_engine_reads_the_same(exported: Path, tokenizer: PreTrainedTokenizer
     assert engine.tokenizer.encode(text).ids == tokenizer(text)["input_ids"]
 
 
-def test_the_statements_are_the_same_every_time_and_each_stands_once(tmp_path: Path) -> None:
+def test_the_statements_are_reproducible_and_unique(tmp_path: Path) -> None:
     for name in ("first.jsonl.gz", "second.jsonl.gz"):
         run_step("statements.py", tmp_path / name)
     first = (tmp_path / "first.jsonl.gz").read_bytes()

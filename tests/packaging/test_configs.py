@@ -38,7 +38,7 @@ ACL = (CONFIGS / "users.acl").read_text()
 
 
 @pytest.mark.parametrize("file", sorted(CONFIGS.glob("*.toml")), ids=lambda file: file.name)
-def test_a_preset_is_understood_by_client_and_worker(file: Path) -> None:
+def test_client_and_worker_accept_each_preset(file: Path) -> None:
     shared, own = Settings.load(file), WorkerSettings.load(file)
     assert shared.broker_url == Settings().broker_url, "an address belongs to the environment"
     if file.stem == "hub-only":
@@ -104,7 +104,7 @@ def _accepts(port: int) -> bool:
         return False
 
 
-def test_redis_conf_keeps_what_it_accepts_and_drops_nothing_for_room(tmp_path: Path) -> None:
+def test_redis_conf_persists_writes_and_evicts_no_key(tmp_path: Path) -> None:
     expected = {
         "appendonly": "yes",
         "appendfsync": "everysec",
@@ -182,7 +182,7 @@ def producer(busy: Server) -> Iterator[Client]:
         yield client
 
 
-def test_every_password_of_the_acl_file_is_to_be_replaced() -> None:
+def test_every_password_of_the_acl_file_is_a_placeholder() -> None:
     users = [line.split() for line in ACL.splitlines()]
     assert [words[1] for words in users] == ["default", "producer", "worker", "flower", "operator"]
     assert users[0][2:] == ["off"]
@@ -191,14 +191,14 @@ def test_every_password_of_the_acl_file_is_to_be_replaced() -> None:
         assert "nopass" not in words
 
 
-def test_the_producer_sends_and_reads_and_the_worker_answers(producer: Client) -> None:
+def test_the_producer_user_sends_and_reads_and_the_worker_user_scores(producer: Client) -> None:
     job = producer.submit(["a good day", "bad"])
     assert len(job.result(timeout=30).outcomes) == 2
     assert job.status() is JobStatus.DONE
     assert len(list(producer.map(["fine"] * 200, timeout=30))) == 200
 
 
-def test_canvas_of_a_stock_celery_app_works_for_the_producer(busy: Server) -> None:
+def test_a_canvas_of_a_stock_celery_app_works_for_the_producer_user(busy: Server) -> None:
     url = busy.url("producer")
     with Celery("somebody", broker=url, backend=url, set_as_current=False) as stock:
         score = stock.signature("sentq.score", args=(["good"],), queue="sentq", immutable=True)
@@ -209,7 +209,7 @@ def test_canvas_of_a_stock_celery_app_works_for_the_producer(busy: Server) -> No
         assert later.get(timeout=30)["outcomes"]
 
 
-def test_the_worker_gives_back_the_jobs_of_a_dead_one(busy: Server, producer: Client) -> None:
+def test_the_worker_user_may_requeue_jobs_of_a_dead_worker(busy: Server, producer: Client) -> None:
     # A queue that nobody reads, to get hold of a job's message.
     with Client(broker_url=busy.url("producer"), queue="sentq.nobody") as client:
         job = client.submit("a good day")
@@ -225,7 +225,7 @@ def test_the_worker_gives_back_the_jobs_of_a_dead_one(busy: Server, producer: Cl
     assert outcome.attempts == 2
 
 
-def test_flowers_user_sees_events(busy: Server, producer: Client) -> None:
+def test_the_flower_user_receives_events(busy: Server, producer: Client) -> None:
     app = make_app(Settings.load(broker_url=busy.url("flower")))
     kinds: set[str] = set()
     with app, app.connection() as connection:
@@ -245,7 +245,7 @@ def test_flowers_user_sees_events(busy: Server, producer: Client) -> None:
             listener.join()
 
 
-def test_flowers_user_asks_workers(busy: Server) -> None:
+def test_the_flower_user_inspects_workers(busy: Server) -> None:
     # As Flower does it, with the worker's own app.
     environment = {"SENTQ_BROKER_URL": busy.url("flower")}
     asked = subprocess.run(
@@ -260,7 +260,7 @@ def test_flowers_user_asks_workers(busy: Server) -> None:
     assert "sentq.bulk" in asked.stdout
 
 
-def test_the_producer_has_its_wishes_and_the_operator_replays(idle: Server) -> None:
+def test_the_producer_user_has_send_options_and_the_operator_user_replays(idle: Server) -> None:
     url = idle.url("producer")
     with (
         Client(broker_url=url, max_queued_jobs=2, max_queued_bytes=4_000_000) as producer,
@@ -318,11 +318,11 @@ def test_the_producer_has_its_wishes_and_the_operator_replays(idle: Server) -> N
         ("producer", "XDEL sentq.dead 1-1"),
     ],
 )
-def test_a_user_may_not(idle: Server, user: str, command: str) -> None:
+def test_a_user_may_not_run_other_commands(idle: Server, user: str, command: str) -> None:
     with idle.connection(user) as connection, pytest.raises(NoPermissionError):
         connection.execute_command(*command.split())
 
 
-def test_nobody_gets_in_without_a_name(idle: Server) -> None:
+def test_a_client_without_a_user_name_is_rejected(idle: Server) -> None:
     with idle.connection() as connection, pytest.raises(redis.AuthenticationError):
         connection.ping()

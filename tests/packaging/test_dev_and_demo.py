@@ -71,7 +71,7 @@ def _processes_of(folder: Path) -> list[str]:
 
 
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="looks for processes in /proc")
-def test_dev_serves_keeps_queued_jobs_and_leaves_nothing_running(
+def test_sentq_dev_serves_keeps_queued_jobs_and_leaves_no_process_running(
     tmp_path: Path, tiny_model: Path
 ) -> None:
     data = tmp_path / "data"
@@ -94,7 +94,7 @@ def test_dev_serves_keeps_queued_jobs_and_leaves_nothing_running(
     assert _processes_of(data) == []
 
 
-def test_the_demo_scores_200_reviews_and_leaves_nothing(tmp_path: Path) -> None:
+def test_the_demo_scores_200_reviews_and_leaves_no_process_running(tmp_path: Path) -> None:
     environment = {"TMPDIR": str(tmp_path), "COLUMNS": "100", "SENTQ_WORKER_THREADS": "1"}
     done = subprocess.run(
         [sys.executable, "-m", "sentq.cli", "demo"],

@@ -87,7 +87,7 @@ def _copied(file: Path) -> Iterator[str]:
             yield from each.words[:-1]
 
 
-def test_what_is_copied_exists_and_is_let_through(dockerfile: Path) -> None:
+def test_copied_files_exist_and_are_not_ignored(dockerfile: Path) -> None:
     copied = set(_copied(dockerfile))
     ignored = (ROOT / ".dockerignore").read_text().split("\n")
     assert {"pyproject.toml", "constraints.txt", "producer"} <= copied
@@ -97,7 +97,7 @@ def test_what_is_copied_exists_and_is_let_through(dockerfile: Path) -> None:
         assert f"!{source}" in ignored, source
 
 
-def test_what_is_copied_makes_the_wheel(dockerfile: Path) -> None:
+def test_the_copied_files_build_the_wheel(dockerfile: Path) -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
     packages = project["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"]
     needed = {package.split("/")[0] for package in packages}
@@ -105,19 +105,19 @@ def test_what_is_copied_makes_the_wheel(dockerfile: Path) -> None:
     assert needed <= set(_copied(dockerfile))
 
 
-def test_it_runs_as_a_user_without_rights_of_a_fixed_number(dockerfile: Path) -> None:
+def test_an_image_runs_as_an_unprivileged_user_with_a_fixed_id(dockerfile: Path) -> None:
     users = [each.words[0] for each in _last_stage(dockerfile) if each.name == "USER"]
     assert users
     assert re.fullmatch(r"[1-9]\d{3,}(:[1-9]\d{3,})?", users[-1])
 
 
-def test_its_program_exists_and_gets_the_signals(dockerfile: Path) -> None:
+def test_the_entry_point_exists_and_receives_signals(dockerfile: Path) -> None:
     (entrypoint,) = (each for each in _last_stage(dockerfile) if each.name == "ENTRYPOINT")
     assert entrypoint.program in COMMANDS
     assert entrypoint.is_exec_form, "a shell as process 1 would keep SIGTERM to itself"
 
 
-def test_every_base_is_to_be_chosen_and_every_installation_pinned(dockerfile: Path) -> None:
+def test_every_base_image_is_an_argument_and_every_package_is_pinned(dockerfile: Path) -> None:
     instructions = _instructions(dockerfile)
     assert {each.words[0] for each in instructions if each.name == "FROM"} == {"${BASE}"}
     environment = " ".join(" ".join(each.words) for each in instructions if each.name == "ENV")
@@ -130,7 +130,7 @@ def test_no_file_names_a_registry() -> None:
         assert "https://" not in file.read_text(), file
 
 
-def test_the_health_check_of_the_worker_tells_whether_it_answers(
+def test_the_health_check_pings_the_worker(
     own_redis: RedisProcess, start_worker: StartWorker
 ) -> None:
     (check,) = (
@@ -161,7 +161,7 @@ def test_the_health_check_of_the_worker_tells_whether_it_answers(
 # --- Compose -------------------------------------------------------------------------------
 
 
-def test_what_the_services_are_built_from_and_mount_exists() -> None:
+def test_build_contexts_and_mounted_files_of_services_exist() -> None:
     for file in COMPOSE_FILES:
         document = yaml.safe_load(file.read_text())
         volumes = set(document.get("volumes", ()))
@@ -179,7 +179,7 @@ def _host_side(mount: str) -> str:
     return mount.split(":", maxsplit=1)[0]
 
 
-def test_every_variable_of_sentq_is_a_setting() -> None:
+def test_every_sentq_variable_is_a_setting() -> None:
     known = {f"SENTQ_{name.upper()}" for name in Settings.model_fields}
     known |= {f"SENTQ_WORKER_{name.upper()}" for name in WorkerSettings.model_fields}
     for name, service in SERVICES.items():
@@ -189,7 +189,7 @@ def test_every_variable_of_sentq_is_a_setting() -> None:
         assert all(value != "" for value in service["environment"].values()), name
 
 
-def test_passwords_come_from_outside_and_nobody_starts_without() -> None:
+def test_passwords_come_from_the_environment_and_are_required() -> None:
     text = (DOCKER / "compose.yaml").read_text()
     for variable in ("REDIS_PASSWORD", "FLOWER_USER", "FLOWER_PASSWORD"):
         uses = re.findall(rf"\$\{{{variable}([^}}]*)\}}", text)
@@ -197,7 +197,7 @@ def test_passwords_come_from_outside_and_nobody_starts_without() -> None:
         assert all(use.startswith(":?") for use in uses), variable
 
 
-def test_redis_has_a_password_a_volume_and_no_port() -> None:
+def test_redis_has_a_password_and_a_volume_and_no_published_port() -> None:
     service = SERVICES["redis"]
     assert "--requirepass" in service["command"]
     assert "ports" not in service
@@ -205,7 +205,7 @@ def test_redis_has_a_password_a_volume_and_no_port() -> None:
     assert service["command"][service["command"].index("--dir") + 1] == "/data"
 
 
-def test_redis_starts_with_that_command_and_asks_for_the_password(tmp_path: Path) -> None:
+def test_redis_starts_with_the_configured_command_and_requires_the_password(tmp_path: Path) -> None:
     mounts = dict(mount.split(":")[1::-1] for mount in SERVICES["redis"]["volumes"])
     program, config, *options = SERVICES["redis"]["command"]
     assert program == "redis-server"
@@ -240,14 +240,14 @@ def _is_open(port: int) -> bool:
         return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
-def test_the_worker_is_given_more_time_to_stop_than_it_takes() -> None:
+def test_the_stop_grace_period_is_longer_than_the_shutdown_of_the_worker() -> None:
     service = SERVICES["worker"]
     patience_s = float(service["stop_grace_period"].removesuffix("s"))
     for preset in (ROOT / "configs").glob("*.toml"):
         assert patience_s > WorkerSettings.load(preset).shutdown_grace_s + 5
 
 
-def test_the_worker_is_started_with_options_it_has() -> None:
+def test_the_worker_is_started_with_existing_options() -> None:
     known = {name for parameter in get_command(worker_command).params for name in parameter.opts}
     options = [word for word in SERVICES["worker"]["command"] if word.startswith("--")]
     assert set(options) <= known
@@ -256,7 +256,7 @@ def test_the_worker_is_started_with_options_it_has() -> None:
     assert any(f":{config}:" in mount for mount in SERVICES["worker"]["volumes"])
 
 
-def test_flower_asks_for_a_password_and_is_only_here() -> None:
+def test_flower_requires_a_password_and_listens_on_loopback_only() -> None:
     service = SERVICES["flower"]
     assert service["entrypoint"][0] in COMMANDS
     assert service["environment"]["FLOWER_BASIC_AUTH"].count("${FLOWER_") == 2
@@ -264,7 +264,7 @@ def test_flower_asks_for_a_password_and_is_only_here() -> None:
     assert all(port.startswith("127.0.0.1:") for port in service["ports"])
 
 
-def test_who_needs_redis_waits_for_it_and_everybody_is_watched() -> None:
+def test_services_wait_for_redis_and_have_health_checks() -> None:
     worker_image = {each.name for each in _last_stage(DOCKER / "worker.Dockerfile")}
     assert "HEALTHCHECK" in worker_image
     for name, service in SERVICES.items():

@@ -54,7 +54,7 @@ def _run(*command: str | Path, **environment: str) -> str:
     return done.stdout
 
 
-def test_the_client_imports_without_torch_and_does_not_ask_for_it(light: Path) -> None:
+def test_the_client_imports_without_torch_and_does_not_require_it(light: Path) -> None:
     loaded = _run(light, "-c", "import sentq, sys; print(*sorted(sys.modules))").split()
     assert "sentq.client" in loaded
     assert not {"torch", "transformers", "sentq_worker.app", "numpy"} & set(loaded)
@@ -63,7 +63,7 @@ def test_the_client_imports_without_torch_and_does_not_ask_for_it(light: Path) -
     assert "transformers" not in installed
 
 
-def test_the_client_is_served_by_a_worker_of_another_environment(
+def test_a_worker_of_another_environment_serves_the_client(
     light: Path, redis_server: RedisProcess, start_worker: StartWorker
 ) -> None:
     start_worker(redis_server.url)
@@ -80,7 +80,7 @@ def test_the_client_is_served_by_a_worker_of_another_environment(
     assert '"label"' in shown
 
 
-def test_a_worker_of_the_hub_is_installed_without_torch(
+def test_a_worker_for_the_hub_is_installed_without_torch(
     tmp_path_factory: pytest.TempPathFactory, wheels: Path, redis_server: RedisProcess
 ) -> None:
     folder = tmp_path_factory.mktemp("hub")
@@ -110,7 +110,7 @@ def test_a_worker_of_the_hub_is_installed_without_torch(
     assert worker.returncode == 0
 
 
-def test_what_needs_the_worker_says_how_to_install_it(light: Path) -> None:
+def test_commands_that_need_the_worker_say_how_to_install_it(light: Path) -> None:
     done = subprocess.run(
         [light.parent / "sentq", "dev"], capture_output=True, text=True, check=False, timeout=60
     )
@@ -119,7 +119,7 @@ def test_what_needs_the_worker_says_how_to_install_it(light: Path) -> None:
     assert "Traceback" not in done.stderr
 
 
-def test_the_wheels_hold_what_they_should_and_no_more(wheels: Path) -> None:
+def test_the_wheels_hold_exactly_the_expected_files(wheels: Path) -> None:
     (main,) = wheels.glob("sentq-*.whl")
     names = zipfile.ZipFile(main).namelist()
     tops = {name.split("/")[0] for name in names}

@@ -70,7 +70,7 @@ app.worker_main(
 """
 
 
-def test_a_stock_celery_worker_can_answer(client: Client, stock_worker: None) -> None:
+def test_a_stock_celery_worker_can_score_jobs(client: Client, stock_worker: None) -> None:
     job = client.submit(["a good day", "a day"])
     outcome = job.result(timeout=30)
     assert [row.label for row in outcome.outcomes if isinstance(row, Prediction)] == [
@@ -128,7 +128,7 @@ def test_each_state_of_celery_has_its_status(
     assert job.status() is status
 
 
-def test_waiting_too_long_is_an_error_that_says_where_the_job_is(client: Client) -> None:
+def test_a_wait_timeout_names_the_status_of_the_job(client: Client) -> None:
     job = client.submit("text")
     started = time.monotonic()
     with pytest.raises(errors.WaitTimeout, match="queued") as waited:
@@ -137,14 +137,14 @@ def test_waiting_too_long_is_an_error_that_says_where_the_job_is(client: Client)
     assert isinstance(waited.value, TimeoutError)
 
 
-def test_an_unknown_job_is_not_waited_for(client: Client) -> None:
+def test_waiting_for_an_unknown_job_is_an_error(client: Client) -> None:
     with pytest.raises(errors.UnknownJob):
         client.job(new_job_id()).result(timeout=30)
     with pytest.raises(errors.UnknownJob):
         client.job("no id at all").result(timeout=30)
 
 
-def test_an_outcome_that_was_kept_long_enough_has_expired(redis_server: RedisProcess) -> None:
+def test_an_outcome_expires_after_its_ttl(redis_server: RedisProcess) -> None:
     with Client(broker_url=redis_server.url, result_ttl_s=1) as client:
         job = client.submit("text")
         eventually(lambda: job.status() is JobStatus.UNKNOWN, within_s=5)
@@ -152,7 +152,7 @@ def test_an_outcome_that_was_kept_long_enough_has_expired(redis_server: RedisPro
             job.result(timeout=5)
 
 
-def test_a_job_that_expired_in_the_queue_or_was_revoked_says_so(
+def test_an_expired_or_revoked_job_raises_its_own_error(
     client: Client, redis_server: RedisProcess
 ) -> None:
     for reason, error in (("expired", errors.JobExpired), ("revoked", errors.JobCancelled)):
@@ -164,7 +164,7 @@ def test_a_job_that_expired_in_the_queue_or_was_revoked_says_so(
             job.result(timeout=5)
 
 
-def test_an_answer_that_is_no_outcome_is_a_failure_that_does_not_quote_it(
+def test_a_result_that_is_not_an_outcome_is_an_error_without_its_content(
     client: Client, redis_server: RedisProcess
 ) -> None:
     job = client.submit("text")
@@ -188,7 +188,7 @@ def test_an_answer_that_is_no_outcome_is_a_failure_that_does_not_quote_it(
         ("x" * 100_001, errors.TextTooLong),
     ],
 )
-def test_bad_input_is_refused_before_anything_is_sent(
+def test_invalid_input_is_rejected_before_sending(
     client: Client, redis_server: RedisProcess, texts: Any, error: type[Exception]
 ) -> None:
     with pytest.raises(error):
@@ -197,7 +197,7 @@ def test_bad_input_is_refused_before_anything_is_sent(
         assert redis.keys() == []
 
 
-def test_single_jobs_and_bulk_work_have_queues_of_their_own(
+def test_single_jobs_and_bulk_jobs_have_separate_queues(
     client: Client, redis_server: RedisProcess
 ) -> None:
     client.submit("single")
@@ -207,9 +207,7 @@ def test_single_jobs_and_bulk_work_have_queues_of_their_own(
         assert redis.llen("sentq.bulk") == 1
 
 
-def test_no_text_stands_in_the_headers_of_a_message(
-    client: Client, redis_server: RedisProcess
-) -> None:
+def test_the_headers_of_a_message_hold_no_text(client: Client, redis_server: RedisProcess) -> None:
     client.submit("CANARY")
     with redis_server.client() as redis:
         (message,) = redis.lrange("sentq", 0, -1)
@@ -217,7 +215,7 @@ def test_no_text_stands_in_the_headers_of_a_message(
     assert b"<1 text>" in message
 
 
-def test_redis_away_is_a_typed_error_within_five_seconds_and_no_more_after(
+def test_an_unavailable_redis_is_a_typed_error_within_five_seconds(
     own_redis: RedisProcess,
 ) -> None:
     with Client(broker_url=own_redis.url) as client:
@@ -235,7 +233,7 @@ def test_redis_away_is_a_typed_error_within_five_seconds_and_no_more_after(
         assert client.submit("after").status() is JobStatus.QUEUED
 
 
-def test_a_redis_that_accepts_and_never_answers_is_an_error_within_five_seconds() -> None:
+def test_a_redis_that_never_replies_is_an_error_within_five_seconds() -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         port = silent.getsockname()[1]
         with Client(broker_url=f"redis://127.0.0.1:{port}/0") as client:
@@ -260,7 +258,7 @@ def test_a_redis_that_freezes_is_an_error_within_five_seconds(own_redis: RedisPr
         assert client.submit("after").status() is JobStatus.QUEUED
 
 
-def test_nobody_listening_is_an_error_at_once() -> None:
+def test_a_closed_port_is_an_error_at_once() -> None:
     with Client(broker_url=f"redis://127.0.0.1:{free_port()}/0") as client:
         started = time.monotonic()
         with pytest.raises(errors.BrokerUnavailable):
@@ -281,7 +279,7 @@ def test_a_waiter_survives_a_restart_of_redis(own_redis: RedisProcess) -> None:
         assert waiting.result(30).model == "stock"
 
 
-def test_an_outcome_between_submit_and_waiting_is_not_missed(
+def test_an_outcome_stored_before_the_wait_is_not_missed(
     client: Client, redis_server: RedisProcess
 ) -> None:
     app = Celery("w", backend=redis_server.url, broker=redis_server.url, set_as_current=False)
@@ -295,7 +293,7 @@ def test_an_outcome_between_submit_and_waiting_is_not_missed(
         store.join()
 
 
-def test_celery_variables_of_the_host_application_are_not_ours(
+def test_celery_variables_of_the_host_application_are_ignored(
     redis_server: RedisProcess, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CELERY_BROKER_URL", "amqp://elsewhere//")
@@ -306,7 +304,7 @@ def test_celery_variables_of_the_host_application_are_not_ours(
         assert redis.llen("sentq") == 1
 
 
-def test_the_host_applications_celery_stays_current(redis_server: RedisProcess) -> None:
+def test_the_celery_app_of_the_host_application_stays_current(redis_server: RedisProcess) -> None:
     host = Celery("host", broker="memory://")
     Client(broker_url=redis_server.url).close()
     import celery
@@ -314,7 +312,7 @@ def test_the_host_applications_celery_stays_current(redis_server: RedisProcess) 
     assert celery.current_app.main == host.main
 
 
-def test_nothing_about_a_text_is_logged(client: Client, caplog: pytest.LogCaptureFixture) -> None:
+def test_no_text_is_logged(client: Client, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.DEBUG):
         client.submit("CANARY")
         with pytest.raises(errors.InvalidInput):
@@ -322,11 +320,11 @@ def test_nothing_about_a_text_is_logged(client: Client, caplog: pytest.LogCaptur
     assert "CANARY" not in caplog.text
 
 
-def test_handles_are_plain(client: Client) -> None:
+def test_a_handle_is_plain_and_shows_no_text(client: Client) -> None:
     job = client.submit("text")
     assert repr(job) == f"Job('{job.id}')"
     assert isinstance(client.job(job.id), Job)
 
 
-def test_the_public_names_are_there() -> None:
+def test_all_public_names_are_importable() -> None:
     assert all(hasattr(sentq, name) for name in sentq.__all__)

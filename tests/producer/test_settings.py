@@ -16,7 +16,7 @@ def _write(folder: Path, text: str) -> Path:
     return file
 
 
-def test_arguments_beat_variables_beat_the_file_beats_defaults(
+def test_arguments_override_variables_and_the_file_and_defaults(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file = _write(tmp_path, 'queue = "file"\nbulk_queue = "file"\nresult_ttl_s = 60\n')
@@ -59,7 +59,7 @@ def test_one_environment_serves_client_and_worker(monkeypatch: pytest.MonkeyPatc
         ("queue = ", "not valid TOML"),
     ],
 )
-def test_a_wrong_key_or_value_in_the_file_is_refused(tmp_path: Path, toml: str, says: str) -> None:
+def test_a_wrong_key_or_value_in_the_file_is_rejected(tmp_path: Path, toml: str, says: str) -> None:
     with pytest.raises(SettingsError, match=says):
         Settings.load(_write(tmp_path, toml))
 
@@ -72,12 +72,12 @@ def test_a_wrong_key_or_value_in_the_file_is_refused(tmp_path: Path, toml: str, 
         ("worker = 3", "must be a table"),
     ],
 )
-def test_a_wrong_key_of_the_worker_is_refused(tmp_path: Path, toml: str, says: str) -> None:
+def test_a_wrong_key_of_the_worker_is_rejected(tmp_path: Path, toml: str, says: str) -> None:
     with pytest.raises(SettingsError, match=says):
         WorkerSettings.load(_write(tmp_path, toml))
 
 
-def test_a_misspelt_variable_is_refused_with_the_nearest_one(
+def test_a_misspelt_variable_is_rejected_with_the_nearest_name(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("SENTQ_BROKER_ULR", "redis://x")
@@ -85,7 +85,7 @@ def test_a_misspelt_variable_is_refused_with_the_nearest_one(
         Settings.load()
 
 
-def test_a_misspelt_variable_of_the_worker_is_the_workers_to_refuse(
+def test_a_misspelt_variable_of_the_worker_is_left_to_the_worker(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("SENTQ_WORKER_MODLE", "x")
@@ -94,7 +94,7 @@ def test_a_misspelt_variable_of_the_worker_is_the_workers_to_refuse(
         WorkerSettings.load()
 
 
-def test_a_missing_file_is_said(tmp_path: Path) -> None:
+def test_a_missing_file_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="cannot read"):
         Settings.load(tmp_path / "none.toml")
 
@@ -106,7 +106,7 @@ def test_a_password_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     assert settings.result_backend_url.get_secret_value() == "redis://:hunter2@h/0"
 
 
-def test_a_broker_that_is_not_redis_needs_a_place_for_results() -> None:
+def test_a_broker_other_than_redis_needs_a_result_url() -> None:
     with pytest.raises(SettingsError, match="SENTQ_RESULT_URL"):
         _ = Settings.load(broker_url="amqp://h//").result_backend_url
 

@@ -62,7 +62,7 @@ def test_outcomes_come_in_the_order_of_the_texts() -> None:
     ]
 
 
-def test_an_endless_stream_is_read_only_as_far_as_is_in_flight() -> None:
+def test_an_endless_stream_is_read_only_as_far_as_jobs_are_in_flight() -> None:
     read = 0
 
     def endless() -> Iterator[str]:
@@ -82,7 +82,7 @@ def test_no_more_jobs_are_in_flight_than_allowed() -> None:
         assert len(echo.jobs) - echo.answered < 3
 
 
-def test_bad_texts_are_answered_in_their_places_and_never_sent() -> None:
+def test_invalid_texts_are_error_outcomes_in_order_and_never_sent() -> None:
     echo = Echo()
     texts: list[object] = ["a", 5, "b", "\ud800", "c", None, "x" * 100_001, "d"]
     outcomes = list(_run(echo, iter(texts)))
@@ -100,7 +100,7 @@ def test_bad_texts_are_answered_in_their_places_and_never_sent() -> None:
     assert [text for job in echo.jobs.values() for text in job] == ["a", "b", "c", "d"]
 
 
-def test_a_stream_of_bad_texts_sends_nothing() -> None:
+def test_a_stream_of_invalid_texts_sends_nothing() -> None:
     echo = Echo()
     outcomes = list(_run(echo, iter([None] * 10)))
     assert len(outcomes) == 10
@@ -108,7 +108,7 @@ def test_a_stream_of_bad_texts_sends_nothing() -> None:
     assert not echo.jobs
 
 
-def test_jobs_are_cut_so_that_each_fits_into_a_message() -> None:
+def test_texts_are_split_into_jobs_that_fit_into_a_message() -> None:
     echo = Echo()
     limits = Limits(bytes_per_message=2048)
     outcomes = list(_run(echo, ("é" * 100 for _ in range(20)), texts_per_job=256, limits=limits))
@@ -116,5 +116,5 @@ def test_jobs_are_cut_so_that_each_fits_into_a_message() -> None:
     assert all(len(job) <= 3 for job in echo.jobs.values())
 
 
-def test_nothing_in_nothing_out() -> None:
+def test_an_empty_stream_yields_no_outcomes() -> None:
     assert list(_run(Echo(), iter(()))) == []

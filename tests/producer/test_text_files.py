@@ -23,7 +23,7 @@ def _write(folder: Path, name: str, content: str | bytes) -> Path:
     return path
 
 
-def test_formats_are_known_by_name() -> None:
+def test_formats_are_chosen_by_file_name() -> None:
     assert Format.of("a.JSONL") is Format.JSONL
     assert Format.of("dir.csv/a.txt") is Format.TXT
     assert Format.of("great. Really.") is None
@@ -40,7 +40,7 @@ def test_json_lines_with_a_field_of_choice(tmp_path: Path) -> None:
     assert _read(path, "body") == ["one", "zwölf", "bare"]
 
 
-def test_a_json_line_without_a_text_is_an_outcome_in_its_place(tmp_path: Path) -> None:
+def test_a_json_line_without_a_text_yields_an_error_outcome(tmp_path: Path) -> None:
     path = _write(tmp_path, "a.jsonl", '{"text": "one"}\n{broken\n{"other": 1}\n{"text": 7}\n')
     first, broken, missing, number = _read(path)
     assert first == "one"
@@ -51,7 +51,7 @@ def test_a_json_line_without_a_text_is_an_outcome_in_its_place(tmp_path: Path) -
     assert number == 7  # The contract's to refuse.
 
 
-def test_csv_with_quotes_and_line_ends_inside(tmp_path: Path) -> None:
+def test_csv_with_quotes_and_embedded_line_breaks(tmp_path: Path) -> None:
     content = 'id,text\r\n1,"a, ""quoted""\nsecond line"\r\n2,plain\r\n3\r\n'
     one, two, short = _read(_write(tmp_path, "a.csv", content))
     assert one == 'a, "quoted"\nsecond line'
@@ -59,20 +59,20 @@ def test_csv_with_quotes_and_line_ends_inside(tmp_path: Path) -> None:
     assert isinstance(short, TextError)
 
 
-def test_csv_of_a_spreadsheet_begins_with_a_byte_order_mark(tmp_path: Path) -> None:
+def test_csv_with_a_byte_order_mark_is_read(tmp_path: Path) -> None:
     assert _read(_write(tmp_path, "a.csv", b"\xef\xbb\xbftext\nhello\n")) == ["hello"]
 
 
-def test_csv_takes_fields_as_long_as_a_text_may_be(tmp_path: Path) -> None:
+def test_csv_fields_may_be_as_long_as_a_text(tmp_path: Path) -> None:
     assert _read(_write(tmp_path, "a.csv", "text\n" + "x" * 200_000)) == ["x" * 200_000]
 
 
-def test_csv_without_the_column_names_those_there_are(tmp_path: Path) -> None:
+def test_a_missing_csv_column_is_an_error_that_lists_the_columns(tmp_path: Path) -> None:
     with pytest.raises(FileProblem, match="--field: id, body"):
         _read(_write(tmp_path, "a.csv", "id,body\n1,x\n"))
 
 
-def test_bytes_that_are_not_utf8_concern_their_own_line_only(tmp_path: Path) -> None:
+def test_a_line_that_is_not_utf8_does_not_fail_its_neighbours(tmp_path: Path) -> None:
     good, bad, after = _read(_write(tmp_path, "a.txt", b"good\nb\xffd\nafter\n"))
     assert (good, after) == ("good", "after")
     assert isinstance(bad, str)
@@ -84,6 +84,6 @@ def test_rows_are_counted_for_a_progress_bar(tmp_path: Path) -> None:
     assert count_rows("-") is None
 
 
-def test_a_missing_file_is_said(tmp_path: Path) -> None:
+def test_a_missing_file_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(FileProblem, match="cannot read"), open_texts(str(tmp_path / "none.txt")):
         pass

@@ -30,7 +30,7 @@ def scored(scorer: Scorer) -> list[tuple[Review, Outcome]]:
     return list(zip(reviews, scorer.score([[r.text for r in reviews]])[0], strict=True))
 
 
-def test_it_is_the_default_and_small_and_carries_its_card() -> None:
+def test_the_bundled_model_is_the_default_and_small_and_has_a_model_card() -> None:
     files = find_model(None)
     assert files.folder == Path(sentq_model.folder())
     assert (files.folder / "model.safetensors").stat().st_size <= 50_000_000
@@ -50,7 +50,7 @@ def test_the_pipeline_of_transformers_agrees_on_200_texts() -> None:
         assert outcome.scores == pytest.approx(scores, abs=1e-4)
 
 
-def test_bfloat16_moves_scores_by_little_and_hardly_a_label() -> None:
+def test_bfloat16_changes_scores_slightly_and_hardly_any_label() -> None:
     rounded = load_scorer(WorkerSettings.load(dtype="bfloat16"), Limits())
     exact = load_scorer(WorkerSettings.load(dtype="float32"), Limits())
     flips = 0
@@ -67,7 +67,7 @@ def _texts() -> list[str]:
     return [text for text in reviews if text] + ["Superb!", "It opened in 1998."]
 
 
-def test_it_agrees_with_a_person_on_most_reviews(
+def test_the_bundled_model_agrees_with_human_labels_on_most_reviews(
     scored: list[tuple[Review, Outcome]],
 ) -> None:
     judged = [
@@ -79,7 +79,7 @@ def test_it_agrees_with_a_person_on_most_reviews(
     assert sum(judged) / len(judged) >= 0.92  # 0.95 when it was trained
 
 
-def test_the_longest_review_is_read_to_its_end_and_the_empty_one_is_an_error(
+def test_the_longest_review_is_read_to_its_end_and_an_empty_one_is_an_error(
     scored: list[tuple[Review, Outcome]],
 ) -> None:
     windows = {r.id: o.windows for r, o in scored if isinstance(o, Prediction)}
@@ -87,7 +87,7 @@ def test_the_longest_review_is_read_to_its_end_and_the_empty_one_is_an_error(
     assert [r.text for r, o in scored if not isinstance(o, Prediction)] == [""]
 
 
-def test_the_command_shows_it() -> None:
+def test_the_command_shows_the_bundled_model() -> None:
     shown = _sentq_worker("model")
     for said in ("sentq-model", "sha256:", "negative, neutral, positive", "512 tokens"):
         assert said in shown

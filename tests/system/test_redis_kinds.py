@@ -247,7 +247,7 @@ def _is_answered(outcome: Any, text: str) -> bool:
     return [row.score for row in rows if isinstance(row, Prediction)] == [hash_score(text)]
 
 
-def test_jobs_are_taken_and_answered(kind: RedisKind, tmp_path: Path) -> None:
+def test_jobs_are_taken_and_scored(kind: RedisKind, tmp_path: Path) -> None:
     with _worker(tmp_path, kind) as worker, _stock(kind) as stock:
         jobs = {f"text {number}": _score(stock, f"text {number}") for number in range(20)}
         jobs["later"] = _score(stock, "later", countdown=0.1)
@@ -273,7 +273,7 @@ def test_jobs_are_taken_and_answered(kind: RedisKind, tmp_path: Path) -> None:
             assert len(list(client.map(["a", "b"], timeout=WAIT_S))) == 2
 
 
-def test_a_sender_has_its_wishes_and_an_operator_replays(kind: RedisKind) -> None:
+def test_send_options_and_replay_of_dead_letters_work(kind: RedisKind) -> None:
     with Client(
         broker_url=kind.url,
         transport_options=kind.options,
@@ -308,7 +308,7 @@ def test_a_sender_has_its_wishes_and_an_operator_replays(kind: RedisKind) -> Non
 
 
 @pytest.mark.parametrize("make", [_prefix, _sentinel], ids=["a prefix", "Sentinel"])
-def test_what_a_worker_cannot_finish_goes_back(
+def test_jobs_that_a_worker_cannot_finish_are_requeued(
     make: Callable[[Path], AbstractContextManager[RedisKind]], tmp_path: Path
 ) -> None:
     with make(tmp_path) as kind, _stock(kind) as stock:
@@ -330,7 +330,7 @@ def test_a_server_with_an_unknown_certificate_is_not_trusted(tmp_path: Path) -> 
         assert not kind.redis.dbsize()
 
 
-def test_sentinel_leads_worker_and_client_to_the_new_master(tmp_path: Path) -> None:
+def test_worker_and_client_follow_sentinel_to_the_new_master(tmp_path: Path) -> None:
     with ExitStack() as stack:
         at_once = ("--repl-diskless-sync-delay", "0")
         master = stack.enter_context(_run(tmp_path / "redis", *at_once))

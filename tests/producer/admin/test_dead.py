@@ -87,7 +87,7 @@ def morgue(redis_server: RedisProcess, client: Client) -> Morgue:
 # --- The library -----------------------------------------------------------------------------
 
 
-def test_letters_are_selected_by_code_and_age(morgue: Morgue) -> None:
+def test_dead_letters_are_selected_by_code_and_age(morgue: Morgue) -> None:
     old = morgue.dead_letter(age_s=7200)
     lost = morgue.dead_letter(age_s=600, code="worker_lost")
     new = morgue.dead_letter()
@@ -105,12 +105,12 @@ def test_letters_are_selected_by_code_and_age(morgue: Morgue) -> None:
     assert morgue.client.dead.count() == {"malformed": 2, "worker_lost": 1}
 
 
-def test_more_letters_than_a_page_holds(morgue: Morgue) -> None:
+def test_all_dead_letters_of_several_pages_are_listed(morgue: Morgue) -> None:
     ids = [morgue.dead_letter() for _ in range(107)]
     assert [letter.id for letter in morgue.client.dead.letters()] == ids
 
 
-def test_letters_that_are_too_old_go_when_they_are_listed(redis_server: RedisProcess) -> None:
+def test_expired_dead_letters_are_deleted_when_they_are_listed(redis_server: RedisProcess) -> None:
     with Client(broker_url=redis_server.url, dead_letter_ttl_s=3600) as client:
         morgue = Morgue(redis_server, client)
         morgue.dead_letter(age_s=3700)
@@ -119,7 +119,7 @@ def test_letters_that_are_too_old_go_when_they_are_listed(redis_server: RedisPro
         assert morgue.count() == 1
 
 
-def test_a_letter_that_somebody_else_wrote_is_passed_over(morgue: Morgue) -> None:
+def test_a_foreign_entry_in_the_dead_letter_stream_is_skipped(morgue: Morgue) -> None:
     with morgue.server.client() as redis:
         foreign = redis.xadd(DEAD_LETTERS_KEY, {"text": "CANARY"})
     own = morgue.dead_letter()
@@ -128,7 +128,7 @@ def test_a_letter_that_somebody_else_wrote_is_passed_over(morgue: Morgue) -> Non
 
 
 @pytest.mark.parametrize("queue", ["sentq", "sentq.bulk"])
-def test_a_job_that_is_retried_is_as_if_it_was_never_delivered(morgue: Morgue, queue: str) -> None:
+def test_a_retried_job_equals_a_new_one_at_the_end_of_the_queue(morgue: Morgue, queue: str) -> None:
     bulk = queue == "sentq.bulk"
     morgue.client.submit("ümläut", bulk=bulk, deadline=60)
     (expected,) = morgue.queued(queue)
@@ -152,7 +152,7 @@ def test_a_job_that_is_retried_is_as_if_it_was_never_delivered(morgue: Morgue, q
     assert len(morgue.queued(queue)) == 2
 
 
-def test_a_job_keeps_its_priority(morgue: Morgue) -> None:
+def test_a_retried_job_keeps_its_priority(morgue: Morgue) -> None:
     message = {"headers": {}, "properties": {"priority": 7, "delivery_info": {}}, "body": ""}
     morgue.dead_letter(queue="sentq", message=json.dumps(message).encode())
     (letter,) = morgue.client.dead.letters()
@@ -162,7 +162,7 @@ def test_a_job_keeps_its_priority(morgue: Morgue) -> None:
 
 @pytest.mark.parametrize("status", ["SUCCESS", "REVOKED"])
 @pytest.mark.parametrize("results", ["/0", "/1"])
-def test_what_was_answered_is_not_scored_again(
+def test_a_job_with_a_result_is_not_retried(
     redis_server: RedisProcess, status: str, results: str
 ) -> None:
     url = redis_server.url
@@ -178,7 +178,7 @@ def test_what_was_answered_is_not_scored_again(
     assert morgue.count() == 0
 
 
-def test_a_retry_works_with_results_elsewhere_and_under_a_prefix(
+def test_a_retry_works_with_a_key_prefix(
     redis_server: RedisProcess,
 ) -> None:
     settings = Settings.load(
@@ -199,7 +199,7 @@ def test_a_retry_works_with_results_elsewhere_and_under_a_prefix(
         assert [message["headers"]["id"] for message in morgue.queued("a:sentq")] == [job.id]
 
 
-def test_what_is_no_message_goes_back_as_it_is(morgue: Morgue) -> None:
+def test_an_unreadable_message_is_retried_unchanged(morgue: Morgue) -> None:
     morgue.dead_letter(message=b"\xff no message", queue="sentq")
     (letter,) = morgue.client.dead.letters()
     assert texts_of(letter) is None
@@ -208,7 +208,7 @@ def test_what_is_no_message_goes_back_as_it_is(morgue: Morgue) -> None:
         assert redis.lrange("sentq", 0, -1) == [b"\xff no message"]
 
 
-def test_redis_away_is_a_typed_error(own_redis: RedisProcess) -> None:
+def test_an_unavailable_redis_is_a_typed_error(own_redis: RedisProcess) -> None:
     with Client(broker_url=own_redis.url) as client:
         own_redis.stop()
         with pytest.raises(errors.BrokerUnavailable):
@@ -240,7 +240,7 @@ def dead(redis_server: RedisProcess) -> Dead:
     return Dead(redis_server.url)
 
 
-def test_list_counts_first_and_shows_texts_only_when_asked(morgue: Morgue, dead: Dead) -> None:
+def test_list_prints_counts_and_shows_texts_only_on_request(morgue: Morgue, dead: Dead) -> None:
     job, letter = morgue.kill("CANARY \x1b[2J")
     morgue.dead_letter(message=b"CANARY, which is no message")
     listed = dead("list")
@@ -263,7 +263,7 @@ def test_list_counts_first_and_shows_texts_only_when_asked(morgue: Morgue, dead:
     assert "--limit shows more" in limited.stderr
 
 
-def test_texts_that_are_none_are_shown_all_the_same(morgue: Morgue, dead: Dead) -> None:
+def test_values_that_are_not_texts_are_shown(morgue: Morgue, dead: Dead) -> None:
     body = base64.b64encode(b'[[["\\ud800", NaN, null, {"a": 1}]], {}, {}]').decode()
     morgue.dead_letter(message=json.dumps({"body": body}).encode())
     (row,) = dead("list", "--show-text").stdout.splitlines()
@@ -272,7 +272,7 @@ def test_texts_that_are_none_are_shown_all_the_same(morgue: Morgue, dead: Dead) 
     assert dead("show", json.loads(row)["id"], "--show-text", "--table").exit_code == 0
 
 
-def test_list_selects(morgue: Morgue, dead: Dead) -> None:
+def test_list_selects_by_code_and_age(morgue: Morgue, dead: Dead) -> None:
     old = morgue.dead_letter(age_s=7200)
     new = morgue.dead_letter(code="worker_lost")
     for options, ids in (
@@ -286,7 +286,7 @@ def test_list_selects(morgue: Morgue, dead: Dead) -> None:
     assert "no duration" in dead("list", "--older-than", "soon").output
 
 
-def test_show_says_all_that_is_known(morgue: Morgue, dead: Dead) -> None:
+def test_show_prints_all_fields(morgue: Morgue, dead: Dead) -> None:
     letter = morgue.dead_letter(
         code="worker_lost", worker="celery@here", last_error="its worker was lost"
     )

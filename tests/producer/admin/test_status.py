@@ -38,14 +38,14 @@ def _report(server: RedisProcess, **about: Any) -> None:
         write_report(redis, report, lifetime_s=60)
 
 
-def test_without_workers_it_says_what_to_do(redis_server: RedisProcess) -> None:
+def test_status_without_workers_says_what_to_do(redis_server: RedisProcess) -> None:
     shown = _status(redis_server.url)
     assert shown.exit_code == 3
     assert "no worker reports: start one with sentq-worker" in shown.stderr
     assert "sentq.bulk" in shown.stdout
 
 
-def test_it_shows_what_waits_and_who_works(redis_server: RedisProcess, client: Client) -> None:
+def test_status_shows_queued_jobs_and_workers(redis_server: RedisProcess, client: Client) -> None:
     client.submit_many(["CANARY"] * 5)
     time.sleep(0.01)
     client.submit("CANARY", bulk=True)
@@ -73,7 +73,7 @@ def test_it_shows_what_waits_and_who_works(redis_server: RedisProcess, client: C
     assert json.loads(printed.stdout)["workers"][1]["breaker"] == "open"
 
 
-def test_on_a_terminal_each_worker_has_a_line(
+def test_status_on_a_terminal_has_a_line_per_worker(
     redis_server: RedisProcess, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("COLUMNS", "160")
@@ -86,7 +86,7 @@ def test_on_a_terminal_each_worker_has_a_line(
     assert "no worker can score at the moment" in shown.stderr
 
 
-def test_queues_of_other_names_and_prefixes(redis_server: RedisProcess) -> None:
+def test_status_shows_queues_of_other_names_and_prefixes(redis_server: RedisProcess) -> None:
     settings = Settings.load(
         broker_url=redis_server.url, queue="mine", transport_options={"global_keyprefix": "a:"}
     )
@@ -96,7 +96,7 @@ def test_queues_of_other_names_and_prefixes(redis_server: RedisProcess) -> None:
     assert (queue.name, queue.waiting_jobs) == ("mine", 1)
 
 
-def test_redis_away_is_a_typed_error(own_redis: RedisProcess) -> None:
+def test_an_unavailable_redis_is_a_typed_error(own_redis: RedisProcess) -> None:
     own_redis.stop()
     with Client(broker_url=own_redis.url) as client, pytest.raises(errors.BrokerUnavailable):
         client.service_status()

@@ -134,7 +134,7 @@ def test_help_and_version(run: CliRun) -> None:
         (["scroe"], 2, "No such command"),
     ],
 )
-def test_what_goes_wrong_ends_in_one_line_and_an_exit_code(
+def test_an_error_is_one_line_and_an_exit_code(
     run: CliRun, arguments: list[str], code: int, says: str
 ) -> None:
     done = run(*arguments)
@@ -144,7 +144,7 @@ def test_what_goes_wrong_ends_in_one_line_and_an_exit_code(
     assert done.stdout == ""
 
 
-def test_a_full_queue_is_waited_for_and_then_said(
+def test_the_command_waits_for_a_full_queue_and_then_reports_it(
     run: CliRun, redis_server: RedisProcess, tmp_path: Path
 ) -> None:
     (tmp_path / "sentq.toml").write_text("max_queued_jobs = 1")
@@ -157,7 +157,9 @@ def test_a_full_queue_is_waited_for_and_then_said(
     assert refused.startswith("sentq: the queue sentq.bulk is full: 1 jobs waiting")
 
 
-def test_a_file_without_the_column_names_those_there_are(run: CliRun, tmp_path: Path) -> None:
+def test_a_file_without_the_column_is_an_error_that_lists_the_columns(
+    run: CliRun, tmp_path: Path
+) -> None:
     (tmp_path / "a.csv").write_text("id,body\n1,x\n")
     done = run("score", str(tmp_path / "a.csv"))
     assert done.returncode == 2

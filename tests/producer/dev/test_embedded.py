@@ -11,13 +11,15 @@ from sentq import Client, JobStatus
 from sentq.dev.embedded import EmbeddedRedis, NoRedisFound, RedisDidNotStart, find_redis_server
 
 
-def test_a_configured_server_comes_first(tmp_path: Path) -> None:
+def test_a_configured_server_is_preferred(tmp_path: Path) -> None:
     assert find_redis_server(Path("/bin/true")) == Path("/bin/true")
     with pytest.raises(NoRedisFound, match="not a program"):
         find_redis_server(tmp_path / "none")
 
 
-def test_then_the_path_redis_before_valkey(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_path_is_searched_for_redis_before_valkey(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     for name in ("valkey-server", "redis-server"):
         (tmp_path / name).write_text("#!/bin/sh\n")
@@ -25,7 +27,7 @@ def test_then_the_path_redis_before_valkey(tmp_path: Path, monkeypatch: pytest.M
         assert find_redis_server() == tmp_path / name
 
 
-def test_then_the_wheels_binary_and_without_one_advice(
+def test_the_binary_of_a_wheel_is_the_last_choice_and_its_absence_gives_advice(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
@@ -46,7 +48,7 @@ def test_queued_jobs_survive_a_restart(tmp_path: Path, folder: str) -> None:
         assert client._app.backend.client.llen("sentq") == 1
 
 
-def test_nobody_else_may_look_and_nothing_is_left_running(tmp_path: Path) -> None:
+def test_the_server_is_private_and_stops_with_its_owner(tmp_path: Path) -> None:
     redis = EmbeddedRedis(tmp_path / "data", find_redis_server())
     redis.start()
     process = redis._process
@@ -59,7 +61,7 @@ def test_nobody_else_may_look_and_nothing_is_left_running(tmp_path: Path) -> Non
         os.kill(process.pid, 0)
 
 
-def test_two_in_one_folder_are_refused(tmp_path: Path) -> None:
+def test_a_second_server_in_the_same_folder_is_refused(tmp_path: Path) -> None:
     server = find_redis_server()
     with (
         EmbeddedRedis(tmp_path, server),
@@ -68,7 +70,7 @@ def test_two_in_one_folder_are_refused(tmp_path: Path) -> None:
         EmbeddedRedis(tmp_path, server).start()
 
 
-def test_a_server_that_does_not_start_is_quoted(tmp_path: Path) -> None:
+def test_the_error_of_a_server_that_does_not_start_is_quoted(tmp_path: Path) -> None:
     broken = tmp_path / "redis-server"
     broken.write_text('#!/bin/sh\ntest "$1" = --version && exit\necho "out of luck" >&2\nexit 1\n')
     broken.chmod(0o755)

@@ -14,7 +14,7 @@ from sentq.wire.ids import new_job_id
 from tests.support.processes import RedisProcess, eventually
 
 
-def test_a_queued_job_is_cancelled_and_whoever_waits_is_told(
+def test_a_queued_job_is_cancelled_and_a_waiting_client_gets_the_error(
     client: Client, redis_server: RedisProcess
 ) -> None:
     job, other = client.submit_many(["one", "two"])
@@ -33,7 +33,7 @@ def test_a_queued_job_is_cancelled_and_whoever_waits_is_told(
 
 
 @pytest.mark.parametrize("status", ["STARTED", "SUCCESS", "FAILURE"])
-def test_what_was_begun_is_not_cancelled(
+def test_a_started_job_is_not_cancelled(
     client: Client, redis_server: RedisProcess, status: str
 ) -> None:
     job = client.submit("text")
@@ -45,13 +45,13 @@ def test_what_was_begun_is_not_cancelled(
     assert cancelled_ids(client._app) == {}
 
 
-def test_a_job_that_nobody_knows_cannot_be_cancelled(client: Client) -> None:
+def test_an_unknown_job_cannot_be_cancelled(client: Client) -> None:
     with pytest.raises(errors.UnknownJob):
         client.job(new_job_id()).cancel()
     assert cancelled_ids(client._app) == {}
 
 
-def test_a_worker_that_comes_later_finds_what_was_cancelled(redis_server: RedisProcess) -> None:
+def test_a_worker_started_later_finds_cancelled_jobs(redis_server: RedisProcess) -> None:
     with Client(broker_url=redis_server.url, result_ttl_s=60) as client:
         jobs = client.submit_many(["one", "two", "three"])
         with redis_server.client() as redis:
@@ -62,7 +62,7 @@ def test_a_worker_that_comes_later_finds_what_was_cancelled(redis_server: RedisP
         assert cancelled_ids(client._app, since_s=now_s + 60) == {}
 
 
-def test_redis_away_is_a_typed_error(own_redis: RedisProcess) -> None:
+def test_an_unavailable_redis_is_a_typed_error(own_redis: RedisProcess) -> None:
     with Client(broker_url=own_redis.url) as client:
         job = client.submit("text")
         own_redis.stop()
@@ -70,7 +70,7 @@ def test_redis_away_is_a_typed_error(own_redis: RedisProcess) -> None:
             job.cancel()
 
 
-def test_another_thread_looks_on_connections_of_its_own(
+def test_another_thread_reads_cancellations_on_its_own_connection(
     client: Client, redis_server: RedisProcess
 ) -> None:
     app = client._app

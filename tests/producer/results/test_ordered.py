@@ -36,7 +36,7 @@ def _read(client: Client, jobs: Sequence[Job]) -> Iterator[str]:
         yield outcome.model
 
 
-def test_what_is_there_is_read_in_few_round_trips(
+def test_stored_outcomes_are_read_in_few_round_trips(
     client: Client, store: ResultStore, redis_server: RedisProcess
 ) -> None:
     jobs = client.submit_many(f"text {i}" for i in range(2000))
@@ -50,7 +50,7 @@ def test_what_is_there_is_read_in_few_round_trips(
 
 
 @pytest.mark.parametrize("per_step", [1, 7, 100])
-def test_the_order_is_kept_whatever_ends_first(
+def test_outcomes_keep_the_order_of_jobs_in_any_order_of_completion(
     client: Client, store: ResultStore, per_step: int
 ) -> None:
     jobs = client.submit_many(f"text {i}" for i in range(200))
@@ -67,7 +67,7 @@ def test_the_order_is_kept_whatever_ends_first(
     worker.join()
 
 
-def test_an_outcome_between_the_look_and_the_subscription_is_not_missed(
+def test_an_outcome_stored_just_before_the_subscription_is_not_missed(
     client: Client, store: ResultStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     job = client.submit("text")
@@ -83,7 +83,7 @@ def test_an_outcome_between_the_look_and_the_subscription_is_not_missed(
     assert time.monotonic() - started < 1.5, "it was found by looking again, not at once"
 
 
-def test_errors_take_their_places(client: Client, store: ResultStore) -> None:
+def test_errors_are_yielded_in_the_order_of_jobs(client: Client, store: ResultStore) -> None:
     good, bad, late = client.submit_many(["good", "bad", "late"])
     unknown = client.job(new_job_id())
     _answer(store, [good])
@@ -95,7 +95,7 @@ def test_errors_take_their_places(client: Client, store: ResultStore) -> None:
     assert isinstance(outcomes[3], JobOutcome)
 
 
-def test_reading_goes_on_when_redis_is_back(own_redis: RedisProcess) -> None:
+def test_reading_continues_after_a_restart_of_redis(own_redis: RedisProcess) -> None:
     with Client(broker_url=own_redis.url) as client:
         store = ResultStore(make_app(client._settings))
         jobs = client.submit_many(f"text {i}" for i in range(100))
@@ -110,7 +110,7 @@ def test_reading_goes_on_when_redis_is_back(own_redis: RedisProcess) -> None:
         assert read == [job.id for job in jobs]
 
 
-def test_nobody_receives_the_outcomes_of_others(
+def test_a_reader_receives_only_its_own_outcomes(
     client: Client, store: ResultStore, redis_server: RedisProcess
 ) -> None:
     mine, others = client.submit("mine"), client.submit_many(["other"] * 50)

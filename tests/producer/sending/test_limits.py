@@ -40,7 +40,7 @@ def heard() -> Iterator[None]:
     signals.before_task_publish.disconnect(listen)
 
 
-def test_a_full_queue_refuses_and_says_when_there_will_be_room(
+def test_a_full_queue_rejects_jobs_and_says_when_to_retry(
     redis_server: RedisProcess,
 ) -> None:
     with Client(broker_url=redis_server.url, max_queued_jobs=30) as client:
@@ -61,7 +61,7 @@ def test_a_full_queue_refuses_and_says_when_there_will_be_room(
     assert _llen(redis_server) == 30
 
 
-def test_lower_priorities_count_as_well(redis_server: RedisProcess) -> None:
+def test_jobs_of_lower_priority_count_towards_the_limit(redis_server: RedisProcess) -> None:
     with redis_server.client() as redis:
         redis.lpush("sentq\x06\x163", *["{}"] * 5)
     with Client(broker_url=redis_server.url, max_queued_jobs=6) as client:
@@ -70,7 +70,7 @@ def test_lower_priorities_count_as_well(redis_server: RedisProcess) -> None:
             client.submit("text")
 
 
-def test_a_queue_has_the_lists_that_kombu_makes(client: Client) -> None:
+def test_a_queue_has_the_same_lists_as_in_kombu(client: Client) -> None:
     with client._app.connection() as connection:
         channel = connection.default_channel
         kombus = [channel._q_for_pri("sentq", priority) for priority in range(10)]
@@ -78,7 +78,7 @@ def test_a_queue_has_the_lists_that_kombu_makes(client: Client) -> None:
     assert queue_lists("sentq") == list(dict.fromkeys(kombus))
 
 
-def test_the_steps_before_a_refused_one_are_accepted(redis_server: RedisProcess) -> None:
+def test_the_steps_before_a_rejected_one_are_accepted(redis_server: RedisProcess) -> None:
     with Client(broker_url=redis_server.url, max_queued_jobs=1200) as client:
         with pytest.raises(errors.QueueFull) as refused:
             client.submit_many(["text"] * 2000)
@@ -90,14 +90,14 @@ def test_the_steps_before_a_refused_one_are_accepted(redis_server: RedisProcess)
             assert redis.dbsize() == 3
 
 
-def test_a_limit_below_a_step_is_no_obstacle(redis_server: RedisProcess) -> None:
+def test_a_limit_smaller_than_a_step_is_filled(redis_server: RedisProcess) -> None:
     with Client(broker_url=redis_server.url, max_queued_jobs=10) as client:
         with pytest.raises(errors.QueueFull) as refused:
             client.submit_many(["text"] * 15)
         assert len(refused.value.accepted) == _llen(redis_server) == 10
 
 
-def test_bytes_are_limited_too(redis_server: RedisProcess) -> None:
+def test_the_bytes_of_a_queue_are_limited(redis_server: RedisProcess) -> None:
     limit_bytes = 4 * 1024 * 1024
     _report(redis_server)
     with Client(broker_url=redis_server.url, max_queued_bytes=limit_bytes) as client:
@@ -113,7 +113,7 @@ def test_bytes_are_limited_too(redis_server: RedisProcess) -> None:
         assert client.submit("small").status() is JobStatus.QUEUED
 
 
-def test_a_job_with_a_known_key_needs_no_room(redis_server: RedisProcess) -> None:
+def test_a_job_with_a_known_key_needs_no_capacity(redis_server: RedisProcess) -> None:
     with Client(broker_url=redis_server.url, max_queued_jobs=1) as client:
         job = client.submit("text", key="key")
         assert client.submit("text", key="key").id == job.id
@@ -125,7 +125,7 @@ def test_a_job_with_a_known_key_needs_no_room(redis_server: RedisProcess) -> Non
 
 
 @pytest.mark.parametrize("results", ["/0", "/1"])
-def test_where_celery_publishes_the_queue_is_limited_all_the_same(
+def test_the_limit_applies_when_celery_publishes_the_jobs(
     redis_server: RedisProcess, heard: None, results: str
 ) -> None:
     url = redis_server.url
@@ -142,12 +142,12 @@ def test_where_celery_publishes_the_queue_is_limited_all_the_same(
         assert client.submit("text", key="125").status() is JobStatus.QUEUED
 
 
-def test_only_redis_can_say_that_it_is_full() -> None:
+def test_queue_limits_need_a_redis_broker() -> None:
     with pytest.raises(errors.SettingsError, match="need a broker that is Redis"):
         Client(broker_url="amqp://x", result_url="redis://x", max_queued_jobs=1)
 
 
-def test_a_redis_at_its_maxmemory_is_an_error_at_once(own_redis: RedisProcess) -> None:
+def test_a_redis_at_maxmemory_raises_redis_full_at_once(own_redis: RedisProcess) -> None:
     elsewhere = own_redis.url.removesuffix("/0") + "/1"
     with (
         own_redis.client() as redis,
@@ -168,7 +168,7 @@ def test_a_redis_at_its_maxmemory_is_an_error_at_once(own_redis: RedisProcess) -
         assert publishing.submit("text", key="key").status() is JobStatus.QUEUED
 
 
-def test_map_waits_for_room_and_goes_on(
+def test_map_waits_for_capacity_and_continues(
     redis_server: RedisProcess, caplog: pytest.LogCaptureFixture
 ) -> None:
     url = redis_server.url
@@ -191,7 +191,7 @@ def test_map_waits_for_room_and_goes_on(
     assert len(outcomes) == 12
 
 
-def test_map_does_not_wait_for_room_for_ever(
+def test_map_stops_waiting_for_capacity_at_its_timeout(
     redis_server: RedisProcess, caplog: pytest.LogCaptureFixture
 ) -> None:
     with Client(broker_url=redis_server.url, max_queued_jobs=1) as client:

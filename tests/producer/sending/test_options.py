@@ -54,7 +54,7 @@ def _ids(server: RedisProcess) -> list[str]:
 # --- Keys ------------------------------------------------------------------------------------
 
 
-def test_the_same_key_is_the_same_job(sender: Client, redis_server: RedisProcess) -> None:
+def test_a_repeated_key_returns_the_same_job(sender: Client, redis_server: RedisProcess) -> None:
     first = sender.submit("text", key="order 1")
     assert sender.submit("text, and more", key="order 1").id == first.id
     other = sender.submit("text", key="order 2")
@@ -63,7 +63,9 @@ def test_the_same_key_is_the_same_job(sender: Client, redis_server: RedisProcess
     assert sender.job(first.id).status() is JobStatus.QUEUED
 
 
-def test_many_jobs_with_keys_send_what_is_new(sender: Client, redis_server: RedisProcess) -> None:
+def test_submitting_many_keys_sends_only_new_jobs(
+    sender: Client, redis_server: RedisProcess
+) -> None:
     known = sender.submit("b", key="b")
     jobs = sender.submit_many(["a", "b", "c", "c"], keys=["a", "b", "c", "c"])
     assert [job.id for job in jobs] == [jobs[0].id, known.id, jobs[2].id, jobs[2].id]
@@ -81,7 +83,7 @@ def test_more_jobs_with_keys_than_a_step_holds(client: Client, redis_server: Red
     assert [job.id for job in again] == [job.id for job in jobs] == _ids(redis_server)
 
 
-def test_a_key_is_kept_as_long_as_an_outcome_and_is_not_shown(
+def test_a_key_is_hashed_and_expires_with_the_result(
     redis_server: RedisProcess,
 ) -> None:
     with Client(broker_url=redis_server.url, result_ttl_s=100) as client:
@@ -101,7 +103,9 @@ with Client(broker_url=sys.argv[1], result_url=sys.argv[2]) as client, ThreadPoo
 
 
 @pytest.mark.parametrize("results", ["/0", "/1"], ids=["script", "elsewhere"])
-def test_of_those_who_race_for_a_key_one_sends(redis_server: RedisProcess, results: str) -> None:
+def test_one_of_several_racing_clients_sends_the_job_of_a_key(
+    redis_server: RedisProcess, results: str
+) -> None:
     command = [sys.executable, "-c", _RACE, redis_server.url]
     command += [redis_server.url.removesuffix("/0") + results]
     racers = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(3)]
@@ -112,7 +116,7 @@ def test_of_those_who_race_for_a_key_one_sends(redis_server: RedisProcess, resul
     assert len(set(answers[0])) == 5
 
 
-def test_a_push_that_fails_leaves_no_key_behind(own_redis: RedisProcess) -> None:
+def test_a_failed_push_leaves_no_key_behind(own_redis: RedisProcess) -> None:
     # Results are kept where there is room; the broker refuses.
     with own_redis.client() as redis, Client(broker_url=own_redis.url) as client:
         redis.config_set("maxmemory", 1)
@@ -124,7 +128,7 @@ def test_a_push_that_fails_leaves_no_key_behind(own_redis: RedisProcess) -> None
         assert _ids(own_redis) == [job.id]
 
 
-def test_a_publication_that_fails_leaves_no_key_behind(
+def test_a_failed_publication_leaves_no_key_behind(
     own_redis: RedisProcess, redis_server: RedisProcess
 ) -> None:
     with Client(broker_url=own_redis.url, result_url=redis_server.url) as client:
@@ -138,7 +142,7 @@ def test_a_publication_that_fails_leaves_no_key_behind(
         assert _ids(own_redis) == [job.id]
 
 
-def test_whoever_comes_while_a_job_is_being_sent_waits_for_it(client: Client) -> None:
+def test_a_second_client_waits_while_a_job_with_the_same_key_is_sent(client: Client) -> None:
     mine, theirs = (
         KeyReservation(client._results, "key", new_job_id(), lasts_s=20) for _ in range(2)
     )
@@ -152,7 +156,7 @@ def test_whoever_comes_while_a_job_is_being_sent_waits_for_it(client: Client) ->
         assert waiting.result(10) == theirs._job_id
 
 
-def test_a_sender_that_died_on_the_way_keeps_nobody_waiting_for_long(client: Client) -> None:
+def test_the_key_reservation_of_a_dead_client_expires(client: Client) -> None:
     dead, next_one = (
         KeyReservation(client._results, "key", new_job_id(), lasts_s=1) for _ in range(2)
     )
@@ -161,7 +165,7 @@ def test_a_sender_that_died_on_the_way_keeps_nobody_waiting_for_long(client: Cli
 
 
 @pytest.mark.parametrize("keys", [["one"], ["one", ""], ["one", 2], ["1", "2", "3"]])
-def test_keys_that_do_not_fit_are_refused(
+def test_invalid_keys_are_rejected(
     client: Client, redis_server: RedisProcess, keys: list[Any]
 ) -> None:
     with pytest.raises(errors.InvalidInput):
@@ -172,7 +176,7 @@ def test_keys_that_do_not_fit_are_refused(
 # --- Deadlines, and texts that stay in the house ---------------------------------------------
 
 
-def test_wishes_travel_in_headers_and_the_job_stays_plain(
+def test_send_options_are_headers_and_keep_the_job_plain(
     sender: Client, redis_server: RedisProcess
 ) -> None:
     sender.submit("text")
@@ -191,7 +195,7 @@ def test_wishes_travel_in_headers_and_the_job_stays_plain(
         assert LOCAL_ONLY_HEADER not in headers
 
 
-def test_deadlines_are_by_redis_clock(
+def test_deadlines_use_the_clock_of_redis(
     client: Client, redis_server: RedisProcess, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with redis_server.client() as redis:
@@ -203,10 +207,10 @@ def test_deadlines_are_by_redis_clock(
 
 
 @pytest.mark.parametrize("deadline", [0, -1, float("nan"), float("inf"), 1e12])
-def test_a_deadline_that_is_none_is_refused(client: Client, deadline: float) -> None:
+def test_an_invalid_deadline_is_rejected(client: Client, deadline: float) -> None:
     with pytest.raises(errors.InvalidInput, match="deadline"):
         client.submit("text", deadline=deadline)
 
 
-def test_handles_of_jobs_with_keys_are_handles(client: Client) -> None:
+def test_a_job_with_a_key_has_a_job_handle(client: Client) -> None:
     assert isinstance(client.submit("text", key="key"), Job)

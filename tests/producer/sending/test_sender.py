@@ -40,7 +40,7 @@ def _messages(redis: RedisProcess, queue: str = "sentq") -> list[dict[str, Any]]
 
 
 @pytest.mark.parametrize("texts", [["plain"], ['"quotes" \\ and\nlines', "ümläut 日本 🎉", ""]])
-def test_a_message_is_what_celery_would_have_sent(
+def test_a_message_equals_the_one_that_celery_sends(
     client: Client, redis_server: RedisProcess, texts: list[str]
 ) -> None:
     job_id = client.submit(texts).id
@@ -58,7 +58,7 @@ def test_a_message_is_what_celery_would_have_sent(
     assert ours == celerys
 
 
-def test_a_thousand_jobs_arrive_in_order_and_are_known(
+def test_a_thousand_jobs_arrive_in_order_and_have_a_status(
     client: Client, redis_server: RedisProcess
 ) -> None:
     jobs = client.submit_many(f"text {i}" for i in range(1203))
@@ -82,7 +82,9 @@ def test_large_jobs_go_in_several_steps(client: Client, redis_server: RedisProce
     ]
 
 
-def test_one_bad_job_keeps_all_from_being_sent(client: Client, redis_server: RedisProcess) -> None:
+def test_one_invalid_job_prevents_the_whole_submission(
+    client: Client, redis_server: RedisProcess
+) -> None:
     with pytest.raises(errors.EmptyJob):
         client.submit_many([["good"], []])
     with pytest.raises(errors.NotAString):
@@ -90,11 +92,11 @@ def test_one_bad_job_keeps_all_from_being_sent(client: Client, redis_server: Red
     assert _messages(redis_server) == []
 
 
-def test_of_no_jobs_nothing_is_sent(client: Client) -> None:
+def test_an_empty_submission_sends_nothing(client: Client) -> None:
     assert client.submit_many([]) == []
 
 
-def test_a_full_redis_takes_all_of_a_step_or_nothing(own_redis: RedisProcess) -> None:
+def test_a_full_redis_accepts_a_step_as_a_whole_or_not_at_all(own_redis: RedisProcess) -> None:
     with own_redis.client() as redis, Client(broker_url=own_redis.url) as client:
         redis.config_set("maxmemory-policy", "noeviction")
         redis.config_set("maxmemory", redis.info("memory")["used_memory"] + 8_000_000)
@@ -110,7 +112,7 @@ def test_a_full_redis_takes_all_of_a_step_or_nothing(own_redis: RedisProcess) ->
         assert client.submit("room again").status() is JobStatus.QUEUED
 
 
-def test_whoever_listens_to_celery_hears_of_each_job(
+def test_celerys_publish_signal_is_sent_for_each_job(
     client: Client, redis_server: RedisProcess, heard: list[str]
 ) -> None:
     jobs = client.submit_many(["one", "two"])
@@ -118,7 +120,7 @@ def test_whoever_listens_to_celery_hears_of_each_job(
     assert [message["headers"]["id"] for message in _messages(redis_server)] == heard
 
 
-def test_results_elsewhere_are_no_obstacle(redis_server: RedisProcess) -> None:
+def test_jobs_are_sent_when_results_are_in_another_database(redis_server: RedisProcess) -> None:
     elsewhere = redis_server.url.removesuffix("/0") + "/1"
     with Client(broker_url=redis_server.url, result_url=elsewhere) as client:
         jobs = client.submit_many(["one", "two"])
@@ -128,7 +130,9 @@ def test_results_elsewhere_are_no_obstacle(redis_server: RedisProcess) -> None:
         assert {job.status() for job in jobs} == {JobStatus.QUEUED}
 
 
-def test_a_fork_sends_under_its_own_name(client: Client, redis_server: RedisProcess) -> None:
+def test_a_forked_process_sends_with_its_own_origin(
+    client: Client, redis_server: RedisProcess
+) -> None:
     program = """
 import os, sys
 from sentq import Client

@@ -26,7 +26,7 @@ def _letters(server: RedisProcess) -> list[DeadLetter]:
         return [parse_dead_letter(*entry) for entry in redis.xrange(DEAD_LETTERS_KEY)]
 
 
-def test_a_letter_is_read_as_it_was_written(redis_server: RedisProcess) -> None:
+def test_a_dead_letter_is_read_as_it_was_written(redis_server: RedisProcess) -> None:
     about = {
         "code": DeadLetterCode.WORKER_LOST,
         "reason": "three workers were lost over it",
@@ -55,7 +55,7 @@ def test_a_letter_is_read_as_it_was_written(redis_server: RedisProcess) -> None:
     assert "CANARY" not in str(full)
 
 
-def test_old_letters_go_when_one_is_written(redis_server: RedisProcess) -> None:
+def test_expired_dead_letters_are_deleted_when_one_is_written(redis_server: RedisProcess) -> None:
     fields = dead_letter_fields(code="malformed", reason="r", message=b"m")
     with redis_server.client() as redis:
         two_minutes_ago_ms = int(redis.time()[0] - 120) * 1000
@@ -67,14 +67,14 @@ def test_old_letters_go_when_one_is_written(redis_server: RedisProcess) -> None:
     assert all(time.time() - letter.at_s < 60 for letter in _letters(redis_server))
 
 
-def test_a_letter_that_somebody_else_wrote_is_an_error_without_its_text() -> None:
+def test_a_foreign_entry_is_a_validation_error_without_its_text() -> None:
     for fields in ({b"code": b"c", b"text": b"CANARY"}, {b"deliveries": b"CANARY"}):
         with pytest.raises(ValidationError) as refused:
             parse_dead_letter(b"1-0", fields)
         assert "CANARY" not in str(refused.value)
 
 
-def test_reports_live_as_long_as_their_workers(redis_server: RedisProcess) -> None:
+def test_reports_expire_with_their_workers(redis_server: RedisProcess) -> None:
     now_s = time.time()
     here = WorkerReport(
         worker="celery@here",
@@ -105,7 +105,7 @@ def test_reports_live_as_long_as_their_workers(redis_server: RedisProcess) -> No
         assert redis.zscore("sentq.workers", "celery@old") is None
 
 
-def test_reports_of_another_prefix_are_another_matter(redis_server: RedisProcess) -> None:
+def test_reports_of_another_prefix_are_not_read(redis_server: RedisProcess) -> None:
     report = WorkerReport(worker="w", at_s=1, started_at_s=1)
     with redis_server.client() as redis:
         write_report(redis, report, lifetime_s=60, prefix="other:")

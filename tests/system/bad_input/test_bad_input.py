@@ -68,11 +68,11 @@ def site(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Iterator
 
 
 @pytest.mark.parametrize("case", CASES, ids=[case.name for case in CASES])
-def test_it_ends_as_it_should(site: BadInputSite, case: CorpusCase) -> None:
+def test_each_case_ends_as_expected(site: BadInputSite, case: CorpusCase) -> None:
     assert site.fates[case.name].mismatch(case.ending) is None
 
 
-def test_whoever_waits_for_a_dead_letter_is_told(site: BadInputSite) -> None:
+def test_a_waiting_client_gets_the_error_of_a_dead_lettered_job(site: BadInputSite) -> None:
     untold = [
         case.name
         for case in CASES
@@ -93,7 +93,7 @@ def _says_whose_it_is(raw: bytes) -> bool:
     )
 
 
-def test_the_worker_did_not_even_notice(site: BadInputSite) -> None:
+def test_the_worker_runs_on_without_a_restart(site: BadInputSite) -> None:
     assert site.worker.process.poll() is None
     assert site.worker.log.count(" ready.") == 1
 
@@ -119,7 +119,7 @@ def test_flower_does_not_show_the_canary(site: BadInputSite) -> None:
     assert traces("".join(site.flower.answers)) == []
 
 
-def test_nobody_who_inspects_the_worker_sees_the_canary(site: BadInputSite) -> None:
+def test_inspect_commands_do_not_show_the_canary(site: BadInputSite) -> None:
     with stock_app(site.server.url) as stock:
         inspect = stock.control.inspect(destination=[NAME], timeout=10)
         questions = ("active", "reserved", "scheduled", "revoked", "stats", "report", "conf")
@@ -142,7 +142,7 @@ def test_no_process_shows_the_canary(site: BadInputSite) -> None:
     assert traces("".join(shown)) == []
 
 
-def test_redis_keeps_the_canary_in_no_outcome_and_no_reason(site: BadInputSite) -> None:
+def test_no_stored_outcome_or_dead_letter_reason_holds_the_canary(site: BadInputSite) -> None:
     with site.server.client() as client:
         keys = list(client.scan_iter(count=1000))
         values = [client.get(key) for key in keys if client.type(key) == b"string"]

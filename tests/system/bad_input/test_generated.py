@@ -34,7 +34,7 @@ def trial(tmp_path: Path, tiny_model: Path) -> Iterator[Trial]:
 
 
 @pytest.mark.timeout(900)
-def test_whatever_is_in_the_queue_ends_somehow(trial: Trial) -> None:
+def test_each_generated_message_ends_in_an_outcome_or_a_dead_letter(trial: Trial) -> None:
     generated = examples(messages, INPUTS)
     for first in range(0, len(generated), STEP):
         some = generated[first : first + STEP]

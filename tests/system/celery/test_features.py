@@ -92,7 +92,7 @@ def test_a_stock_result_set_reads_many_at_once(site: Site) -> None:
     )
 
 
-def test_a_job_whose_result_is_ignored_leaves_none(site: Site) -> None:
+def test_a_job_with_ignore_result_stores_no_result(site: Site) -> None:
     plain = site.score(plainly := _text("ignored"), ignore_result=True)
     later = site.score(unusual := _text("ignored later"), ignore_result=True, countdown=0.01)
     for text in (plainly, unusual):
@@ -105,21 +105,23 @@ def test_a_job_whose_result_is_ignored_leaves_none(site: Site) -> None:
 # --- Canvas ----------------------------------------------------------------------------------
 
 
-def test_a_chain_goes_through_us_to_a_stock_worker(site: Site, follower: WorkerProcess) -> None:
+def test_a_chain_passes_the_outcome_to_a_stock_worker(site: Site, follower: WorkerProcess) -> None:
     texts = [_text("chain"), _text("chain")]
     chained = chain(site.signature(*texts), site.followup("save"), app=site.stock).apply_async()
     assert chained.get(timeout=WAIT_S) == 2
     assert _is_answered(chained.parent.get(timeout=WAIT_S), *texts)
 
 
-def test_a_stock_worker_may_stand_before_us_in_a_chain(site: Site, follower: WorkerProcess) -> None:
+def test_a_chain_passes_the_result_of_a_stock_worker_to_a_job(
+    site: Site, follower: WorkerProcess
+) -> None:
     text = _text("found")
     score = site.signature(args=())
     chained = chain(site.followup("write", text), score, app=site.stock).apply_async()
     assert _is_answered(chained.get(timeout=WAIT_S), text)
 
 
-def test_what_follows_a_job_goes_to_celerys_default_queue(site: Site) -> None:
+def test_a_chained_task_without_a_queue_goes_to_celerys_default_queue(site: Site) -> None:
     follows = site.stock.signature("followup.save")  # Its author named no queue.
     chain(site.signature(_text("routed")), follows, app=site.stock).apply_async()
     eventually(lambda: site.redis.llen("celery") or site.redis.xlen("sentq.dead"))
@@ -128,20 +130,20 @@ def test_what_follows_a_job_goes_to_celerys_default_queue(site: Site) -> None:
     assert taken["headers"]["task"] == "followup.save"
 
 
-def test_a_group_is_answered_in_its_order(site: Site) -> None:
+def test_a_group_returns_its_outcomes_in_order(site: Site) -> None:
     texts = [_text(f"group {number}") for number in range(20)]
     together = group((site.signature(text) for text in texts), app=site.stock).apply_async()
     assert all(map(_is_answered, together.get(timeout=WAIT_S), texts))
     assert together.completed_count() == len(texts)
 
 
-def test_a_chord_hands_all_outcomes_to_its_body(site: Site, follower: WorkerProcess) -> None:
+def test_a_chord_passes_all_outcomes_to_its_body(site: Site, follower: WorkerProcess) -> None:
     header = [site.signature(_text("chord"), _text("chord")) for _ in range(5)]
     body = chord(header, site.followup("collect"), app=site.stock)()
     assert body.get(timeout=WAIT_S) == 10
 
 
-def test_a_chord_with_a_refused_job_fails_its_body(site: Site, follower: WorkerProcess) -> None:
+def test_a_chord_with_an_invalid_job_fails_its_body(site: Site, follower: WorkerProcess) -> None:
     header = [site.signature(_text("chord")), site.signature(*[_text("many")] * 257)]
     body = chord(header, site.followup("collect"), app=site.stock)()
     failed = body.get(timeout=WAIT_S, propagate=False)
@@ -157,7 +159,7 @@ def test_a_link_is_called_with_the_outcome(site: Site, follower: WorkerProcess) 
     assert _is_answered(job.get(timeout=WAIT_S), *texts)
 
 
-def test_an_error_link_is_called_for_a_job_that_failed(site: Site, follower: WorkerProcess) -> None:
+def test_an_error_link_is_called_for_a_failed_job(site: Site, follower: WorkerProcess) -> None:
     linked = site.stock.AsyncResult(str(uuid.uuid4()))
     job = site.score(
         *[_text("many")] * 257, link_error=site.followup("regret").set(task_id=linked.id)
@@ -170,7 +172,7 @@ def test_an_error_link_is_called_for_a_job_that_failed(site: Site, follower: Wor
 # --- Time ------------------------------------------------------------------------------------
 
 
-def test_a_countdown_is_waited_for_and_delays_nobody_else(site: Site) -> None:
+def test_a_countdown_delays_only_its_own_job(site: Site) -> None:
     sent_at_s, later_text = time.time(), _text("later")
     later = site.score(later_text, countdown=1)
     eventually(lambda: [job["request"]["id"] for job in site.ask("scheduled")] == [later.id])
@@ -200,7 +202,7 @@ def test_a_job_that_expires_while_it_waits_for_the_engine_is_not_scored(site: Si
     assert (job.status, site.was_scored(text)) == ("REVOKED", False)
 
 
-def test_time_limits_are_accepted_and_as_with_every_solo_pool_not_enforced(site: Site) -> None:
+def test_time_limits_are_accepted_but_not_enforced_as_in_every_solo_pool(site: Site) -> None:
     job = site.score(text := _text("limit"), time_limit=1e-6, soft_time_limit=1e-6)
     assert _is_answered(job.get(timeout=WAIT_S), text)
 
@@ -240,7 +242,7 @@ def test_a_job_revoked_while_it_is_scheduled_is_not_scored(site: Site) -> None:
     assert not site.was_scored(text)
 
 
-def test_a_job_revoked_while_it_is_scored_is_answered_all_the_same(site: Site) -> None:
+def test_a_job_revoked_while_it_is_scored_still_returns_its_outcome(site: Site) -> None:
     with site.engine_held("late") as job:
         eventually(lambda: job.status == "STARTED")
         site.stock.control.revoke(job.id, terminate=True)
@@ -248,7 +250,7 @@ def test_a_job_revoked_while_it_is_scored_is_answered_all_the_same(site: Site) -
     assert _is_answered(job.get(timeout=WAIT_S), "hold:late")
 
 
-def test_jobs_are_revoked_by_their_stamp(site: Site) -> None:
+def test_jobs_are_revoked_by_stamped_headers(site: Site) -> None:
     stamped = site.signature(text := _text("stamped"))
     stamped.stamp(tenant="acme")
     assert _is_answered(stamped.apply_async().get(timeout=WAIT_S), text)
@@ -264,14 +266,16 @@ def test_jobs_are_revoked_by_their_stamp(site: Site) -> None:
 
 
 @pytest.mark.parametrize(("retries", "attempts"), [(0, 1), (1, 2), (3, 4)])
-def test_a_retried_job_says_how_often_it_was_tried(site: Site, retries: int, attempts: int) -> None:
+def test_a_retried_job_reports_its_number_of_attempts(
+    site: Site, retries: int, attempts: int
+) -> None:
     job = site.score(text := _text("retried"), retries=retries)
     outcome = job.get(timeout=WAIT_S)
     assert _is_answered(outcome, text)
     assert outcome["attempts"] == attempts
 
 
-def test_a_job_that_comes_again_while_it_is_held_is_scored_once(site: Site) -> None:
+def test_a_duplicate_delivery_of_a_job_in_flight_is_scored_once(site: Site) -> None:
     with site.engine_held("again") as held:
         first = site.score("twice here")
         for text, job in (("hold:again", held), ("twice here", first)):
@@ -285,7 +289,9 @@ def test_a_job_that_comes_again_while_it_is_held_is_scored_once(site: Site) -> N
 
 
 @pytest.mark.parametrize("options", [{}, {"countdown": 0.01}], ids=["plain", "celery's own path"])
-def test_a_redelivered_job_is_scored_and_says_so(site: Site, options: dict[str, Any]) -> None:
+def test_a_redelivered_job_is_scored_and_reports_two_attempts(
+    site: Site, options: dict[str, Any]
+) -> None:
     job = site.score(text := _text("again"), queue="tests.kept", **options)
     message = site.pop("tests.kept")
     message["headers"]["redelivered"] = True
@@ -296,7 +302,7 @@ def test_a_redelivered_job_is_scored_and_says_so(site: Site, options: dict[str, 
     assert outcome["attempts"] == 2
 
 
-def test_urgent_priorities_come_first(site: Site) -> None:
+def test_jobs_are_taken_in_order_of_priority(site: Site) -> None:
     """Kombu's Redis transport has a list for each of the priorities 0, 3, 6 and 9; 0 is first."""
     site.control("cancel_consumer", "sentq")
     texts = {priority: _text(f"priority {priority}") for priority in (9, 4, 0, 7, 2, 3, 6, 5, 1, 8)}
@@ -329,7 +335,7 @@ def narrow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     ],
     ids=["as configured", "cancelled and added again"],
 )
-def test_single_jobs_come_before_bulk_work(narrow: Site, commands: tuple[str, ...]) -> None:
+def test_single_jobs_are_taken_before_bulk_jobs(narrow: Site, commands: tuple[str, ...]) -> None:
     for command in commands:
         narrow.control(command, "sentq")
     with narrow.engine_held(f"order {commands}"):
@@ -346,7 +352,7 @@ def test_compressed_jobs_are_scored(site: Site, compression: str) -> None:
     assert _is_answered(job.get(timeout=WAIT_S), text)
 
 
-def test_whatever_else_a_sender_says_changes_nothing(site: Site) -> None:
+def test_other_options_of_a_sender_have_no_effect(site: Site) -> None:
     job = site.score(
         text := _text("options"),
         headers={"x-trace": "1", "x-user": "somebody"},
@@ -359,7 +365,7 @@ def test_whatever_else_a_sender_says_changes_nothing(site: Site) -> None:
     assert _is_answered(job.get(timeout=WAIT_S), text)
 
 
-def test_a_message_of_celerys_first_protocol_is_scored(site: Site) -> None:
+def test_a_message_of_celerys_protocol_1_is_scored(site: Site) -> None:
     text = _text("protocol 1")
     with Celery("old", broker=site.server.url, set_as_current=False) as old:
         old.conf.task_protocol = 1
@@ -368,7 +374,9 @@ def test_a_message_of_celerys_first_protocol_is_scored(site: Site) -> None:
 
 
 @pytest.mark.parametrize("serializer", ["pickle", "yaml"])
-def test_anything_but_json_is_refused_and_the_sender_told(site: Site, serializer: str) -> None:
+def test_a_job_that_is_not_json_is_dead_lettered_and_its_client_gets_the_error(
+    site: Site, serializer: str
+) -> None:
     job = site.score(_text("pickled"), serializer=serializer)
     with pytest.raises(errors.InvalidInput, match="ContentDisallowed"):
         job.get(timeout=WAIT_S)
@@ -381,7 +389,7 @@ def test_anything_but_json_is_refused_and_the_sender_told(site: Site, serializer
 # --- The operator ----------------------------------------------------------------------------
 
 
-def test_a_worker_answers_while_its_engine_is_busy(site: Site) -> None:
+def test_a_busy_worker_answers_inspect_commands(site: Site) -> None:
     with site.engine_held("inspect") as active:
         waiting = site.score(_text("waiting"))
         assert site.ask("ping") == {"ok": "pong"}
@@ -400,7 +408,7 @@ def test_a_worker_answers_while_its_engine_is_busy(site: Site) -> None:
     waiting.get(timeout=WAIT_S)
 
 
-def test_a_worker_answers_while_a_job_on_celerys_own_path_is_scored(site: Site) -> None:
+def test_a_worker_answers_ping_while_a_job_on_celerys_own_path_is_scored(site: Site) -> None:
     job = site.score("hold:unusual", retries=1)
     eventually(lambda: site.was_scored("hold:unusual"))
     try:
@@ -411,7 +419,7 @@ def test_a_worker_answers_while_a_job_on_celerys_own_path_is_scored(site: Site) 
         job.get(timeout=WAIT_S)
 
 
-def test_a_heartbeat_counts_the_jobs_that_are_scored(site: Site) -> None:
+def test_heartbeats_count_active_jobs(site: Site) -> None:
     with Events(site.stock) as events:
         with site.engine_held("heartbeat"):
             eventually(lambda: _active(events) == 1, what="a heartbeat of a busy worker")
@@ -423,7 +431,7 @@ def _active(events: Events) -> int | None:
     return beats[-1] if beats else None
 
 
-def test_every_job_is_counted_in_the_statistics(site: Site) -> None:
+def test_statistics_count_every_job(site: Site) -> None:
     before = site.ask("stats")["total"].get("sentq.score", 0)
     plain, unusual = (
         [site.score(_text("count"), **options) for _ in range(5)]
@@ -434,7 +442,7 @@ def test_every_job_is_counted_in_the_statistics(site: Site) -> None:
     assert site.ask("stats")["total"]["sentq.score"] == before + 10
 
 
-def test_celerys_command_reaches_the_worker(site: Site) -> None:
+def test_celery_inspect_reaches_the_worker_from_the_command_line(site: Site) -> None:
     celery = [sys.executable, "-m", "celery", "--broker", site.server.url]
     asked = [*celery, "inspect", "ping", "--json", "--timeout", "10", "--destination", NAME]
     printed = subprocess.run(asked, capture_output=True, text=True, timeout=60, check=True).stdout
@@ -464,7 +472,9 @@ def test_a_rate_limit_is_honoured(site: Site) -> None:
     [{}, {"countdown": 0.01}, {"expires": 60}, {"retries": 1}, {"compression": "gzip"}],
     ids=["plain", "countdown", "expires", "retries", "compression"],
 )
-def test_events_count_every_job_once(site: Site, events: Events, options: dict[str, Any]) -> None:
+def test_each_event_of_a_job_is_sent_once(
+    site: Site, events: Events, options: dict[str, Any]
+) -> None:
     with Celery("sender", broker=site.server.url, set_as_current=False) as sender:
         sender.conf.task_send_sent_event = True
         jobs = [
@@ -479,7 +489,7 @@ def test_events_count_every_job_once(site: Site, events: Events, options: dict[s
             event.pop("args", None)
 
 
-def test_events_are_switched_on_and_off_while_a_worker_runs(narrow: Site) -> None:
+def test_events_can_be_enabled_and_disabled_while_a_worker_runs(narrow: Site) -> None:
     with Events(narrow.stock) as events:
         unheard = []
         for _ in range(2):
@@ -492,7 +502,7 @@ def test_events_are_switched_on_and_off_while_a_worker_runs(narrow: Site) -> Non
         assert [events.of(job.id) for job in unheard] == [{}, {}]
 
 
-def test_a_refused_job_is_a_failure_in_the_events(site: Site, events: Events) -> None:
+def test_an_invalid_job_sends_a_task_failed_event(site: Site, events: Events) -> None:
     refused = site.score(*[_text("many")] * 257)
     with pytest.raises(errors.TooManyTexts):
         refused.get(timeout=WAIT_S)
@@ -520,7 +530,9 @@ def test_signals_are_sent_on_celerys_own_path_only(site: Site) -> None:
     ],
     ids=["plain", "celery's own path"],
 )
-def test_an_engine_that_fails_says_nothing_of_the_text(site: Site, options: dict[str, Any]) -> None:
+def test_the_error_of_a_failing_engine_does_not_quote_the_text(
+    site: Site, options: dict[str, Any]
+) -> None:
     secret = uuid.uuid4().hex
     job = site.score(f"fail:{secret}", **options)
     error = job.get(timeout=WAIT_S, propagate=False)
@@ -529,7 +541,7 @@ def test_an_engine_that_fails_says_nothing_of_the_text(site: Site, options: dict
     assert secret not in site.worker.log
 
 
-def test_control_shutdown_finishes_its_round_and_loses_nothing(tmp_path: Path) -> None:
+def test_control_shutdown_finishes_the_batch_and_loses_no_job(tmp_path: Path) -> None:
     with run_site(tmp_path, SENTQ_WORKER_PREFETCH_JOBS="8") as site:
         with site.engine_held("shutdown") as first:
             jobs = [first, *(site.score(_text(f"job {number}")) for number in range(20))]
@@ -548,7 +560,7 @@ def test_control_shutdown_finishes_its_round_and_loses_nothing(tmp_path: Path) -
             assert successor.stop() == 0
 
 
-def test_the_table_of_what_holds_names_tests_that_exist() -> None:
+def test_the_feature_table_names_existing_tests() -> None:
     root = Path(__file__).parents[3]
     document = (root / "docs" / "internals.md").read_text()
     rows = [line for line in document.splitlines() if line.startswith("| ")]

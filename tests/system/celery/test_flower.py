@@ -57,7 +57,7 @@ def _score(stock: Celery, *args: Any, **options: Any) -> str:
     return str(stock.send_task("sentq.score", args=list(args), queue="sentq", **options).id)
 
 
-def test_flower_shows_the_work_and_never_a_text(site: FlowerSite) -> None:
+def test_flower_shows_tasks_without_their_texts(site: FlowerSite) -> None:
     flower, client, stock = site.flower, site.client, site.stock
     (worker,) = eventually(lambda: flower.ask("/api/workers?refresh=1"), what="a worker in Flower")
     waits = _score(stock, [CANARY], countdown=3600)

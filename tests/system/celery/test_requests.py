@@ -47,7 +47,7 @@ def test_a_cancelled_job_is_not_scored(site: Site, client: Client) -> None:
     assert not site.was_scored("cancelled")
 
 
-def test_a_worker_hears_of_cancelled_jobs_by_itself(
+def test_a_worker_finds_cancelled_jobs_without_a_control_message(
     site: Site, client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # As for a sender that may not speak to workers.
@@ -77,7 +77,7 @@ def test_status_shows_the_worker(site: Site, client: Client) -> None:
         assert client.service_status().in_flight_jobs == 2
 
 
-def test_a_job_with_wishes_is_scored_with_the_others(site: Site, client: Client) -> None:
+def test_a_job_with_send_options_is_scored(site: Site, client: Client) -> None:
     with site.engine_held("wishes"):
         job = client.submit(["a", "b"], key="wish", deadline=60, local_only=True)
         assert client.submit(["a", "b"], key="wish").id == job.id
@@ -101,7 +101,9 @@ def test_a_job_whose_deadline_passed_in_the_queue_is_not_scored(site: Site, clie
     assert not site.was_scored("late")
 
 
-def test_what_a_worker_buried_can_be_read_retried_and_dropped(site: Site, client: Client) -> None:
+def test_a_dead_letter_of_a_worker_can_be_read_retried_and_dropped(
+    site: Site, client: Client
+) -> None:
     site.redis.lpush("sentq", "no message")
     eventually(client.dead.count, what="a dead letter")
     (letter,) = client.dead.letters()
@@ -114,7 +116,7 @@ def test_what_a_worker_buried_can_be_read_retried_and_dropped(site: Site, client
     assert client.dead.drop([again.id]) == 1
 
 
-def test_a_worker_goes_on_when_redis_has_room_again(
+def test_a_worker_continues_when_redis_has_memory_again(
     own_redis: RedisProcess, start_worker: StartWorker
 ) -> None:
     worker = start_worker(

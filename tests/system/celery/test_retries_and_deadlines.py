@@ -36,7 +36,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
 
 
 @_BOTH_PATHS
-def test_a_job_for_which_memory_was_short_is_tried_again_and_delays_nobody(
+def test_a_job_that_ran_out_of_memory_is_retried_and_delays_no_other_job(
     site: Site, options: dict[str, Any]
 ) -> None:
     text = f"short:2 {options}"
@@ -51,7 +51,7 @@ def test_a_job_for_which_memory_was_short_is_tried_again_and_delays_nobody(
     assert all("label" in text for text in outcome["outcomes"])
 
 
-def test_a_job_for_which_memory_stays_short_is_answered_so_after_three_attempts(site: Site) -> None:
+def test_a_job_out_of_memory_three_times_returns_resource_exhausted(site: Site) -> None:
     job = site.score("beside that", "short:9 for ever")
     outcome = JobOutcome.model_validate(job.get(timeout=20))
     assert outcome.attempts == 3
@@ -63,7 +63,7 @@ def test_a_job_for_which_memory_stays_short_is_answered_so_after_three_attempts(
 
 
 @_BOTH_PATHS
-def test_what_comes_too_late_is_answered_so_and_never_scored(
+def test_a_job_past_its_deadline_returns_deadline_passed_and_is_not_scored(
     site: Site, options: dict[str, Any]
 ) -> None:
     with site.engine_held("late"):
@@ -80,7 +80,7 @@ def test_what_comes_too_late_is_answered_so_and_never_scored(
     eventually(site.is_settled)
 
 
-def test_a_deadline_passes_while_the_engine_is_away(site: Site) -> None:
+def test_a_deadline_passes_while_the_engine_is_unavailable(site: Site) -> None:
     take_away(site.redis, retry_after_s=4)
     try:
         job = site.score("in vain", headers={DEADLINE_HEADER: _redis_ms(site) + 500.5})
@@ -93,7 +93,7 @@ def test_a_deadline_passes_while_the_engine_is_away(site: Site) -> None:
 
 @_BOTH_PATHS
 @pytest.mark.parametrize("deadline", ["soon", True, [1], {"at": 1}, float("inf"), float("nan")])
-def test_a_deadline_that_is_no_number_is_refused_and_nothing_else_is_lost(
+def test_a_deadline_that_is_not_a_number_fails_only_its_own_job(
     site: Site, deadline: object, options: dict[str, Any]
 ) -> None:
     wrong = site.score("wrong", headers={DEADLINE_HEADER: deadline}, **options)
@@ -106,7 +106,7 @@ def test_a_deadline_that_is_no_number_is_refused_and_nothing_else_is_lost(
 
 
 @_BOTH_PATHS
-def test_what_was_cancelled_before_a_worker_came_is_dropped_by_it(
+def test_a_job_cancelled_before_a_worker_starts_is_discarded(
     tmp_path: Path, options: dict[str, Any]
 ) -> None:
     with run_site(tmp_path) as site, Client(broker_url=site.server.url) as client:
@@ -131,7 +131,7 @@ def test_what_was_cancelled_before_a_worker_came_is_dropped_by_it(
             cancelled.result(timeout=1)
 
 
-def test_a_suspect_is_marked_and_runs_alone(site: Site) -> None:
+def test_a_suspect_job_is_marked_and_runs_alone(site: Site) -> None:
     with site.engine_held("busy"):
         before = [site.score(f"before {number}") for number in range(2)]
         suspect = site.score("hold:suspect", headers={DELIVERIES_HEADER: 2})
@@ -155,7 +155,7 @@ def test_a_suspect_is_marked_and_runs_alone(site: Site) -> None:
     assert suspect.get()["attempts"] == 3
 
 
-def test_the_next_round_is_read_while_this_one_is_scored(site: Site) -> None:
+def test_the_next_batch_is_read_while_the_current_one_is_scored(site: Site) -> None:
     long = "a text of which two are more than a round " * 450
     with site.engine_held("now"):
         jobs = [site.score("hold:then", long), site.score("next", long), site.score("last", long)]

@@ -18,7 +18,7 @@ from tests.support.workers.standin import hash_score
 
 
 @pytest.mark.parametrize("options", [{}, {"expires": 600}], ids=["plain", "Celery's own path"])
-def test_a_worker_whose_device_is_lost_leaves_and_another_answers_what_it_held(
+def test_a_worker_exits_when_its_device_is_lost_and_another_scores_its_jobs(
     options: dict[str, int], redis_server: RedisProcess, client: Client, tmp_path: Path
 ) -> None:
     environment = {"SENTQ_BROKER_URL": redis_server.url}
@@ -46,7 +46,7 @@ def test_a_worker_whose_device_is_lost_leaves_and_another_answers_what_it_held(
 
 
 @pytest.mark.parametrize("options", [{}, {"expires": 600}], ids=["plain", "Celery's own path"])
-def test_a_job_that_ran_alone_as_the_device_was_lost_becomes_a_dead_letter(
+def test_a_job_that_ran_alone_when_the_device_was_lost_becomes_a_dead_letter(
     options: dict[str, int], redis_server: RedisProcess, client: Client, tmp_path: Path
 ) -> None:
     stock = Celery("somebody", broker=redis_server.url, backend=redis_server.url)

@@ -28,7 +28,7 @@ def site(running: Site) -> Site:
     return running
 
 
-def test_jobs_wait_in_order_and_are_answered_when_the_engine_is_back(site: Site) -> None:
+def test_jobs_wait_in_order_and_are_scored_when_the_engine_is_available_again(site: Site) -> None:
     texts = [f"in order {number:02}" for number in range(20)]
     own_path = {3: {"expires": 600}, 5: {"expires": 600}}
     jobs = [site.score(text, **own_path.get(n, {})) for n, text in enumerate(texts)]
@@ -45,7 +45,7 @@ def test_jobs_wait_in_order_and_are_answered_when_the_engine_is_back(site: Site)
     assert site.is_settled()
 
 
-def test_a_job_that_waits_can_be_revoked(site: Site) -> None:
+def test_a_waiting_job_can_be_revoked(site: Site) -> None:
     plain, own = site.score("revoked, plain"), site.score("revoked, own", expires=600)
     kept = site.score("kept")
     eventually(lambda: asked(site.redis) >= 1)
@@ -59,7 +59,7 @@ def test_a_job_that_waits_can_be_revoked(site: Site) -> None:
     assert not site.was_scored("revoked, own")
 
 
-def test_sigterm_gives_jobs_that_wait_back_at_once_and_in_order(tmp_path: Path) -> None:
+def test_sigterm_requeues_waiting_jobs_at_once_and_in_order(tmp_path: Path) -> None:
     with run_site(tmp_path, SENTQ_WORKER_PREFETCH_JOBS="3") as site:
         take_away(site.redis, retry_after_s=600)
         texts = [f"given back {number}" for number in range(6)]

@@ -57,7 +57,7 @@ def without_torch(folder: Path) -> dict[str, str]:
     return {"PYTHONPATH": str(folder / "light")}
 
 
-def test_a_worker_without_torch_scores_by_the_hub(
+def test_a_worker_without_torch_scores_through_the_hub(
     server: LocalHub,
     client: Client,
     redis_server: RedisProcess,
@@ -103,7 +103,7 @@ def test_a_worker_without_torch_scores_by_the_hub(
     ],
     ids=["wrong token", "no token", "no token file", "no model"],
 )
-def test_a_worker_that_cannot_ask_the_hub_says_why_and_ends(
+def test_a_worker_that_cannot_use_the_hub_exits_with_the_reason(
     server: LocalHub,
     redis_server: RedisProcess,
     start_worker: StartWorker,
@@ -119,7 +119,7 @@ def test_a_worker_that_cannot_ask_the_hub_says_why_and_ends(
     assert "hf_wrong" not in worker.log
 
 
-def test_every_job_is_answered_while_the_local_engine_goes_and_comes_back(
+def test_every_job_gets_an_outcome_while_the_local_engine_fails_and_recovers(
     client: Client, redis_server: RedisProcess, start_worker: StartWorker, tmp_path: Path
 ) -> None:
     away = tmp_path / "away"
@@ -215,7 +215,7 @@ def _path(environment: dict[str, str]) -> dict[str, str]:
     )
 
 
-def test_dev_brings_a_hub_to_try_the_policy_with(tmp_path: Path) -> None:
+def test_sentq_dev_starts_a_fake_hub(tmp_path: Path) -> None:
     with subprocess.Popen(
         [sys.executable, "-m", "sentq.cli", "dev", "--hub", "fake", "--data", tmp_path / "data"],
         env=os.environ | {"SENTQ_WORKER_PROVIDER": "hub"},

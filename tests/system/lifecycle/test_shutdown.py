@@ -34,7 +34,7 @@ def _fill(site: Site) -> list[Any]:
     ]
 
 
-def test_sigterm_finishes_the_round_and_gives_back_the_rest_in_order(tmp_path: Path) -> None:
+def test_sigterm_finishes_the_batch_and_requeues_the_rest_in_order(tmp_path: Path) -> None:
     with run_site(tmp_path, SENTQ_WORKER_PREFETCH_JOBS="5") as site:
         with site.engine_held("round") as running:
             jobs = _fill(site)
@@ -50,9 +50,7 @@ def test_sigterm_finishes_the_round_and_gives_back_the_rest_in_order(tmp_path: P
 
 
 @pytest.mark.parametrize("second", [signal.SIGTERM, signal.SIGINT])
-def test_a_second_signal_gives_back_everything_at_once(
-    tmp_path: Path, second: signal.Signals
-) -> None:
+def test_a_second_signal_requeues_all_jobs_at_once(tmp_path: Path, second: signal.Signals) -> None:
     exit_code = 128 + second
     with run_site(tmp_path, exit_code=exit_code, SENTQ_WORKER_PREFETCH_JOBS="5") as site:
         with site.engine_held("never") as running:
@@ -71,7 +69,7 @@ def test_a_second_signal_gives_back_everything_at_once(
         assert list(scored(site.redis)) == ["hold:never", *_TEXTS]
 
 
-def test_the_same_holds_of_our_own_command(
+def test_sigterm_requeues_in_order_under_sentqs_own_command(
     redis_server: RedisProcess, client: Client, start_worker: StartWorker
 ) -> None:
     worker = start_worker(redis_server.url, SENTQ_WORKER_SHUTDOWN_GRACE_S="60")
@@ -85,7 +83,7 @@ def test_the_same_holds_of_our_own_command(
         assert (redis.llen("sentq"), redis.hlen("unacked")) == (3, 0)
 
 
-def test_as_process_1_of_a_container_it_ends_in_good_order_too(
+def test_a_worker_that_is_process_1_of_a_container_shuts_down_gracefully(
     redis_server: RedisProcess, client: Client, tmp_path: Path, tiny_model: Path
 ) -> None:
     as_process_1 = [
@@ -118,7 +116,7 @@ def test_as_process_1_of_a_container_it_ends_in_good_order_too(
 
 
 @pytest.mark.parametrize("trouble", [signal.SIGSTOP, signal.SIGTERM], ids=["frozen", "stopped"])
-def test_without_redis_it_ends_too_and_what_it_held_is_not_lost(
+def test_sigterm_without_redis_ends_the_worker_and_loses_no_job(
     own_redis: RedisProcess, tmp_path: Path, trouble: signal.Signals
 ) -> None:
     assert own_redis.process is not None
@@ -136,7 +134,7 @@ def test_without_redis_it_ends_too_and_what_it_held_is_not_lost(
         assert redis.hlen("unacked") + redis.llen("sentq") == len(jobs)
 
 
-def test_a_worker_that_loads_its_model_leaves_at_the_first_signal(tmp_path: Path) -> None:
+def test_a_worker_that_loads_its_model_exits_at_the_first_signal(tmp_path: Path) -> None:
     with run_site(tmp_path) as site:
         loading = start_gated(tmp_path, site.server.url, "--loglevel", "DEBUG", GATED_LOAD_S="60")
         eventually(lambda: "Starting EngineStep" in loading.log)
@@ -144,7 +142,7 @@ def test_a_worker_that_loads_its_model_leaves_at_the_first_signal(tmp_path: Path
         assert loading.stop(within_s=5) == 0
 
 
-def test_a_round_that_takes_too_long_ends_the_worker_and_its_jobs_come_back(
+def test_a_batch_over_the_time_limit_ends_the_worker_and_its_jobs_are_redelivered(
     tmp_path: Path,
 ) -> None:
     with (

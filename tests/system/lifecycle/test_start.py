@@ -33,7 +33,7 @@ def _nowhere() -> str:
 
 
 @_COMMANDS
-def test_without_redis_it_says_what_it_waits_for_and_leaves(
+def test_without_a_broker_the_worker_says_what_it_waits_for_and_exits(
     tmp_path: Path, command: tuple[str, ...]
 ) -> None:
     worker = _start(tmp_path, _nowhere(), *command)
@@ -45,7 +45,9 @@ def test_without_redis_it_says_what_it_waits_for_and_leaves(
     assert "Traceback" not in worker.log
 
 
-def test_without_the_redis_of_results_too(redis_server: RedisProcess, tmp_path: Path) -> None:
+def test_without_a_result_backend_the_worker_exits(
+    redis_server: RedisProcess, tmp_path: Path
+) -> None:
     worker = _start(tmp_path, redis_server.url, SENTQ_RESULT_URL=_nowhere())
     assert worker.process.wait(60) == EX_UNAVAILABLE, worker.log
     assert "waiting for the Redis of results redis://:**@127.0.0.1" in worker.log
@@ -53,7 +55,7 @@ def test_without_the_redis_of_results_too(redis_server: RedisProcess, tmp_path: 
     assert "secret" not in worker.log
 
 
-def test_with_a_wrong_password_too(own_redis: RedisProcess, tmp_path: Path) -> None:
+def test_with_a_wrong_password_the_worker_exits(own_redis: RedisProcess, tmp_path: Path) -> None:
     with own_redis.client() as redis:
         redis.config_set("requirepass", "right")
     worker = _start(tmp_path, own_redis.url.replace("redis://", "redis://:wrong@"))
@@ -62,7 +64,7 @@ def test_with_a_wrong_password_too(own_redis: RedisProcess, tmp_path: Path) -> N
     assert ":wrong@" not in worker.log
 
 
-def test_redis_may_start_a_little_later(tmp_path: Path) -> None:
+def test_a_worker_starts_when_redis_comes_up_later(tmp_path: Path) -> None:
     folder = tmp_path / "redis"
     folder.mkdir()
     server = RedisProcess(find_redis_server(), folder)
@@ -79,7 +81,7 @@ def test_redis_may_start_a_little_later(tmp_path: Path) -> None:
         server.stop()
 
 
-def test_sigterm_ends_the_waiting(tmp_path: Path) -> None:
+def test_sigterm_ends_the_wait_for_redis(tmp_path: Path) -> None:
     worker = _start(tmp_path, _nowhere(), SENTQ_WORKER_START_WAIT_S="600")
     eventually(lambda: "waiting for the broker" in worker.log, within_s=60)
     started = time.monotonic()
@@ -88,7 +90,7 @@ def test_sigterm_ends_the_waiting(tmp_path: Path) -> None:
     assert time.monotonic() - started < 5
 
 
-def test_a_worker_that_was_connected_waits_for_longer(
+def test_a_worker_that_was_connected_waits_longer_for_redis(
     own_redis: RedisProcess, tmp_path: Path
 ) -> None:
     worker = _start(tmp_path, own_redis.url, SENTQ_WORKER_START_WAIT_S="0").wait_until_ready()
@@ -101,7 +103,7 @@ def test_a_worker_that_was_connected_waits_for_longer(
     assert worker.stop() == 0
 
 
-def test_a_model_that_cannot_be_read_is_said_so(
+def test_an_unreadable_model_is_reported(
     redis_server: RedisProcess, start_worker: StartWorker, tmp_path: Path
 ) -> None:
     model = tmp_path / "model"
@@ -115,7 +117,7 @@ def test_a_model_that_cannot_be_read_is_said_so(
 
 
 @pytest.mark.skipif(os.name != "posix", reason="it has no such devices")
-def test_a_device_that_is_not_there_is_said_so(
+def test_a_missing_device_is_reported(
     redis_server: RedisProcess, start_worker: StartWorker
 ) -> None:
     worker = start_worker(redis_server.url, wait=False, SENTQ_WORKER_DEVICE="cuda:99")

@@ -70,7 +70,7 @@ def _score(stock: Celery, *args: Any, **options: Any) -> Any:
         ("celery", "-A", "sentq_worker", "worker", "--loglevel", "INFO"),
     ],
 )
-def test_it_starts_by_its_own_command_and_by_celerys(
+def test_a_worker_starts_by_its_own_command_and_by_celerys(
     redis_server: RedisProcess, client: Client, start_worker: StartWorker, command: tuple[str, ...]
 ) -> None:
     worker = start_worker(redis_server.url, command=command, wait=False)
@@ -87,7 +87,7 @@ def test_it_starts_by_its_own_command_and_by_celerys(
         assert "on local:cpu (chosen by auto) as float32" in worker.log
 
 
-def test_prefork_is_refused_because_it_would_load_a_model_a_process(
+def test_prefork_is_refused_because_each_process_would_load_a_model(
     redis_server: RedisProcess, start_worker: StartWorker
 ) -> None:
     with pytest.raises(AssertionError, match="-P solo"):
@@ -97,14 +97,14 @@ def test_prefork_is_refused_because_it_would_load_a_model_a_process(
         )
 
 
-def test_a_model_that_cannot_be_had_ends_the_start_with_advice(
+def test_a_missing_model_stops_the_start_with_advice(
     redis_server: RedisProcess, start_worker: StartWorker
 ) -> None:
     with pytest.raises(AssertionError, match="neither a folder nor a Hub id"):
         start_worker(redis_server.url, SENTQ_WORKER_MODEL="./nowhere")
 
 
-def test_stock_celery_is_served(service: RunningWorker) -> None:
+def test_a_stock_celery_client_is_served(service: RunningWorker) -> None:
     """One worker, many ways to ask: plain, by keyword, one text, later, in canvas, wrongly."""
     stock, client = service.stock, service.client
     plain = _score(stock, ["a good day", "bad"])
@@ -156,7 +156,7 @@ def test_a_message_over_the_limit_is_refused_before_it_is_read(service: RunningW
         _score(service.stock, ["é" * 50_000] * 4).get(timeout=30)
 
 
-def test_no_text_is_shown_anywhere(service: RunningWorker) -> None:
+def test_no_text_appears_in_logs_events_or_inspect_replies(service: RunningWorker) -> None:
     stock, seen = service.stock, EventListener(service.redis)
     with seen:
         jobs = [
@@ -229,7 +229,7 @@ def test_a_revoked_job_is_not_scored(service: RunningWorker) -> None:
         job.result(timeout=120)
 
 
-def test_sigterm_under_load_loses_nothing_and_ends_with_zero(
+def test_sigterm_under_load_loses_no_job_and_exits_with_0(
     redis_server: RedisProcess, client: Client, start_worker: StartWorker
 ) -> None:
     text = "so good a day that we stayed " * 8
@@ -250,7 +250,7 @@ def test_sigterm_under_load_loses_nothing_and_ends_with_zero(
         assert len(job.result(timeout=120).outcomes) == 1 + i % 40
 
 
-def test_what_cannot_be_finished_in_time_goes_back_to_the_queue(
+def test_jobs_that_cannot_finish_in_time_are_requeued(
     redis_server: RedisProcess, client: Client, start_worker: StartWorker
 ) -> None:
     worker = start_worker(redis_server.url, SENTQ_WORKER_SHUTDOWN_GRACE_S="0.5")
@@ -266,7 +266,7 @@ def test_what_cannot_be_finished_in_time_goes_back_to_the_queue(
     assert all(len(job.result(timeout=120).outcomes) == 10 for job in jobs)
 
 
-def test_outcomes_wait_until_redis_has_room_for_them(
+def test_outcomes_are_kept_until_redis_has_memory_for_them(
     own_redis: RedisProcess, start_worker: StartWorker
 ) -> None:
     with Client(broker_url=own_redis.url) as client, own_redis.client() as redis:
@@ -280,7 +280,7 @@ def test_outcomes_wait_until_redis_has_room_for_them(
         assert client.submit("and on it goes").result(timeout=60).outcomes
 
 
-def test_outcomes_wait_until_redis_answers_again(
+def test_outcomes_are_kept_until_redis_answers_again(
     own_redis: RedisProcess, start_worker: StartWorker
 ) -> None:
     assert own_redis.process is not None
@@ -295,7 +295,7 @@ def test_outcomes_wait_until_redis_answers_again(
         assert client.submit("and on it goes").result(timeout=60).outcomes
 
 
-def test_a_worker_killed_under_load_is_followed_by_another(
+def test_jobs_of_a_worker_killed_under_load_are_finished_by_another(
     own_redis: RedisProcess, start_worker: StartWorker
 ) -> None:
     timeout_s = "5"
@@ -319,7 +319,7 @@ def test_a_worker_killed_under_load_is_followed_by_another(
     assert answered >= len(jobs) - 1
 
 
-def test_a_restart_of_redis_needs_no_restart_of_anything_else(
+def test_worker_and_client_survive_a_restart_of_redis(
     own_redis: RedisProcess, start_worker: StartWorker
 ) -> None:
     with Client(broker_url=own_redis.url) as client:
@@ -336,7 +336,7 @@ def test_a_restart_of_redis_needs_no_restart_of_anything_else(
         assert worker.stop() == 0
 
 
-def test_an_id_of_a_stock_client_is_no_obstacle(service: RunningWorker) -> None:
+def test_a_job_with_the_id_of_a_stock_client_is_scored(service: RunningWorker) -> None:
     stock = service.stock
     job = _score(stock, ["good"], task_id="my-own-id")
     assert job.get(timeout=30)["queued_ms"] is None

@@ -13,12 +13,12 @@ from sentq_worker.jobs.deadline import has_passed
 _HOUR_S = 3600
 
 
-def test_until_redis_said_something_it_is_this_hosts_time() -> None:
+def test_the_clock_of_this_host_is_used_before_the_first_reply_of_redis() -> None:
     assert abs(WorkerClock().now_ms() / 1000 - time.time()) < 1
 
 
 @pytest.mark.parametrize("skew_s", [-5 * _HOUR_S, 0.25, 5 * _HOUR_S])
-def test_it_goes_on_from_what_redis_said_halfway_between_question_and_answer(skew_s: float) -> None:
+def test_the_time_of_redis_is_taken_as_the_middle_of_the_round_trip(skew_s: float) -> None:
     clock = WorkerClock()
     asked_at_s = time.monotonic() - 0.4
     clock.set(time.time() + skew_s, asked_at_s=asked_at_s, answered_at_s=asked_at_s + 0.4)
@@ -26,7 +26,7 @@ def test_it_goes_on_from_what_redis_said_halfway_between_question_and_answer(ske
     assert 0.19 < ahead_s < 0.3
 
 
-def test_a_clock_that_is_set_on_this_host_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_change_of_the_clock_of_this_host_has_no_effect(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = WorkerClock()
     now = time.monotonic()
     clock.set(1_800_000_000.0, asked_at_s=now, answered_at_s=now)

@@ -34,7 +34,7 @@ TEMPLATE = MessageTemplate(make_app(Settings.load(broker_url="redis://localhost"
 
 @repeatable(SOME)
 @given(messages)
-def test_what_was_read_has_the_shape_that_all_else_counts_on(raw: bytes) -> None:
+def test_a_parsed_message_has_the_expected_types(raw: bytes) -> None:
     envelope = read_envelope(raw)
     if envelope is None:
         return
@@ -48,7 +48,7 @@ def test_what_was_read_has_the_shape_that_all_else_counts_on(raw: bytes) -> None
 
 @repeatable(SOME)
 @given(st.lists(st.lists(texts) | texts), st.dictionaries(texts, texts))
-def test_plain_arguments_are_what_any_other_reader_finds(
+def test_plain_arguments_equal_those_of_a_json_parser(
     args: list[Any], kwargs: dict[str, str]
 ) -> None:
     body = json.dumps([args, kwargs, {}])
@@ -58,7 +58,7 @@ def test_plain_arguments_are_what_any_other_reader_finds(
 
 @repeatable(SOME)
 @given(st.lists(texts, min_size=1, max_size=5))
-def test_whatever_the_client_lets_through_reaches_the_worker_as_it_was(some: list[str]) -> None:
+def test_texts_accepted_by_the_client_reach_the_worker_unchanged(some: list[str]) -> None:
     try:
         check_job(some, Limits())
     except InvalidInput:
@@ -78,7 +78,7 @@ def test_whatever_the_client_lets_through_reaches_the_worker_as_it_was(some: lis
 
 @repeatable(SOME)
 @given(texts | json_values)
-def test_a_text_is_sound_if_it_can_be_encoded_and_is_short_enough(text: Any) -> None:
+def test_a_text_is_valid_if_it_can_be_encoded_and_is_short_enough(text: Any) -> None:
     problem = check_text(text, LIMITS)
     code = problem.code if problem else None
     if not isinstance(text, str):
@@ -93,7 +93,7 @@ def test_a_text_is_sound_if_it_can_be_encoded_and_is_short_enough(text: Any) -> 
 
 @repeatable(SOME)
 @given(st.integers(0, 5_000), st.integers(1, 5_000), st.binary(max_size=50))
-def test_a_body_is_inflated_if_it_is_as_small_as_it_may_be(
+def test_a_body_is_inflated_if_it_is_within_the_limit(
     size_bytes: int, limit_bytes: int, begins: bytes
 ) -> None:
     data = (begins + bytes(size_bytes))[:size_bytes]

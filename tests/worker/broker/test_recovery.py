@@ -95,7 +95,7 @@ def _alone(tag: str, **headers: Any) -> dict[str, Any]:
     return {DELIVERIES_HEADER: 2, FIRST_ERROR_HEADER: "the first", ALONE_HEADER: mark} | headers
 
 
-def test_they_go_back_to_the_head_of_their_queues_in_order_and_counted(
+def test_lost_jobs_are_requeued_at_the_head_in_order_and_counted(
     lost: LostJobRecovery, server: redis.Redis
 ) -> None:
     server.lpush("sentq", json.dumps(_message("newer")))
@@ -116,7 +116,7 @@ def test_they_go_back_to_the_head_of_their_queues_in_order_and_counted(
     assert not server.exists("unacked", "unacked_index")
 
 
-def test_the_first_error_stays_and_the_last_one_is_the_last(
+def test_the_first_error_is_kept_and_the_last_error_is_replaced(
     lost: LostJobRecovery, server: redis.Redis
 ) -> None:
     before: dict[str, Any] = {DELIVERIES_HEADER: 1, FIRST_ERROR_HEADER: "x"}
@@ -127,14 +127,14 @@ def test_the_first_error_stays_and_the_last_one_is_the_last(
 
 
 @pytest.mark.parametrize("count", [-1, 0, True, "2", 1.5, None, [1]])
-def test_a_count_that_is_none_counts_as_nothing(
+def test_an_invalid_count_of_deliveries_counts_as_zero(
     lost: LostJobRecovery, server: redis.Redis, count: Any
 ) -> None:
     lost.requeue(server, [_note(server, "t", _message("a", **{DELIVERIES_HEADER: count}))], GONE)
     assert _queue(server)[0]["headers"][DELIVERIES_HEADER] == 1
 
 
-def test_what_its_owner_renewed_meanwhile_stays_with_him(
+def test_a_lease_renewed_meanwhile_is_not_reclaimed(
     lost: LostJobRecovery, server: redis.Redis
 ) -> None:
     late = _note(server, "late", _message("a"), age_s=0)
@@ -145,14 +145,14 @@ def test_what_its_owner_renewed_meanwhile_stays_with_him(
     assert not server.exists("sentq", DEAD_LETTERS_KEY)
 
 
-def test_two_sweepers_give_a_message_back_once(lost: LostJobRecovery, server: redis.Redis) -> None:
+def test_two_reapers_requeue_a_message_once(lost: LostJobRecovery, server: redis.Redis) -> None:
     noted = [_note(server, "t", _message("a")), _note(server, "p", _message("b", **_alone("p")))]
     assert [lost.requeue(server, noted, GONE, timeout_s=30) for _ in range(2)] == [1, 0]
     assert server.llen("sentq") == 1
     assert server.xlen(DEAD_LETTERS_KEY) == 1
 
 
-def test_what_was_lost_alone_is_buried_and_its_job_fails(
+def test_a_job_lost_while_it_ran_alone_is_dead_lettered_and_fails(
     lost: LostJobRecovery, app: Any, server: redis.Redis
 ) -> None:
     noted = _note(server, "t", _message("a", **_alone("t")))
@@ -176,7 +176,7 @@ def test_what_was_lost_alone_is_buried_and_its_job_fails(
         result.get(timeout=5)
 
 
-def test_an_answer_that_is_there_stays_though_the_message_is_buried(
+def test_a_stored_result_is_kept_when_the_message_is_dead_lettered(
     lost: LostJobRecovery, app: Any, server: redis.Redis
 ) -> None:
     ResultStore(app).finish({"a": succeeded("a", {"n": 1})})
@@ -186,7 +186,7 @@ def test_an_answer_that_is_there_stays_though_the_message_is_buried(
 
 
 @pytest.mark.parametrize("headers", [{"ignore_result": True}, {"task": "another"}, {"id": None}])
-def test_nothing_is_stored_where_nobody_asked(
+def test_no_result_is_stored_where_none_was_requested(
     lost: LostJobRecovery, app: Any, server: redis.Redis, headers: dict[str, Any]
 ) -> None:
     lost.requeue(server, [_note(server, "t", _message("a", **_alone("t", **headers)))], GONE)
@@ -194,7 +194,7 @@ def test_nothing_is_stored_where_nobody_asked(
     assert AsyncResult("a", app=app).state == "PENDING"
 
 
-def test_a_mark_that_a_stock_worker_carried_on_buries_nothing(
+def test_an_alone_mark_of_an_older_delivery_does_not_dead_letter_a_job(
     lost: LostJobRecovery, server: redis.Redis
 ) -> None:
     noted = _note(server, "t", _message("a", **_alone("the tag of an older delivery")))
@@ -205,7 +205,7 @@ def test_a_mark_that_a_stock_worker_carried_on_buries_nothing(
 
 
 @pytest.mark.parametrize("entry", [b"", b"{", b"[1]", b'[{}, "", "sentq"]', b'[[], "", 5]'])
-def test_what_cannot_be_read_is_buried(
+def test_an_unreadable_entry_becomes_a_dead_letter(
     lost: LostJobRecovery, server: redis.Redis, entry: bytes
 ) -> None:
     server.hset("unacked", "t", entry)
@@ -216,7 +216,7 @@ def test_what_cannot_be_read_is_buried(
     assert not server.exists("unacked", "unacked_index")
 
 
-def test_a_job_is_marked_where_it_is_noted_and_no_longer_when_it_goes_back(
+def test_a_job_is_marked_alone_while_unacknowledged_and_unmarked_when_requeued(
     channel: Channel, server: redis.Redis
 ) -> None:
     _note(server, "t", _message("a"))
@@ -237,7 +237,7 @@ def test_a_job_is_marked_where_it_is_noted_and_no_longer_when_it_goes_back(
     assert DELIVERIES_HEADER not in headers  # What a worker gives back is not lost.
 
 
-def test_a_new_channel_adopts_what_is_in_hand_and_gives_back_the_rest(
+def test_a_new_channel_adopts_jobs_in_flight_and_requeues_the_rest(
     redis_server: RedisProcess, server: redis.Redis
 ) -> None:
     with _channel(redis_server.url) as old, _channel(redis_server.url) as new:
@@ -252,9 +252,7 @@ def test_a_new_channel_adopts_what_is_in_hand_and_gives_back_the_rest(
         new.qos.release(["in hand"])
 
 
-def test_with_a_key_prefix_everything_lies_under_it(
-    redis_server: RedisProcess, server: redis.Redis
-) -> None:
+def test_a_key_prefix_applies_to_all_keys(redis_server: RedisProcess, server: redis.Redis) -> None:
     options = {"global_keyprefix": "acme:"}
     app = make_app(Settings.load(broker_url=redis_server.url, transport_options=options))
     with _channel(redis_server.url, **options) as channel:

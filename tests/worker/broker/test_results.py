@@ -35,19 +35,21 @@ def test_stock_celery_reads_what_is_stored(app: Any, store: ResultStore) -> None
 
 
 @pytest.mark.parametrize("late", [started("a", "h"), succeeded("a", {"n": 2})])
-def test_the_first_answer_stays(app: Any, store: ResultStore, late: bytes) -> None:
+def test_the_first_result_is_kept(app: Any, store: ResultStore, late: bytes) -> None:
     store.finish({"a": succeeded("a", {"n": 1})})
     store.finish({"a": late})
     assert AsyncResult("a", app=app).get(timeout=5) == {"n": 1}
 
 
-def test_an_answer_of_a_stock_worker_stays_too(app: Any, store: ResultStore) -> None:
+def test_the_result_of_a_stock_worker_is_kept(app: Any, store: ResultStore) -> None:
     app.backend.store_result("a", {"n": 1}, "SUCCESS")
     store.finish({"a": succeeded("a", {"n": 2})})
     assert AsyncResult("a", app=app).get(timeout=5) == {"n": 1}
 
 
-def test_a_queued_or_running_job_is_answered(app: Any, store: ResultStore) -> None:
+def test_a_result_replaces_the_state_of_a_queued_or_running_job(
+    app: Any, store: ResultStore
+) -> None:
     for state in ("PENDING", "STARTED", "RETRY"):
         app.backend.store_result(state, None, state)
     store.finish({state: succeeded(state, {}) for state in ("PENDING", "STARTED", "RETRY")})
@@ -56,7 +58,7 @@ def test_a_queued_or_running_job_is_answered(app: Any, store: ResultStore) -> No
     )
 
 
-def test_an_answer_is_published_once_and_expires(
+def test_a_result_is_published_once_and_expires(
     app: Any, store: ResultStore, redis_server: RedisProcess
 ) -> None:
     with redis_server.client() as redis:

@@ -22,14 +22,14 @@ from tests.support.models.engines import ScriptedEngine, window
 from tests.support.workers.standin import HashScorer
 
 
-def test_a_delay_doubles_up_to_its_limit_and_loses_up_to_a_half_at_random() -> None:
+def test_a_delay_doubles_up_to_its_limit_with_up_to_half_of_jitter() -> None:
     for attempt, full_s in [(1, 2), (2, 4), (4, 16), (5, 30), (10_000, 30)]:
         delays = [jittered_s(attempt, least_s=2, most_s=30) for _ in range(200)]
         assert full_s / 2 <= min(delays) < full_s * 0.6
         assert full_s * 0.9 < max(delays) <= full_s
 
 
-def test_the_engine_is_left_alone_for_as_long_as_it_says_else_one_to_thirty_seconds() -> None:
+def test_backoff_lasts_retry_after_s_or_between_1_and_30_seconds() -> None:
     pause = EngineBackoff()
     assert pause.remaining_s == 0
     pause.begin(EngineUnavailable("away", retry_after_s=120))
@@ -43,7 +43,7 @@ def test_the_engine_is_left_alone_for_as_long_as_it_says_else_one_to_thirty_seco
     assert 14 < pause.remaining_s <= 30
 
 
-def test_each_change_is_said_once(caplog: pytest.LogCaptureFixture) -> None:
+def test_each_change_of_availability_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
     pause = EngineBackoff()
     with caplog.at_level(logging.INFO, "sentq_worker.jobs.pause"):
         for _ in range(2):
@@ -57,7 +57,7 @@ def test_each_change_is_said_once(caplog: pytest.LogCaptureFixture) -> None:
         assert part in message
 
 
-def test_an_engine_that_is_away_is_not_asked_by_halves() -> None:
+def test_a_batch_is_not_halved_when_the_engine_is_unavailable() -> None:
     class Away(ScriptedEngine):
         def predict(self, batch: Sequence[Window]) -> list[list[float]]:
             super().predict(batch)
@@ -83,7 +83,7 @@ class _AwayTwice(HashScorer):
         return super().score(jobs)
 
 
-def test_a_task_that_runs_without_an_event_loop_waits_too(settings: Settings) -> None:
+def test_a_task_without_an_event_loop_waits_for_the_engine(settings: Settings) -> None:
     app = make_worker_app(settings, WorkerSettings(), load=_AwayTwice)
     task = app.tasks["sentq.score"]
     task.service.start()
@@ -93,7 +93,7 @@ def test_a_task_that_runs_without_an_event_loop_waits_too(settings: Settings) ->
         task.service.stop()
 
 
-def test_a_wait_in_place_ends_when_the_worker_shall(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_blocking_wait_ends_when_the_worker_shuts_down(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(state, "should_stop", 0)
     pause = EngineBackoff()
     pause.begin(EngineUnavailable("away", retry_after_s=600))
