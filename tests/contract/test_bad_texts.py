@@ -19,7 +19,7 @@ NO_JSON = (b"bytes", bytearray(b"bytes"), object(), {"a", "set"}, ("a", "tuple")
 
 
 @pytest.mark.parametrize("case", TEXTS, ids=[case.name for case in TEXTS])
-def test_the_client_refuses_what_the_worker_would(case: TextCase) -> None:
+def test_the_client_rejects_the_same_texts_as_the_worker(case: TextCase) -> None:
     refused = pytest.raises(case.refused, match="text 1: ") if case.refused else _nothing()
     with refused as raised:
         check_job(["a good text", case.text], LIMITS)
@@ -27,7 +27,7 @@ def test_the_client_refuses_what_the_worker_would(case: TextCase) -> None:
 
 
 @pytest.mark.parametrize("case", TEXTS, ids=[case.name for case in TEXTS])
-def test_the_worker_says_what_is_wrong_and_never_what_it_says(case: TextCase) -> None:
+def test_the_error_of_a_text_names_the_problem_without_quoting_it(case: TextCase) -> None:
     problem = check_text(case.text, LIMITS)
     assert (problem is None) == (case.refused is None)
     if problem:
@@ -36,12 +36,12 @@ def test_the_worker_says_what_is_wrong_and_never_what_it_says(case: TextCase) ->
 
 
 @pytest.mark.parametrize("text", NO_JSON, ids=[type(text).__name__ for text in NO_JSON])
-def test_what_is_no_json_is_refused_as_no_string(text: Any) -> None:
+def test_a_value_that_is_not_json_is_rejected_as_not_a_string(text: Any) -> None:
     with pytest.raises(NotAString, match=f"text 0: .*{type(text).__name__}"):
         check_job([text], LIMITS)
 
 
-def test_no_name_stands_for_two_cases() -> None:
+def test_case_names_are_unique() -> None:
     names = [case.name for case in TEXTS]
     assert len(names) == len(set(names))
     assert all(issubclass(case.refused, InvalidInput) for case in TEXTS if case.refused)

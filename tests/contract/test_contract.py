@@ -47,7 +47,7 @@ def test_any_valid_string_within_the_limit_is_accepted(text: str) -> None:
         ("x" * 100_001, ErrorCode.TEXT_TOO_LONG),
     ],
 )
-def test_a_bad_text_is_named_by_its_code(text: object, code: ErrorCode) -> None:
+def test_an_invalid_text_has_an_error_code(text: object, code: ErrorCode) -> None:
     problem = check_text(text, LIMITS)
     assert problem is not None
     assert problem.code is code
@@ -64,7 +64,7 @@ def test_a_bad_text_is_named_by_its_code(text: object, code: ErrorCode) -> None:
         (["é" * 50_000] * 4, errors.MessageTooLarge, "limit is 1,048,576"),
     ],
 )
-def test_a_bad_job_is_refused_with_the_limit_it_breaks(
+def test_an_invalid_job_is_rejected_with_the_limit_it_exceeds(
     texts: list[object], error: type[Exception], says: str
 ) -> None:
     with pytest.raises(error, match=says):
@@ -85,13 +85,13 @@ def test_limits_can_be_lowered_but_not_raised() -> None:
         Limits(bytes_per_message=1024 * 1024 + 1)
 
 
-def test_a_text_too_large_for_any_message_is_an_outcome_of_its_own() -> None:
+def test_a_text_too_large_for_a_message_is_an_error_outcome() -> None:
     problem = check_sendable("\N{PILE OF POO}" * 100_000, LIMITS)
     assert problem is not None
     assert problem.code is ErrorCode.MESSAGE_TOO_LARGE
 
 
-def test_a_message_is_never_larger_than_it_was_measured() -> None:
+def test_a_message_is_never_larger_than_its_estimate() -> None:
     for texts in (["plain"], ['é\n\t\\"👍' * 500], ["a"] * 256):
         body = json.dumps(
             [[texts], {}, {"callbacks": None, "errbacks": None, "chain": None, "chord": None}]
@@ -99,7 +99,7 @@ def test_a_message_is_never_larger_than_it_was_measured() -> None:
         assert len(body) <= message_bytes(texts)
 
 
-def test_a_request_reads_what_celery_clients_send() -> None:
+def test_a_request_accepts_the_arguments_of_celery_clients() -> None:
     assert JobRequest.from_task([["a", "b"]], {}).texts == ["a", "b"]
     assert JobRequest.from_task([], {"texts": ["a"]}).texts == ["a"]
     assert JobRequest.from_task(["one text"], {}).texts == ["one text"]
@@ -117,7 +117,7 @@ def test_a_request_reads_what_celery_clients_send() -> None:
         ([["a"]], {"option_of_tomorrow": True}),
     ],
 )
-def test_a_request_that_is_no_list_of_texts_is_refused_without_quoting_it(
+def test_a_request_that_is_not_a_list_of_texts_is_rejected_without_quoting_it(
     args: list[object], kwargs: dict[str, object]
 ) -> None:
     with pytest.raises(errors.InvalidInput) as refused:
@@ -125,7 +125,7 @@ def test_a_request_that_is_no_list_of_texts_is_refused_without_quoting_it(
     assert "secret" not in str(refused.value)
 
 
-def test_an_outcome_survives_the_wire() -> None:
+def test_an_outcome_round_trips_through_json() -> None:
     outcome = JobOutcome(
         outcomes=[
             Prediction(
@@ -149,12 +149,12 @@ def test_an_outcome_survives_the_wire() -> None:
     assert JobOutcome.model_validate(json.loads(outcome.model_dump_json())) == outcome
 
 
-def test_a_reader_ignores_what_a_newer_worker_adds() -> None:
+def test_a_reader_ignores_unknown_fields_of_newer_workers() -> None:
     row = {"code": "empty_text", "message": "nothing", "hint": "new"}
     assert TextError.model_validate(row).code is ErrorCode.EMPTY_TEXT
 
 
-def test_an_id_says_when_its_job_was_sent() -> None:
+def test_an_id_contains_the_time_of_submission() -> None:
     before_ms = time.time_ns() // 1_000_000
     job_id = new_job_id()
     sent_ms = sent_at_ms(job_id)
@@ -164,17 +164,17 @@ def test_an_id_says_when_its_job_was_sent() -> None:
     assert UUID(job_id).variant == "specified in RFC 4122"
 
 
-def test_ids_are_unique_and_foreign_ones_tell_no_time() -> None:
+def test_ids_are_unique_and_foreign_ids_contain_no_time() -> None:
     assert len({new_job_id() for _ in range(10_000)}) == 10_000
     assert sent_at_ms("6e5b8d0a-6d0f-4c3a-9b57-0f3f5ac1e9d1") is None
     assert sent_at_ms("not an id") is None
 
 
-def test_texts_are_shown_as_a_count() -> None:
+def test_the_representation_of_arguments_is_a_count_of_texts() -> None:
     assert (redacted(1), redacted(12)) == ("<1 text>", "<12 texts>")
 
 
-def test_every_error_of_the_tree_is_public_and_drawn() -> None:
+def test_every_error_is_public_and_in_the_drawn_tree() -> None:
     classes = {
         name
         for name, value in vars(errors).items()

@@ -50,6 +50,6 @@ def test_a_running_job_and_a_scored_job_are_stored_as_celery_stores_them() -> No
     assert scored["date_done"] == "2026-11-27T00:00:00+00:00"
 
 
-def test_every_document_begins_with_its_status_where_scripts_look_for_it() -> None:
+def test_every_document_begins_with_its_status_where_scripts_read_it() -> None:
     for document in (started(_JOB, "h"), failed(_JOB, ValueError()), succeeded(_JOB, {})):
         assert document.startswith(b'{"status":"')

@@ -54,14 +54,14 @@ def judged(one: Case, **sentiments: float) -> bool:
 # The cases
 
 
-def test_there_are_at_least_150_cases_and_none_of_them_twice() -> None:
+def test_the_suite_has_at_least_150_unique_cases() -> None:
     cases = load_cases()
     assert len(cases) >= 150
     assert len({one.id for one in cases}) == len(cases)
     assert len({one.texts for one in cases}) == len(cases)
 
 
-def test_each_capability_has_enough_cases_to_speak_of_a_rate() -> None:
+def test_each_capability_has_enough_cases_for_a_rate() -> None:
     counts = Counter(one.capability for one in load_cases())
     assert min(counts.values()) >= 10
     asked = {"negation", "not bad", "double negation", "sarcasm", "emoji", "capital letters"}
@@ -82,7 +82,7 @@ def test_every_case_can_be_judged() -> None:
             assert all(allowed <= _LABELS | {"none"} for allowed in one.expected_labels), one.id
 
 
-def test_no_answer_alone_passes_most_of_the_suite() -> None:
+def test_no_constant_label_passes_most_of_the_suite() -> None:
     cases = load_cases()
     for mood in (-0.9, 0.0, 0.9):
         always = dict.fromkeys((text for one in cases for text in one.texts if text.strip()), mood)
@@ -93,14 +93,14 @@ def test_no_answer_alone_passes_most_of_the_suite() -> None:
 # The judge
 
 
-def test_a_label_is_asked_of_each_text() -> None:
+def test_a_label_is_required_of_each_text() -> None:
     assert judged(case("a", "b", expect="negative"), a=-0.9, b=-0.5)
     assert not judged(case("a", "b", expect="negative"), a=-0.9, b=0.1)
     assert judged(case("a", expect="neutral|positive"), a=0.0)
     assert not judged(case("a", expect="neutral|positive"), a=-0.9)
 
 
-def test_a_pair_is_passed_only_as_a_whole() -> None:
+def test_a_pair_passes_only_as_a_whole() -> None:
     pair = case("a", "b", expect=["positive", "negative"])
     assert judged(pair, a=0.9, b=-0.9)
     assert not judged(pair, a=0.9, b=0.9)
@@ -108,7 +108,7 @@ def test_a_pair_is_passed_only_as_a_whole() -> None:
     assert not judged(pair, a=-0.9, b=0.9)
 
 
-def test_the_same_label_is_asked_whichever_it_is() -> None:
+def test_an_invariance_case_requires_the_same_label_of_all_texts() -> None:
     same = case("a", "b", expect="same")
     assert judged(same, a=0.9, b=0.4)
     assert not judged(same, a=0.9, b=0.2)
@@ -116,7 +116,7 @@ def test_the_same_label_is_asked_whichever_it_is() -> None:
     assert not judged(same)
 
 
-def test_sentiment_has_to_rise_by_the_gap_at_each_step() -> None:
+def test_sentiment_must_rise_by_the_gap_at_each_step() -> None:
     rising = case("a", "b", "c", expect="rising")
     assert judged(rising, a=-0.9, b=-0.5, c=0.9)
     assert not judged(rising, a=-0.9, b=-0.85, c=0.9)
@@ -127,13 +127,13 @@ def test_sentiment_has_to_rise_by_the_gap_at_each_step() -> None:
     assert not judged(tolerant, a=0.9, b=0.8)
 
 
-def test_nothing_to_score_is_what_is_expected_of_an_empty_text() -> None:
+def test_an_empty_text_must_have_no_score() -> None:
     nothing = case("a", expect="none")
     assert judged(nothing)
     assert not judged(nothing, a=0.0)
 
 
-def test_a_model_without_neutral_is_not_asked_for_it() -> None:
+def test_neutral_is_not_required_of_a_model_without_it() -> None:
     cases = [case("a", expect="neutral"), case("b", expect="neutral|positive")]
     scorer = Moods({"a": 0.9, "b": 0.9}, label_names=("negative", "positive"))
     behaviour = run_cases(cases, scorer, advance=lambda _: None)
@@ -141,13 +141,13 @@ def test_a_model_without_neutral_is_not_asked_for_it() -> None:
     assert behaviour.overall.cases == 1
 
 
-def test_a_model_with_other_labels_is_told_how_to_rename_them() -> None:
+def test_a_model_with_other_labels_is_rejected_with_how_to_rename_them() -> None:
     scorer = Moods({}, label_names=("LABEL_0", "LABEL_1"))
     with pytest.raises(TrainingDataError, match=r"LABEL_0, LABEL_1: SENTQ_WORKER_LABELS"):
         run_cases(load_cases(), scorer, advance=lambda _: None)
 
 
-def test_rates_are_by_capability_and_failures_are_shown_whole() -> None:
+def test_rates_are_per_capability_and_failures_are_listed_in_full() -> None:
     cases = [case("a", expect="negative"), case("b", expect="positive")]
     behaviour = run_cases(cases, Moods({"a": -0.9, "b": -0.9}), advance=lambda _: None)
     assert isinstance(behaviour, Behaviour)

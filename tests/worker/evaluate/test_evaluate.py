@@ -40,7 +40,7 @@ def labelled(tmp_path: Path, tiny_model: Path) -> Path:
     return path
 
 
-def test_figures_are_those_of_the_rows_asked_for(labelled: Path, tiny_model: Path) -> None:
+def test_figures_are_those_of_the_selected_rows(labelled: Path, tiny_model: Path) -> None:
     done = _evaluate(labelled, "--model", tiny_model, "--where", "split=train", "--json")
     assert done.returncode == 0, done.stderr
     figures = json.loads(done.stdout)
@@ -52,7 +52,7 @@ def test_figures_are_those_of_the_rows_asked_for(labelled: Path, tiny_model: Pat
     assert json.loads(done.stdout)["accuracy"] == pytest.approx(0.5, abs=0.03)
 
 
-def test_a_person_reads_a_line_a_file(labelled: Path, tiny_model: Path) -> None:
+def test_the_command_prints_a_line_per_file(labelled: Path, tiny_model: Path) -> None:
     done = _evaluate(labelled, labelled, "--model", tiny_model)
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
@@ -60,7 +60,7 @@ def test_a_person_reads_a_line_a_file(labelled: Path, tiny_model: Path) -> None:
     assert all("accuracy 0.7" in line and "polar" in line for line in lines)
 
 
-def test_labels_that_the_model_has_not_are_named(tmp_path: Path, tiny_model: Path) -> None:
+def test_labels_missing_in_the_model_are_named(tmp_path: Path, tiny_model: Path) -> None:
     path = tmp_path / "other.jsonl"
     path.write_text('{"text": "CANARY", "label": "joy"}\n')
     done = _evaluate(path, "--model", tiny_model)

@@ -55,7 +55,7 @@ def scored(probabilities: Sequence[Sequence[float]], targets: Sequence[int]) -> 
 # Scoring
 
 
-def test_rows_without_an_answer_are_counted_and_in_no_figure() -> None:
+def test_rows_without_a_score_are_counted_and_excluded_from_figures() -> None:
     answers = {"a": [0.8, 0.1, 0.1], "c": [0.1, 0.2, 0.7]}
     rows = Rows("rows", ["a", "b", "c"], ["negative", "neutral", "neutral"], "", [3, 5, 9])
     advanced: list[int] = []
@@ -72,7 +72,7 @@ def test_rows_without_an_answer_are_counted_and_in_no_figure() -> None:
     assert "text" not in mistake.as_json()
 
 
-def test_a_file_of_which_nothing_can_be_scored_is_an_error() -> None:
+def test_a_file_without_scorable_rows_is_an_error() -> None:
     rows = Rows("rows.csv", ["a"], ["neutral"], "")
     with pytest.raises(TrainingDataError, match=r"no text of rows\.csv could be scored"):
         score_rows(rows, ScriptedScorer({}), advance=lambda _: None)
@@ -81,7 +81,7 @@ def test_a_file_of_which_nothing_can_be_scored_is_an_error() -> None:
 # Figures of one model
 
 
-def test_every_label_has_its_recall_and_precision_and_the_confusion_adds_up() -> None:
+def test_each_label_has_recall_and_precision_and_the_confusion_matrix_adds_up() -> None:
     one, two, three = [0.7, 0.2, 0.1], [0.2, 0.5, 0.3], [0.1, 0.1, 0.8]
     measures = measure(scored([one, two, two, three, one], [0, 0, 2, 2, 2]))
     assert measures.confusion == ((1, 1, 0), (0, 0, 0), (1, 1, 1))
@@ -97,7 +97,7 @@ def test_every_label_has_its_recall_and_precision_and_the_confusion_adds_up() ->
     assert measures.polar_right == {0: True, 1: False, 2: True, 3: True, 4: False}
 
 
-def test_a_label_that_is_never_guessed_has_no_precision() -> None:
+def test_a_label_that_is_never_predicted_has_no_precision() -> None:
     measures = measure(scored([[0.9, 0.1, 0.0]], [0]))
     assert [each.precision for each in measures.labels] == [1.0, None, None]
 
@@ -111,7 +111,7 @@ def test_the_interval_of_an_accuracy_is_wilsons() -> None:
     assert (low, high) == pytest.approx((centre - spread, centre + spread))
 
 
-def test_the_worst_mistakes_are_the_surest_ones_and_no_more_than_asked() -> None:
+def test_the_worst_mistakes_are_the_most_confident_up_to_the_limit() -> None:
     rows = Rows("rows", ["a", "b", "c", "d"], ["negative"] * 4, "", [1, 2, 3, 4])
     answers = [[0.1, 0.6, 0.3], [0.0, 0.1, 0.9], [0.9, 0.1, 0.0], [0.1, 0.2, 0.7]]
     worst = worst_mistakes(scored(answers, [0] * 4), rows, most=2, with_text=True)
@@ -130,7 +130,7 @@ def test_the_calibration_error_of_a_known_case() -> None:
     assert [one.rows for one in calibration.bins] == [10, 10]
 
 
-def test_bins_are_those_of_scikit_learn() -> None:
+def test_calibration_bins_equal_those_of_scikit_learn() -> None:
     chance = random.Random(1)
     scores = [chance.uniform(1 / 3, 1) for _ in range(5000)]
     right = [chance.random() < score**2 for score in scores]
@@ -142,7 +142,7 @@ def test_bins_are_those_of_scikit_learn() -> None:
     assert 0.1 < calibration.ece < 0.3
 
 
-def test_a_sure_and_right_model_is_calibrated() -> None:
+def test_a_confident_and_correct_model_is_calibrated() -> None:
     assert calibration_of([1.0, 1.0], [True, True]).ece == 0.0
     assert calibration_of([1.0, 1.0], [False, False]).ece == 1.0
 
@@ -163,7 +163,7 @@ def test_mcnemars_test_of_a_textbook_case() -> None:
     assert test.low < 0.4 < test.high
 
 
-def test_models_that_agree_differ_by_chance_at_most() -> None:
+def test_models_that_agree_do_not_differ_significantly() -> None:
     test = compare({1: True, 2: False}, {1: True, 2: False})
     assert test is not None
     assert test.p_value == 1.0
@@ -172,7 +172,7 @@ def test_models_that_agree_differ_by_chance_at_most() -> None:
     assert compare({1: True}, {2: True}) is None
 
 
-def test_the_interval_holds_the_true_difference_in_about_95_of_100_draws() -> None:
+def test_the_interval_contains_the_true_difference_in_about_95_of_100_draws() -> None:
     chance = random.Random(7)
     held = 0
     for _ in range(400):
@@ -186,7 +186,7 @@ def test_the_interval_holds_the_true_difference_in_about_95_of_100_draws() -> No
     assert 0.92 < held / 400 < 0.98
 
 
-def test_swapping_the_models_turns_the_sign() -> None:
+def test_swapping_the_models_changes_the_sign() -> None:
     first, second = {1: True, 2: True, 3: False}, {1: False, 2: False, 3: True}
     one, other = compare(first, second), compare(second, first)
     assert one is not None
@@ -199,7 +199,7 @@ def test_swapping_the_models_turns_the_sign() -> None:
 # The average of files
 
 
-def test_the_average_counts_each_file_the_same_and_leaves_out_what_a_file_has_not() -> None:
+def test_the_average_weights_files_equally_and_skips_missing_figures() -> None:
     good, bad = [0.9, 0.1, 0.0], [0.0, 0.1, 0.9]
     neutral = [0.1, 0.8, 0.1]
     large = measure(scored([good] * 30 + [bad] * 10, [0] * 40))

@@ -98,7 +98,7 @@ def _run(*arguments: object) -> list[dict[str, Any]]:
 # The command
 
 
-def test_files_their_average_and_behaviour_are_an_object_each(
+def test_json_output_has_an_object_per_file_average_and_behaviour(
     data: Path, tiny_model: Path, other_model: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "good.csv").write_text("body,stars\ngood,1\nbad,0\nodd,7\n")
@@ -126,7 +126,7 @@ def test_files_their_average_and_behaviour_are_an_object_each(
     assert report.read_text().startswith("<!doctype html>")
 
 
-def test_columns_labels_and_texts_are_as_asked(tiny_model: Path, tmp_path: Path) -> None:
+def test_columns_and_labels_follow_the_options(tiny_model: Path, tmp_path: Path) -> None:
     path = tmp_path / "good.csv"
     path.write_text("body,stars\ngood,1\nbad,0\nodd,7\n")
     names = [f"--label-map={one}" for one in ("1=positive", "0=negative", "7=")]
@@ -138,7 +138,7 @@ def test_columns_labels_and_texts_are_as_asked(tiny_model: Path, tmp_path: Path)
     assert [each["text"] for each in shown["mistakes"]] in (["good"], ["bad"], [])
 
 
-def test_two_models_stand_side_by_side_with_a_test_of_their_difference(
+def test_two_models_are_compared_with_a_significance_test(
     data: Path, tiny_model: Path, other_model: Path
 ) -> None:
     (shown,) = _run(data, "--model", tiny_model, "--against", other_model, "--json")
@@ -152,12 +152,12 @@ def test_two_models_stand_side_by_side_with_a_test_of_their_difference(
     assert test["p_value"] < 0.01
 
 
-def test_a_model_may_be_compared_with_the_one_in_the_box(data: Path, tiny_model: Path) -> None:
+def test_a_model_can_be_compared_with_the_bundled_one(data: Path, tiny_model: Path) -> None:
     (shown,) = _run(data, "--model", tiny_model, "--against", "bundled", "--json")
     assert shown["against"]["model"] == "sentq-model"
 
 
-def test_names_for_the_labels_of_one_model_are_not_for_the_other(
+def test_label_names_of_one_model_do_not_apply_to_the_other(
     data: Path, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     mute = make_tiny_model(tmp_path / "mute", labels=("LABEL_0", "LABEL_1", "LABEL_2"))
@@ -168,7 +168,7 @@ def test_names_for_the_labels_of_one_model_are_not_for_the_other(
     assert shown["comparison"]["accuracy"]["p_value"] == 1
 
 
-def test_models_of_one_name_are_told_apart_by_their_revision(
+def test_models_with_the_same_name_are_distinguished_by_revision(
     data: Path, tiny_model: Path, tmp_path: Path
 ) -> None:
     models = [tiny_model, make_tiny_model(tmp_path / "tiny", seed=2)]
@@ -177,7 +177,7 @@ def test_models_of_one_name_are_told_apart_by_their_revision(
     assert first.name != second.name
 
 
-def test_wrong_uses_are_refused_with_what_to_do(
+def test_invalid_options_are_rejected_with_advice(
     data: Path, tiny_model: Path, tmp_path: Path
 ) -> None:
     with pytest.raises(TrainingOptionsError, match="give DATA, --behaviour, or both"):
@@ -190,7 +190,7 @@ def test_wrong_uses_are_refused_with_what_to_do(
         _run(data, strange, "--model", tiny_model)
 
 
-def test_a_missing_library_is_named_with_how_to_get_it(
+def test_a_missing_library_is_reported_with_how_to_install_it(
     data: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "sklearn", None)
@@ -201,7 +201,7 @@ def test_a_missing_library_is_named_with_how_to_get_it(
     assert issubclass(MissingExtra, SentqError)
 
 
-def test_help_needs_none_of_the_heavy_libraries() -> None:
+def test_help_imports_no_heavy_library() -> None:
     heavy = "{'torch', 'transformers', 'sklearn', 'scipy', 'pyarrow', 'jinja2', 'numpy'}"
     code = f"import sys, sentq_worker.cli; print(*{heavy} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False)
@@ -211,7 +211,7 @@ def test_help_needs_none_of_the_heavy_libraries() -> None:
 # Lines and tables
 
 
-def test_in_a_pipe_there_is_a_line_a_file_and_model_and_one_a_capability(
+def test_output_to_a_pipe_has_a_line_per_file_model_and_capability(
     evaluation: Evaluation,
 ) -> None:
     said = list(lines(evaluation))
@@ -222,7 +222,7 @@ def test_in_a_pipe_there_is_a_line_a_file_and_model_and_one_a_capability(
 
 
 @pytest.mark.parametrize("width", [80, 140])
-def test_a_terminal_shows_tables_that_fit_it(evaluation: Evaluation, width: int) -> None:
+def test_tables_fit_the_width_of_the_terminal(evaluation: Evaluation, width: int) -> None:
     stream = io.StringIO()
     show_tables(evaluation, Console(file=stream, width=width, color_system=None), most=3)
     shown = stream.getvalue()
@@ -233,7 +233,7 @@ def test_a_terminal_shows_tables_that_fit_it(evaluation: Evaluation, width: int)
     assert "\x1b" not in shown
 
 
-def test_texts_are_shown_only_where_that_was_asked_for(data: Path, tiny_model: Path) -> None:
+def test_texts_are_shown_only_on_request(data: Path, tiny_model: Path) -> None:
     evaluation = _evaluated([tiny_model], data, show_text=False)
     stream = io.StringIO()
     show_tables(evaluation, Console(file=stream, width=200), most=3)
@@ -274,7 +274,7 @@ class _Page(HTMLParser):
         assert self.open.pop() == tag
 
 
-def test_the_page_is_whole_and_fetches_nothing(evaluation: Evaluation) -> None:
+def test_the_page_is_well_formed_and_loads_no_resource(evaluation: Evaluation) -> None:
     text = page_of(evaluation)
     page = _Page(text)
     assert page.open == []
@@ -288,20 +288,20 @@ def test_the_page_is_whole_and_fetches_nothing(evaluation: Evaluation) -> None:
     assert "prefers-color-scheme: dark" in text
 
 
-def test_the_page_shows_the_texts_asked_for_as_text(evaluation: Evaluation) -> None:
+def test_the_page_escapes_the_texts(evaluation: Evaluation) -> None:
     text = page_of(evaluation)
     assert "&lt;script&gt;alert(" in text
     assert "<script" not in text
 
 
-def test_the_page_says_which_differences_are_more_than_luck(evaluation: Evaluation) -> None:
+def test_the_page_marks_significant_differences(evaluation: Evaluation) -> None:
     text = re.sub(r"\s+", " ", page_of(evaluation))
     assert "Is the difference more than luck?" in text
     assert ">better<" in text
     assert "McNemar" in text
 
 
-def test_a_page_of_behaviour_alone_has_no_files(tiny_model: Path) -> None:
+def test_a_page_with_only_behaviour_has_no_files(tiny_model: Path) -> None:
     text = page_of(_evaluated([tiny_model], show_text=False))
     page = _Page(text)
     assert page.open == []

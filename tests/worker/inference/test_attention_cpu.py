@@ -33,7 +33,7 @@ def _expected(
 @pytest.mark.parametrize("scale", [0.35, 300.0])
 @pytest.mark.parametrize("shift", [0.0, -200.0])
 @pytest.mark.parametrize("at_a_time", [1 << 20, 1000])
-def test_it_is_exact_whatever_the_size_of_the_products(
+def test_attention_is_exact_for_products_of_any_size(
     scale: float, shift: float, at_a_time: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(attention, "_WEIGHTS_AT_A_TIME", at_a_time)
@@ -46,7 +46,7 @@ def test_it_is_exact_whatever_the_size_of_the_products(
     )
 
 
-def test_bf16_is_near() -> None:
+def test_attention_in_bf16_is_close_to_fp32() -> None:
     query, key, value = (_states(seed).bfloat16() for seed in range(3))
     assert torch.allclose(
         _attended(query, key, value, 0.35), _expected(query, key, value, 0.35), atol=0.05
@@ -55,7 +55,7 @@ def test_bf16_is_near() -> None:
 
 @pytest.mark.parametrize("scale", [0.35, 300.0])
 @pytest.mark.parametrize("at_a_time", [1 << 20, 600])
-def test_windows_that_are_filled_up_in_bf16_are_near_too(
+def test_padded_windows_in_bf16_are_close_to_fp32(
     scale: float, at_a_time: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(attention, "_WORTH_A_KERNEL", 1)
@@ -67,7 +67,7 @@ def test_windows_that_are_filled_up_in_bf16_are_near_too(
     assert near.float().mean() > (0.999 if scale < 1 else 0.9)
 
 
-def test_a_window_in_bf16_does_not_depend_on_its_mates(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_window_in_bf16_does_not_depend_on_other_windows(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(attention, "_WORTH_A_KERNEL", 1)
     query, key, value = (_states(seed).bfloat16() for seed in range(3))
     together = _attended(query, key, value, 0.35)
@@ -85,7 +85,7 @@ def _attended(
     return out.double()
 
 
-def test_one_query_a_window_attends_to_all_its_tokens() -> None:
+def test_a_single_query_per_window_attends_to_all_tokens() -> None:
     query, key, value = (_states(seed) for seed in range(3))
     first = query[:, :, ::_TOKENS].contiguous()
     out = torch.empty(_WINDOWS, _HEADS, _WIDTH)

@@ -85,7 +85,7 @@ def _logits(forward: Forward, windows: Sequence[Window]) -> torch.Tensor:
 @pytest.mark.parametrize(("device", "varlen"), _PLACES)
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 @pytest.mark.parametrize("family", sorted(PACKED))
-def test_packed_windows_score_as_padded_ones_and_as_each_alone(
+def test_packed_scores_equal_padded_and_single_scores(
     family: str, dtype: torch.dtype, device: torch.device, varlen: Varlen, tmp_path: Path
 ) -> None:
     folder = make_family_model(tmp_path, family)
@@ -147,7 +147,7 @@ def _of_another_torch(query: torch.Tensor, key: torch.Tensor, value: torch.Tenso
         _of_another_torch,
     ],
 )
-def test_attention_that_fails_or_lies_leaves_the_model_padded_and_as_it_was(
+def test_a_failing_or_wrong_kernel_leaves_the_model_padded_and_unchanged(
     attend: Callable[..., Any] | None, tmp_path: Path
 ) -> None:
     folder = make_family_model(tmp_path, "Bert")
@@ -158,14 +158,16 @@ def test_attention_that_fails_or_lies_leaves_the_model_padded_and_as_it_was(
     assert torch.equal(_logits(forward, windows), _logits(usual, windows))
 
 
-def test_what_is_infinite_either_way_is_padded(tmp_path: Path) -> None:
+def test_a_model_with_infinite_logits_is_padded(tmp_path: Path) -> None:
     model = _load(make_family_model(tmp_path, "Bert"))
     with torch.no_grad():
         model.classifier.bias.add_(1e6)  # infinite in fp16, however it is computed
     assert isinstance(_choose(model, dtype=torch.float16), Padded)
 
 
-def test_the_last_layer_is_computed_whole_where_one_query_a_window_fails(tmp_path: Path) -> None:
+def test_the_last_layer_is_computed_in_full_if_a_single_query_per_window_fails(
+    tmp_path: Path,
+) -> None:
     queries: list[int] = []
 
     def attend(*args: Any, **options: Any) -> torch.Tensor:
@@ -181,7 +183,7 @@ def test_the_last_layer_is_computed_whole_where_one_query_a_window_fails(tmp_pat
     assert queries == [10, 10, 10]
 
 
-def test_queries_of_the_last_layer_are_the_first_tokens_alone(tmp_path: Path) -> None:
+def test_the_last_layer_queries_only_the_first_tokens(tmp_path: Path) -> None:
     queries: list[int] = []
 
     def attend(*args: Any, **options: Any) -> torch.Tensor:
@@ -194,7 +196,7 @@ def test_queries_of_the_last_layer_are_the_first_tokens_alone(tmp_path: Path) ->
     assert queries == [10, 10, 2]
 
 
-def test_what_is_slower_is_not_taken(tmp_path: Path) -> None:
+def test_a_slower_kernel_is_not_used(tmp_path: Path) -> None:
     def slow(*args: object, **options: object) -> torch.Tensor:
         time.sleep(0.1)
         return standin_varlen_attn(*args, **options)
@@ -203,7 +205,7 @@ def test_what_is_slower_is_not_taken(tmp_path: Path) -> None:
     assert isinstance(_choose(_load(folder), slow, timer=best_turn_s), Padded)
 
 
-def test_a_batch_that_cannot_be_timed_is_not_taken(tmp_path: Path) -> None:
+def test_a_kernel_that_cannot_be_timed_is_not_used(tmp_path: Path) -> None:
     def fail(forward: Forward, _: Sequence[Window]) -> float:
         if isinstance(forward, Packed):
             raise torch.OutOfMemoryError("CUDA out of memory")
@@ -213,7 +215,7 @@ def test_a_batch_that_cannot_be_timed_is_not_taken(tmp_path: Path) -> None:
     assert isinstance(_choose(model, timer=fail), Padded)
 
 
-def test_fp32_is_padded_for_flash_attention_has_none(tmp_path: Path) -> None:
+def test_fp32_is_padded_because_flash_attention_does_not_support_it(tmp_path: Path) -> None:
     def attend(*_: object, **__: object) -> torch.Tensor:
         pytest.fail("it was tried")
 
@@ -221,7 +223,7 @@ def test_fp32_is_padded_for_flash_attention_has_none(tmp_path: Path) -> None:
     assert isinstance(_choose(model, attend, dtype=torch.float32), Padded)
 
 
-def test_a_device_that_breaks_on_trial_is_refused_with_advice(
+def test_a_device_that_fails_in_the_trial_is_rejected_with_advice(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(cuda, "answers", lambda _: False)
@@ -230,7 +232,7 @@ def test_a_device_that_breaks_on_trial_is_refused_with_advice(
         _choose(model, _short_of_memory)
 
 
-def test_a_torch_without_attention_of_variable_length_has_none(
+def test_a_torch_without_varlen_attention_is_detected(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     assert isinstance(find_varlen(), Varlen)
@@ -258,7 +260,7 @@ class _NothingIsRead(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 
 @pytest.mark.parametrize("family", sorted(PACKED))
-def test_nothing_is_read_from_the_device_within_a_pass(family: str, tmp_path: Path) -> None:
+def test_a_forward_pass_reads_no_value_back_from_the_device(family: str, tmp_path: Path) -> None:
     model = _load(make_family_model(tmp_path, family))
     forward = _choose(model)
     assert isinstance(forward, Packed)
@@ -273,7 +275,7 @@ def test_nothing_is_read_from_the_device_within_a_pass(family: str, tmp_path: Pa
 
 
 @pytest.mark.parametrize(("attend", "pads"), [(standin_varlen_attn, False), (_nan, True)])
-def test_the_engine_says_whether_it_pads(
+def test_the_engine_reports_whether_it_pads(
     attend: Callable[..., Any],
     *,
     pads: bool,

@@ -38,7 +38,7 @@ def test_the_pipeline_of_transformers_gives_the_same_scores(family: str, tmp_pat
 
 
 @pytest.mark.parametrize("family", sorted(PACKED | PADDED))
-def test_a_batch_scores_like_each_of_its_windows_alone(family: str, tmp_path: Path) -> None:
+def test_batched_windows_score_like_single_windows(family: str, tmp_path: Path) -> None:
     engine = _engine(make_family_model(tmp_path, family))
     assert engine.pads == (family in PADDED)
     rng = random.Random(4)
@@ -80,7 +80,7 @@ def test_a_text_that_spells_the_padding_token_scores_as_in_the_pipeline(
         {"id2label": {0: "score"}, "label2id": {"score": 0}, "problem_type": "regression"},
     ],
 )
-def test_heads_of_other_kinds_score_as_in_the_pipeline(
+def test_other_classification_heads_score_as_in_the_pipeline(
     options: dict[str, object], tmp_path: Path
 ) -> None:
     model = make_family_model(tmp_path, "Bert", **options)
@@ -105,7 +105,9 @@ def test_labels_are_renamed_by_the_settings(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("family", sorted(PACKED))
-def test_bf16_is_near_and_does_not_depend_on_the_batch(family: str, tmp_path: Path) -> None:
+def test_scores_in_bf16_are_close_to_fp32_and_independent_of_the_batch(
+    family: str, tmp_path: Path
+) -> None:
     model = make_family_model(tmp_path, family, initializer_range=0.1)
     engine = _engine(model, dtype="bfloat16")
     assert (engine.info.dtype, engine.pads) == ("bfloat16", False)

@@ -35,7 +35,7 @@ class _Model(nn.Module):
 @pytest.mark.parametrize("activation", ["gelu", "gelu_new", "relu"])
 @pytest.mark.parametrize("bias", [True, False])
 @pytest.mark.parametrize("rows", [1, 16, 300])
-def test_prepacked_layers_give_the_same_product_and_can_be_undone(
+def test_prepacked_layers_give_the_same_product_and_can_be_restored(
     activation: str, *, bias: bool, rows: int
 ) -> None:
     block = _Block(activation, bias=bias)
@@ -50,7 +50,7 @@ def test_prepacked_layers_give_the_same_product_and_can_be_undone(
         assert torch.equal(block(states), expected)
 
 
-def test_layers_in_lists_in_lists_are_replaced_once() -> None:
+def test_layers_in_nested_lists_are_replaced_once() -> None:
     block = _Block("gelu")
     outer = _Model(_Model(block))
     Prepacked(outer).undo()
@@ -58,7 +58,7 @@ def test_layers_in_lists_in_lists_are_replaced_once() -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_a_dtype_that_was_asked_for_is_taken(dtype: torch.dtype) -> None:
+def test_a_configured_dtype_is_used(dtype: torch.dtype) -> None:
     kernel, chosen = choose_kernel(_Model(_Block("gelu")), [dtype])
     assert kernel in {"torch", "onednn"}
     assert chosen is dtype
@@ -85,7 +85,7 @@ class _Clock:
         (0.5, 48, torch.float32),  # so small a model gains nothing
     ],
 )
-def test_bf16_is_taken_where_it_is_clearly_faster(
+def test_bf16_is_used_where_it_is_clearly_faster(
     share: float, width: int, expected: torch.dtype, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(kernels, "_time_s", _Clock(share).time_s)
@@ -93,7 +93,7 @@ def test_bf16_is_taken_where_it_is_clearly_faster(
     assert choose_kernel(model, [torch.float32, torch.bfloat16])[1] is expected
 
 
-def test_a_model_without_linear_layers_and_a_torch_without_onednn_keep_to_torch(
+def test_torch_kernels_are_used_without_linear_layers_or_without_onednn(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     both = [torch.float32, torch.bfloat16]

@@ -55,7 +55,7 @@ def _scores(outcome: Outcome) -> list[float]:
     return list(outcome.scores.values())
 
 
-def test_a_batch_scores_like_each_of_its_texts_alone(scorer: Scorer) -> None:
+def test_batched_scores_equal_single_scores(scorer: Scorer) -> None:
     together = scorer.score([TEXTS * 5])[0]
     for text, outcome in zip(TEXTS * 5, together, strict=True):
         assert _scores(outcome) == pytest.approx(_scores(_one(scorer, text)), abs=1e-5)
@@ -71,7 +71,7 @@ def test_the_pipeline_of_transformers_gives_the_same_scores(
         assert outcome.scores == pytest.approx(scores, abs=1e-4)
 
 
-def test_a_prediction_holds_together(scorer: Scorer) -> None:
+def test_the_fields_of_a_prediction_are_consistent(scorer: Scorer) -> None:
     for text in TEXTS:
         outcome = _one(scorer, text)
         assert isinstance(outcome, Prediction)
@@ -107,14 +107,14 @@ def test_one_bad_text_does_not_fail_its_neighbours(
     assert _scores(after) == pytest.approx(_scores(_one(scorer, "bad")), abs=1e-5)
 
 
-def test_outcomes_go_to_the_jobs_that_their_texts_came_from(scorer: Scorer) -> None:
+def test_outcomes_are_returned_to_the_jobs_of_their_texts(scorer: Scorer) -> None:
     jobs: list[list[object]] = [["good", "bad"], [], ["", "awful"], ["good"]]
     scored = scorer.score(jobs)
     assert [len(job) for job in scored] == [2, 0, 2, 1]
     assert _scores(scored[0][0]) == pytest.approx(_scores(scored[3][0]), abs=1e-6)
 
 
-def test_the_same_text_is_scored_once_and_has_the_same_outcome_everywhere() -> None:
+def test_a_text_in_several_jobs_is_scored_once_with_one_outcome() -> None:
     engine = ScriptedEngine(row=lambda w: [w.token_ids[0] / 1000, 1 - w.token_ids[0] / 1000])
     tokenizer = TextTokenizer(
         Tokenizer(WordLevel({"good": 7, "bad": 8}, unk_token="good")),
@@ -130,7 +130,7 @@ def test_the_same_text_is_scored_once_and_has_the_same_outcome_everywhere() -> N
     assert [len(batch) for batch in engine.batches] == [3]
 
 
-def test_what_breaks_in_fewer_bits_is_answered_in_fp32(tmp_path: Path) -> None:
+def test_a_text_that_fails_in_reduced_precision_is_scored_in_fp32(tmp_path: Path) -> None:
     model = make_tiny_model(tmp_path / "model")
     scorer = load_scorer(WorkerSettings.load(model=str(model), dtype="bfloat16"), Limits())
     exact = load_scorer(WorkerSettings.load(model=str(model)), Limits())
@@ -145,13 +145,15 @@ def test_what_breaks_in_fewer_bits_is_answered_in_fp32(tmp_path: Path) -> None:
     assert _scores(sound) == pytest.approx(_scores(_one(exact, "so sad")), abs=0.05)
 
 
-def test_how_the_model_runs_is_logged(tiny_model: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_device_and_precision_of_the_model_are_logged(
+    tiny_model: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     with caplog.at_level(logging.INFO):
         load_scorer(WorkerSettings.load(model=str(tiny_model), device="cpu"), Limits())
     assert re.search(r"bert runs packed, multiplied by (torch|onednn)", caplog.text)
 
 
-def test_a_long_text_is_read_in_windows_to_its_very_end(scorer: Scorer) -> None:
+def test_a_long_text_is_read_in_windows_to_its_end(scorer: Scorer) -> None:
     short = _one(scorer, "the film " * 31)
     long = _one(scorer, "the film " * 200)
     assert isinstance(short, Prediction)
@@ -176,7 +178,7 @@ def test_a_long_text_is_the_mean_of_its_windows_weighted_by_their_tokens(
     assert _scores(outcome) == pytest.approx(expected, abs=1e-5)
 
 
-def test_a_long_text_is_joined_by_the_rule_of_the_settings(tiny_model: Path) -> None:
+def test_windows_of_a_long_text_are_combined_by_the_configured_rule(tiny_model: Path) -> None:
     options = {"model": str(tiny_model), "window_tokens": 22, "window_overlap_tokens": 0}
     text, parts = "good " * 20 + "bad " * 10, ["good " * 20, "bad " * 10]
     for rule in ("first", "max"):
@@ -187,14 +189,14 @@ def test_a_long_text_is_joined_by_the_rule_of_the_settings(tiny_model: Path) -> 
         assert _scores(_one(scorer, text)) == pytest.approx(expected, abs=1e-5)
 
 
-def test_the_longest_text_of_all_is_scored(scorer: Scorer) -> None:
+def test_the_longest_allowed_text_is_scored(scorer: Scorer) -> None:
     outcome = _one(scorer, "bright " * 14_285)
     assert isinstance(outcome, Prediction)
     assert outcome.tokens == 14_285
     assert all(map(math.isfinite, _scores(outcome)))
 
 
-def test_two_class_models_and_foreign_labels_keep_their_meaning(tmp_path: Path) -> None:
+def test_two_class_models_and_other_labels_keep_their_meaning(tmp_path: Path) -> None:
     two = make_tiny_model(tmp_path / "two", labels=("NEGATIVE", "POSITIVE"))
     outcome = _one(load_scorer(WorkerSettings.load(model=str(two)), Limits()), "fine")
     assert isinstance(outcome, Prediction)
@@ -206,7 +208,7 @@ def test_two_class_models_and_foreign_labels_keep_their_meaning(tmp_path: Path) 
     assert outcome.sentiment is None
 
 
-def test_auto_takes_the_cpu_where_there_is_nothing_better() -> None:
+def test_device_auto_uses_the_cpu_without_an_accelerator() -> None:
     expected = "cuda" if torch.cuda.is_available() else "cpu"
     if torch.backends.mps.is_available():
         expected = "mps"
@@ -214,7 +216,7 @@ def test_auto_takes_the_cpu_where_there_is_nothing_better() -> None:
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
-def test_a_gpu_that_is_not_there_is_refused_with_advice() -> None:
+def test_a_missing_gpu_is_rejected_with_advice() -> None:
     with pytest.raises(DeviceUnavailable, match="SENTQ_WORKER_DEVICE=auto"):
         choose_device("cuda:1")
 
@@ -226,7 +228,7 @@ class _Failing:
         raise RuntimeError("CUDA error: device-side assert triggered")
 
 
-def test_an_error_is_the_batchs_own_where_the_device_still_answers_and_its_loss_where_not(
+def test_an_error_means_a_lost_device_only_if_the_device_does_not_respond(
     tiny_model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     engine = LocalEngine(find_model(str(tiny_model)), device="cpu", threads=1)
@@ -241,12 +243,12 @@ def test_an_error_is_the_batchs_own_where_the_device_still_answers_and_its_loss_
         engine.predict_precisely(Window([2, 3], 0))
 
 
-def test_a_device_answers_while_it_computes() -> None:
+def test_a_working_device_responds() -> None:
     assert answers(torch.device("cpu"))
     assert not answers(torch.device("meta"))
 
 
-def test_a_folder_that_is_no_classifier_is_refused(tmp_path: Path) -> None:
+def test_a_folder_without_a_classifier_is_rejected(tmp_path: Path) -> None:
     folder = make_tiny_model(tmp_path / "broken")
     (folder / "tokenizer.json").write_text("{")
     with pytest.raises(ModelUnavailable, match="cannot be loaded"):

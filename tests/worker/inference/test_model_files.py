@@ -114,7 +114,7 @@ def folder(tiny_model: Path, tmp_path: Path) -> Path:
 # --- From the Hub --------------------------------------------------------------------------
 
 
-def test_the_revision_of_a_hub_model_is_the_commit_that_its_branch_stands_for(
+def test_the_revision_of_a_hub_model_is_the_commit_of_its_branch(
     hub: HubServer, machine: Machine, files: dict[str, bytes]
 ) -> None:
     first = hub.commit("owner/tiny", files)
@@ -152,7 +152,7 @@ def test_only_what_the_model_needs_is_downloaded(
     assert sorted(hub.downloaded()) == sorted(files)
 
 
-def test_a_downloaded_model_is_loaded_and_says_which_commit_it_is(
+def test_a_downloaded_model_is_loaded_and_reports_its_commit(
     hub: HubServer, machine: Machine, files: dict[str, bytes]
 ) -> None:
     commit = hub.commit("owner/tiny", files)
@@ -165,7 +165,7 @@ def test_a_downloaded_model_is_loaded_and_says_which_commit_it_is(
     ("model", "revision"),
     [("owner/nothing", None), ("owner/tiny", "no-such-branch"), ("owner/tiny", "0" * 40)],
 )
-def test_what_the_hub_does_not_have_is_named(
+def test_a_model_missing_on_the_hub_is_named(
     hub: HubServer, machine: Machine, files: dict[str, bytes], model: str, revision: str | None
 ) -> None:
     hub.commit("owner/tiny", files)
@@ -194,7 +194,7 @@ def test_pickled_weights_are_neither_downloaded_nor_accepted(
 # --- From the cache ------------------------------------------------------------------------
 
 
-def test_a_model_that_was_fetched_once_needs_no_hub(
+def test_a_cached_model_needs_no_hub(
     hub: HubServer, machine: Machine, files: dict[str, bytes]
 ) -> None:
     commit = hub.commit("owner/tiny", files)
@@ -204,7 +204,7 @@ def test_a_model_that_was_fetched_once_needs_no_hub(
     assert machine.find("owner/tiny", commit) == online
 
 
-def test_a_model_that_is_cached_is_not_fetched_again(
+def test_a_cached_model_is_not_downloaded_again(
     hub: HubServer, machine: Machine, files: dict[str, bytes]
 ) -> None:
     hub.commit("owner/tiny", files)
@@ -214,7 +214,7 @@ def test_a_model_that_is_cached_is_not_fetched_again(
     assert len(hub.downloaded()) == fetched
 
 
-def test_without_hub_and_cache_the_error_is_soon_there(hub: HubServer, machine: Machine) -> None:
+def test_a_model_without_hub_and_cache_fails_quickly(hub: HubServer, machine: Machine) -> None:
     hub.switch_off()
     message = machine.refusal("owner/tiny")
     assert "the Hub cannot be reached" in message
@@ -232,23 +232,19 @@ def test_a_cache_that_cannot_be_written_is_named(
     assert "HF_HOME" in message
 
 
-def test_a_disk_that_is_full_is_said_so(
-    hub: HubServer, machine: Machine, files: dict[str, bytes]
-) -> None:
+def test_a_full_disk_is_reported(hub: HubServer, machine: Machine, files: dict[str, bytes]) -> None:
     hub.commit("owner/tiny", files)
     message = replace(machine, room_bytes=2000).refusal("owner/tiny")
     assert f"cannot be kept in the cache {machine.home}" in message
     assert "free some space" in message
 
 
-def test_without_hub_and_cache_a_commit_is_given_up_as_soon(
-    hub: HubServer, machine: Machine
-) -> None:
+def test_a_commit_without_hub_and_cache_fails_quickly(hub: HubServer, machine: Machine) -> None:
     hub.switch_off()
     assert "the Hub cannot be reached" in machine.refusal("owner/tiny", "0" * 40)
 
 
-def test_a_hub_that_accepts_and_never_answers_does_not_keep_a_cached_model_away(
+def test_a_cached_model_is_loaded_when_the_hub_never_replies(
     hub: HubServer, machine: Machine, files: dict[str, bytes]
 ) -> None:
     hub.commit("owner/tiny", files)
@@ -261,7 +257,7 @@ def test_a_hub_that_accepts_and_never_answers_does_not_keep_a_cached_model_away(
 # --- From a folder -------------------------------------------------------------------------
 
 
-def test_the_revision_of_a_folder_changes_with_its_weights_and_with_nothing_else(
+def test_the_revision_of_a_folder_changes_only_with_its_weights(
     folder: Path,
 ) -> None:
     before = find_model(str(folder)).revision
@@ -275,20 +271,22 @@ def test_the_revision_of_a_folder_changes_with_its_weights_and_with_nothing_else
     assert after.startswith("sha256:")
 
 
-def test_the_revision_of_a_folder_does_not_depend_on_where_it_is(
+def test_the_revision_of_a_folder_does_not_depend_on_its_path(
     folder: Path, tiny_model: Path
 ) -> None:
     assert find_model(str(folder)).revision == find_model(str(tiny_model)).revision
 
 
 @pytest.mark.parametrize("missing", ["model.safetensors", "config.json"])
-def test_a_folder_that_is_no_model_says_what_it_lacks(folder: Path, missing: str) -> None:
+def test_an_incomplete_model_folder_is_rejected_with_the_missing_file(
+    folder: Path, missing: str
+) -> None:
     (folder / missing).unlink()
     with pytest.raises(ModelUnavailable, match=r"config\.json and \*\.safetensors"):
         find_model(str(folder))
 
 
-def test_a_folder_that_may_not_be_read_says_so(tiny_model: Path) -> None:
+def test_an_unreadable_folder_is_reported(tiny_model: Path) -> None:
     with TemporaryDirectory(dir="/tmp") as place:  # Others may enter it, unlike pytest's.
         folder = Path(place, "model")
         shutil.copytree(tiny_model, folder)
@@ -306,13 +304,13 @@ def test_a_folder_that_may_not_be_read_says_so(tiny_model: Path) -> None:
             folder.chmod(0o700)
 
 
-def test_a_folder_has_no_branches(folder: Path) -> None:
+def test_a_folder_with_a_revision_is_rejected(folder: Path) -> None:
     with pytest.raises(ModelUnavailable, match="a revision is for models of the Hub"):
         find_model(str(folder), "main")
 
 
 @pytest.mark.parametrize("model", ["./no-such-folder", "/no/such/folder", "tiny", "a/b/c"])
-def test_what_is_neither_a_folder_nor_a_hub_id_is_refused(
+def test_a_name_that_is_neither_a_folder_nor_a_hub_id_is_rejected(
     model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -321,7 +319,7 @@ def test_what_is_neither_a_folder_nor_a_hub_id_is_refused(
 
 
 @pytest.mark.parametrize("model", ["owner/with space", "owner/two..dots", "owner/" + 100 * "x"])
-def test_what_cannot_be_a_hub_id_is_refused_without_asking(model: str) -> None:
+def test_an_invalid_hub_id_is_rejected_without_a_request(model: str) -> None:
     with pytest.raises(ModelUnavailable):
         find_model(model)
 
@@ -330,7 +328,7 @@ def test_what_cannot_be_a_hub_id_is_refused_without_asking(model: str) -> None:
 
 
 @pytest.mark.parametrize("model_type", ["bert", "of-its-own"])
-def test_code_that_a_model_brings_along_never_runs(
+def test_code_in_a_model_repository_never_runs(
     folder: Path, tmp_path: Path, model_type: str
 ) -> None:
     marker = tmp_path / "it-ran"
@@ -370,7 +368,7 @@ def _without_tokenizer(folder: Path) -> None:
 @pytest.mark.parametrize(
     "damage", [_cut_short, _without_head, _of_another_size, _without_tokenizer]
 )
-def test_a_model_that_lacks_a_part_is_refused(folder: Path, damage: Callable[[Path], None]) -> None:
+def test_an_incomplete_model_is_rejected(folder: Path, damage: Callable[[Path], None]) -> None:
     damage(folder)
     with pytest.raises(ModelUnavailable):
         _load(find_model(str(folder)))

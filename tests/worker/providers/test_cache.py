@@ -71,7 +71,7 @@ def client(redis_server: RedisProcess) -> Any:
         yield client
 
 
-def test_a_text_that_comes_again_is_not_scored_again(client: Any) -> None:
+def test_a_repeated_text_is_not_scored_again(client: Any) -> None:
     scorer = CountingScorer()
     cached = _cached(scorer, client)
     first = cached.score([["one", "two"], ["one"]])
@@ -83,7 +83,7 @@ def test_a_text_that_comes_again_is_not_scored_again(client: Any) -> None:
     assert scorer.asked == []
 
 
-def test_whatever_is_no_prediction_is_never_kept(client: Any) -> None:
+def test_only_predictions_are_cached(client: Any) -> None:
     scorer = CountingScorer()
     cached = _cached(scorer, client)
     job = ["bad", None, ["a list"], "\ud800", True, 1, "good"]
@@ -93,7 +93,7 @@ def test_whatever_is_no_prediction_is_never_kept(client: Any) -> None:
     assert len(client.keys("sentq.cache:*")) == 1
 
 
-def test_neither_keys_nor_values_hold_a_text_and_without_the_secret_no_key_is_found(
+def test_cache_entries_hold_no_text_and_need_the_secret(
     client: Any,
 ) -> None:
     _cached(CountingScorer(), client).score([["CANARY"]])
@@ -106,7 +106,7 @@ def test_neither_keys_nor_values_hold_a_text_and_without_the_secret_no_key_is_fo
     assert scorer.asked == ["CANARY"]
 
 
-def test_another_commit_or_option_has_outcomes_of_its_own(client: Any) -> None:
+def test_another_commit_or_option_has_its_own_cache_entries(client: Any) -> None:
     scorer = CountingScorer()
     _cached(scorer, client).score([["a"]])
     _cached(scorer, client, options={"window_join": "max"}).score([["a"]])
@@ -120,14 +120,12 @@ def test_another_commit_or_option_has_outcomes_of_its_own(client: Any) -> None:
 
 
 @pytest.mark.parametrize("scorer", [CountingScorer(revision=None), ReplacedScorer()])
-def test_nothing_is_kept_where_nobody_knows_which_model_answered(
-    client: Any, scorer: CountingScorer
-) -> None:
+def test_an_outcome_of_an_unknown_model_is_not_cached(client: Any, scorer: CountingScorer) -> None:
     assert _cached(scorer, client).score([["a"]]) == [hash_outcomes(["a"])]
     assert client.keys() == []
 
 
-def test_it_holds_no_more_than_it_may_and_the_oldest_go_first(client: Any) -> None:
+def test_the_cache_is_bounded_and_evicts_the_oldest_entries(client: Any) -> None:
     scorer = CountingScorer()
     cached = _cached(scorer, client, most=5)
     for number in range(8):
@@ -141,7 +139,7 @@ def test_it_holds_no_more_than_it_may_and_the_oldest_go_first(client: Any) -> No
     assert scorer.asked == ["new 1994"]
 
 
-def test_what_expired_is_scored_anew_and_leaves_the_index(client: Any) -> None:
+def test_an_expired_entry_is_scored_again_and_removed_from_the_index(client: Any) -> None:
     scorer = CountingScorer()
     cached = _cached(scorer, client)
     cached.score([["old"]])
@@ -156,7 +154,7 @@ def test_what_expired_is_scored_anew_and_leaves_the_index(client: Any) -> None:
     assert scorer.asked == ["old"]
 
 
-def test_rubbish_under_a_key_is_scored_anew(client: Any) -> None:
+def test_an_unreadable_entry_is_scored_again(client: Any) -> None:
     scorer = CountingScorer()
     cached = _cached(scorer, client)
     cached.score([["a"]])
@@ -168,7 +166,7 @@ def test_rubbish_under_a_key_is_scored_anew(client: Any) -> None:
     assert scorer.asked == []
 
 
-def test_without_redis_texts_are_scored_and_with_it_they_are_kept_again(
+def test_texts_are_scored_without_redis_and_cached_again_when_it_is_back(
     own_redis: RedisProcess, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     with own_redis.client() as client:
@@ -188,7 +186,7 @@ def test_without_redis_texts_are_scored_and_with_it_they_are_kept_again(
         assert scorer.asked == []
 
 
-def test_a_full_redis_is_read_and_not_written(client: Any) -> None:
+def test_a_full_redis_is_read_but_not_written(client: Any) -> None:
     scorer = CountingScorer()
     cached = _cached(scorer, client)
     cached.score([["a"]])
@@ -202,7 +200,9 @@ def test_a_full_redis_is_read_and_not_written(client: Any) -> None:
 
 
 @pytest.mark.parametrize("secret", ["short", ""])
-def test_a_short_secret_is_refused_or_none(secret: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_short_cache_secret_is_rejected_and_an_empty_one_means_none(
+    secret: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("SENTQ_WORKER_CACHE_SECRET", secret)
     if secret:
         with pytest.raises(Exception, match="cache_secret"):
@@ -212,7 +212,7 @@ def test_a_short_secret_is_refused_or_none(secret: str, monkeypatch: pytest.Monk
 
 
 @pytest.mark.timeout(120)
-def test_a_worker_takes_a_prediction_that_is_there(
+def test_a_worker_uses_a_cached_prediction(
     own_redis: RedisProcess, start_worker: StartWorker
 ) -> None:
     start_worker(own_redis.url, SENTQ_WORKER_CACHE_SECRET="x" * 32)

@@ -62,7 +62,7 @@ def _engines() -> tuple[ScriptedProvider, ScriptedProvider]:
     return ScriptedProvider("local"), ScriptedProvider("hub")
 
 
-def test_the_local_engine_answers_while_it_works() -> None:
+def test_the_local_provider_scores_while_it_is_available() -> None:
     local, hub = _engines()
     with made_of(local, hub) as fallback:
         assert _who(fallback.answer([ScriptedJob(["a"]), ScriptedJob(["b"])])) == ["local", "local"]
@@ -74,7 +74,7 @@ def test_the_local_engine_answers_while_it_works() -> None:
     [DeviceLost("gone"), EngineUnavailable("away"), RuntimeError("CANARY text")],
     ids=lambda error: type(error).__name__,
 )
-def test_the_round_in_which_the_local_engine_fails_is_answered_by_the_hub(
+def test_the_hub_scores_the_batch_in_which_the_local_provider_fails(
     error: Exception, caplog: pytest.LogCaptureFixture
 ) -> None:
     local, hub = _engines()
@@ -94,7 +94,7 @@ def test_the_round_in_which_the_local_engine_fails_is_answered_by_the_hub(
 
 
 @pytest.mark.parametrize("error", [DeviceUnavailable("no cuda"), ModelUnavailable("no model")])
-def test_a_local_engine_that_cannot_start_is_away_and_comes_back_by_itself(
+def test_a_local_provider_that_cannot_start_is_unavailable_and_recovers(
     error: Exception, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("INFO")
@@ -111,7 +111,7 @@ def test_a_local_engine_that_cannot_start_is_away_and_comes_back_by_itself(
     assert caplog.text.count("local answers again") == 1
 
 
-def test_a_hub_that_refuses_at_the_start_does_not_keep_the_local_engine_from_working() -> None:
+def test_a_hub_that_fails_at_start_does_not_stop_the_local_provider() -> None:
     local, hub = _engines()
     hub.start_error = HubRefused("it refuses the token (401)")
     with made_of(local, hub) as fallback:
@@ -124,7 +124,7 @@ def test_a_hub_that_refuses_at_the_start_does_not_keep_the_local_engine_from_wor
         pass
 
 
-def test_bad_texts_are_no_reason_to_leave_an_engine_that_scores_others() -> None:
+def test_invalid_texts_do_not_make_a_working_provider_unavailable() -> None:
     class Picky(ScriptedProvider):
         def answer(self, jobs):  # type: ignore[no-untyped-def]
             self.outcome = FAILED if "bad" in jobs[0].texts else ScriptedProvider("").outcome
@@ -140,7 +140,7 @@ def test_bad_texts_are_no_reason_to_leave_an_engine_that_scores_others() -> None
         assert hub.asked == []
 
 
-def test_an_engine_that_fails_on_every_text_is_away() -> None:
+def test_a_provider_that_fails_on_every_text_is_unavailable() -> None:
     local, hub = _engines()
     local.outcome = FAILED
     with made_of(local, hub, probe_interval_s=60) as fallback:
@@ -148,7 +148,7 @@ def test_an_engine_that_fails_on_every_text_is_away() -> None:
         assert not fallback.breaker.is_closed
 
 
-def test_jobs_that_waited_long_go_to_the_hub_beside_a_local_engine_that_works() -> None:
+def test_jobs_that_waited_long_go_to_the_hub_beside_an_available_local_provider() -> None:
     local, hub = _engines()
     now_ms = time.time() * 1000
     old, new = (
@@ -176,7 +176,7 @@ def test_each_queue_has_its_policy() -> None:
         assert "own" not in hub.asked
 
 
-def test_a_process_ends_when_only_a_new_one_can_have_the_device_back() -> None:
+def test_a_process_ends_when_only_a_new_process_can_use_the_recovered_device() -> None:
     local, hub = _engines()
     lost: list[str] = []
 

@@ -65,7 +65,7 @@ def test_an_engine_that_does_not_pad_gets_batches_as_full_as_the_budget_allows()
     assert len(sizes) <= 1.5 * sum(sizes) / 128
 
 
-def test_scores_that_are_no_numbers_are_computed_once_more_and_precisely() -> None:
+def test_scores_that_are_not_numbers_are_computed_again_in_full_precision() -> None:
     engine = ScriptedEngine(
         row=lambda w: [float("nan") if w.token_ids[0] == 2 else 0.5, 0.5],
         precise_row=lambda _: [0.25, 0.75],
@@ -75,7 +75,7 @@ def test_scores_that_are_no_numbers_are_computed_once_more_and_precisely() -> No
 
 
 @pytest.mark.parametrize("still", [float("nan"), float("inf"), None])
-def test_scores_that_are_no_numbers_are_an_error_and_never_a_number(still: float | None) -> None:
+def test_scores_that_stay_nan_are_an_error(still: float | None) -> None:
     def precise_row(_: Window) -> list[float]:
         if still is None:
             raise RuntimeError("CANARY")
@@ -101,9 +101,7 @@ class _SmallEngine(ScriptedEngine):
 
 
 @pytest.mark.parametrize("pads", [True, False])
-def test_a_batch_that_does_not_fit_in_memory_is_halved_and_the_size_remembered(
-    *, pads: bool
-) -> None:
+def test_a_batch_too_large_for_memory_is_halved_and_its_size_is_remembered(*, pads: bool) -> None:
     engine = _SmallEngine(pads=pads)
     batcher = Batcher(engine, batch_tokens=160)
     windows = [window(i) for i in range(320)]
@@ -115,7 +113,7 @@ def test_a_batch_that_does_not_fit_in_memory_is_halved_and_the_size_remembered(
     assert [len(batch) for batch in engine.batches] == [40] * 8
 
 
-def test_a_window_that_does_not_fit_alone_says_so_and_does_not_spoil_the_budget() -> None:
+def test_a_window_too_large_for_memory_is_an_error_and_keeps_the_budget() -> None:
     engine = _SmallEngine()
     batcher = Batcher(engine, batch_tokens=64)
     too_large, fits = batcher.predict([Window([7] * 60, 60), window(3)])
@@ -132,7 +130,7 @@ def test_a_batch_whose_device_is_lost_is_not_halved() -> None:
     assert len(engine.batches) == 1
 
 
-def test_a_device_lost_while_a_window_is_scored_precisely_is_not_taken_for_its_fault() -> None:
+def test_a_device_lost_during_full_precision_scoring_is_not_a_window_error() -> None:
     def lose(_: Window) -> list[float]:
         raise DeviceLost("gone")
 
@@ -141,7 +139,7 @@ def test_a_device_lost_while_a_window_is_scored_precisely_is_not_taken_for_its_f
         predict_all(engine, [window(1)], batch_tokens=64)
 
 
-def test_an_engine_that_loses_a_row_is_not_believed() -> None:
+def test_an_engine_that_returns_too_few_rows_is_an_error() -> None:
     engine = ScriptedEngine()
     complete = engine.predict
     engine.predict = lambda batch: complete(batch)[:-1]  # type: ignore[method-assign]
@@ -149,7 +147,7 @@ def test_an_engine_that_loses_a_row_is_not_believed() -> None:
     assert all(isinstance(row, TextError) for row in rows)
 
 
-def test_what_a_model_says_when_it_fails_is_not_logged(caplog: pytest.LogCaptureFixture) -> None:
+def test_the_message_of_a_failing_model_is_not_logged(caplog: pytest.LogCaptureFixture) -> None:
     engine = ScriptedEngine(fails=lambda _: True)
     with caplog.at_level(logging.DEBUG):
         predict_all(engine, [window(1)], batch_tokens=64)

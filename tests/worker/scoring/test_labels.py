@@ -20,7 +20,7 @@ from sentq_worker.scoring.labels import Labels
         (["LABEL_0", "LABEL_1"], ("LABEL_0", "LABEL_1")),
     ],
 )
-def test_names(own: list[str], names: tuple[str, ...]) -> None:
+def test_labels_are_mapped_to_names_of_the_contract(own: list[str], names: tuple[str, ...]) -> None:
     assert Labels(own).names == names
 
 
@@ -63,13 +63,13 @@ def test_labels_without_polarity_have_no_sentiment(own: list[str]) -> None:
     assert Labels(own).sentiment([1 / len(own)] * len(own)) is None
 
 
-def test_labels_can_be_renamed_and_mean_what_their_new_names_say() -> None:
+def test_renamed_labels_have_the_polarity_of_their_new_names() -> None:
     labels = Labels(["LABEL_0", "LABEL_1"], {"LABEL_0": "NEG", "LABEL_1": "pos"})
     assert labels.names == ("negative", "positive")
     assert labels.sentiment([0.25, 0.75]) == pytest.approx(0.5)
 
 
 @pytest.mark.parametrize("renamed", [{"LABEL_7": "negative"}, {"LABEL_0": "LABEL_1"}])
-def test_new_names_that_do_not_fit_are_refused(renamed: dict[str, str]) -> None:
+def test_invalid_new_names_are_rejected(renamed: dict[str, str]) -> None:
     with pytest.raises(ValueError, match="LABEL_"):
         Labels(["LABEL_0", "LABEL_1"], renamed)

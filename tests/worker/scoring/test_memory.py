@@ -30,7 +30,7 @@ print(sum(isinstance(row, list) for row in rows), largest < 1e-5, batcher.batch_
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc and limits the address space")
-def test_a_batch_that_does_not_fit_is_scored_in_smaller_ones(tiny_model: Path) -> None:
+def test_a_batch_too_large_for_memory_is_scored_in_smaller_ones(tiny_model: Path) -> None:
     run = subprocess.run(
         [sys.executable, "-c", _PROGRAM, str(tiny_model)],
         capture_output=True,

@@ -50,7 +50,7 @@ def _lengths(found: Sequence[PreprocessedText]) -> list[int]:
     return [read.tokens for read in found if isinstance(read, TextTokens)]
 
 
-def test_what_was_begun_is_not_read_again_and_the_rest_is_read_when_it_is_wanted() -> None:
+def test_prefetched_texts_are_not_read_again_and_others_are_read_on_demand() -> None:
     reads = _Reads()
     ahead = Prefetcher(reads)
     ahead.begin(["a", "bb", 3])
@@ -58,7 +58,7 @@ def test_what_was_begun_is_not_read_again_and_the_rest_is_read_when_it_is_wanted
     assert reads.here == [["4444", "ccc"]]
 
 
-def test_what_is_being_read_is_waited_for() -> None:
+def test_a_text_being_prefetched_is_awaited() -> None:
     reads = _Reads()
     reads.gate.clear()
     ahead = Prefetcher(reads)
@@ -68,7 +68,7 @@ def test_what_is_being_read_is_waited_for() -> None:
     assert reads.here == [[]]
 
 
-def test_what_was_begun_is_not_begun_again_and_given_out_once() -> None:
+def test_a_text_is_prefetched_once_and_returned_once() -> None:
     reads = _Reads()
     ahead = Prefetcher(reads)
     ahead.begin(["a", "bb"])
@@ -79,7 +79,7 @@ def test_what_was_begun_is_not_begun_again_and_given_out_once() -> None:
     assert reads.here == [[], ["a"]], "nothing is kept of what was given out"
 
 
-def test_a_reading_that_failed_is_as_if_it_had_not_been() -> None:
+def test_a_failed_prefetch_is_ignored() -> None:
     reads = _Reads()
     reads.fails_ahead = True
     ahead = Prefetcher(reads)
@@ -88,7 +88,7 @@ def test_a_reading_that_failed_is_as_if_it_had_not_been() -> None:
     assert reads.here == [["a"]]
 
 
-def test_what_nobody_wanted_is_dropped() -> None:
+def test_unused_prefetched_texts_are_discarded() -> None:
     reads = _Reads()
     ahead = Prefetcher(reads)
     for number in range(9):
@@ -120,7 +120,7 @@ def test_a_scorer_gives_the_same_outcomes(reader: TextTokenizer, begun: list[obj
     assert ahead.score(jobs) == expected
 
 
-def test_two_threads_may_read_at_once(reader: TextTokenizer) -> None:
+def test_two_threads_may_tokenize_at_once(reader: TextTokenizer) -> None:
     texts = [f"a good day number {number} at the river station" for number in range(2000)]
     scorer = Scorer(ScriptedEngine(), reader, limits=Limits(), batch_tokens=4096, prefetches=True)
     expected = Preprocessor(reader, Limits()).read(texts)
@@ -130,7 +130,7 @@ def test_two_threads_may_read_at_once(reader: TextTokenizer) -> None:
     assert scorer._prefetcher.read(texts) == expected
 
 
-def test_only_what_is_scored_here_is_read_here() -> None:
+def test_only_texts_for_the_local_provider_are_prefetched() -> None:
     local, hub = ScriptedProvider("local"), ScriptedProvider("hub")
     fallback = FallbackProvider(
         local, hub, policy=lambda queue: "hub" if queue == "far" else "local", breaker=Breaker("l")
@@ -145,7 +145,7 @@ def test_only_what_is_scored_here_is_read_here() -> None:
     fallback.stop()
 
 
-def test_a_scorer_that_does_not_read_ahead_need_not(reader: TextTokenizer) -> None:
+def test_prefetch_is_optional_for_a_scorer(reader: TextTokenizer) -> None:
     LocalProvider(lambda: pytest.fail("nothing is loaded yet")).prefetch([ScriptedJob(["a"])])
     scorer = Scorer(ScriptedEngine(), reader, limits=Limits(), batch_tokens=64)
     house = LocalProvider(lambda: scorer)

@@ -98,7 +98,7 @@ def commit(
     hub.commit(f"datasets/{repo}", content, branch=_BRANCH, gated=gated)
 
 
-def test_a_split_is_fetched_shard_by_shard_and_nothing_else(
+def test_only_the_shards_of_a_split_are_downloaded(
     hub: HubServer, read: Callable[..., list[object]]
 ) -> None:
     files = {
@@ -112,7 +112,7 @@ def test_a_split_is_fetched_shard_by_shard_and_nothing_else(
     assert sorted(hub.downloaded()) == ["default/test/0000.parquet", "default/test/0001.parquet"]
 
 
-def test_what_is_the_only_one_need_not_be_named_and_otherwise_the_choice_is_listed(
+def test_a_single_config_or_split_is_implied_and_several_are_listed(
     hub: HubServer, read: Callable[..., list[object]]
 ) -> None:
     commit(hub, "owner/single", {"plain/train/0000.parquet": ["a"]})
@@ -146,7 +146,7 @@ def test_what_is_the_only_one_need_not_be_named_and_otherwise_the_choice_is_list
     assert answers[5] == ["owner/single:train", ["a"], ["positive"]]
 
 
-def test_what_was_fetched_once_can_be_read_without_the_hub(
+def test_a_cached_dataset_is_read_without_the_hub(
     hub: HubServer, read: Callable[..., list[object]]
 ) -> None:
     commit(hub, "owner/reviews", {"default/test/0000.parquet": ["kept"]})
@@ -157,7 +157,7 @@ def test_what_was_fetched_once_can_be_read_without_the_hub(
     assert "the Hub cannot be reached, and nothing of it is cached" in str(answer)
 
 
-def test_what_the_hub_refuses_is_said_with_what_to_do(
+def test_an_error_of_the_hub_is_reported_with_advice(
     hub: HubServer, read: Callable[..., list[object]]
 ) -> None:
     commit(hub, "owner/gated", {"default/test/0000.parquet": ["a"]}, gated=True)
@@ -185,7 +185,7 @@ def test_what_the_hub_refuses_is_said_with_what_to_do(
         assert said in str(answer)
 
 
-def test_a_file_is_a_file_and_never_asked_for_at_the_hub(
+def test_an_existing_file_is_never_requested_from_the_hub(
     hub: HubServer, read: Callable[..., list[object]], tmp_path: Path
 ) -> None:
     (tmp_path / "owner").mkdir()
@@ -196,7 +196,7 @@ def test_a_file_is_a_file_and_never_asked_for_at_the_hub(
     assert hub.requests == []
 
 
-def test_a_dataset_is_an_owner_and_a_name() -> None:
+def test_a_dataset_id_is_an_owner_and_a_name() -> None:
     assert DatasetId.parse("owner/name") == DatasetId("owner/name")
     assert DatasetId.parse("owner/name:test") == DatasetId("owner/name", None, "test")
     assert DatasetId.parse("owner/name:en:test") == DatasetId("owner/name", "en", "test")

@@ -52,7 +52,7 @@ def make_learner(base: Path, *, average_steps: int, dtype: torch.dtype) -> Learn
 
 
 @pytest.mark.parametrize("fall", ["cosine", "linear"])
-def test_the_rate_rises_and_falls(fall: Fall) -> None:
+def test_the_learning_rate_rises_and_falls(fall: Fall) -> None:
     schedule = Schedule(learning_rate=1.0, warmup=0.1, fall=fall)
     rates = [schedule.rate(step, 100) for step in range(100)]
     assert rates[0] == pytest.approx(0.1)
@@ -62,7 +62,7 @@ def test_the_rate_rises_and_falls(fall: Fall) -> None:
     assert 0 < rates[-1] < 0.02
 
 
-def test_the_head_learns_at_its_own_rate_and_biases_do_not_decay() -> None:
+def test_the_head_has_its_own_learning_rate_and_biases_do_not_decay() -> None:
     names = ("bert.weight", "bert.bias", "classifier.weight")
     named = {name: torch.ones(2, 2) if "weight" in name else torch.ones(2) for name in names}
     before = {name: one.clone() for name, one in named.items()}
@@ -76,7 +76,7 @@ def test_the_head_learns_at_its_own_rate_and_biases_do_not_decay() -> None:
     assert moved["classifier.weight"] == pytest.approx(0.05 + 0.05 * 0.01, rel=1e-4)
 
 
-def test_a_large_gradient_is_scaled_down() -> None:
+def test_a_large_gradient_is_clipped() -> None:
     weight = torch.zeros(4)
     weight.grad = torch.full((4,), 100.0)
     Optimizer({"w": weight}, Stride(max_gradient_norm=2.0), body="", fused=False).step(0.1)
@@ -89,7 +89,7 @@ def test_a_large_gradient_is_scaled_down() -> None:
 # Losses
 
 
-def test_smoothing_and_class_weights_are_those_of_the_formula() -> None:
+def test_label_smoothing_and_class_weights_follow_the_formula() -> None:
     logits = torch.tensor([[2.0, 0.0, -1.0], [0.5, 1.0, 0.0]])
     targets = torch.tensor([0, 2])
     logs = logits.log_softmax(-1)
@@ -102,7 +102,7 @@ def test_smoothing_and_class_weights_are_those_of_the_formula() -> None:
     assert loss == pytest.approx(weighted.item())
 
 
-def test_balanced_weights_give_every_label_the_same_say() -> None:
+def test_balanced_weights_give_each_label_the_same_total_weight() -> None:
     rows = [100.0, 50.0, 10.0]
     weights = balanced(rows)
     shares = [weight * count for weight, count in zip(weights, rows, strict=True)]
@@ -110,7 +110,7 @@ def test_balanced_weights_give_every_label_the_same_say() -> None:
     assert sum(shares) / sum(rows) == pytest.approx(1.0)
 
 
-def test_the_course_keeps_a_bounded_number_of_points() -> None:
+def test_the_loss_curve_keeps_a_bounded_number_of_points() -> None:
     course = Course()
     for step in range(1, 5001):
         course.add_loss(1.0 if step < 2500 else 0.5, step=step, steps=5000)
@@ -121,7 +121,7 @@ def test_the_course_keeps_a_bounded_number_of_points() -> None:
 # The running mean of the weights
 
 
-def test_the_mean_lies_between_where_the_weights_have_been() -> None:
+def test_the_running_mean_lies_between_past_weights() -> None:
     weight = torch.zeros(3)
     mean = RunningMean({"w": weight}, steps=50)
     for step in range(200):
@@ -131,9 +131,7 @@ def test_the_mean_lies_between_where_the_weights_have_been() -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_resting_shows_the_mean_and_learning_goes_on_as_before(
-    base: Path, dtype: torch.dtype
-) -> None:
+def test_evaluating_the_mean_does_not_change_the_training(base: Path, dtype: torch.dtype) -> None:
     def course_of(*, rests: bool) -> list[float]:
         learner = make_learner(base, average_steps=10, dtype=dtype)
         losses = []
@@ -149,7 +147,7 @@ def test_resting_shows_the_mean_and_learning_goes_on_as_before(
     assert course_of(rests=True) == course_of(rests=False)
 
 
-def test_restored_it_goes_on_with_the_same_mean(base: Path) -> None:
+def test_a_restored_learner_continues_with_the_same_mean(base: Path) -> None:
     first = make_learner(base, average_steps=10, dtype=torch.float32)
     second = make_learner(base, average_steps=10, dtype=torch.float32)
     for _ in range(6):
@@ -165,7 +163,7 @@ def test_restored_it_goes_on_with_the_same_mean(base: Path) -> None:
 # Windows of long texts
 
 
-def test_a_window_keeps_the_special_tokens_and_follows_from_its_mark() -> None:
+def test_a_window_keeps_the_special_tokens_and_depends_on_its_seed() -> None:
     text = array("i", [101, *range(1000, 1100), 102])
     windows = [
         window_in_epoch(text, max_tokens=12, frame=(1, 1), mark=f"1:{epoch}:7")
@@ -182,14 +180,14 @@ def test_a_window_keeps_the_special_tokens_and_follows_from_its_mark() -> None:
     assert window_in_epoch(short, max_tokens=12, frame=(1, 1), mark="1:0:0") is short
 
 
-def test_special_tokens_may_stand_on_either_side_or_nowhere() -> None:
+def test_special_tokens_may_be_on_either_side_or_absent() -> None:
     assert frame_of([7], [101, 7, 102]) == (1, 1)
     assert frame_of([7], [1, 7]) == (1, 0)
     assert frame_of([7, 8], [7, 8]) == (0, 0)
     assert frame_of([7], [7, 4, 3]) == (0, 2)
 
 
-def test_lessons_are_never_longer_than_a_window() -> None:
+def test_training_examples_are_never_longer_than_a_window() -> None:
     chance = random.Random(1)
     rows = [array("i", [101, *range(chance.randint(1, 90)), 102]) for _ in range(200)]
     source = Encoded("rows", rows, [number % 3 for number in range(200)], frame=(1, 1))
@@ -218,7 +216,7 @@ def test_the_temperature_is_found(temperature: float) -> None:
     assert best_temperature([_answers(temperature)]) == pytest.approx(temperature, rel=0.1)
 
 
-def test_a_handful_of_right_answers_makes_nothing_certain() -> None:
+def test_few_correct_rows_do_not_make_the_temperature_extreme() -> None:
     few: tuple[list[list[float]], list[int]] = ([[0.9, 0.05, 0.05]] * 10, [0] * 10)
     assert 0.5 < best_temperature([few]) < 1.0
 
@@ -238,7 +236,7 @@ def test_dividing_the_last_layer_divides_the_logits(base: Path) -> None:
 # The picture
 
 
-def test_the_picture_is_an_svg_with_a_curve_for_each_file() -> None:
+def test_the_chart_is_an_svg_with_a_curve_per_file() -> None:
     picture = chart(
         [(step, math.exp(-step / 50)) for step in range(1, 101)],
         {"all": [(50, 0.7), (100, 0.8)], "rows <1> & co.jsonl": [(50, 0.6), (100, 0.9)]},
@@ -256,12 +254,12 @@ def test_the_picture_is_an_svg_with_a_curve_for_each_file() -> None:
     assert all(math.isfinite(place) for place in places)
 
 
-def test_a_picture_of_nothing_and_of_one_point_can_be_drawn() -> None:
+def test_a_chart_of_no_point_or_one_point_can_be_drawn() -> None:
     ET.fromstring(chart([], {}))  # noqa: S314 - our own
     ET.fromstring(chart([(1, 0.0)], {"all": [(1, 0.5)]}))  # noqa: S314 - our own
 
 
-def test_the_loss_is_the_objectives(base: Path) -> None:
+def test_the_loss_is_that_of_the_objective(base: Path) -> None:
     learner = make_learner(base, average_steps=0, dtype=torch.float32)
     found = torch.tensor(learner.predict(_ROWS)).log()
     expected = functional.nll_loss(found, torch.tensor(_TARGETS)).item()

@@ -49,7 +49,7 @@ def write_parquet(path: Path, rows: Sequence[dict[str, Any]], names: Sequence[st
 @pytest.mark.parametrize(
     "name", ["rows.jsonl", "rows.ndjson.gz", "rows.csv", "ROWS.CSV.GZ", "rows.parquet"]
 )
-def test_every_format_gives_the_same_rows(name: str, tmp_path: Path) -> None:
+def test_every_format_yields_the_same_rows(name: str, tmp_path: Path) -> None:
     path = tmp_path / name
     if name.endswith(".parquet"):
         write_parquet(path, _ROWS)
@@ -63,7 +63,7 @@ def test_every_format_gives_the_same_rows(name: str, tmp_path: Path) -> None:
     assert read_rows(path, [Filter.parse("split=valid")]).texts == rows.texts[1:]
 
 
-def test_the_digest_tells_rows_and_not_formats(tmp_path: Path) -> None:
+def test_the_digest_depends_on_rows_and_not_on_formats(tmp_path: Path) -> None:
     (tmp_path / "rows.csv").write_text(_CSV)
     same = write_parquet(tmp_path / "rows.parquet", _ROWS)
     other = write_parquet(tmp_path / "other.parquet", _ROWS[:2])
@@ -71,25 +71,25 @@ def test_the_digest_tells_rows_and_not_formats(tmp_path: Path) -> None:
     assert read_rows(other).digest != read_rows(same).digest
 
 
-def test_a_place_is_the_line_that_a_row_begins_on(tmp_path: Path) -> None:
+def test_the_position_of_a_row_is_its_first_line(tmp_path: Path) -> None:
     (tmp_path / "rows.csv").write_text(_CSV)
     assert read_rows(tmp_path / "rows.csv").places == [2, 3, 6]
     assert read_rows(write_parquet(tmp_path / "rows.parquet", _ROWS)).places == [1, 2, 3]
 
 
-def test_a_quote_in_a_tsv_is_a_character_and_swallows_nothing(tmp_path: Path) -> None:
+def test_a_quote_in_a_tsv_is_an_ordinary_character(tmp_path: Path) -> None:
     path = tmp_path / "rows.tsv"
     path.write_text('text\tlabel\n" half a quote\tnegative\nfine\tpositive\n')
     assert read_rows(path).texts == ['" half a quote', "fine"]
 
 
-def test_an_excel_file_with_a_mark_at_its_beginning_has_its_first_column(tmp_path: Path) -> None:
+def test_a_byte_order_mark_does_not_hide_the_first_column(tmp_path: Path) -> None:
     path = tmp_path / "rows.csv"
     path.write_bytes("text,label\nfine,positive\n".encode("utf-8-sig"))
     assert read_rows(path).texts == ["fine"]
 
 
-def test_other_columns_and_other_labels_may_be_named(tmp_path: Path) -> None:
+def test_columns_and_labels_can_be_configured(tmp_path: Path) -> None:
     path = tmp_path / "rows.csv"
     path.write_text("body,stars\nbad,1\nso so,3\ngood,5\n")
     wanted = columns("body", "stars", ["1=negative", "3=", "5=positive"])
@@ -99,7 +99,7 @@ def test_other_columns_and_other_labels_may_be_named(tmp_path: Path) -> None:
     assert rows.places == [2, 4]
 
 
-def test_numbers_are_labels_once_they_are_named(tmp_path: Path) -> None:
+def test_numbers_are_labels_if_names_are_given(tmp_path: Path) -> None:
     path = tmp_path / "rows.jsonl"
     path.write_text('{"text": "bad", "label": 0}\n{"text": "good", "label": true}\n')
     with pytest.raises(TrainingDataError, match=r"line 1: .* number.*--label-map 0=negative"):
@@ -108,14 +108,14 @@ def test_numbers_are_labels_once_they_are_named(tmp_path: Path) -> None:
     assert read_rows(path, columns=named).labels == ["negative", "positive"]
 
 
-def test_numbered_classes_of_a_dataset_have_the_names_that_it_gives_them(tmp_path: Path) -> None:
+def test_numbered_classes_of_a_dataset_have_its_names(tmp_path: Path) -> None:
     rows = [{"text": "good", "label": 1}, {"text": "bad", "label": 0}]
     path = write_parquet(tmp_path / "rows.parquet", rows, names=["neg", "pos"])
     assert read_rows(path).labels == ["pos", "neg"]
     assert read_rows(path, columns=columns(names=["neg=", "pos=positive"])).labels == ["positive"]
 
 
-def test_rows_without_their_class_are_refused(tmp_path: Path) -> None:
+def test_rows_without_a_class_are_rejected(tmp_path: Path) -> None:
     rows = [{"text": "secret", "label": -1}]
     path = write_parquet(tmp_path / "rows.parquet", rows, names=["neg", "pos"])
     with pytest.raises(
@@ -142,7 +142,7 @@ def test_rows_without_their_class_are_refused(tmp_path: Path) -> None:
         ("", "no rows left"),
     ],
 )
-def test_a_bad_csv_is_named_by_its_line_and_never_quoted(
+def test_an_invalid_csv_is_named_by_its_line_and_never_quoted(
     content: str, complaint: str, tmp_path: Path
 ) -> None:
     path = tmp_path / "rows.csv"
@@ -153,14 +153,14 @@ def test_a_bad_csv_is_named_by_its_line_and_never_quoted(
     assert caught.value.__cause__ is None
 
 
-def test_a_csv_in_another_encoding_is_refused_at_its_line(tmp_path: Path) -> None:
+def test_a_csv_in_another_encoding_is_rejected_at_its_line(tmp_path: Path) -> None:
     path = tmp_path / "rows.csv"
     path.write_bytes("text,label\nfine,positive\ngrößer,positive\n".encode("latin-1"))
     with pytest.raises(TrainingDataError, match="line 3: not valid UTF-8"):
         read_rows(path)
 
 
-def test_damaged_files_and_unknown_kinds_are_refused(tmp_path: Path) -> None:
+def test_damaged_files_and_unknown_formats_are_rejected(tmp_path: Path) -> None:
     for name in ("rows.parquet", "rows.csv.gz"):
         (tmp_path / name).write_bytes(b"not what it says")
         with pytest.raises(TrainingDataError, match="damaged"):

@@ -125,7 +125,7 @@ def checkpoint_changes(out: Path) -> Callable[[int], bool]:
 # The finished folder
 
 
-def test_it_learns_what_can_be_learned(finished: Path) -> None:
+def test_training_learns_separable_rows(finished: Path) -> None:
     record = json.loads((finished / "training.json").read_text())
     assert record["epochs"][record["best_epoch"] - 1]["overall"]["accuracy"] > 0.95
     assert [epoch["epoch"] for epoch in record["epochs"]] == [1, 2, 3]
@@ -153,14 +153,14 @@ def test_weights_are_stored_in_float16_and_readable_by_all(finished: Path) -> No
     assert all(path.stat().st_mode & 0o444 == 0o444 for path in finished.iterdir())
 
 
-def test_the_tokenizer_keeps_nothing_of_the_training_cut(finished: Path) -> None:
+def test_the_tokenizer_does_not_keep_the_truncation_of_the_training(finished: Path) -> None:
     tokenizer = json.loads((finished / "tokenizer.json").read_text())
     assert tokenizer["truncation"] is None
     assert tokenizer["padding"] is None
     assert "max_length" not in json.loads((finished / "tokenizer_config.json").read_text())
 
 
-def test_a_cut_baked_into_the_base_is_not_handed_on(finished: Path, tmp_path: Path) -> None:
+def test_truncation_stored_in_the_base_is_removed(finished: Path, tmp_path: Path) -> None:
     from sentq_worker.training.base import load_tokenizer
 
     base = Path(shutil.copytree(finished, tmp_path / "base"))
@@ -179,7 +179,7 @@ def test_a_cut_baked_into_the_base_is_not_handed_on(finished: Path, tmp_path: Pa
     assert "max_length" not in saved
 
 
-def test_card_and_record_name_files_but_no_folders(finished: Path) -> None:
+def test_model_card_and_record_name_files_but_no_folders(finished: Path) -> None:
     texts = [(finished / name).read_text() for name in ("README.md", "training.json")]
     for text in texts:
         assert "rows.jsonl" in text
@@ -189,7 +189,7 @@ def test_card_and_record_name_files_but_no_folders(finished: Path) -> None:
     assert f"$ {json.loads(texts[1])['command']}\n" in texts[0]
 
 
-def test_nothing_but_the_model_is_left(finished: Path) -> None:
+def test_only_the_files_of_the_model_remain(finished: Path) -> None:
     assert {path.name for path in finished.iterdir()} == {
         "README.md",
         "config.json",
@@ -209,7 +209,7 @@ def test_a_finished_folder_is_not_overwritten_by_accident(finished: Path, base: 
     assert (finished / "model.safetensors").exists()
 
 
-def test_the_record_keeps_the_course_and_the_card_its_calibration(finished: Path) -> None:
+def test_the_record_has_the_loss_curve_and_the_card_the_calibration(finished: Path) -> None:
     record = json.loads((finished / "training.json").read_text())
     temperature = record["epochs"][record["best_epoch"] - 1]["temperature"]
     assert 0.2 <= temperature <= 5
@@ -219,7 +219,7 @@ def test_the_record_keeps_the_course_and_the_card_its_calibration(finished: Path
     assert (finished / "training.svg").read_text().count("<polyline") == 3
 
 
-def test_it_ends_early_when_it_learns_no_more(base: Path, tmp_path: Path) -> None:
+def test_training_stops_early_without_improvement(base: Path, tmp_path: Path) -> None:
     data = write_rows(tmp_path / "rows.jsonl", separable_rows(200, seed=4))
     common = (data, "--base", base, "--max-tokens", 32, "--learning-rate", 0, "--epochs", 9)
     result = run_train(*common, "--out", tmp_path / "model", "--patience", 2)
@@ -229,7 +229,7 @@ def test_it_ends_early_when_it_learns_no_more(base: Path, tmp_path: Path) -> Non
     assert "stopping early" in result.output
 
 
-def test_columns_labels_and_long_texts_are_as_the_options_say(base: Path, tmp_path: Path) -> None:
+def test_columns_labels_and_long_texts_follow_the_options(base: Path, tmp_path: Path) -> None:
     rows = [
         {"review": f"{row['text']} so so {row['text']}", "stars": LABELS.index(row["label"])}
         for row in separable_rows(300, seed=6)
@@ -251,9 +251,7 @@ def test_columns_labels_and_long_texts_are_as_the_options_say(base: Path, tmp_pa
 # Interruptions
 
 
-def test_killed_and_interrupted_it_ends_as_if_nothing_had_happened(
-    base: Path, tmp_path: Path
-) -> None:
+def test_a_killed_and_resumed_training_gives_the_same_model(base: Path, tmp_path: Path) -> None:
     first = write_rows(tmp_path / "first.jsonl", separable_rows(300, seed=3))
     second = write_rows(tmp_path / "second.jsonl", separable_rows(200, seed=4))
     disturbed, calm = tmp_path / "disturbed", tmp_path / "calm"
@@ -310,7 +308,7 @@ def interrupted(base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     return arguments
 
 
-def test_other_options_are_refused_on_resuming(interrupted: list[object]) -> None:
+def test_resuming_with_other_options_is_rejected(interrupted: list[object]) -> None:
     result = run_train(*interrupted, "--learning-rate", 2e-4)
     assert result.exit_code == 2
     said = " ".join(result.output.split())
@@ -318,27 +316,29 @@ def test_other_options_are_refused_on_resuming(interrupted: list[object]) -> Non
     assert "--restart" in said
 
 
-def test_other_rows_are_refused_on_resuming(interrupted: list[object], tmp_path: Path) -> None:
+def test_resuming_with_other_rows_is_rejected(interrupted: list[object], tmp_path: Path) -> None:
     write_rows(tmp_path / "rows.jsonl", separable_rows(200, seed=6))
     result = run_train(*interrupted)
     assert result.exit_code == 2
     assert "the rows was" in result.output
 
 
-def test_restart_begins_anew(interrupted: list[object]) -> None:
+def test_restart_begins_from_the_start(interrupted: list[object]) -> None:
     result = run_train(*interrupted, "--learning-rate", 2e-4, "--restart")
     assert result.exit_code == 0
     assert "resuming" not in result.output
 
 
-def test_a_damaged_checkpoint_says_what_to_do(interrupted: list[object], tmp_path: Path) -> None:
+def test_a_damaged_checkpoint_is_rejected_with_advice(
+    interrupted: list[object], tmp_path: Path
+) -> None:
     (tmp_path / "model" / "checkpoint" / "state.pt").write_bytes(b"half of it")
     result = run_train(*interrupted)
     assert result.exit_code == 1
     assert "--restart" in result.output
 
 
-def test_a_model_that_cannot_be_written_is_exported_by_the_same_command(
+def test_a_failed_export_is_completed_by_the_same_command(
     interrupted: list[object], tmp_path: Path
 ) -> None:
     in_the_way = tmp_path / "model" / "config.json"
@@ -351,7 +351,7 @@ def test_a_model_that_cannot_be_written_is_exported_by_the_same_command(
     assert not (tmp_path / "model" / ".export").exists()
 
 
-def test_a_failing_save_leaves_the_checkpoint_before_it(tmp_path: Path) -> None:
+def test_a_failed_save_keeps_the_previous_checkpoint(tmp_path: Path) -> None:
     store = CheckpointStore(tmp_path / "checkpoint", {})
     store.save({"step": 1})
     (tmp_path / "checkpoint" / "state.pt.partial").mkdir()
@@ -377,7 +377,7 @@ def test_a_failing_save_leaves_the_checkpoint_before_it(tmp_path: Path) -> None:
         '{"text": "   ", "label": "secret words"}',
     ],
 )
-def test_a_bad_row_is_named_by_its_line_and_never_quoted(line: str, tmp_path: Path) -> None:
+def test_an_invalid_row_is_named_by_its_line_and_never_quoted(line: str, tmp_path: Path) -> None:
     path = tmp_path / "rows.jsonl"
     path.write_text('{"text": "good", "label": "positive"}\n\n' + line + "\n")
     with pytest.raises(TrainingDataError, match=r"rows\.jsonl, line 3: ") as caught:
@@ -386,14 +386,14 @@ def test_a_bad_row_is_named_by_its_line_and_never_quoted(line: str, tmp_path: Pa
     assert caught.value.__cause__ is None
 
 
-def test_bytes_that_are_not_utf8_are_a_bad_row(tmp_path: Path) -> None:
+def test_bytes_that_are_not_utf8_are_an_invalid_row(tmp_path: Path) -> None:
     path = tmp_path / "rows.jsonl"
     path.write_bytes(b'{"text": "secret \xff", "label": "positive"}\n')
     with pytest.raises(TrainingDataError, match="line 1: not valid JSON in UTF-8"):
         read_rows(path)
 
 
-def test_bad_rows_end_the_command_with_code_2(base: Path, tmp_path: Path) -> None:
+def test_invalid_rows_end_the_command_with_code_2(base: Path, tmp_path: Path) -> None:
     data = write_rows(tmp_path / "rows.jsonl", [{"text": "secret words"}])
     result = run_train(data, "--base", base, "--out", tmp_path / "model")
     assert result.exit_code == 2
@@ -427,7 +427,7 @@ def test_a_filter_keeps_equal_values_and_rows_without_the_field(tmp_path: Path) 
 
 
 @pytest.mark.parametrize("argument", ["split", "=train", ""])
-def test_a_filter_without_field_or_value_is_refused(argument: str) -> None:
+def test_a_filter_without_field_or_value_is_rejected(argument: str) -> None:
     with pytest.raises(TrainingOptionsError, match="FIELD=VALUE"):
         Filter.parse(argument)
 
@@ -443,7 +443,7 @@ def test_a_source_may_carry_a_weight() -> None:
 # Labels and validation rows
 
 
-def test_labels_are_in_order_of_sentiment_or_name() -> None:
+def test_labels_are_ordered_by_sentiment_or_name() -> None:
     assert label_order({"positive", "neutral", "negative"}) == LABELS
     assert label_order({"positive", "negative"}) == ("negative", "positive")
     assert label_order({"spam", "ham"}) == ("ham", "spam")
@@ -451,7 +451,7 @@ def test_labels_are_in_order_of_sentiment_or_name() -> None:
         label_order({"positive"})
 
 
-def test_copies_of_a_text_are_held_out_together() -> None:
+def test_duplicates_of_a_text_are_held_out_together() -> None:
     texts = [f"text {number}" for number in range(400)]
     rows = Rows("rows", [*texts, *(text.upper() for text in texts)], ["a"] * 800, "digest")
     (kept,), (held,) = hold_out([rows], seed=1, names={"rows"})
@@ -461,26 +461,26 @@ def test_copies_of_a_text_are_held_out_together() -> None:
     assert hold_out([rows], seed=1, names={"rows"}) == ([kept], [held])
 
 
-def test_too_few_rows_to_hold_out_ask_for_a_file() -> None:
+def test_too_few_rows_to_hold_out_require_a_validation_file() -> None:
     with pytest.raises(TrainingDataError, match="--valid"):
         hold_out([Rows("rows", ["a", "b"], ["x", "y"], "digest")], seed=1, names={"rows"})
 
 
-def test_a_validation_label_that_training_lacks_is_refused(tmp_path: Path) -> None:
+def test_a_validation_label_missing_in_training_is_rejected(tmp_path: Path) -> None:
     data = write_rows(tmp_path / "rows.jsonl", [{"text": "a", "label": x} for x in "pn"])
     valid = write_rows(tmp_path / "valid.jsonl", [{"text": "a", "label": "q"}])
     with pytest.raises(TrainingDataError, match=r"valid\.jsonl has labels .*'q'"):
         read_corpus([Source(data)], validation=[valid])
 
 
-def test_validation_texts_that_are_trained_on_are_counted(tmp_path: Path) -> None:
+def test_validation_texts_that_are_also_in_training_are_counted(tmp_path: Path) -> None:
     data = write_rows(tmp_path / "rows.jsonl", [{"text": f"A  {x}", "label": x} for x in "pn"])
     valid = write_rows(tmp_path / "valid.jsonl", [{"text": x, "label": "p"} for x in ("a P", "b")])
     corpus = read_corpus([Source(data)], validation=[valid])
     assert corpus.seen_in_training(corpus.validation[0]) == 1
 
 
-def test_figures_are_right() -> None:
+def test_accuracy_polar_accuracy_and_macro_f1_are_correct() -> None:
     probabilities = [[0.7, 0.2, 0.1], [0.3, 0.6, 0.1], [0.1, 0.5, 0.4], [0.2, 0.5, 0.3]]
     figures = figures_of(probabilities, [0, 0, 2, 1], labels=LABELS)
     assert figures.rows == 4
@@ -491,7 +491,7 @@ def test_figures_are_right() -> None:
     assert figures_of([[0.4, 0.6]], [1], labels=("ham", "spam")).polar_accuracy is None
 
 
-def test_neutral_guesses_do_not_count_against_an_epoch_where_no_row_is_neutral() -> None:
+def test_neutral_predictions_do_not_count_where_no_row_is_neutral() -> None:
     guesses = [[0.4, 0.6, 0.0], [0.1, 0.5, 0.4]]  # neutral first, the right pole second
     polar = figures_of(guesses, [0, 2], labels=LABELS)
     mixed = figures_of(guesses, [0, 1], labels=LABELS)
@@ -517,7 +517,7 @@ def test_a_named_source_is_held_out_beside_the_validation_files(tmp_path: Path) 
 # Order
 
 
-def test_an_epoch_draws_by_weight_and_follows_from_the_seed() -> None:
+def test_an_epoch_samples_by_weight_and_depends_on_the_seed() -> None:
     lengths = [number % 13 + 1 for number in range(400)]
     sizes, weights = (100, 300), (2.5, 0.1)
 
@@ -552,7 +552,7 @@ def make_learner(base: Path, dtype: torch.dtype = torch.float32, *, left: bool =
     return Learner(model, padding=Padding(0, left), device=torch.device("cpu"), dtype=dtype)
 
 
-def test_a_padded_row_scores_as_it_does_alone(base: Path) -> None:
+def test_a_padded_row_scores_like_a_single_row(base: Path) -> None:
     learner = make_learner(base)
     rows = [[2, 60, 3], [2, *range(40, 60), 3], [2, 70, 71, 72, 3]]
     together = torch.tensor(learner.predict(rows))
@@ -577,7 +577,7 @@ def test_bfloat16_learns_on_float32_master_weights(base: Path) -> None:
     assert {weight.dtype for weight in learner.model.parameters()} == {torch.bfloat16}
 
 
-def test_a_loss_that_is_no_number_is_an_error(base: Path) -> None:
+def test_a_loss_of_nan_is_an_error(base: Path) -> None:
     learner = make_learner(base)
     with torch.no_grad():
         next(learner.model.parameters()).fill_(float("nan"))
@@ -585,7 +585,7 @@ def test_a_loss_that_is_no_number_is_an_error(base: Path) -> None:
         learner.learn([[2, 60, 3]], [0], rate=1e-3)
 
 
-def test_a_device_that_is_not_there_is_refused() -> None:
+def test_a_missing_device_is_rejected() -> None:
     with pytest.raises(TrainingOptionsError, match="--device warp"):
         resolve_device("warp")
 
@@ -611,7 +611,7 @@ def test_the_bar_and_the_lines_show_loss_and_speed() -> None:
 # Command line
 
 
-def test_a_base_that_cannot_be_loaded_is_refused(tmp_path: Path) -> None:
+def test_a_base_that_cannot_be_loaded_is_rejected(tmp_path: Path) -> None:
     data = write_rows(tmp_path / "rows.jsonl", separable_rows(100, seed=8))
     (tmp_path / "empty").mkdir()
     result = run_train(data, "--base", tmp_path / "empty", "--out", tmp_path / "model")
@@ -619,14 +619,14 @@ def test_a_base_that_cannot_be_loaded_is_refused(tmp_path: Path) -> None:
     assert "--base" in result.output
 
 
-def test_more_tokens_than_the_base_has_positions_are_refused(base: Path, tmp_path: Path) -> None:
+def test_more_tokens_than_positions_of_the_base_are_rejected(base: Path, tmp_path: Path) -> None:
     data = write_rows(tmp_path / "rows.jsonl", separable_rows(100, seed=8))
     result = run_train(data, "--base", base, "--out", tmp_path / "model", "--max-tokens", 65)
     assert result.exit_code == 2
     assert "more than the 64" in result.output
 
 
-def test_help_needs_no_torch() -> None:
+def test_help_does_not_import_torch() -> None:
     code = "import sys, sentq_worker.training.command; sys.exit('torch' in sys.modules)"
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     assert (

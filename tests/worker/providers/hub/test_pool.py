@@ -53,7 +53,7 @@ def _ask(hub: HubPool, *texts: str) -> list[HubRow]:
     return hub.predict([HubRequest(text) for text in texts])
 
 
-def test_a_text_is_scored_with_the_model_s_labels(server: LocalHub) -> None:
+def test_a_text_is_scored_with_the_labels_of_the_model(server: LocalHub) -> None:
     with started(server) as hub:
         (row,) = _ask(hub, "a good day")
         assert hub.labels == LABELS
@@ -70,7 +70,7 @@ def test_many_texts_are_in_flight_and_no_more_than_allowed() -> None:
         assert server.most_at_once == 8
 
 
-def test_an_answer_without_the_outer_list_is_read_as_a_whole(server: LocalHub) -> None:
+def test_a_reply_without_the_outer_list_is_accepted(server: LocalHub) -> None:
     with started(server) as hub:
         server.script("flat")
         (row,) = _ask(hub, "a good day")
@@ -122,7 +122,7 @@ FAULTS = [
 
 
 @pytest.mark.parametrize(("script", "outcome", "calls", "state"), FAULTS)
-def test_each_fault_has_its_outcome_its_calls_and_its_verdict(
+def test_each_fault_has_its_outcome_calls_and_breaker_state(
     server: LocalHub,
     caplog: pytest.LogCaptureFixture,
     script: str,
@@ -153,7 +153,7 @@ def test_each_fault_has_its_outcome_its_calls_and_its_verdict(
     assert said.count("the Hub is not asked") == (0 if state is CLOSED else 1)
 
 
-def test_a_wait_that_the_hub_asks_for_is_kept(server: LocalHub) -> None:
+def test_retry_after_of_the_hub_is_honoured(server: LocalHub) -> None:
     with started(server) as hub:
         server.script("429:0.6 503:0.6")
         began = time.monotonic()
@@ -162,7 +162,7 @@ def test_a_wait_that_the_hub_asks_for_is_kept(server: LocalHub) -> None:
         assert time.monotonic() - began >= 1.2
 
 
-def test_a_wait_that_is_too_long_is_cut(server: LocalHub) -> None:
+def test_retry_after_is_capped(server: LocalHub) -> None:
     with started(server, retry_after_limit_s=0.1) as hub:
         server.script("429:3600")
         began = time.monotonic()
@@ -170,7 +170,7 @@ def test_a_wait_that_is_too_long_is_cut(server: LocalHub) -> None:
         assert time.monotonic() - began < 60
 
 
-def test_nothing_is_tried_past_the_job_s_deadline(server: LocalHub) -> None:
+def test_no_call_is_retried_past_the_deadline_of_the_job(server: LocalHub) -> None:
     with started(server) as hub:
         server.script("always 503:5")
         began = time.monotonic()
@@ -184,7 +184,7 @@ def test_nothing_is_tried_past_the_job_s_deadline(server: LocalHub) -> None:
         assert server.calls == 1
 
 
-def test_it_is_asked_again_when_a_probe_succeeds(server: LocalHub) -> None:
+def test_the_breaker_closes_when_a_probe_succeeds(server: LocalHub) -> None:
     with started(server, attempts=2) as hub:
         server.script("always 500")
         assert isinstance(_ask(hub, CANARY)[0], EngineUnavailable)
@@ -198,7 +198,7 @@ def test_it_is_asked_again_when_a_probe_succeeds(server: LocalHub) -> None:
         assert hub.breaker.state is CLOSED
 
 
-def test_an_unpaid_hub_is_left_alone_for_the_configured_time(server: LocalHub) -> None:
+def test_payment_required_opens_the_breaker_for_the_configured_time(server: LocalHub) -> None:
     with started(server, payment_pause_s=0.6) as hub:
         server.script("402")
         assert isinstance(_ask(hub, "a good day")[0], EngineUnavailable)
@@ -210,14 +210,14 @@ def test_an_unpaid_hub_is_left_alone_for_the_configured_time(server: LocalHub) -
 
 
 @pytest.mark.parametrize("script", ["401", "403", "404", "410"])
-def test_a_refused_token_or_model_is_said_at_start(server: LocalHub, script: str) -> None:
+def test_a_rejected_token_or_model_is_reported_at_start(server: LocalHub, script: str) -> None:
     server.script(script)
     with pytest.raises(ModelUnavailable, match=f"\\({script}\\)") as refused, started(server):
         pass
     assert "CANARY" not in str(refused.value)
 
 
-def test_a_wrong_token_is_refused(server: LocalHub) -> None:
+def test_a_wrong_token_is_rejected(server: LocalHub) -> None:
     with (
         pytest.raises(ModelUnavailable, match="refuses the token"),
         started(server, token="hf_wrong"),
@@ -225,7 +225,7 @@ def test_a_wrong_token_is_refused(server: LocalHub) -> None:
         pass
 
 
-def test_a_hub_that_is_away_at_the_start_is_asked_later(server: LocalHub) -> None:
+def test_a_hub_unavailable_at_start_is_called_later(server: LocalHub) -> None:
     server.script("503")
     with started(server) as hub:
         assert hub.labels is None

@@ -82,7 +82,7 @@ def server() -> Iterator[LocalHub]:
         yield server
 
 
-def test_outcomes_are_as_the_local_engine_s_and_say_that_the_hub_gave_them(
+def test_outcomes_equal_those_of_the_local_provider_and_name_the_hub(
     server: LocalHub,
 ) -> None:
     with scoring(server) as scorer:
@@ -103,7 +103,7 @@ def test_outcomes_are_as_the_local_engine_s_and_say_that_the_hub_gave_them(
     assert sorted(server.texts) == ["bad", "good"]  # the same text once
 
 
-def test_texts_that_may_not_leave_do_not(server: LocalHub) -> None:
+def test_local_only_texts_are_not_sent_to_the_hub(server: LocalHub) -> None:
     with scoring(server) as scorer:
         stays, leaves = scorer.answer(
             [ScriptedJob(["a", "b"], is_local_only=True), ScriptedJob(["c"])]
@@ -117,7 +117,7 @@ def test_texts_that_may_not_leave_do_not(server: LocalHub) -> None:
     assert server.texts == ["c"]
 
 
-def test_a_job_that_waits_for_one_text_does_not_pay_twice_for_the_others(
+def test_a_retried_job_does_not_call_the_hub_again_for_scored_texts(
     server: LocalHub,
 ) -> None:
     with scoring(server, in_flight=1) as scorer:
@@ -133,7 +133,7 @@ def test_a_job_that_waits_for_one_text_does_not_pay_twice_for_the_others(
         assert len(server.texts) == 5
 
 
-def test_long_texts_are_cut_into_the_windows_of_the_local_engine(
+def test_long_texts_are_split_into_the_windows_of_the_local_provider(
     server: LocalHub, tiny_model: Path
 ) -> None:
     options = {"window_tokens": 16, "overlap_tokens": 4}
@@ -162,7 +162,7 @@ def test_long_texts_are_cut_into_the_windows_of_the_local_engine(
     assert set(server.texts) == set(slices.parts)
 
 
-def test_a_hub_with_the_same_model_gives_the_scores_of_the_local_engine(tiny_model: Path) -> None:
+def test_a_hub_with_the_same_model_gives_the_scores_of_the_local_provider(tiny_model: Path) -> None:
     engine = LocalEngine(find_model(str(tiny_model)), device="cpu", dtype="float32", threads=1)
 
     def tokenizer() -> TextTokenizer:
@@ -199,7 +199,7 @@ def test_a_hub_with_the_same_model_gives_the_scores_of_the_local_engine(tiny_mod
         assert (theirs.tokens, theirs.windows) == (ours.tokens, ours.windows)
 
 
-def test_a_model_with_other_labels_is_refused_at_start_unless_they_are_mapped() -> None:
+def test_a_model_with_other_labels_is_rejected_at_start_unless_they_are_mapped() -> None:
     def expected() -> tuple[str, ...]:
         return ("negative", "positive")
 
@@ -221,7 +221,7 @@ def test_a_model_with_other_labels_is_refused_at_start_unless_they_are_mapped() 
             pass
 
 
-def test_a_disagreement_that_shows_later_stops_the_hub(server: LocalHub) -> None:
+def test_a_later_mismatch_of_labels_disables_the_hub(server: LocalHub) -> None:
     local: list[tuple[str, ...]] = []
     with scoring(server, expected=lambda: local[0] if local else None) as scorer:
         assert isinstance(scorer.answer([ScriptedJob(["a"])])[0], ScoredJob)
@@ -230,7 +230,7 @@ def test_a_disagreement_that_shows_later_stops_the_hub(server: LocalHub) -> None
         assert scorer.breaker.state is BreakerState.STOPPED
 
 
-def test_four_racing_workers_make_exactly_the_permitted_calls(
+def test_four_concurrent_workers_make_exactly_the_permitted_calls(
     server: LocalHub, redis_server: RedisProcess
 ) -> None:
     permitted = 37
@@ -301,7 +301,7 @@ def test_calls_and_characters_are_counted_by_day_and_month(
 
 
 @pytest.mark.parametrize(("fails", "code"), [(True, "budget_exhausted"), (False, None)])
-def test_a_text_over_the_budget_ends_or_waits_as_configured(
+def test_a_text_over_the_budget_fails_or_waits_as_configured(
     server: LocalHub, redis_server: RedisProcess, *, fails: bool, code: str | None
 ) -> None:
     budget = Budget(redis_server.client, BudgetLimits(calls_per_day=2))
@@ -326,7 +326,7 @@ def test_no_call_is_made_that_cannot_be_counted(server: LocalHub, own_redis: Red
         assert isinstance(scorer.answer([ScriptedJob(["a"])])[0], ScoredJob)
 
 
-def test_a_host_s_workers_share_what_one_finds_out(
+def test_workers_of_a_host_share_the_breaker_state(
     server: LocalHub, redis_server: RedisProcess
 ) -> None:
     def shared_state(host: str) -> SharedBreakerState:
