@@ -28,11 +28,11 @@ from sentq_worker.evaluate.measures import measure
 from sentq_worker.evaluate.scored import ScoredRows, score_rows
 from sentq_worker.providers.loading import load_scorer
 from sentq_worker.settings import WorkerSettings
-from sentq_worker.training.base import load_model, load_tokenizer
-from sentq_worker.training.export import WEIGHTS, export
-from sentq_worker.training.record import command_line
-from sentq_worker.training.rows import Filter, Rows, read_rows
-from sentq_worker.training.temperature import last_layer
+from sentq_worker.training.data.rows import Filter, Rows, read_rows
+from sentq_worker.training.model.base import load_model, load_tokenizer
+from sentq_worker.training.model.export import WEIGHTS, export
+from sentq_worker.training.model.temperature import last_layer
+from sentq_worker.training.report.record import command_line
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -15,9 +15,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from sentq_worker.training.batches import drawn
-from sentq_worker.training.corpus import hold_out
-from sentq_worker.training.rows import Filter, Rows, Source, read_rows
+from sentq_worker.training.data.batches import drawn
+from sentq_worker.training.data.corpus import hold_out
+from sentq_worker.training.data.rows import Filter, Rows, Source, read_rows
 
 REVIEWS = "imdb_train.jsonl.gz"
 

@@ -17,7 +17,7 @@ from sentq.contract import Limits, Prediction
 from sentq_worker.evaluate.measures import measure
 from sentq_worker.providers.loading import load_scorer
 from sentq_worker.settings import WorkerSettings
-from sentq_worker.training.rows import Filter, Rows, read_rows
+from sentq_worker.training.data.rows import Filter, Rows, read_rows
 from tests.support.labelled_rows import separable_rows, write_rows
 from tests.support.models.tiny import LABELS, make_tiny_model
 
@@ -173,7 +173,7 @@ def test_folding_a_scaling_into_the_last_layer_scales_the_logits() -> None:
 
 
 def test_the_rows_drawn_by_a_training_are_read_from_its_record(tmp_path: Path) -> None:
-    from sentq_worker.training.batches import epoch_batches
+    from sentq_worker.training.data.batches import epoch_batches
 
     rows = [{"text": f"review  {number}", "label": LABELS[0]} for number in range(60)]
     write_rows(tmp_path / "one.jsonl", rows[:40])

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from sentq_worker.training.base import load_model, load_tokenizer
-from sentq_worker.training.export import export
+from sentq_worker.training.model.base import load_model, load_tokenizer
+from sentq_worker.training.model.export import export
 from tests.support.models.tiny import LABELS, make_tiny_model
 
 if TYPE_CHECKING:

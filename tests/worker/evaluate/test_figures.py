@@ -16,8 +16,8 @@ from sentq_worker.evaluate.comparison import compare
 from sentq_worker.evaluate.measures import measure, worst_mistakes
 from sentq_worker.evaluate.results import Evaluation, FileResult, ModelFacts
 from sentq_worker.evaluate.scored import ScoredRows, score_rows
+from sentq_worker.training.data.rows import Rows
 from sentq_worker.training.errors import TrainingDataError
-from sentq_worker.training.rows import Rows
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

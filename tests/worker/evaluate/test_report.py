@@ -23,8 +23,8 @@ from sentq_worker.evaluate.run import Task, evaluate_models
 from sentq_worker.evaluate.terminal import lines, show_tables
 from sentq_worker.providers.loading import load_scorer
 from sentq_worker.settings import WorkerSettings
+from sentq_worker.training.data.rows import read_rows
 from sentq_worker.training.errors import MissingExtra, TrainingDataError, TrainingOptionsError
-from sentq_worker.training.rows import read_rows
 from tests.support.models.tiny import WORDS, make_tiny_model
 
 if TYPE_CHECKING:

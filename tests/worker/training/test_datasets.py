@@ -17,7 +17,7 @@ import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
-from sentq_worker.training.dataset import DatasetId
+from sentq_worker.training.data.hub_dataset import DatasetId
 from tests.support.hub_server import HubServer
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ _READ = """
 import json, sys
 from pathlib import Path
 from sentq.errors import SentqError
-from sentq_worker.training.rows import read_rows
+from sentq_worker.training.data.rows import read_rows
 for argument in sys.argv[1:]:
     try:
         rows = read_rows(Path(argument))

@@ -13,26 +13,26 @@ import pytest
 import torch
 from torch.nn import functional
 
-from sentq_worker.training.averaging import RunningMean
-from sentq_worker.training.base import load_model
-from sentq_worker.training.chart import chart
-from sentq_worker.training.corpus import Encoded
-from sentq_worker.training.course import Course
-from sentq_worker.training.learner import Learner
-from sentq_worker.training.lessons import Lessons
-from sentq_worker.training.objective import Objective, balanced
-from sentq_worker.training.optimizer import Optimizer, Stride
-from sentq_worker.training.padding import Padding
-from sentq_worker.training.schedule import Schedule
-from sentq_worker.training.temperature import best_temperature, folded, last_layer
-from sentq_worker.training.windows import frame_of, window_in_epoch
+from sentq_worker.training.data.corpus import Encoded
+from sentq_worker.training.data.training_set import Lessons
+from sentq_worker.training.data.windows import frame_of, window_in_epoch
+from sentq_worker.training.loop.state import Course
+from sentq_worker.training.model.base import load_model
+from sentq_worker.training.model.temperature import best_temperature, folded, last_layer
+from sentq_worker.training.report.chart import chart
+from sentq_worker.training.step.averaging import RunningMean
+from sentq_worker.training.step.learner import Learner
+from sentq_worker.training.step.objective import Objective, balanced
+from sentq_worker.training.step.optimizer import Optimizer, Stride
+from sentq_worker.training.step.padding import Padding
+from sentq_worker.training.step.schedule import Schedule
 from tests.support.models.tiny import LABELS, make_tiny_model
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from sentq_worker.training.padding import Padding
-from sentq_worker.training.schedule import Fall
+    from sentq_worker.training.step.padding import Padding
+from sentq_worker.training.step.schedule import Fall
 
 _ROWS, _TARGETS = [[2, 60, 3], [2, 61, 62, 3]], [0, 2]
 

@@ -10,8 +10,8 @@ import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
+from sentq_worker.training.data.rows import Columns, Filter, read_rows
 from sentq_worker.training.errors import TrainingDataError, TrainingOptionsError
-from sentq_worker.training.rows import Columns, Filter, read_rows
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -20,23 +20,23 @@ from rich.console import Console
 from safetensors.torch import load_file
 from typer.testing import CliRunner
 
-from sentq_worker.training.batches import batches_per_epoch, epoch_batches, rows_drawn
-from sentq_worker.training.checkpoint import CheckpointStore
 from sentq_worker.training.command import train
-from sentq_worker.training.corpus import hold_out, label_order, read_corpus
+from sentq_worker.training.data.batches import batches_per_epoch, epoch_batches, rows_drawn
+from sentq_worker.training.data.corpus import hold_out, label_order, read_corpus
+from sentq_worker.training.data.rows import Filter, Rows, Source, read_rows
 from sentq_worker.training.errors import (
     CheckpointError,
     DivergedError,
     TrainingDataError,
     TrainingOptionsError,
 )
-from sentq_worker.training.evaluation import figures_of, merit
-from sentq_worker.training.hardware import resolve_device
-from sentq_worker.training.learner import Learner
-from sentq_worker.training.padding import Padding
-from sentq_worker.training.progress import LineReporter, reporter_for
-from sentq_worker.training.record import command_line
-from sentq_worker.training.rows import Filter, Rows, Source, read_rows
+from sentq_worker.training.loop.checkpoint import CheckpointStore
+from sentq_worker.training.loop.progress import LineReporter, reporter_for
+from sentq_worker.training.metrics import figures_of, merit
+from sentq_worker.training.model.hardware import resolve_device
+from sentq_worker.training.report.record import command_line
+from sentq_worker.training.step.learner import Learner
+from sentq_worker.training.step.padding import Padding
 from tests.support.labelled_rows import separable_rows, write_rows
 from tests.support.models.tiny import LABELS, make_tiny_model
 
@@ -161,7 +161,7 @@ def test_the_tokenizer_does_not_keep_the_truncation_of_the_training(finished: Pa
 
 
 def test_truncation_stored_in_the_base_is_removed(finished: Path, tmp_path: Path) -> None:
-    from sentq_worker.training.base import load_tokenizer
+    from sentq_worker.training.model.base import load_tokenizer
 
     base = Path(shutil.copytree(finished, tmp_path / "base"))
     baked = json.loads((base / "tokenizer.json").read_text())
@@ -546,7 +546,7 @@ def test_batches_hold_rows_of_similar_length() -> None:
 
 
 def make_learner(base: Path, dtype: torch.dtype = torch.float32, *, left: bool = False) -> Learner:
-    from sentq_worker.training.base import load_model
+    from sentq_worker.training.model.base import load_model
 
     model = load_model(str(base), labels=LABELS, dropout=0.0, attention_dropout=0.0)
     return Learner(model, padding=Padding(0, left), device=torch.device("cpu"), dtype=dtype)

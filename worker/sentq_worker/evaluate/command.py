@@ -13,8 +13,8 @@ from rich.console import Console
 from sentq.rendering import progress_bar
 from sentq.settings import Settings
 from sentq_worker.settings import WorkerSettings
+from sentq_worker.training.data.rows import Columns, Filter, read_rows
 from sentq_worker.training.errors import TrainingOptionsError
-from sentq_worker.training.rows import Columns, Filter, read_rows
 
 if TYPE_CHECKING:
     from collections.abc import Callable

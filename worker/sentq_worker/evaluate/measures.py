@@ -6,14 +6,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from sentq_worker.evaluate.calibration import Calibration, calibration_of
-from sentq_worker.training.evaluation import Figures, figures_of
 from sentq_worker.training.extra import training_extra
+from sentq_worker.training.metrics import Figures, figures_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from sentq_worker.evaluate.scored import ScoredRows
-    from sentq_worker.training.rows import Rows
+    from sentq_worker.training.data.rows import Rows
 
 __all__ = ["LabelFigures", "Measures", "Mistake", "measure", "worst_mistakes"]
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from sentq_worker.evaluate.behaviour import Behaviour
     from sentq_worker.evaluate.measures import Measures, Mistake
     from sentq_worker.scoring.scorer import Scorer
-    from sentq_worker.training.rows import Rows
+    from sentq_worker.training.data.rows import Rows
 
 __all__ = ["Task", "Watcher", "evaluate_models"]
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from sentq.contract import Outcome
-    from sentq_worker.training.rows import Rows
+    from sentq_worker.training.data.rows import Rows
 
 __all__ = ["AnyScorer", "ScoredRows", "check_labels", "outcomes_of", "score_rows"]
 

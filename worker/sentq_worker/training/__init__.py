@@ -1,7 +1,9 @@
 """Fine-tuning: labelled rows in, an ordinary model folder out.
 
-The path of the data: `rows` (files by `formats`, the Hub by `dataset` -> checked rows) ->
-`corpus` (label set, token ids) -> `batches` (the order of an epoch) -> `learner` (one step)
-under `loop` (epochs, checkpoints) -> `export` (the folder) with `card` (its README). `command`
-wires them together.
+    data.rows -> data.corpus -> data.training_set -> step.learner -> model.export + report.record
+    (files)      (label set)    (model batches)      (one step)      (folder)       (its README)
+
+`command` reads the options, `session` runs one training from start to export, and
+`loop.trainer` runs the epochs. Besides its own modules, the package may import only what needs no
+running worker: `sentq` and the libraries of the extra `training`.
 """

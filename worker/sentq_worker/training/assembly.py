@@ -6,22 +6,22 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from sentq_worker.training.base import load_model, load_tokenizer, longest_tokens
-from sentq_worker.training.corpus import Corpus, Encoded, encode
+from sentq_worker.training.data.corpus import Corpus, Encoded, encode
+from sentq_worker.training.data.training_set import Lessons
 from sentq_worker.training.errors import TrainingOptionsError
-from sentq_worker.training.learner import Learner
-from sentq_worker.training.lessons import Lessons
-from sentq_worker.training.loop import Training
-from sentq_worker.training.objective import Objective, balanced
-from sentq_worker.training.padding import Padding
-from sentq_worker.training.record import source_figures
+from sentq_worker.training.loop.trainer import Training
+from sentq_worker.training.model.base import load_model, load_tokenizer, longest_tokens
+from sentq_worker.training.report.record import source_figures
+from sentq_worker.training.step.learner import Learner
+from sentq_worker.training.step.objective import Objective, balanced
+from sentq_worker.training.step.padding import Padding
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-    from sentq_worker.training.checkpoint import CheckpointStore
+    from sentq_worker.training.data.rows import Rows
+    from sentq_worker.training.loop.checkpoint import CheckpointStore
     from sentq_worker.training.options import TrainingOptions
-    from sentq_worker.training.rows import Rows
 
 __all__ = ["assemble", "load"]
 

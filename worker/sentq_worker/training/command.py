@@ -21,8 +21,8 @@ from sentq_worker.training.errors import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from sentq_worker.training.loop.progress import ProgressReporter
     from sentq_worker.training.options import TrainingOptions
-    from sentq_worker.training.progress import ProgressReporter
 
 __all__ = ["train"]
 
@@ -242,7 +242,7 @@ def train(
 
 def _run(options: Callable[[], TrainingOptions], console: Console) -> int:
     try:
-        from sentq_worker.training.progress import reporter_for
+        from sentq_worker.training.loop.progress import reporter_for
         from sentq_worker.training.session import run_session
 
         with reporter_for(console) as reporter, _stop_signals(reporter) as should_stop:

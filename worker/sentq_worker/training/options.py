@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from sentq_worker.training.hardware import resolve_device, resolve_dtype
-from sentq_worker.training.optimizer import Stride
-from sentq_worker.training.rows import Columns, Filter, Source
-from sentq_worker.training.schedule import Schedule
+from sentq_worker.training.data.rows import Columns, Filter, Source
+from sentq_worker.training.model.hardware import resolve_device, resolve_dtype
+from sentq_worker.training.step.optimizer import Stride
+from sentq_worker.training.step.schedule import Schedule
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from sentq_worker.training.schedule import Fall
+    from sentq_worker.training.step.schedule import Fall
 
 __all__ = ["TrainingOptions"]
 

@@ -8,22 +8,22 @@ import torch
 import transformers
 
 from sentq_worker.training.assembly import assemble, load
-from sentq_worker.training.checkpoint import CheckpointStore
-from sentq_worker.training.corpus import Corpus, read_corpus
+from sentq_worker.training.data.corpus import Corpus, read_corpus
 from sentq_worker.training.errors import TrainingOptionsError, TrainingStopped
-from sentq_worker.training.export import WEIGHTS, export
-from sentq_worker.training.record import files_beside, source_figures, summary
-from sentq_worker.training.temperature import folded, last_layer
+from sentq_worker.training.loop.checkpoint import CheckpointStore
+from sentq_worker.training.model.export import WEIGHTS, export
+from sentq_worker.training.model.temperature import folded, last_layer
+from sentq_worker.training.report.record import files_beside, source_figures, summary
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from transformers import PreTrainedModel
 
-    from sentq_worker.training.course import Course
-    from sentq_worker.training.loop import Training
+    from sentq_worker.training.loop.progress import ProgressReporter
+    from sentq_worker.training.loop.state import Course
+    from sentq_worker.training.loop.trainer import Training
     from sentq_worker.training.options import TrainingOptions
-    from sentq_worker.training.progress import ProgressReporter
 
 __all__ = ["run_session"]
 

@@ -12,16 +12,16 @@ from typing import TYPE_CHECKING
 import torch
 import transformers
 
-from sentq_worker.training.batches import rows_drawn
-from sentq_worker.training.card import Card, SourceFigures
-from sentq_worker.training.chart import chart
-from sentq_worker.training.rows import Source
+from sentq_worker.training.data.batches import rows_drawn
+from sentq_worker.training.data.rows import Source
+from sentq_worker.training.report.card import Card, SourceFigures
+from sentq_worker.training.report.chart import chart
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from sentq_worker.training.corpus import Corpus
-    from sentq_worker.training.course import Course
+    from sentq_worker.training.data.corpus import Corpus
+    from sentq_worker.training.loop.state import Course
     from sentq_worker.training.options import TrainingOptions
 
 __all__ = ["files_beside", "source_figures", "summary"]

@@ -11,22 +11,22 @@ import time
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from sentq_worker.training.course import Course
 from sentq_worker.training.errors import TrainingStopped
-from sentq_worker.training.evaluation import Figures, figures_of, merit, score
-from sentq_worker.training.temperature import best_temperature
+from sentq_worker.training.loop.state import Course
+from sentq_worker.training.metrics import Figures, figures_of, merit, score
+from sentq_worker.training.model.temperature import best_temperature
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     import torch
 
-    from sentq_worker.training.checkpoint import CheckpointStore
-    from sentq_worker.training.corpus import Encoded
-    from sentq_worker.training.learner import Learner
-    from sentq_worker.training.lessons import Lessons
-    from sentq_worker.training.progress import ProgressReporter
-    from sentq_worker.training.schedule import Schedule
+    from sentq_worker.training.data.corpus import Encoded
+    from sentq_worker.training.data.training_set import Lessons
+    from sentq_worker.training.loop.checkpoint import CheckpointStore
+    from sentq_worker.training.loop.progress import ProgressReporter
+    from sentq_worker.training.step.learner import Learner
+    from sentq_worker.training.step.schedule import Schedule
 
 __all__ = ["Training"]
 

@@ -7,9 +7,9 @@ from array import array
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from sentq_worker.training.data.rows import Columns, Rows, read_rows
+from sentq_worker.training.data.windows import frame_of
 from sentq_worker.training.errors import TrainingDataError, TrainingOptionsError
-from sentq_worker.training.rows import Columns, Rows, read_rows
-from sentq_worker.training.windows import frame_of
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from transformers import PreTrainedTokenizerBase
 
-    from sentq_worker.training.rows import Filter, Source
+    from sentq_worker.training.data.rows import Filter, Source
 
 __all__ = ["Corpus", "Encoded", "encode", "hold_out", "label_order", "read_corpus"]
 

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 from safetensors import SafetensorError
 
-from sentq_worker.training.base import forget_limits, longest_tokens
-from sentq_worker.training.checkpoint import sync_folder
 from sentq_worker.training.errors import ExportError
+from sentq_worker.training.loop.checkpoint import sync_folder
+from sentq_worker.training.model.base import forget_limits, longest_tokens
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

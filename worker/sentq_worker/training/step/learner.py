@@ -14,17 +14,17 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from sentq_worker.training.averaging import RunningMean
 from sentq_worker.training.errors import DivergedError
-from sentq_worker.training.objective import Objective
-from sentq_worker.training.optimizer import Optimizer, Stride
+from sentq_worker.training.step.averaging import RunningMean
+from sentq_worker.training.step.objective import Objective
+from sentq_worker.training.step.optimizer import Optimizer, Stride
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from transformers import PreTrainedModel
 
-    from sentq_worker.training.padding import Padding
+    from sentq_worker.training.step.padding import Padding
 
 __all__ = ["Learner"]
 

@@ -15,14 +15,14 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from sentq_worker.training.dataset import DatasetId, fetch_dataset
+from sentq_worker.training.data.formats import has_known_format, read_records
+from sentq_worker.training.data.hub_dataset import DatasetId, fetch_dataset
 from sentq_worker.training.errors import TrainingDataError, TrainingOptionsError
-from sentq_worker.training.formats import has_known_format, read_records
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from sentq_worker.training.formats import Record
+    from sentq_worker.training.data.formats import Record
 
 __all__ = ["Columns", "Filter", "Rows", "Source", "read_rows"]
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sentq_worker.training.batches import batches_per_epoch, epoch_batches
-from sentq_worker.training.windows import window_in_epoch
+from sentq_worker.training.data.batches import batches_per_epoch, epoch_batches
+from sentq_worker.training.data.windows import window_in_epoch
 
 if TYPE_CHECKING:
     from array import array
     from collections.abc import Sequence
 
-    from sentq_worker.training.corpus import Encoded
+    from sentq_worker.training.data.corpus import Encoded
 
 __all__ = ["Lessons"]
 

@@ -10,7 +10,7 @@ from sentq_worker.training.extra import training_extra
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from sentq_worker.training.corpus import Encoded
+    from sentq_worker.training.data.corpus import Encoded
 
 __all__ = ["Figures", "figures_of", "merit", "score"]
 
