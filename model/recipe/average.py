@@ -146,7 +146,7 @@ def main() -> None:
     layer = last_layer(load_model(str(last), labels=labels), len(labels))
     if layer is None:
         sys.exit(f"{last} has no linear layer that gives its logits")
-    weights = scaling.folded(weights, layer=layer)
+    weights = scaling.fold_into(weights, layer=layer)
     write(out, weights, like=last, dtype=torch.float16, texts={})
     record = {
         "command": f"python {command_line(sys.argv)}",

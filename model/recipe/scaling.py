@@ -66,7 +66,9 @@ class Scaling:
         """Return what the folded weights would give instead of these logits."""
         return logits / self.temperature + torch.tensor(self.bias, dtype=logits.dtype)
 
-    def folded(self, weights: Mapping[str, torch.Tensor], *, layer: str) -> dict[str, torch.Tensor]:
+    def fold_into(
+        self, weights: Mapping[str, torch.Tensor], *, layer: str
+    ) -> dict[str, torch.Tensor]:
         """Return the weights with both in this linear layer's."""
         parts = {f"{layer}.weight", f"{layer}.bias"}
         scaled = {

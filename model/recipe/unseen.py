@@ -15,7 +15,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from sentq_worker.training.data.batches import drawn
+from sentq_worker.training.data.batches import draw_rows
 from sentq_worker.training.data.corpus import hold_out
 from sentq_worker.training.data.rows import Filter, Rows, Source, read_rows
 
@@ -34,8 +34,8 @@ def texts_drawn(data: Path, options: dict[str, str]) -> set[str]:
     sizes, weights = [len(each) for each in rows], [source.weight for source in sources]
     numbers: set[int] = set()
     for epoch in range(int(options["epochs"])):
-        chance = random.Random(f"{options['seed']}:{epoch}")  # noqa: S311 - the same rows again
-        numbers.update(drawn(sizes, weights, chance))
+        rng = random.Random(f"{options['seed']}:{epoch}")  # noqa: S311 - the same rows again
+        numbers.update(draw_rows(sizes, weights, rng))
     return {texts[number] for number in numbers}
 
 

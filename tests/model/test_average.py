@@ -166,7 +166,7 @@ def test_folding_a_scaling_into_the_last_layer_scales_the_logits() -> None:
     scaling = Scaling(1.5, (-0.2, 0.3, -0.1))
     expected = layer(features) / 1.5 + torch.tensor(scaling.bias)
     weights = {f"head.{name}": one.detach() for name, one in layer.named_parameters()}
-    folded = scaling.folded({**weights, "other": torch.ones(1)}, layer="head")
+    folded = scaling.fold_into({**weights, "other": torch.ones(1)}, layer="head")
     found = features @ folded["head.weight"].T + folded["head.bias"]
     torch.testing.assert_close(found, expected)
     assert folded["other"] == 1

@@ -48,7 +48,7 @@ def case(*texts: str, expect: str | list[str], **options: float) -> Case:
 
 def judged(one: Case, **sentiments: float) -> bool:
     behaviour = run_cases([one], Moods(sentiments), advance=lambda _: None)
-    return behaviour.shared_state[0].passed
+    return behaviour.results[0].passed
 
 
 # The cases

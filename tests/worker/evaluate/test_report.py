@@ -19,7 +19,7 @@ from sentq.contract import Limits, Prediction
 from sentq.errors import SentqError
 from sentq_worker.cli import app
 from sentq_worker.evaluate.page import page_of
-from sentq_worker.evaluate.run import Task, evaluate_models
+from sentq_worker.evaluate.run import EvaluationTask, evaluate_models
 from sentq_worker.evaluate.terminal import lines, show_tables
 from sentq_worker.providers.loading import load_scorer
 from sentq_worker.settings import WorkerSettings
@@ -84,7 +84,7 @@ def _scorer(model: Path) -> Callable[[], Scorer]:
 
 def _evaluated(models: list[Path], *files: Path, show_text: bool) -> Evaluation:
     rows = [read_rows(path) for path in files]
-    task = Task(rows, with_behaviour=True, mistakes=10, show_text=show_text)
+    task = EvaluationTask(rows, with_behaviour=True, mistakes=10, show_text=show_text)
     return evaluate_models([_scorer(model) for model in models], task, _Silent())
 
 

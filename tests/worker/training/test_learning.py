@@ -13,17 +13,17 @@ import pytest
 import torch
 from torch.nn import functional
 
-from sentq_worker.training.data.corpus import Encoded
-from sentq_worker.training.data.training_set import Lessons
-from sentq_worker.training.data.windows import frame_of, window_in_epoch
-from sentq_worker.training.loop.state import Course
+from sentq_worker.training.data.corpus import EncodedRows
+from sentq_worker.training.data.training_set import TrainingSet
+from sentq_worker.training.data.windows import epoch_window, special_token_counts
+from sentq_worker.training.loop.state import TrainingState
 from sentq_worker.training.model.base import load_model
-from sentq_worker.training.model.temperature import best_temperature, folded, last_layer
+from sentq_worker.training.model.temperature import best_temperature, fold_temperature, last_layer
 from sentq_worker.training.report.chart import chart
 from sentq_worker.training.step.averaging import RunningMean
 from sentq_worker.training.step.learner import Learner
-from sentq_worker.training.step.objective import Objective, balanced
-from sentq_worker.training.step.optimizer import Optimizer, Stride
+from sentq_worker.training.step.objective import Objective, balanced_weights
+from sentq_worker.training.step.optimizer import Optimizer, OptimizerOptions
 from sentq_worker.training.step.padding import Padding
 from sentq_worker.training.step.schedule import Schedule
 from tests.support.models.tiny import LABELS, make_tiny_model
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from sentq_worker.training.step.padding import Padding
-from sentq_worker.training.step.schedule import Fall
+from sentq_worker.training.step.schedule import Decay
 
 _ROWS, _TARGETS = [[2, 60, 3], [2, 61, 62, 3]], [0, 2]
 
@@ -51,9 +51,9 @@ def make_learner(base: Path, *, average_steps: int, dtype: torch.dtype) -> Learn
 # Rates
 
 
-@pytest.mark.parametrize("fall", ["cosine", "linear"])
-def test_the_learning_rate_rises_and_falls(fall: Fall) -> None:
-    schedule = Schedule(learning_rate=1.0, warmup=0.1, fall=fall)
+@pytest.mark.parametrize("decay", ["cosine", "linear"])
+def test_the_learning_rate_rises_and_falls(decay: Decay) -> None:
+    schedule = Schedule(learning_rate=1.0, warmup=0.1, decay=decay)
     rates = [schedule.rate(step, 100) for step in range(100)]
     assert rates[0] == pytest.approx(0.1)
     assert max(rates) == rates[9] == rates[10] == 1.0
@@ -66,7 +66,7 @@ def test_the_head_has_its_own_learning_rate_and_biases_do_not_decay() -> None:
     names = ("bert.weight", "bert.bias", "classifier.weight")
     named = {name: torch.ones(2, 2) if "weight" in name else torch.ones(2) for name in names}
     before = {name: one.clone() for name, one in named.items()}
-    optimizer = Optimizer(named, Stride(head_rate=5.0), body="bert", fused=False)
+    optimizer = Optimizer(named, OptimizerOptions(head_rate=5.0), body="bert", fused=False)
     for one in named.values():
         one.grad = torch.ones_like(one)
     optimizer.step(0.01)
@@ -79,10 +79,12 @@ def test_the_head_has_its_own_learning_rate_and_biases_do_not_decay() -> None:
 def test_a_large_gradient_is_clipped() -> None:
     weight = torch.zeros(4)
     weight.grad = torch.full((4,), 100.0)
-    Optimizer({"w": weight}, Stride(max_gradient_norm=2.0), body="", fused=False).step(0.1)
+    clipping = OptimizerOptions(max_gradient_norm=2.0)
+    Optimizer({"w": weight}, clipping, body="", fused=False).step(0.1)
     assert weight.grad.norm().item() == pytest.approx(2.0, rel=1e-3)
     weight.grad = torch.full((4,), 100.0)
-    Optimizer({"w": weight}, Stride(max_gradient_norm=0.0), body="", fused=False).step(0.1)
+    free = OptimizerOptions(max_gradient_norm=0.0)
+    Optimizer({"w": weight}, free, body="", fused=False).step(0.1)
     assert weight.grad.norm().item() == 200.0
 
 
@@ -104,18 +106,18 @@ def test_label_smoothing_and_class_weights_follow_the_formula() -> None:
 
 def test_balanced_weights_give_each_label_the_same_total_weight() -> None:
     rows = [100.0, 50.0, 10.0]
-    weights = balanced(rows)
+    weights = balanced_weights(rows)
     shares = [weight * count for weight, count in zip(weights, rows, strict=True)]
     assert shares == pytest.approx([shares[0]] * 3)
     assert sum(shares) / sum(rows) == pytest.approx(1.0)
 
 
 def test_the_loss_curve_keeps_a_bounded_number_of_points() -> None:
-    course = Course()
+    state = TrainingState()
     for step in range(1, 5001):
-        course.add_loss(1.0 if step < 2500 else 0.5, step=step, steps=5000)
-    assert 150 <= len(course.losses) <= 250
-    assert course.losses[-1] == (5000, 0.5)
+        state.add_loss(1.0 if step < 2500 else 0.5, step=step, steps=5000)
+    assert 150 <= len(state.losses) <= 250
+    assert state.losses[-1] == (5000, 0.5)
 
 
 # The running mean of the weights
@@ -139,7 +141,7 @@ def test_evaluating_the_mean_does_not_change_the_training(base: Path, dtype: tor
             losses.append(learner.learn(_ROWS, _TARGETS, rate=1e-2))
             if rests and step == 7:
                 awake = learner.predict(_ROWS)
-                with learner.resting():
+                with learner.evaluation_mode():
                     assert learner.predict(_ROWS) != awake
                 assert learner.predict(_ROWS) == awake
         return losses
@@ -166,7 +168,7 @@ def test_a_restored_learner_continues_with_the_same_mean(base: Path) -> None:
 def test_a_window_keeps_the_special_tokens_and_depends_on_its_seed() -> None:
     text = array("i", [101, *range(1000, 1100), 102])
     windows = [
-        window_in_epoch(text, max_tokens=12, frame=(1, 1), mark=f"1:{epoch}:7")
+        epoch_window(text, max_tokens=12, special_tokens=(1, 1), seed=f"1:{epoch}:7")
         for epoch in range(300)
     ]
     starts = [window[1] for window in windows]
@@ -175,26 +177,26 @@ def test_a_window_keeps_the_special_tokens_and_depends_on_its_seed() -> None:
     assert 0.35 < starts.count(1000) / 300 < 0.65
     assert 0.15 < starts.count(1090) / 300 < 0.4
     assert len(set(starts)) > 20
-    assert window_in_epoch(text, max_tokens=12, frame=(1, 1), mark="1:5:7") == windows[5]
+    assert epoch_window(text, max_tokens=12, special_tokens=(1, 1), seed="1:5:7") == windows[5]
     short = array("i", [101, 5, 102])
-    assert window_in_epoch(short, max_tokens=12, frame=(1, 1), mark="1:0:0") is short
+    assert epoch_window(short, max_tokens=12, special_tokens=(1, 1), seed="1:0:0") is short
 
 
 def test_special_tokens_may_be_on_either_side_or_absent() -> None:
-    assert frame_of([7], [101, 7, 102]) == (1, 1)
-    assert frame_of([7], [1, 7]) == (1, 0)
-    assert frame_of([7, 8], [7, 8]) == (0, 0)
-    assert frame_of([7], [7, 4, 3]) == (0, 2)
+    assert special_token_counts([7], [101, 7, 102]) == (1, 1)
+    assert special_token_counts([7], [1, 7]) == (1, 0)
+    assert special_token_counts([7, 8], [7, 8]) == (0, 0)
+    assert special_token_counts([7], [7, 4, 3]) == (0, 2)
 
 
 def test_training_examples_are_never_longer_than_a_window() -> None:
-    chance = random.Random(1)
-    rows = [array("i", [101, *range(chance.randint(1, 90)), 102]) for _ in range(200)]
-    source = Encoded("rows", rows, [number % 3 for number in range(200)], frame=(1, 1))
-    lessons = Lessons([source], [1.0], batch_size=16, max_tokens=20, seed=1)
-    batches = lessons.epoch(0)
-    assert len(batches) == lessons.batches_per_epoch
-    tokens, targets = zip(*(lessons.rows(batch, 0) for batch in batches), strict=True)
+    rng = random.Random(1)
+    rows = [array("i", [101, *range(rng.randint(1, 90)), 102]) for _ in range(200)]
+    source = EncodedRows("rows", rows, [number % 3 for number in range(200)], special_tokens=(1, 1))
+    training_set = TrainingSet([source], [1.0], batch_size=16, max_tokens=20, seed=1)
+    batches = training_set.epoch(0)
+    assert len(batches) == training_set.batches_per_epoch
+    tokens, targets = zip(*(training_set.rows(batch, 0) for batch in batches), strict=True)
     assert sorted(row for batch in batches for row in batch) == list(range(200))
     assert max(len(row) for batch in tokens for row in batch) == 20
     assert sum(map(len, targets)) == 200
@@ -228,7 +230,7 @@ def test_dividing_the_last_layer_divides_the_logits(base: Path) -> None:
     token_ids = torch.tensor([[2, 60, 61, 3]])
     model.eval()
     before = model(input_ids=token_ids).logits
-    model.load_state_dict(folded(model.state_dict(), layer=layer, temperature=2.0))
+    model.load_state_dict(fold_temperature(model.state_dict(), layer=layer, temperature=2.0))
     assert torch.allclose(model(input_ids=token_ids).logits, before / 2, atol=1e-6)
     assert last_layer(torch.nn.Sequential(torch.nn.LayerNorm(3)), 3) is None
 

@@ -21,7 +21,7 @@ from safetensors.torch import load_file
 from typer.testing import CliRunner
 
 from sentq_worker.training.command import train
-from sentq_worker.training.data.batches import batches_per_epoch, epoch_batches, rows_drawn
+from sentq_worker.training.data.batches import batches_per_epoch, epoch_batches, rows_per_epoch
 from sentq_worker.training.data.corpus import hold_out, label_order, read_corpus
 from sentq_worker.training.data.rows import Filter, Rows, Source, read_rows
 from sentq_worker.training.errors import (
@@ -32,7 +32,7 @@ from sentq_worker.training.errors import (
 )
 from sentq_worker.training.loop.checkpoint import CheckpointStore
 from sentq_worker.training.loop.progress import LineReporter, reporter_for
-from sentq_worker.training.metrics import figures_of, merit
+from sentq_worker.training.metrics import figures_of, selection_score
 from sentq_worker.training.model.hardware import resolve_device
 from sentq_worker.training.report.record import command_line
 from sentq_worker.training.step.learner import Learner
@@ -103,10 +103,10 @@ def wait_until(reached: Callable[[], bool], process: subprocess.Popen[str]) -> N
         time.sleep(0.002)
 
 
-def checkpoint_course(out: Path) -> dict[str, Any]:
+def checkpoint_state(out: Path) -> dict[str, Any]:
     state = torch.load(out / "checkpoint" / "state.pt", weights_only=True)
-    course: dict[str, Any] = state["course"]
-    return course
+    training: dict[str, Any] = state["training"]
+    return training
 
 
 def checkpoint_changes(out: Path) -> Callable[[int], bool]:
@@ -266,7 +266,7 @@ def test_a_killed_and_resumed_training_gives_the_same_model(base: Path, tmp_path
     killed.kill()
     killed.communicate()
     assert killed.returncode == -signal.SIGKILL
-    assert checkpoint_course(disturbed)["batch"] >= 5
+    assert checkpoint_state(disturbed)["batch"] >= 5
     assert not (disturbed / "model.safetensors").exists()
 
     stopped = start_train(*common, disturbed, "--checkpoint-every-s", 0)
@@ -304,7 +304,7 @@ def interrupted(base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         patched.setattr(Learner, "learn", third_is_the_last)
         result = run_train(*arguments)
     assert result.exit_code == 130
-    assert checkpoint_course(tmp_path / "model")["batch"] == 3
+    assert checkpoint_state(tmp_path / "model")["batch"] == 3
     return arguments
 
 
@@ -495,10 +495,10 @@ def test_neutral_predictions_do_not_count_where_no_row_is_neutral() -> None:
     guesses = [[0.4, 0.6, 0.0], [0.1, 0.5, 0.4]]  # neutral first, the right pole second
     polar = figures_of(guesses, [0, 2], labels=LABELS)
     mixed = figures_of(guesses, [0, 1], labels=LABELS)
-    assert merit([(polar, [0, 2])], labels=LABELS) == 1.0
-    assert merit([(polar, [0, 2]), (mixed, [0, 1])], labels=LABELS) == 0.75
+    assert selection_score([(polar, [0, 2])], labels=LABELS) == 1.0
+    assert selection_score([(polar, [0, 2]), (mixed, [0, 1])], labels=LABELS) == 0.75
     spam = figures_of([[0.4, 0.6]], [1], labels=("ham", "spam"))
-    assert merit([(spam, [1])], labels=("ham", "spam")) == 1.0
+    assert selection_score([(spam, [1])], labels=("ham", "spam")) == 1.0
 
 
 def test_a_named_source_is_held_out_beside_the_validation_files(tmp_path: Path) -> None:
@@ -525,7 +525,7 @@ def test_an_epoch_samples_by_weight_and_depends_on_the_seed() -> None:
         return epoch_batches(lengths, sizes, weights, batch_size=16, seed=seed, epoch=epoch)
 
     rows = [row for batch in drawn() for row in batch]
-    assert len(rows) == rows_drawn(100, 2.5) + rows_drawn(300, 0.1) == 280
+    assert len(rows) == rows_per_epoch(100, 2.5) + rows_per_epoch(300, 0.1) == 280
     assert sum(row < 100 for row in rows) == 250
     assert {rows.count(row) for row in range(100)} == {2, 3}
     assert max(rows.count(row) for row in range(100, 400)) == 1

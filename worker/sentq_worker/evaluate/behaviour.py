@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from sentq.contract import Outcome
-    from sentq_worker.evaluate.scored import AnyScorer
+    from sentq_worker.evaluate.scored import TextScorer
 
 __all__ = ["Behaviour", "Case", "CaseResult", "Tally", "load_cases", "run_cases"]
 
@@ -117,35 +117,35 @@ class Tally:
 class Behaviour:
     """What a model did in all cases that its labels allow; `left_out` others need another label."""
 
-    shared_state: tuple[CaseResult, ...]
+    results: tuple[CaseResult, ...]
     left_out: int
 
     @property
     def overall(self) -> Tally:
-        return _tally(self.shared_state)
+        return _tally(self.results)
 
     @property
     def capabilities(self) -> dict[str, Tally]:
         """In the order of the suite."""
         groups: dict[str, list[CaseResult]] = defaultdict(list)
-        for verdict in self.shared_state:
-            groups[verdict.case.capability].append(verdict)
-        return {name: _tally(shared_state) for name, shared_state in groups.items()}
+        for result in self.results:
+            groups[result.case.capability].append(result)
+        return {name: _tally(results) for name, results in groups.items()}
 
     @property
     def failures(self) -> list[CaseResult]:
-        return [verdict for verdict in self.shared_state if not verdict.passed]
+        return [result for result in self.results if not result.passed]
 
     @property
     def passed_by_id(self) -> dict[str, bool]:
-        return {verdict.case.id: verdict.passed for verdict in self.shared_state}
+        return {result.case.id: result.passed for result in self.results}
 
     def as_json(self) -> dict[str, Any]:
         return {
             **self.overall.as_json(),
             "left_out": self.left_out,
             "capabilities": {name: tally.as_json() for name, tally in self.capabilities.items()},
-            "failures": [verdict.as_json() for verdict in self.failures],
+            "failures": [result.as_json() for result in self.failures],
         }
 
 
@@ -156,7 +156,7 @@ def load_cases() -> list[Case]:
 
 
 def run_cases(
-    cases: Sequence[Case], scorer: AnyScorer, *, advance: Callable[[int], None]
+    cases: Sequence[Case], scorer: TextScorer, *, advance: Callable[[int], None]
 ) -> Behaviour:
     """Score the cases' texts and judge them; `advance` is told how many more texts are scored.
 
@@ -174,8 +174,8 @@ def run_cases(
     fitting = [case for case in cases if _fits(case, labels)]
     texts = [text for case in fitting for text in case.texts]
     outcomes = iter(outcomes_of(texts, scorer, advance=advance))
-    shared_state = tuple(_judge(case, [next(outcomes) for _ in case.texts]) for case in fitting)
-    return Behaviour(shared_state, len(cases) - len(fitting))
+    results = tuple(_judge(case, [next(outcomes) for _ in case.texts]) for case in fitting)
+    return Behaviour(results, len(cases) - len(fitting))
 
 
 def _fits(case: Case, labels: set[str]) -> bool:
@@ -207,5 +207,5 @@ def _holds(
     return all(answer in allowed for answer, allowed in pairs)
 
 
-def _tally(shared_state: Sequence[CaseResult]) -> Tally:
-    return Tally(sum(verdict.passed for verdict in shared_state), len(shared_state))
+def _tally(results: Sequence[CaseResult]) -> Tally:
+    return Tally(sum(result.passed for result in results), len(results))

@@ -115,7 +115,7 @@ def evaluate(
 ) -> None:
     if not data and not behaviour:
         raise TrainingOptionsError("nothing to do: give DATA, --behaviour, or both")
-    from sentq_worker.evaluate.run import Task, evaluate_models
+    from sentq_worker.evaluate.run import EvaluationTask, evaluate_models
 
     columns = Columns.parse(text=text_field, label=label_field, names=label_map or ())
     filters = [Filter.parse(each) for each in where or ()]
@@ -128,7 +128,7 @@ def evaluate(
     with progress_bar(Console(file=sys.stderr), disable=False) as progress:
         evaluation = evaluate_models(
             [_loader(one, limits) for one in chosen],
-            Task(files, behaviour, mistakes, show_text),
+            EvaluationTask(files, behaviour, mistakes, show_text),
             _Bars(progress),
         )
     if html is not None:  # Before anything is shown: `| head` ends the command.

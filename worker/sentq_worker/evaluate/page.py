@@ -7,16 +7,14 @@ from importlib import resources
 from typing import TYPE_CHECKING
 
 from sentq import __version__
+from sentq_worker.evaluate.formatting import MEASURE_NAMES, percent
 from sentq_worker.evaluate.results import AVERAGED
-from sentq_worker.evaluate.terminal import percent
 from sentq_worker.training.extra import training_extra
 
 if TYPE_CHECKING:
     from sentq_worker.evaluate.results import Evaluation
 
 __all__ = ["page_of"]
-
-_MEASURES = {"accuracy": "accuracy", "polar_accuracy": "polar accuracy"}
 
 
 def page_of(evaluation: Evaluation) -> str:
@@ -39,7 +37,7 @@ def page_of(evaluation: Evaluation) -> str:
         evaluation=evaluation,
         averages=evaluation.averages if evaluation.files else [],
         averaged=AVERAGED,
-        measure_names=_MEASURES,
+        measure_names=MEASURE_NAMES,
         plots=plots,
         styles=("first", "second"),
         version=__version__,

@@ -6,7 +6,7 @@ import math
 from typing import TYPE_CHECKING
 
 from sentq_worker.evaluate.drawing import Drawing
-from sentq_worker.evaluate.terminal import percent
+from sentq_worker.evaluate.formatting import percent
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

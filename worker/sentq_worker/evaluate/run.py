@@ -18,13 +18,13 @@ if TYPE_CHECKING:
     from sentq_worker.scoring.scorer import Scorer
     from sentq_worker.training.data.rows import Rows
 
-__all__ = ["Task", "Watcher", "evaluate_models"]
+__all__ = ["EvaluationTask", "ProgressListener", "evaluate_models"]
 
 #: Enough of a revision to tell two apart, its `sha256:` included.
 _REVISION_CHARS = 15
 
 
-class Watcher(Protocol):
+class ProgressListener(Protocol):
     """Shows how far the work is."""
 
     def begin(self, what: str, texts: int) -> None:
@@ -37,7 +37,7 @@ class Watcher(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Task:
+class EvaluationTask:
     """What to measure models on, and how many mistakes to keep."""
 
     files: Sequence[Rows]
@@ -57,14 +57,14 @@ class _Run:
 
 
 def evaluate_models(
-    load_each: Iterable[Callable[[], Scorer]], task: Task, watcher: Watcher
+    load_each: Iterable[Callable[[], Scorer]], task: EvaluationTask, progress: ProgressListener
 ) -> Evaluation:
     """Measure one model, or two; they are loaded one after the other, never both at once.
 
     Raises:
         TrainingDataError: A model lacks a label of the data, or labels for the behaviour suite.
     """
-    runs = [_run(load(), task, watcher) for load in load_each]
+    runs = [_run(load(), task, progress) for load in load_each]
     files = tuple(
         FileResult(
             rows.name,
@@ -76,28 +76,28 @@ def evaluate_models(
     )
     behaviours = tuple(run.behaviour for run in runs if run.behaviour is not None)
     return Evaluation(
-        models=_told_apart([run.facts for run in runs]),
+        models=_with_distinct_names([run.facts for run in runs]),
         files=files,
         behaviour=BehaviourResult(behaviours) if behaviours else None,
     )
 
 
-def _run(scorer: Scorer, task: Task, watcher: Watcher) -> _Run:
+def _run(scorer: Scorer, task: EvaluationTask, progress: ProgressListener) -> _Run:
     facts = _facts(scorer)
     for rows in task.files:
         check_labels(rows, facts.labels)
     all_measures, all_mistakes = [], []
     for rows in task.files:
-        watcher.begin(f"{facts.name}: {rows.name}", len(rows))
-        scored = score_rows(rows, scorer, advance=watcher.advance)
+        progress.begin(f"{facts.name}: {rows.name}", len(rows))
+        scored = score_rows(rows, scorer, advance=progress.advance)
         all_measures.append(measure(scored))
         mistakes = worst_mistakes(scored, rows, most=task.mistakes, with_text=task.show_text)
         all_mistakes.append(tuple(mistakes))
     behaviour = None
     if task.with_behaviour:
         cases = load_cases()
-        watcher.begin(f"{facts.name}: behaviour", sum(len(case.texts) for case in cases))
-        behaviour = run_cases(cases, scorer, advance=watcher.advance)
+        progress.begin(f"{facts.name}: behaviour", sum(len(case.texts) for case in cases))
+        behaviour = run_cases(cases, scorer, advance=progress.advance)
     return _Run(facts, tuple(all_measures), tuple(all_mistakes), behaviour)
 
 
@@ -107,7 +107,7 @@ def _facts(scorer: Scorer) -> ModelFacts:
     return ModelFacts(info.model, info.revision, backend, info.dtype, scorer.label_names)
 
 
-def _told_apart(models: Sequence[ModelFacts]) -> tuple[ModelFacts, ...]:
+def _with_distinct_names(models: Sequence[ModelFacts]) -> tuple[ModelFacts, ...]:
     """Add the revision to names that are the same."""
     if len({facts.name for facts in models}) == len(models):
         return tuple(models)

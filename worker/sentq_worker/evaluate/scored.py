@@ -15,13 +15,13 @@ if TYPE_CHECKING:
     from sentq.contract import Outcome
     from sentq_worker.training.data.rows import Rows
 
-__all__ = ["AnyScorer", "ScoredRows", "check_labels", "outcomes_of", "score_rows"]
+__all__ = ["ScoredRows", "TextScorer", "check_labels", "outcomes_of", "score_rows"]
 
 #: Texts scored at once: enough to sort by length, few enough for a bar that moves.
 _CHUNK_TEXTS = 512
 
 
-class AnyScorer(Protocol):
+class TextScorer(Protocol):
     """As much of the worker's `Scorer` as measuring needs."""
 
     @property
@@ -65,7 +65,7 @@ def check_labels(rows: Rows, labels: Sequence[str]) -> None:
         )
 
 
-def score_rows(rows: Rows, scorer: AnyScorer, *, advance: Callable[[int], None]) -> ScoredRows:
+def score_rows(rows: Rows, scorer: TextScorer, *, advance: Callable[[int], None]) -> ScoredRows:
     """Score all rows, whose labels the model has; `advance` is told how many more are done.
 
     Raises:
@@ -88,7 +88,7 @@ def score_rows(rows: Rows, scorer: AnyScorer, *, advance: Callable[[int], None])
 
 
 def outcomes_of(
-    texts: Sequence[str], scorer: AnyScorer, *, advance: Callable[[int], None]
+    texts: Sequence[str], scorer: TextScorer, *, advance: Callable[[int], None]
 ) -> list[Outcome]:
     """Score texts in chunks; one outcome a text, in order."""
     outcomes: list[Outcome] = []

@@ -9,6 +9,8 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
+from sentq_worker.evaluate.formatting import MEASURE_NAMES, percent
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
@@ -18,12 +20,10 @@ if TYPE_CHECKING:
     from sentq_worker.evaluate.measures import Measures, Mistake
     from sentq_worker.evaluate.results import BehaviourResult, Evaluation
 
-__all__ = ["lines", "percent", "show_tables"]
+__all__ = ["lines", "show_tables"]
 
 #: Cells of a bar that says 100%.
 _BAR_CELLS = 20
-
-_MEASURES = {"accuracy": "accuracy", "polar_accuracy": "polar accuracy"}
 
 
 def lines(evaluation: Evaluation) -> Iterator[str]:
@@ -51,13 +51,6 @@ def show_tables(evaluation: Evaluation, console: Console, *, most: int) -> None:
     for table in _tables(evaluation, most=most):
         console.print(table)
         console.print()
-
-
-def percent(share: float | None, *, signed: bool = False) -> str:
-    """Write a share as per cent, a missing one as a hyphen."""
-    if share is None:
-        return "-"
-    return f"{100 * share:+.1f}" if signed else f"{100 * share:.1f}"
 
 
 def _tables(evaluation: Evaluation, *, most: int) -> Iterator[RenderableType]:
@@ -159,7 +152,7 @@ def _comparisons(evaluation: Evaluation) -> Table:
         table.add_row(Text(file.name))
         for name, test in file.comparisons.items():
             table.add_row(
-                f"  {_MEASURES[name]}",
+                f"  {MEASURE_NAMES[name]}",
                 Text(percent(test.difference, signed=True), style="bold"),
                 f"{percent(test.low, signed=True)} to {percent(test.high, signed=True)}",
                 f"{test.only_first:,} : {test.only_second:,}",

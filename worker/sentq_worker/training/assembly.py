@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from sentq_worker.training.data.corpus import Corpus, Encoded, encode
-from sentq_worker.training.data.training_set import Lessons
+from sentq_worker.training.data.corpus import Corpus, EncodedRows, encode
+from sentq_worker.training.data.training_set import TrainingSet
 from sentq_worker.training.errors import TrainingOptionsError
-from sentq_worker.training.loop.trainer import Training
+from sentq_worker.training.loop.trainer import Trainer
 from sentq_worker.training.model.base import load_model, load_tokenizer, longest_tokens
 from sentq_worker.training.report.record import source_figures
 from sentq_worker.training.step.learner import Learner
-from sentq_worker.training.step.objective import Objective, balanced
+from sentq_worker.training.step.objective import Objective, balanced_weights
 from sentq_worker.training.step.padding import Padding
 
 if TYPE_CHECKING:
@@ -62,14 +62,14 @@ def assemble(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
     store: CheckpointStore,
-) -> Training:
+) -> Trainer:
     """Tokenise the rows, and make a training of all parts."""
 
-    def encoded(rows: Rows, *, max_tokens: int = options.max_tokens) -> Encoded:
+    def encoded(rows: Rows, *, max_tokens: int = options.max_tokens) -> EncodedRows:
         return encode(rows, tokenizer, labels=corpus.labels, max_tokens=max_tokens)
 
     whole_tokens = options.max_tokens * (_MOST_WINDOWS if options.long_texts == "windows" else 1)
-    lessons = Lessons(
+    training_set = TrainingSet(
         [encoded(rows, max_tokens=whole_tokens) for rows in corpus.training],
         corpus.weights,
         batch_size=options.schedule.batch_size,
@@ -82,15 +82,17 @@ def assemble(
         device=options.device,
         dtype=options.dtype,
         objective=Objective(options.label_smoothing, _class_weights(options, corpus)),
-        stride=options.stride,
-        average_steps=round(options.average * options.schedule.epochs * lessons.batches_per_epoch),
+        optimizer=options.optimizer,
+        average_steps=round(
+            options.average * options.schedule.epochs * training_set.batches_per_epoch
+        ),
     )
-    return Training(
+    return Trainer(
         learner,
         store,
         schedule=options.schedule,
         labels=corpus.labels,
-        lessons=lessons,
+        training_set=training_set,
         validation=[encoded(rows) for rows in corpus.validation],
         checkpoint_every_s=options.checkpoint_every_s,
     )
@@ -103,4 +105,4 @@ def _class_weights(options: TrainingOptions, corpus: Corpus) -> tuple[float, ...
     for source in source_figures(corpus):
         for label, rows in source.labels.items():
             drawn[label] += rows * source.rows_per_epoch / source.rows
-    return balanced([*drawn.values()])
+    return balanced_weights([*drawn.values()])

@@ -38,7 +38,7 @@ class Precision(StrEnum):
     BFLOAT16 = "bfloat16"
 
 
-class Fall(StrEnum):
+class RateDecay(StrEnum):
     """How the learning rate falls after the warm-up."""
 
     COSINE = "cosine"
@@ -116,8 +116,8 @@ def train(
         float, typer.Option(min=0.0, help="The head learns so many times faster than the body.")
     ] = 1.0,
     schedule: Annotated[
-        Fall, typer.Option(help="How the rate falls after the warm-up.")
-    ] = Fall.COSINE,
+        RateDecay, typer.Option(help="How the rate falls after the warm-up.")
+    ] = RateDecay.COSINE,
     batch_size: Annotated[int, typer.Option(min=1, help="Rows per step.")] = 32,
     max_tokens: Annotated[int, typer.Option(min=8, help="Longer texts are cut.")] = 128,
     long_texts: Annotated[

@@ -8,13 +8,9 @@ from typing import TYPE_CHECKING, Any
 from sentq_worker.training.extra import training_extra
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
-    from sentq_worker.training.data.corpus import Encoded
-
-__all__ = ["Figures", "figures_of", "merit", "score"]
-
-_ROWS_PER_BATCH = 64
+__all__ = ["Figures", "figures_of", "selection_score"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,20 +40,6 @@ class Figures:
         return f"accuracy {self.accuracy:.4f}, macro F1 {self.macro_f1:.4f}{polar}"
 
 
-def score(
-    predict: Callable[[Sequence[Sequence[int]]], list[list[float]]], rows: Encoded
-) -> list[list[float]]:
-    """Return the probabilities of all rows, in their order; scored by length to pad little."""
-    order = sorted(range(len(rows)), key=lambda row: len(rows.token_ids[row]))
-    probabilities: list[list[float]] = [[]] * len(rows)
-    for start in range(0, len(order), _ROWS_PER_BATCH):
-        chosen = order[start : start + _ROWS_PER_BATCH]
-        answers = predict([rows.token_ids[row] for row in chosen])
-        for row, answer in zip(chosen, answers, strict=True):
-            probabilities[row] = answer
-    return probabilities
-
-
 def figures_of(
     probabilities: Sequence[Sequence[float]], targets: Sequence[int], *, labels: Sequence[str]
 ) -> Figures:
@@ -75,7 +57,9 @@ def figures_of(
     )
 
 
-def merit(files: Sequence[tuple[Figures, Sequence[int]]], *, labels: Sequence[str]) -> float:
+def selection_score(
+    files: Sequence[tuple[Figures, Sequence[int]]], *, labels: Sequence[str]
+) -> float:
     """Return one number to choose an epoch by: the mean of the files' accuracies.
 
     Of a file without neutral rows its polar accuracy counts: whoever made it never asked whether

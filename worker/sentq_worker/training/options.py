@@ -9,14 +9,14 @@ import torch
 
 from sentq_worker.training.data.rows import Columns, Filter, Source
 from sentq_worker.training.model.hardware import resolve_device, resolve_dtype
-from sentq_worker.training.step.optimizer import Stride
+from sentq_worker.training.step.optimizer import OptimizerOptions
 from sentq_worker.training.step.schedule import Schedule
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from sentq_worker.training.step.schedule import Fall
+    from sentq_worker.training.step.schedule import Decay
 
 __all__ = ["TrainingOptions"]
 
@@ -34,7 +34,7 @@ class TrainingOptions:
     base: str
     out: Path
     schedule: Schedule
-    stride: Stride
+    optimizer: OptimizerOptions
     label_smoothing: float
     class_weights: str
     average: float
@@ -70,7 +70,7 @@ class TrainingOptions:
         learning_rate: float,
         batch_size: int,
         warmup: float,
-        schedule: Fall,
+        schedule: Decay,
         patience: int,
         seed: int,
         head_rate: float,
@@ -96,7 +96,7 @@ class TrainingOptions:
             held_out=tuple(hold_out),
             columns=Columns.parse(text=text_field, label=label_field, names=label_map),
             schedule=Schedule(epochs, learning_rate, batch_size, warmup, schedule, patience, seed),
-            stride=Stride(head_rate, weight_decay, max_gradient_norm),
+            optimizer=OptimizerOptions(head_rate, weight_decay, max_gradient_norm),
             dtype=resolve_dtype(dtype, place),
             device=place,
             save_dtype={"float16": torch.float16, "float32": torch.float32}[save_dtype],
@@ -104,13 +104,13 @@ class TrainingOptions:
             **others,
         )
 
-    def decisive(self) -> dict[str, Any]:
+    def fixed_on_resume(self) -> dict[str, Any]:
         """Return, by option, what decides the weights: it must not change on resuming.
 
         Files are named without their folders: they may move. The rows in them are compared too,
         but not here.
         """
-        schedule, stride, columns = self.schedule, self.stride, self.columns
+        schedule, optimizer, columns = self.schedule, self.optimizer, self.columns
         return {
             "data": [one.label for one in self.sources],
             "--where": [one.label for one in self.filters],
@@ -124,16 +124,16 @@ class TrainingOptions:
             "--epochs": schedule.epochs,
             "--patience": schedule.patience,
             "--learning-rate": schedule.learning_rate,
-            "--head-rate": stride.head_rate,
-            "--schedule": schedule.fall,
+            "--head-rate": optimizer.head_rate,
+            "--schedule": schedule.decay,
             "--warmup": schedule.warmup,
             "--batch-size": schedule.batch_size,
             "--max-tokens": self.max_tokens,
             "--long-texts": self.long_texts,
             "--class-weights": self.class_weights,
             "--label-smoothing": self.label_smoothing,
-            "--weight-decay": stride.weight_decay,
-            "--max-gradient-norm": stride.max_gradient_norm,
+            "--weight-decay": optimizer.weight_decay,
+            "--max-gradient-norm": optimizer.max_gradient_norm,
             "--average": self.average,
             "--dropout": self.dropout,
             "--attention-dropout": self.attention_dropout,
@@ -141,9 +141,9 @@ class TrainingOptions:
             "--dtype": str(self.dtype).removeprefix("torch."),
         }
 
-    def shown(self) -> dict[str, str]:
-        """Return the decisive options that are set, in words, for the card and the record."""
-        options = {**self.decisive(), "--base": self.base_name}
+    def as_text(self) -> dict[str, str]:
+        """Return the options of `fixed_on_resume` that are set, as text for card and record."""
+        options = {**self.fixed_on_resume(), "--base": self.base_name}
         return {
             name.removeprefix("--"): ", ".join(value) if isinstance(value, list) else str(value)
             for name, value in options.items()

@@ -12,7 +12,7 @@ from sentq_worker.training.data.corpus import Corpus, read_corpus
 from sentq_worker.training.errors import TrainingOptionsError, TrainingStopped
 from sentq_worker.training.loop.checkpoint import CheckpointStore
 from sentq_worker.training.model.export import WEIGHTS, export
-from sentq_worker.training.model.temperature import folded, last_layer
+from sentq_worker.training.model.temperature import fold_temperature, last_layer
 from sentq_worker.training.report.record import files_beside, source_figures, summary
 
 if TYPE_CHECKING:
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
     from sentq_worker.training.loop.progress import ProgressReporter
-    from sentq_worker.training.loop.state import Course
-    from sentq_worker.training.loop.trainer import Training
+    from sentq_worker.training.loop.state import TrainingState
+    from sentq_worker.training.loop.trainer import Trainer
     from sentq_worker.training.options import TrainingOptions
 
 __all__ = ["run_session"]
@@ -46,25 +46,25 @@ def run_session(
     corpus = _read(options)
     model, tokenizer = load(options, corpus)
     store = CheckpointStore(
-        options.out / "checkpoint", {**options.decisive(), "the rows": corpus.digest}
+        options.out / "checkpoint", {**options.fixed_on_resume(), "the rows": corpus.digest}
     )
-    training = assemble(options, corpus, model, tokenizer, store)
-    reporter.say(_opening(options, corpus, training))
+    trainer = assemble(options, corpus, model, tokenizer, store)
+    reporter.say(_opening(options, corpus, trainer))
     if should_stop():
         raise TrainingStopped("stopped before the first step")
-    weights = training.run(reporter, should_stop=should_stop)
+    weights = trainer.run(reporter, should_stop=should_stop)
     if options.calibrate:
-        weights = _calibrated(weights, model, corpus.labels, training.course)
+        weights = _calibrated(weights, model, corpus.labels, trainer.state)
     path = export(
         options.out,
         model=model,
         weights=weights,
         tokenizer=tokenizer,
         dtype=options.save_dtype,
-        texts=files_beside(options, corpus, training.course),
+        texts=files_beside(options, corpus, trainer.state),
     )
     store.discard()
-    return summary(options.out, training.course, path.stat().st_size)
+    return summary(options.out, trainer.state, path.stat().st_size)
 
 
 def _quieten_transformers() -> None:
@@ -106,20 +106,20 @@ def _calibrated(
     weights: dict[str, torch.Tensor],
     model: PreTrainedModel,
     labels: Sequence[str],
-    course: Course,
+    state: TrainingState,
 ) -> dict[str, torch.Tensor]:
     layer = last_layer(model, len(labels))
     if layer is None:
-        course.best["temperature"] = None
+        state.best["temperature"] = None
         return weights
-    return folded(weights, layer=layer, temperature=course.best["temperature"])
+    return fold_temperature(weights, layer=layer, temperature=state.best["temperature"])
 
 
-def _opening(options: TrainingOptions, corpus: Corpus, training: Training) -> str:
+def _opening(options: TrainingOptions, corpus: Corpus, trainer: Trainer) -> str:
     rows = sum(one.rows_per_epoch for one in source_figures(corpus))
     checked = sum(map(len, corpus.validation))
     precision = str(options.dtype).removeprefix("torch.")
     return (
-        f"{rows} rows an epoch, {training.steps} steps, {checked} rows to validate on, "
+        f"{rows} rows an epoch, {trainer.steps} steps, {checked} rows to validate on, "
         f"{precision} on {options.device}"
     )

@@ -13,20 +13,20 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["batches_per_epoch", "drawn", "epoch_batches", "rows_drawn"]
+__all__ = ["batches_per_epoch", "draw_rows", "epoch_batches", "rows_per_epoch"]
 
-#: Batches whose rows are sorted by length together: more means less padding and less chance.
+#: Batches whose rows are sorted by length together: more means less padding and less rng.
 _BATCHES_PER_BUCKET = 64
 
 
-def rows_drawn(size: int, weight: float) -> int:
+def rows_per_epoch(size: int, weight: float) -> int:
     """Tell how many of a source's `size` rows one epoch draws; the same for every epoch."""
     return max(1, round(size * weight))
 
 
 def batches_per_epoch(sizes: Sequence[int], weights: Sequence[float], batch_size: int) -> int:
     """Tell how many batches `epoch_batches` gives."""
-    rows = sum(rows_drawn(size, weight) for size, weight in zip(sizes, weights, strict=True))
+    rows = sum(rows_per_epoch(size, weight) for size, weight in zip(sizes, weights, strict=True))
     return math.ceil(rows / batch_size)
 
 
@@ -44,19 +44,19 @@ def epoch_batches(
     `lengths` are the token counts of all rows, source after source; `sizes` and `weights`
     describe the sources. Returns row numbers: every batch but one has `batch_size` of them.
     """
-    chance = random.Random(f"{seed}:{epoch}")  # noqa: S311 - an order, not a secret
-    order = drawn(sizes, weights, chance)
-    chance.shuffle(order)
+    rng = random.Random(f"{seed}:{epoch}")  # noqa: S311 - an order, not a secret
+    order = draw_rows(sizes, weights, rng)
+    rng.shuffle(order)
     bucket = batch_size * _BATCHES_PER_BUCKET
     by_length: list[int] = []
     for start in range(0, len(order), bucket):
         by_length += sorted(order[start : start + bucket], key=lengths.__getitem__)
     batches = [by_length[at : at + batch_size] for at in range(0, len(by_length), batch_size)]
-    chance.shuffle(batches)
+    rng.shuffle(batches)
     return batches
 
 
-def drawn(sizes: Sequence[int], weights: Sequence[float], chance: random.Random) -> list[int]:
+def draw_rows(sizes: Sequence[int], weights: Sequence[float], rng: random.Random) -> list[int]:
     """Draw the rows of an epoch, source after source; their order is not yet shuffled.
 
     `chance` comes fresh from the seed and the epoch's number, as in `epoch_batches`.
@@ -65,8 +65,8 @@ def drawn(sizes: Sequence[int], weights: Sequence[float], chance: random.Random)
     first = 0
     for size, weight in zip(sizes, weights, strict=True):
         rows = range(first, first + size)
-        copies, rest = divmod(rows_drawn(size, weight), size)
+        copies, rest = divmod(rows_per_epoch(size, weight), size)
         numbers += list(rows) * copies
-        numbers += chance.sample(rows, rest)
+        numbers += rng.sample(rows, rest)
         first += size
     return numbers

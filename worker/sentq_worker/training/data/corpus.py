@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from sentq_worker.training.data.rows import Columns, Rows, read_rows
-from sentq_worker.training.data.windows import frame_of
+from sentq_worker.training.data.windows import special_token_counts
 from sentq_worker.training.errors import TrainingDataError, TrainingOptionsError
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from sentq_worker.training.data.rows import Filter, Source
 
-__all__ = ["Corpus", "Encoded", "encode", "hold_out", "label_order", "read_corpus"]
+__all__ = ["Corpus", "EncodedRows", "encode", "hold_out", "label_order", "read_corpus"]
 
 #: Share of a source's rows that is held out for validation.
 HELD_OUT = 0.05
@@ -34,16 +34,16 @@ _ROWS_PER_CALL = 1024
 
 
 @dataclass(frozen=True, slots=True)
-class Encoded:
+class EncodedRows:
     """Rows as the model sees them: token ids with special tokens, and label numbers.
 
-    `frame` counts the special tokens before and behind a row's own.
+    `special_tokens` counts the special tokens before and behind a row's own.
     """
 
     name: str
     token_ids: list[array[int]]
     targets: list[int]
-    frame: tuple[int, int]
+    special_tokens: tuple[int, int]
 
     def __len__(self) -> int:
         return len(self.targets)
@@ -141,7 +141,7 @@ def hold_out(
 
 def encode(
     rows: Rows, tokenizer: PreTrainedTokenizerBase, *, labels: Sequence[str], max_tokens: int
-) -> Encoded:
+) -> EncodedRows:
     """Tokenise, keeping the first `max_tokens` tokens of a text, special tokens included."""
     numbers = {label: number for number, label in enumerate(labels)}
     max_chars = max_tokens * _CHARS_PER_TOKEN
@@ -156,10 +156,12 @@ def encode(
             return_token_type_ids=False,
         )
         token_ids += [array("i", ids) for ids in answer["input_ids"]]
-    frame = frame_of(
+    special_tokens = special_token_counts(
         tokenizer("a", add_special_tokens=False)["input_ids"], tokenizer("a")["input_ids"]
     )
-    return Encoded(rows.name, token_ids, [numbers[label] for label in rows.labels], frame)
+    return EncodedRows(
+        rows.name, token_ids, [numbers[label] for label in rows.labels], special_tokens
+    )
 
 
 def _plain(text: str) -> str:

@@ -5,23 +5,23 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from sentq_worker.training.data.batches import batches_per_epoch, epoch_batches
-from sentq_worker.training.data.windows import window_in_epoch
+from sentq_worker.training.data.windows import epoch_window
 
 if TYPE_CHECKING:
     from array import array
     from collections.abc import Sequence
 
-    from sentq_worker.training.data.corpus import Encoded
+    from sentq_worker.training.data.corpus import EncodedRows
 
-__all__ = ["Lessons"]
+__all__ = ["TrainingSet"]
 
 
-class Lessons:
+class TrainingSet:
     """The rows of all sources. What an epoch draws of them follows from the seed and its number."""
 
     def __init__(
         self,
-        sources: Sequence[Encoded],
+        sources: Sequence[EncodedRows],
         weights: Sequence[float],
         *,
         batch_size: int,
@@ -32,7 +32,7 @@ class Lessons:
         self._batch_size = batch_size
         self._max_tokens = max_tokens
         self._seed = seed
-        self._frame = sources[0].frame
+        self._special_tokens = sources[0].special_tokens
         self._sizes = [len(source) for source in sources]
         self._token_ids = [ids for source in sources for ids in source.token_ids]
         self._targets = [target for source in sources for target in source.targets]
@@ -56,11 +56,11 @@ class Lessons:
     def rows(self, batch: Sequence[int], epoch: int) -> tuple[list[array[int]], list[int]]:
         """Return the tokens of a batch, at most `max_tokens` each, and their labels' numbers."""
         tokens = [
-            window_in_epoch(
+            epoch_window(
                 self._token_ids[row],
                 max_tokens=self._max_tokens,
-                frame=self._frame,
-                mark=f"{self._seed}:{epoch}:{row}",
+                special_tokens=self._special_tokens,
+                seed=f"{self._seed}:{epoch}:{row}",
             )
             for row in batch
         ]

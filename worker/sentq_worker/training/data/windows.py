@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["frame_of", "window_in_epoch"]
+__all__ = ["epoch_window", "special_token_counts"]
 
 
-def frame_of(bare: Sequence[int], framed: Sequence[int]) -> tuple[int, int]:
+def special_token_counts(bare: Sequence[int], framed: Sequence[int]) -> tuple[int, int]:
     """Tell how many special tokens stand before and behind a text's own tokens.
 
     `bare` are the tokens of a text without special tokens, `framed` those with them.
@@ -28,20 +28,20 @@ def frame_of(bare: Sequence[int], framed: Sequence[int]) -> tuple[int, int]:
     return before, extra - before
 
 
-def window_in_epoch(
-    token_ids: array[int], *, max_tokens: int, frame: tuple[int, int], mark: str
+def epoch_window(
+    token_ids: array[int], *, max_tokens: int, special_tokens: tuple[int, int], seed: str
 ) -> array[int]:
     """Return the tokens themselves, or a window of `max_tokens` with the special tokens around it.
 
     Half of the windows are the beginning, a quarter the end, the others lie anywhere between;
     `mark` (seed, epoch and row) decides, and nothing else.
     """
-    before, behind = frame
+    before, behind = special_tokens
     if len(token_ids) <= max_tokens:
         return token_ids
     own_tokens = max_tokens - before - behind
     last = len(token_ids) - behind - own_tokens
-    chance = random.Random(mark)  # noqa: S311 - a place in a text, not a secret
-    start = chance.choice((before, before, last, chance.randint(before, last)))
+    rng = random.Random(seed)  # noqa: S311 - a place in a text, not a secret
+    start = rng.choice((before, before, last, rng.randint(before, last)))
     inner = token_ids[start : start + own_tokens]
     return token_ids[:before] + inner + token_ids[len(token_ids) - behind :]

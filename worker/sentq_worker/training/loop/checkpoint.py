@@ -15,12 +15,13 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from sentq_worker.training.errors import CheckpointError, TrainingOptionsError
+from sentq_worker.training.files import sync_folder
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-__all__ = ["CheckpointStore", "sync_folder"]
+__all__ = ["CheckpointStore"]
 
 _STATE = "state.pt"
 _PARTIAL = ".partial"
@@ -120,15 +121,6 @@ class CheckpointStore:
         if not isinstance(content, dict):
             raise CheckpointError(f"{path} is no checkpoint. Give --restart to discard it")
         return content
-
-
-def sync_folder(folder: Path) -> None:
-    """Make renames inside the folder survive a power cut."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def _best(epoch: int | str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-__all__ = ["Course"]
+__all__ = ["TrainingState"]
 
 #: Weight of the newest step in the running mean of the loss.
 _NEWEST = 0.02
@@ -15,7 +15,7 @@ _POINTS = 200
 
 
 @dataclass(slots=True)
-class Course:
+class TrainingState:
     """How far the training has come, and how the epochs behind it went.
 
     `batch` counts the batches done in the present epoch, `wall_s` the time of all runs together;

@@ -12,8 +12,9 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from sentq_worker.training.errors import TrainingStopped
-from sentq_worker.training.loop.state import Course
-from sentq_worker.training.metrics import Figures, figures_of, merit, score
+from sentq_worker.training.loop.state import TrainingState
+from sentq_worker.training.loop.validation import predict_rows
+from sentq_worker.training.metrics import Figures, figures_of, selection_score
 from sentq_worker.training.model.temperature import best_temperature
 
 if TYPE_CHECKING:
@@ -21,18 +22,18 @@ if TYPE_CHECKING:
 
     import torch
 
-    from sentq_worker.training.data.corpus import Encoded
-    from sentq_worker.training.data.training_set import Lessons
+    from sentq_worker.training.data.corpus import EncodedRows
+    from sentq_worker.training.data.training_set import TrainingSet
     from sentq_worker.training.loop.checkpoint import CheckpointStore
     from sentq_worker.training.loop.progress import ProgressReporter
     from sentq_worker.training.step.learner import Learner
     from sentq_worker.training.step.schedule import Schedule
 
-__all__ = ["Training"]
+__all__ = ["Trainer"]
 
 
-class Training:
-    """Teaches `learner` the lessons; `run` may be called again after any interruption."""
+class Trainer:
+    """Teaches `learner` the training_set; `run` may be called again after any interruption."""
 
     def __init__(
         self,
@@ -41,28 +42,28 @@ class Training:
         *,
         schedule: Schedule,
         labels: Sequence[str],
-        lessons: Lessons,
-        validation: Sequence[Encoded],
+        training_set: TrainingSet,
+        validation: Sequence[EncodedRows],
         checkpoint_every_s: float = 120.0,
     ) -> None:
         self._learner = learner
         self._store = store
         self._schedule = schedule
         self._labels = labels
-        self._lessons = lessons
+        self._training_set = training_set
         self._validation = validation
         self._checkpoint_every_s = checkpoint_every_s
         self._begun = time.monotonic()
-        self.course = Course()
+        self.state = TrainingState()
 
     @property
     def steps(self) -> int:
         """Optimizer steps of the whole training, if it is not stopped early."""
-        return self._schedule.epochs * self._lessons.batches_per_epoch
+        return self._schedule.epochs * self._training_set.batches_per_epoch
 
     @property
     def steps_done(self) -> int:
-        return self.course.epoch * self._lessons.batches_per_epoch + self.course.batch
+        return self.state.epoch * self._training_set.batches_per_epoch + self.state.batch
 
     def run(
         self, reporter: ProgressReporter, *, should_stop: Callable[[], bool] = lambda: False
@@ -77,34 +78,34 @@ class Training:
         """
         self._resume(reporter)
         reporter.begin(steps=self.steps, done=self.steps_done)
-        while self.course.epoch < self._schedule.epochs:
+        while self.state.epoch < self._schedule.epochs:
             if self._has_stalled():
                 reporter.say(f"{self._schedule.patience} epochs without a better: stopping early")
                 break
             self._train_epoch(reporter, should_stop)
             self._finish_epoch(reporter)
-        return self._store.load_best(self.course.best["epoch"])
+        return self._store.load_best(self.state.best["epoch"])
 
     def _resume(self, reporter: ProgressReporter) -> None:
         self._begun = time.monotonic()
-        state = self._store.load()
-        if state is None:
+        checkpoint = self._store.load()
+        if checkpoint is None:
             return
-        self._learner.restore(state["learner"])
-        self.course = Course(**state["course"])
-        self._begun -= self.course.wall_s
+        self._learner.restore(checkpoint["learner"])
+        self.state = TrainingState(**checkpoint["training"])
+        self._begun -= self.state.wall_s
         reporter.say(f"resuming after step {self.steps_done} of {self.steps}")
 
     def _train_epoch(self, reporter: ProgressReporter, should_stop: Callable[[], bool]) -> None:
-        course = self.course
-        batches = self._lessons.epoch(course.epoch)
+        state = self.state
+        batches = self._training_set.epoch(state.epoch)
         saved = time.monotonic()
-        for batch in batches[course.batch :]:
+        for batch in batches[state.batch :]:
             rate = self._schedule.rate(self.steps_done, self.steps)
-            loss = self._learner.learn(*self._lessons.rows(batch, course.epoch), rate=rate)
-            course.batch += 1
-            course.add_loss(loss, step=self.steps_done, steps=self.steps)
-            reporter.stepped(texts=len(batch), loss=course.loss or loss)
+            loss = self._learner.learn(*self._training_set.rows(batch, state.epoch), rate=rate)
+            state.batch += 1
+            state.add_loss(loss, step=self.steps_done, steps=self.steps)
+            reporter.stepped(texts=len(batch), loss=state.loss or loss)
             stop = should_stop()
             if stop or time.monotonic() - saved >= self._checkpoint_every_s:
                 self._save()
@@ -114,25 +115,27 @@ class Training:
 
     def _has_stalled(self) -> bool:
         patience = self._schedule.patience
-        if not (patience and self.course.history):
+        if not (patience and self.state.history):
             return False
-        merits = self._merits()
-        return len(merits) - 1 - merits.index(max(merits)) >= patience
+        scores = self._selection_scores()
+        return len(scores) - 1 - scores.index(max(scores)) >= patience
 
     def _finish_epoch(self, reporter: ProgressReporter) -> None:
-        with self._learner.resting():
-            answers = [(rows, score(self._learner.predict, rows)) for rows in self._validation]
+        with self._learner.evaluation_mode():
+            answers = [
+                (rows, predict_rows(self._learner.predict, rows)) for rows in self._validation
+            ]
         overall, by_file = self._figures(answers)
-        course = self.course
-        course.epoch += 1
-        course.batch = 0
-        course.history.append(
+        state = self.state
+        state.epoch += 1
+        state.batch = 0
+        state.history.append(
             {
-                "epoch": course.epoch,
+                "epoch": state.epoch,
                 "step": self.steps_done,
                 "overall": overall.as_json(),
                 "files": [{"name": name, **figures.as_json()} for name, figures in by_file],
-                "merit": merit(
+                "selection_score": selection_score(
                     [
                         (figures, rows.targets)
                         for (_, figures), (rows, _) in zip(by_file, answers, strict=True)
@@ -142,15 +145,15 @@ class Training:
                 "temperature": best_temperature([(found, rows.targets) for rows, found in answers]),
             }
         )
-        reporter.say(f"epoch {course.epoch}: {overall.line()}")
+        reporter.say(f"epoch {state.epoch}: {overall.line()}")
         for name, figures in by_file:
             reporter.say(f"  {name}: {figures.line()}")
         self._keep_if_best()
         self._save()
-        self._store.drop_worse(course.best["epoch"])
+        self._store.drop_worse(state.best["epoch"])
 
     def _figures(
-        self, answers: Sequence[tuple[Encoded, list[list[float]]]]
+        self, answers: Sequence[tuple[EncodedRows, list[list[float]]]]
     ) -> tuple[Figures, list[tuple[str, Figures]]]:
         """Compare with the labels; the overall figures give every row the same weight."""
         by_file = [
@@ -162,15 +165,15 @@ class Training:
         return figures_of(all_found, all_targets, labels=self._labels), by_file
 
     def _keep_if_best(self) -> None:
-        merits = self._merits()
+        scores = self._selection_scores()
         # The later of two equals: it has learned longer, at a lower rate.
-        if merits[-1] == max(merits):
-            self.course.best_epoch = self.course.epoch
-            self._store.save_best(self.course.epoch, self._learner.weights())
+        if scores[-1] == max(scores):
+            self.state.best_epoch = self.state.epoch
+            self._store.save_best(self.state.epoch, self._learner.weights())
 
-    def _merits(self) -> list[float]:
-        return [epoch["merit"] for epoch in self.course.history]
+    def _selection_scores(self) -> list[float]:
+        return [epoch["selection_score"] for epoch in self.state.history]
 
     def _save(self) -> None:
-        self.course.wall_s = time.monotonic() - self._begun
-        self._store.save({"learner": self._learner.state(), "course": asdict(self.course)})
+        self.state.wall_s = time.monotonic() - self._begun
+        self._store.save({"learner": self._learner.state(), "training": asdict(self.state)})

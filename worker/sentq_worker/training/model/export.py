@@ -14,7 +14,7 @@ import torch
 from safetensors import SafetensorError
 
 from sentq_worker.training.errors import ExportError
-from sentq_worker.training.loop.checkpoint import sync_folder
+from sentq_worker.training.files import sync_folder
 from sentq_worker.training.model.base import forget_limits, longest_tokens
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ import torch
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-__all__ = ["best_temperature", "folded", "last_layer"]
+__all__ = ["best_temperature", "fold_temperature", "last_layer"]
 
 #: Deviation of log(temperature) that is thought likely before any row is seen: a handful of
 #: rows that are all right must not make a model sure of everything.
@@ -60,7 +60,7 @@ def last_layer(model: torch.nn.Module, labels: int) -> str | None:
     return linear[-1] if linear else None
 
 
-def folded(
+def fold_temperature(
     weights: Mapping[str, torch.Tensor], *, layer: str, temperature: float
 ) -> dict[str, torch.Tensor]:
     """Return the weights with this layer's divided by the temperature."""

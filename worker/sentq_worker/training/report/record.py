@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import torch
 import transformers
 
-from sentq_worker.training.data.batches import rows_drawn
+from sentq_worker.training.data.batches import rows_per_epoch
 from sentq_worker.training.data.rows import Source
 from sentq_worker.training.report.card import Card, SourceFigures
 from sentq_worker.training.report.chart import chart
@@ -21,13 +21,13 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from sentq_worker.training.data.corpus import Corpus
-    from sentq_worker.training.loop.state import Course
+    from sentq_worker.training.loop.state import TrainingState
     from sentq_worker.training.options import TrainingOptions
 
 __all__ = ["files_beside", "source_figures", "summary"]
 
 
-def files_beside(options: TrainingOptions, corpus: Corpus, course: Course) -> dict[str, str]:
+def files_beside(options: TrainingOptions, corpus: Corpus, state: TrainingState) -> dict[str, str]:
     """Return the text files that go with the weights, by name. None contains a folder's path."""
     sources = source_figures(corpus)
     seen = {rows.name: corpus.seen_in_training(rows) for rows in corpus.validation}
@@ -38,17 +38,17 @@ def files_beside(options: TrainingOptions, corpus: Corpus, course: Course) -> di
         licence=options.licence,
         sources=sources,
         notes=options.source_notes,
-        best=course.best,
+        best=state.best,
         command=command_line(sys.argv),
-        options=options.shown(),
+        options=options.as_text(),
         max_tokens=options.max_tokens,
         in_windows=options.long_texts == "windows",
-        temperature=course.best["temperature"] if options.calibrate else None,
+        temperature=state.best["temperature"] if options.calibrate else None,
         seen_in_training=seen,
     )
     record = {
         "command": command_line(sys.argv),
-        "options": options.shown(),
+        "options": options.as_text(),
         "seed": options.schedule.seed,
         "device": str(options.device),
         "threads": torch.get_num_threads(),
@@ -56,10 +56,10 @@ def files_beside(options: TrainingOptions, corpus: Corpus, course: Course) -> di
         "sources": [source.as_json() for source in sources],
         "rows_digest": corpus.digest,
         "validation_rows_seen_in_training": seen,
-        "epochs": course.history,
-        "best_epoch": course.best_epoch,
-        "losses": course.losses,
-        "wall_s": round(course.wall_s, 1),
+        "epochs": state.history,
+        "best_epoch": state.best_epoch,
+        "losses": state.losses,
+        "wall_s": round(state.wall_s, 1),
         "versions": {
             "python": platform.python_version(),
             "torch": torch.__version__,
@@ -69,16 +69,16 @@ def files_beside(options: TrainingOptions, corpus: Corpus, course: Course) -> di
     return {
         "README.md": card.text(),
         "training.json": json.dumps(record, indent=2) + "\n",
-        "training.svg": _chart(course),
+        "training.svg": _chart(state),
     }
 
 
-def _chart(course: Course) -> str:
+def _chart(state: TrainingState) -> str:
     accuracies: dict[str, list[tuple[float, float]]] = {}
-    for epoch in course.history:
+    for epoch in state.history:
         for one in ({"name": "all", **epoch["overall"]}, *epoch["files"]):
             accuracies.setdefault(one["name"], []).append((epoch["step"], one["accuracy"]))
-    return chart(course.losses, accuracies)
+    return chart(state.losses, accuracies)
 
 
 def source_figures(corpus: Corpus) -> list[SourceFigures]:
@@ -87,18 +87,18 @@ def source_figures(corpus: Corpus) -> list[SourceFigures]:
         SourceFigures(
             name=rows.name,
             rows=len(rows),
-            rows_per_epoch=rows_drawn(len(rows), weight),
+            rows_per_epoch=rows_per_epoch(len(rows), weight),
             labels=Counter(rows.labels),
         )
         for rows, weight in zip(corpus.training, corpus.weights, strict=True)
     ]
 
 
-def summary(folder: Path, course: Course, size_bytes: int) -> str:
+def summary(folder: Path, state: TrainingState, size_bytes: int) -> str:
     """Return what the command prints at the end."""
-    lines = [f"{folder}  ({size_bytes / 1e6:.1f} MB, epoch {course.best['epoch']})"]
-    files = [(one["name"], one) for one in course.best["files"]]
-    for name, one in [("all", course.best["overall"]), *files]:
+    lines = [f"{folder}  ({size_bytes / 1e6:.1f} MB, epoch {state.best['epoch']})"]
+    files = [(one["name"], one) for one in state.best["files"]]
+    for name, one in [("all", state.best["overall"]), *files]:
         polar = "" if one["polar_accuracy"] is None else f"  polar {one['polar_accuracy']:.4f}"
         lines.append(
             f"  {name}: {one['rows']} rows  accuracy {one['accuracy']:.4f}  "

@@ -17,7 +17,7 @@ import torch
 from sentq_worker.training.errors import DivergedError
 from sentq_worker.training.step.averaging import RunningMean
 from sentq_worker.training.step.objective import Objective
-from sentq_worker.training.step.optimizer import Optimizer, Stride
+from sentq_worker.training.step.optimizer import Optimizer, OptimizerOptions
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Learner"]
 
-_PLAIN_OBJECTIVE = Objective()
-_PLAIN_STRIDE = Stride()
+_DEFAULT_OBJECTIVE = Objective()
+_DEFAULT_OPTIMIZER = OptimizerOptions()
 
 
 class Learner:
@@ -46,8 +46,8 @@ class Learner:
         padding: Padding,
         device: torch.device,
         dtype: torch.dtype = torch.float32,
-        objective: Objective = _PLAIN_OBJECTIVE,
-        stride: Stride = _PLAIN_STRIDE,
+        objective: Objective = _DEFAULT_OBJECTIVE,
+        optimizer: OptimizerOptions = _DEFAULT_OPTIMIZER,
         average_steps: int = 0,
     ) -> None:
         self._padding = padding
@@ -58,14 +58,16 @@ class Learner:
         self.model.train()
         named = {name: one for name, one in self.model.named_parameters() if one.requires_grad}
         self._weights = list(named.values())
-        self._masters = {name: _master(one) for name, one in named.items()}
+        self._master_weights = {name: _master_copy(one) for name, one in named.items()}
         self._optimizer = Optimizer(
-            self._masters,
-            stride,
+            self._master_weights,
+            optimizer,
             body=model.base_model_prefix,
             fused=device.type in ("cpu", "cuda"),
         )
-        self._mean = RunningMean(self._masters, steps=average_steps) if average_steps else None
+        self._mean = (
+            RunningMean(self._master_weights, steps=average_steps) if average_steps else None
+        )
 
     def learn(self, rows: Sequence[Sequence[int]], targets: Sequence[int], *, rate: float) -> float:
         """Take one optimizer step at this learning rate; return the loss.
@@ -83,25 +85,25 @@ class Learner:
             )
         # torch leaves Tensor.backward without a type.
         loss.backward()  # type: ignore[no-untyped-call]
-        self._gather_gradients()
+        self._copy_gradients_to_masters()
         self._optimizer.step(rate)
         if self._mean is not None:
             self._mean.step()
-        self._spread(self._masters)
+        self._load_weights(self._master_weights)
         return value
 
     @contextmanager
-    def resting(self) -> Iterator[None]:
+    def evaluation_mode(self) -> Iterator[None]:
         """Within this, `predict` uses the weights that `weights` returns; take no step in it."""
         if self._mean is None:
             yield
             return
-        before = self._copies(self._masters)
-        self._spread(self._mean.weights)
+        before = self._copies(self._master_weights)
+        self._load_weights(self._mean.weights)
         try:
             yield
         finally:
-            self._spread(before)
+            self._load_weights(before)
 
     @torch.inference_mode()
     def predict(self, rows: Sequence[Sequence[int]]) -> list[list[float]]:
@@ -115,44 +117,44 @@ class Learner:
 
     def weights(self) -> dict[str, torch.Tensor]:
         """Return float32 copies of the trained weights on the CPU, by name."""
-        kept = self._masters if self._mean is None else self._mean.weights
+        kept = self._master_weights if self._mean is None else self._mean.weights
         return {name: one.cpu() for name, one in self._copies(kept).items()}
 
     def state(self) -> dict[str, Any]:
         """Return all that `restore` needs to go on as if nothing had happened."""
-        chance = {"cpu": torch.get_rng_state()}
+        rng = {"cpu": torch.get_rng_state()}
         if self._device.type == "cuda":
-            chance["cuda"] = torch.cuda.get_rng_state(self._device)
+            rng["cuda"] = torch.cuda.get_rng_state(self._device)
         return {
-            "weights": {name: one.detach() for name, one in self._masters.items()},
+            "weights": {name: one.detach() for name, one in self._master_weights.items()},
             "mean": None if self._mean is None else self._mean.state(),
             "optimizer": self._optimizer.state(),
-            "chance": chance,
+            "rng": rng,
         }
 
     def restore(self, state: dict[str, Any]) -> None:
         """Go back to what `state` returned, the generators of random numbers included."""
         with torch.no_grad():
-            for name, master in self._masters.items():
+            for name, master in self._master_weights.items():
                 master.copy_(state["weights"][name])
         if self._mean is not None:
             self._mean.restore(state["mean"])
         self._optimizer.restore(state["optimizer"])
-        self._spread(self._masters)
-        torch.set_rng_state(state["chance"]["cpu"])
+        self._load_weights(self._master_weights)
+        torch.set_rng_state(state["rng"]["cpu"])
         if self._device.type == "cuda":
-            torch.cuda.set_rng_state(state["chance"]["cuda"], self._device)
+            torch.cuda.set_rng_state(state["rng"]["cuda"], self._device)
 
     def _logits(self, rows: Sequence[Sequence[int]]) -> torch.Tensor:
         token_ids, mask = self._padding.tensors(rows, self._device)  # both (rows, tokens)
         logits: torch.Tensor = self.model(input_ids=token_ids, attention_mask=mask).logits
         return logits.float()
 
-    def _gather_gradients(self) -> None:
+    def _copy_gradients_to_masters(self) -> None:
         # Into standing buffers: fresh ones cost 15 ms of page faults a step with BERT's
         # vocabulary, of 180 to 300 ms in all.
         sources, targets = [], []
-        for weight, master in zip(self._weights, self._masters.values(), strict=True):
+        for weight, master in zip(self._weights, self._master_weights.values(), strict=True):
             if weight is master:
                 continue
             if master.grad is None:
@@ -169,7 +171,7 @@ class Learner:
     def _copies(weights: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         return {name: one.detach().clone() for name, one in weights.items()}
 
-    def _spread(self, weights: Mapping[str, torch.Tensor]) -> None:
+    def _load_weights(self, weights: Mapping[str, torch.Tensor]) -> None:
         pairs = zip(self._weights, weights.values(), strict=True)
         with torch.no_grad():
             for weight, source in pairs:
@@ -178,5 +180,5 @@ class Learner:
                 weight.grad = None
 
 
-def _master(weight: torch.nn.Parameter) -> torch.Tensor:
+def _master_copy(weight: torch.nn.Parameter) -> torch.Tensor:
     return weight if weight.dtype == torch.float32 else weight.detach().float()

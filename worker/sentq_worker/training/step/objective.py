@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     import torch
 
-__all__ = ["Objective", "balanced"]
+__all__ = ["Objective", "balanced_weights"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +30,7 @@ class Objective:
         )
 
 
-def balanced(rows_by_label: Sequence[float]) -> tuple[float, ...]:
+def balanced_weights(rows_by_label: Sequence[float]) -> tuple[float, ...]:
     """Return weights that give every label the same say; over all rows their mean is 1."""
     total = sum(rows_by_label)
     return tuple(total / (len(rows_by_label) * rows) if rows else 0.0 for rows in rows_by_label)

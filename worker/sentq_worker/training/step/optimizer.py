@@ -10,11 +10,11 @@ import torch
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-__all__ = ["Optimizer", "Stride"]
+__all__ = ["Optimizer", "OptimizerOptions"]
 
 
 @dataclass(frozen=True, slots=True)
-class Stride:
+class OptimizerOptions:
     """How far a step may go.
 
     `head_rate` multiplies the learning rate of the head, which starts from nothing while the body
@@ -31,11 +31,16 @@ class Optimizer:
     """Moves the weights of `named`, in place; the head's are those outside of `body`."""
 
     def __init__(
-        self, named: Mapping[str, torch.Tensor], stride: Stride, *, body: str, fused: bool
+        self,
+        named: Mapping[str, torch.Tensor],
+        options: OptimizerOptions,
+        *,
+        body: str,
+        fused: bool,
     ) -> None:
         self._weights = list(named.values())
-        self._max_gradient_norm = stride.max_gradient_norm
-        self._adam = torch.optim.AdamW(list(_groups(named, stride, body)), lr=0.0, fused=fused)
+        self._max_gradient_norm = options.max_gradient_norm
+        self._adam = torch.optim.AdamW(list(_groups(named, options, body)), lr=0.0, fused=fused)
 
     def step(self, rate: float) -> None:
         """Clip the gradients, which must be there, and take a step at this learning rate."""
@@ -56,13 +61,13 @@ class Optimizer:
 
 
 def _groups(
-    named: Mapping[str, torch.Tensor], stride: Stride, body: str
+    named: Mapping[str, torch.Tensor], options: OptimizerOptions, body: str
 ) -> Iterator[dict[str, object]]:
     groups: dict[tuple[float, float], list[torch.Tensor]] = {}
     for name, weight in named.items():
-        factor = 1.0 if body and name.startswith(f"{body}.") else stride.head_rate
+        factor = 1.0 if body and name.startswith(f"{body}.") else options.head_rate
         # Biases and normalisation are the parameters of one dimension: they do not decay.
-        decay = stride.weight_decay if weight.ndim > 1 else 0.0
+        decay = options.weight_decay if weight.ndim > 1 else 0.0
         groups.setdefault((factor, decay), []).append(weight)
     for (factor, decay), weights in groups.items():
         yield {"params": weights, "weight_decay": decay, "rate_factor": factor}

@@ -6,10 +6,10 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
-__all__ = ["Fall", "Schedule"]
+__all__ = ["Decay", "Schedule"]
 
 #: The learning rate's way down after the warm-up.
-Fall = Literal["cosine", "linear"]
+Decay = Literal["cosine", "linear"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +25,7 @@ class Schedule:
     learning_rate: float = 1e-4
     batch_size: int = 32
     warmup: float = 0.06
-    fall: Fall = "cosine"
+    decay: Decay = "cosine"
     patience: int = 0
     seed: int = 1
 
@@ -35,6 +35,6 @@ class Schedule:
         if step < rising:
             return self.learning_rate * (step + 1) / rising
         left = (steps - step) / max(1, steps - rising)
-        if self.fall == "cosine":
+        if self.decay == "cosine":
             left = (1 - math.cos(math.pi * left)) / 2
         return self.learning_rate * left
