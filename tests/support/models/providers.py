@@ -53,7 +53,7 @@ class ScriptedProvider:
         return EngineInfo("scripted", None, self.backend, "none", ("negative", "positive"))
 
     @property
-    def breakers(self) -> BreakerStates:
+    def breaker_states(self) -> BreakerStates:
         return BreakerStates()
 
     @property
@@ -71,7 +71,7 @@ class ScriptedProvider:
     def prefetch(self, jobs: Sequence[ProviderJob]) -> None:
         self.read += [text for job in jobs for text in job.texts]
 
-    def answer(self, jobs: Sequence[ProviderJob]) -> list[ProviderReply]:
+    def score(self, jobs: Sequence[ProviderJob]) -> list[ProviderReply]:
         self.asked += [text for job in jobs for text in job.texts]
         if self.error is not None:
             raise self.error

@@ -55,7 +55,7 @@ def made_of(
 
 
 def _who(replies: list[ProviderReply]) -> list[str]:
-    return [r.by.backend if isinstance(r, ScoredJob) else "waits" for r in replies]
+    return [r.info.backend if isinstance(r, ScoredJob) else "waits" for r in replies]
 
 
 def _engines() -> tuple[ScriptedProvider, ScriptedProvider]:
@@ -65,7 +65,7 @@ def _engines() -> tuple[ScriptedProvider, ScriptedProvider]:
 def test_the_local_provider_scores_while_it_is_available() -> None:
     local, hub = _engines()
     with made_of(local, hub) as fallback:
-        assert _who(fallback.answer([ScriptedJob(["a"]), ScriptedJob(["b"])])) == ["local", "local"]
+        assert _who(fallback.score([ScriptedJob(["a"]), ScriptedJob(["b"])])) == ["local", "local"]
         assert hub.asked == []
 
 
@@ -82,7 +82,7 @@ def test_the_hub_scores_the_batch_in_which_the_local_provider_fails(
         local.error = error
         for _ in range(3):
             assert _who(
-                fallback.answer([ScriptedJob(["a"]), ScriptedJob(["b"], is_local_only=True)])
+                fallback.score([ScriptedJob(["a"]), ScriptedJob(["b"], is_local_only=True)])
             ) == [
                 "hub",
                 "waits",
@@ -101,12 +101,12 @@ def test_a_local_provider_that_cannot_start_is_unavailable_and_recovers(
     local, hub = _engines()
     local.start_error = error
     with made_of(local, hub) as fallback:
-        assert _who(fallback.answer([ScriptedJob(["a"])])) == ["hub"]
+        assert _who(fallback.score([ScriptedJob(["a"])])) == ["hub"]
         eventually(lambda: local.starts >= 3)
-        assert _who(fallback.answer([ScriptedJob(["a"])])) == ["hub"]
+        assert _who(fallback.score([ScriptedJob(["a"])])) == ["hub"]
         local.start_error = None
         eventually(lambda: fallback.breaker.is_closed)
-        assert _who(fallback.answer([ScriptedJob(["a"])])) == ["local"]
+        assert _who(fallback.score([ScriptedJob(["a"])])) == ["local"]
     assert caplog.text.count("local is not asked for the moment") == 1
     assert caplog.text.count("local answers again") == 1
 
@@ -115,7 +115,7 @@ def test_a_hub_that_fails_at_start_does_not_stop_the_local_provider() -> None:
     local, hub = _engines()
     hub.start_error = HubRefused("it refuses the token (401)")
     with made_of(local, hub) as fallback:
-        assert _who(fallback.answer([ScriptedJob(["a"])])) == ["local"]
+        assert _who(fallback.score([ScriptedJob(["a"])])) == ["local"]
     local.start_error = DeviceUnavailable("no cuda")
     with pytest.raises(HubRefused), made_of(local, hub):
         pass
@@ -126,14 +126,14 @@ def test_a_hub_that_fails_at_start_does_not_stop_the_local_provider() -> None:
 
 def test_invalid_texts_do_not_make_a_working_provider_unavailable() -> None:
     class Picky(ScriptedProvider):
-        def answer(self, jobs):  # type: ignore[no-untyped-def]
+        def score(self, jobs):  # type: ignore[no-untyped-def]
             self.outcome = FAILED if "bad" in jobs[0].texts else ScriptedProvider("").outcome
-            return super().answer(jobs)
+            return super().score(jobs)
 
     local, hub = Picky("local"), ScriptedProvider("hub")
     with made_of(local, hub) as fallback:
         for _ in range(10):
-            (reply,) = fallback.answer([ScriptedJob(["bad"])])
+            (reply,) = fallback.score([ScriptedJob(["bad"])])
             assert isinstance(reply, ScoredJob)
             assert reply.outcomes == [FAILED]
         assert fallback.breaker.is_closed
@@ -144,7 +144,7 @@ def test_a_provider_that_fails_on_every_text_is_unavailable() -> None:
     local, hub = _engines()
     local.outcome = FAILED
     with made_of(local, hub, probe_interval_s=60) as fallback:
-        assert _who(fallback.answer([ScriptedJob(["a"])])) == ["hub"]
+        assert _who(fallback.score([ScriptedJob(["a"])])) == ["hub"]
         assert not fallback.breaker.is_closed
 
 
@@ -157,9 +157,9 @@ def test_jobs_that_waited_long_go_to_the_hub_beside_an_available_local_provider(
     )
     kept = ScriptedJob(["kept"], sent_at_ms=now_ms - 60_000, is_local_only=True)
     with made_of(local, hub, backlog_limit_s=30) as fallback:
-        assert _who(fallback.answer([old, new, kept])) == ["hub", "local", "local"]
+        assert _who(fallback.score([old, new, kept])) == ["hub", "local", "local"]
         hub.waits = True  # Then the local engine does it after all.
-        assert _who(fallback.answer([old, new])) == ["local", "local"]
+        assert _who(fallback.score([old, new])) == ["local", "local"]
 
 
 def test_each_queue_has_its_policy() -> None:
@@ -167,11 +167,11 @@ def test_each_queue_has_its_policy() -> None:
     policies: dict[str, ProviderPolicy] = {"own": "local", "both": "prefer-local", "away": "hub"}
     jobs = [ScriptedJob([queue], queue=queue) for queue in policies]
     with made_of(local, hub, policy=policies.__getitem__, probe_interval_s=60) as fallback:
-        assert _who(fallback.answer(jobs)) == ["local", "local", "hub"]
+        assert _who(fallback.score(jobs)) == ["local", "local", "hub"]
         local.error = EngineUnavailable("away")
-        assert _who(fallback.answer(jobs)) == ["waits", "hub", "hub"]
+        assert _who(fallback.score(jobs)) == ["waits", "hub", "hub"]
         hub.waits = True
-        assert _who(fallback.answer(jobs)) == ["waits", "waits", "waits"]
+        assert _who(fallback.score(jobs)) == ["waits", "waits", "waits"]
         assert not fallback.is_usable
         assert "own" not in hub.asked
 
@@ -186,12 +186,12 @@ def test_a_process_ends_when_only_a_new_process_can_use_the_recovered_device() -
 
     with made_of(local, hub, is_device_back=is_back) as fallback:
         local.error = local.start_error = DeviceLost("gone")
-        assert _who(fallback.answer([ScriptedJob(["a"])])) == ["hub"]
+        assert _who(fallback.score([ScriptedJob(["a"])])) == ["hub"]
         eventually(lambda: len(lost) > 1)
 
         def ends() -> bool:
             try:
-                fallback.answer([ScriptedJob(["a"])])
+                fallback.score([ScriptedJob(["a"])])
             except DeviceLost:
                 return True
             return False
@@ -232,7 +232,7 @@ def test_local_only_jobs_never_reach_the_hub_in_any_schedule(
             hub.error = EngineUnavailable("x") if hub_error else None
             local.outcome = FAILED if all_fail else ScriptedProvider("").outcome
             hub.waits = hub_waits
-            replies = fallback.answer(
+            replies = fallback.score(
                 [
                     ScriptedJob(
                         [f"{'out' if may_leave else 'in'} {queue}"], not may_leave, None, at, queue

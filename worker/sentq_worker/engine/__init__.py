@@ -1,5 +1,5 @@
-"""The contracts between a worker and what computes scores; no implementation.
+"""The contracts between a worker and the code that computes scores, without an implementation.
 
-`base` says what an engine promises for windows of tokens, `provider` what a provider promises for
-jobs. Imports nothing else of the worker.
+`base` defines what an engine does with windows of tokens, `provider` what a provider does with
+jobs. Imports no other package of the worker.
 """

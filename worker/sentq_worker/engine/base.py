@@ -1,12 +1,12 @@
-"""What an engine promises, and how it fails.
+"""What an engine does with windows of tokens, and the errors that it raises.
 
 EngineError
-├── ModelUnavailable     the model cannot be found, fetched or accepted; start is refused
-│   └── HubRefused       the Hub refuses the token or the model
-├── DeviceUnavailable    the configured device is not there, or broke on trial; start is refused
-├── OutOfMemory          a batch was too large; a smaller one may pass
-├── EngineUnavailable    nothing can be computed for the moment; later it may
-└── DeviceLost           the device answers no longer; only a new process may have it again
+├── ModelUnavailable     the model was not found, fetched or accepted; the worker does not start
+│   └── HubRefused       the Hub rejects the token or the model
+├── DeviceUnavailable    the device is missing, or failed in a trial; the worker does not start
+├── OutOfMemory          the batch was too large; a smaller batch may succeed
+├── EngineUnavailable    the engine computes nothing at the moment; it may later
+└── DeviceLost           the device failed; only a new process may use it again
 """
 
 from __future__ import annotations
@@ -32,30 +32,36 @@ __all__ = [
 
 
 class EngineError(SentqError):
-    """Base of what engines raise of their own."""
+    """The base of the errors that engines raise."""
 
 
 class ModelUnavailable(EngineError):
-    """The model cannot be had. The message says what to set or to install."""
+    """The model cannot be loaded. The message says what to set or to install."""
 
 
 class HubRefused(ModelUnavailable):
-    """The Hub refuses the token, or to score with this model; so it will until the settings, or
-    its account's rights, are changed."""
+    """The Hub rejects the token, or does not score with this model.
+
+    This lasts until the settings, or the rights of the Hub account, are changed.
+    """
 
 
 class DeviceUnavailable(EngineError):
-    """The configured device is not there, or broke while it was tried. The message says what to
-    set."""
+    """The device is missing, or failed in a trial. The message says what to set."""
 
 
 class OutOfMemory(EngineError):
-    """A batch did not fit in memory. What it had taken is free again."""
+    """A batch did not fit in memory. The memory that it had taken is free again."""
 
 
 class EngineUnavailable(EngineError):
-    """Nothing can be computed for the moment, and no batch is to blame. The jobs wait; trying
-    again makes sense after `retry_after_s` seconds, where the engine can tell."""
+    """The engine computes nothing at the moment, and no batch is the cause.
+
+    The jobs wait.
+
+    Args:
+        retry_after_s: When a retry is useful, in seconds; None if the engine cannot tell.
+    """
 
     def __init__(self, message: str, *, retry_after_s: float | None = None) -> None:
         super().__init__(message)
@@ -63,17 +69,17 @@ class EngineUnavailable(EngineError):
 
 
 class DeviceLost(EngineError):
-    """The device answers no longer: its driver failed, or a kernel ended its context.
+    """The device failed for this process: its driver failed, or a kernel ended its context.
 
-    Whoever catches it acknowledges nothing and ends the process.
+    The code that catches it acknowledges no job and ends the process.
     """
 
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """What a model reads at once: a text, or a part of one.
+    """The tokens that a model reads at once: those of a text, or of a part of one.
 
-    `token_ids` holds the model's special tokens too; `own_tokens` counts without them.
+    `token_ids` includes the model's special tokens; `own_tokens` counts the others.
     """
 
     token_ids: list[int]
@@ -82,7 +88,7 @@ class Window:
 
 @dataclass(frozen=True, slots=True)
 class EngineInfo:
-    """Who answers. Stands in every outcome."""
+    """The engine that computed scores. It stands in every outcome."""
 
     model: str
     revision: str | None
@@ -93,7 +99,7 @@ class EngineInfo:
 
 
 class Engine(Protocol):
-    """Scores windows. Used by one thread at a time."""
+    """Computes the probabilities of windows. One thread at a time may use it."""
 
     @property
     def info(self) -> EngineInfo: ...
@@ -104,23 +110,26 @@ class Engine(Protocol):
         ...
 
     def predict(self, batch: Sequence[Window]) -> list[list[float]]:
-        """Probabilities, shape (windows, labels), rows in the order of the batch.
+        """Return the probabilities of a batch's windows.
 
-        A row does not depend on what else is in the batch, beyond rounding. Whatever this
-        raises concerns the batch as a whole: the caller halves it to find the culprit.
+        A row does not depend on the other windows of the batch, beyond rounding. An error
+        concerns the batch as a whole: the caller halves it to find the window that fails.
+
+        Returns:
+            Shape (windows, labels), rows in the order of the batch.
 
         Raises:
             OutOfMemory: The batch is too large.
-            EngineUnavailable: Nothing can be computed for the moment.
-            DeviceLost: Nothing can be computed any more.
+            EngineUnavailable: The engine computes nothing at the moment.
+            DeviceLost: This process cannot compute anything any more.
         """
         ...
 
     def predict_precisely(self, window: Window) -> list[float]:
-        """One window's probabilities in fp32, in the plainest way there is, however slow.
+        """Return a window's probabilities, computed in fp32 and without any optimization.
 
         Raises:
-            EngineUnavailable: Nothing can be computed for the moment.
-            DeviceLost: Nothing can be computed any more.
+            EngineUnavailable: The engine computes nothing at the moment.
+            DeviceLost: This process cannot compute anything any more.
         """
         ...

@@ -1,7 +1,7 @@
-"""Jobs in, answers out: what the worker asks of whoever answers, here or at the Hub.
+"""What a provider does with jobs.
 
-An `Engine` scores windows; an `Provider` answers jobs, whatever it takes: one engine in this
-process, the Hub, or one of the two.
+An `Engine` computes the probabilities of windows. A `Provider` scores jobs: with the engine of
+this process, with the Hugging Face Hub, or with one of the two as a fallback for the other.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from sentq_worker.engine.base import EngineInfo, EngineUnavailable
 
 __all__ = [
     "BreakerStates",
+    "HasEngineInfo",
     "JobScorer",
     "Provider",
     "ProviderJob",
@@ -25,113 +26,117 @@ __all__ = [
 
 
 class ProviderJob(Protocol):
-    """A job, as far as it decides who answers and how."""
+    """The part of a job that a provider reads."""
 
     @property
     def texts(self) -> Sequence[object]: ...
 
     @property
     def is_local_only(self) -> bool:
-        """Whether its texts may not leave this machine. Nothing overrules it."""
+        """Whether its texts must not be sent to a third party. No setting overrides it."""
         ...
 
     @property
     def deadline_ms(self) -> float | None:
-        """Until when an answer is of use, by Redis' clock."""
+        """The deadline by Redis' clock; None if there is none."""
         ...
 
     @property
     def sent_at_ms(self) -> float | None:
-        """When it was sent, by its sender's clock, where that is known."""
+        """The time of sending by the sender's clock; None if it is not known."""
         ...
 
     @property
     def queue(self) -> str:
-        """The queue that it came through."""
+        """The queue that delivered it."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class ScoredJob:
-    """A job's outcomes, one a text in order, and who gave them."""
+    """A job's outcomes, one for each text in order, and the engine that computed them."""
 
     outcomes: list[Outcome]
-    by: EngineInfo
+    info: EngineInfo
 
 
-#: What becomes of one job: it is answered, or waits.
+#: A job is scored, or it waits for the reason that the error names.
 ProviderReply = ScoredJob | EngineUnavailable
 
 
 class BreakerStates(NamedTuple):
-    """The states of the two ways to an answer, None where there is no breaker in it."""
+    """The states of a provider's circuit breakers; None for a breaker that it does not have."""
 
     hub: str | None = None
     local: str | None = None
 
 
 class Provider(Protocol):
-    """Answers jobs. Used by one thread at a time."""
+    """Scores jobs. One thread at a time may use it, except for `prefetch`."""
 
     @property
     def info(self) -> EngineInfo:
-        """Who answers now, as far as that is one."""
+        """The engine that scores jobs at the moment."""
         ...
 
     @property
-    def breakers(self) -> BreakerStates:
-        """What its breakers say."""
+    def breaker_states(self) -> BreakerStates:
+        """The states of its circuit breakers."""
         ...
 
     @property
     def is_usable(self) -> bool:
-        """Whether there is any job at all that it could answer now, as far as it knows."""
+        """Whether it can score any job at the moment, as far as it knows."""
         ...
 
     def start(self) -> None:
-        """Get ready.
+        """Load the model, or open the connections.
 
         Raises:
-            EngineError: That cannot be; the message says what to do.
+            EngineError: That is not possible. The message says what to do.
         """
         ...
 
     def stop(self) -> None:
-        """Let go of what was opened. May be called without `start`."""
+        """Close what `start` opened. It may be called without `start`."""
         ...
 
     def prefetch(self, jobs: Sequence[ProviderJob]) -> None:
-        """Get ready for jobs that will probably be asked next, while others are answered, as far
-        as that is of use. Returns at once. Another thread may call than the one that answers."""
+        """Prepare jobs that will probably be scored next, if that saves time.
+
+        Returns at once. Another thread may call it while `score` runs.
+        """
         ...
 
-    def answer(self, jobs: Sequence[ProviderJob]) -> list[ProviderReply]:
-        """Answer jobs, a reply each, in order.
+    def score(self, jobs: Sequence[ProviderJob]) -> list[ProviderReply]:
+        """Score jobs; return one reply for each job, in order.
 
         Raises:
-            EngineUnavailable: None of them can be answered now.
-            DeviceLost: Nor ever, by this process.
+            EngineUnavailable: No job can be scored at the moment.
+            DeviceLost: This process cannot score any job any more.
         """
         ...
 
 
-class _Loaded(Protocol):
+class HasEngineInfo(Protocol):
+    """An engine, for readers that only need its description."""
+
     @property
     def info(self) -> EngineInfo: ...
 
 
 class JobScorer(Protocol):
-    """What `sentq_worker.scoring.scorer.Scorer` offers, and whatever stands in for it."""
+    """Scores the texts of jobs in this process, as `sentq_worker.scoring.scorer.Scorer` does."""
 
     @property
-    def engine(self) -> _Loaded: ...
+    def engine(self) -> HasEngineInfo: ...
 
     def score(self, jobs: Sequence[Sequence[object]]) -> list[list[Outcome]]: ...
 
 
 @runtime_checkable
 class SupportsPrefetch(Protocol):
-    """What a `JobScorer` may offer too."""
+    """A `JobScorer` that prepares texts in advance."""
 
     def prefetch(self, jobs: Sequence[Sequence[object]]) -> None:
         """See `Provider.prefetch`."""

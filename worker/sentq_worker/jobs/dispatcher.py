@@ -113,8 +113,8 @@ class Dispatcher:
             jobs_finished=self._completion.count,
             in_flight_jobs=len(self._pending) + (len(batch.jobs) if batch else 0),
             engine=engine,
-            breaker=self._service.breakers.hub,
-            local_breaker=self._service.breakers.local,
+            breaker=self._service.breaker_states.hub,
+            local_breaker=self._service.breaker_states.local,
             waiting_for=self._backoff.reason,
         )
 

@@ -76,9 +76,9 @@ class BatchExecutor:
         return self._provider.info
 
     @property
-    def breakers(self) -> BreakerStates:
+    def breaker_states(self) -> BreakerStates:
         """What keeps jobs from an engine, or does not."""
-        return self._provider.breakers
+        return self._provider.breaker_states
 
     def submit(self, jobs: Sequence[ProviderJob]) -> Future[ScoredBatch]:
         """Score jobs as one round in the engine's thread.
@@ -117,7 +117,7 @@ class BatchExecutor:
         started_at_s, started = time.time(), time.perf_counter()
         self._began_at = time.monotonic()
         try:
-            replies = self._provider.answer(jobs)
+            replies = self._provider.score(jobs)
         except DeviceLost as error:
             logger.critical(
                 "the device is lost: %s. What this worker holds goes back to the queue. Look at "
@@ -150,7 +150,7 @@ class BatchExecutor:
             if isinstance(reply, EngineUnavailable):
                 yield reply
                 continue
-            info, sent_ms = reply.by, sent_at_ms(job_id)
+            info, sent_ms = reply.info, sent_at_ms(job_id)
             yield {
                 "outcomes": [outcome.__dict__ for outcome in reply.outcomes],
                 "model": info.model,

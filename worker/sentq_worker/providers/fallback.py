@@ -97,9 +97,9 @@ class FallbackProvider:
         return self._local.info if self.breaker.is_closed else self._hub.info
 
     @property
-    def breakers(self) -> BreakerStates:
-        """See `Provider.breakers`."""
-        return self._hub.breakers._replace(local=self.breaker.state)
+    def breaker_states(self) -> BreakerStates:
+        """See `Provider.breaker_states`."""
+        return self._hub.breaker_states._replace(local=self.breaker.state)
 
     @property
     def is_usable(self) -> bool:
@@ -133,8 +133,8 @@ class FallbackProvider:
         if here := [job for job in jobs if self._stays(job)]:
             self._local.prefetch(here)
 
-    def answer(self, jobs: Sequence[ProviderJob]) -> list[ProviderReply]:
-        """See `Provider.answer`. Where a device is back that only a new process can have again,
+    def score(self, jobs: Sequence[ProviderJob]) -> list[ProviderReply]:
+        """See `Provider.score`. Where a device is back that only a new process can have again,
         this one ends."""
         if self._must_end is not None:
             raise self._must_end
@@ -172,7 +172,7 @@ class FallbackProvider:
 
     def _ask_hub(self, jobs: Sequence[ProviderJob]) -> list[ProviderReply]:
         try:
-            return self._hub.answer(jobs)
+            return self._hub.score(jobs)
         except EngineUnavailable as error:
             return [error] * len(jobs)
 
@@ -185,7 +185,7 @@ class FallbackProvider:
         if not self.breaker.is_closed:
             return dict.fromkeys(chosen, self._unavailable())
         try:
-            replies = self._local.answer([jobs[n] for n in chosen])
+            replies = self._local.score([jobs[n] for n in chosen])
         except DeviceLost as error:
             self._lost_device = self._local.info.backend
             self._lose(f"the local engine lost its device: {error}")
@@ -204,7 +204,7 @@ class FallbackProvider:
         """Whether the local engine scores a text of ours, where it failed on all others."""
         while self.breaker.is_closed:
             try:
-                (reply,) = self._local.answer([_PROBE])
+                (reply,) = self._local.score([_PROBE])
             except Exception as error:  # noqa: BLE001 - it does not
                 self._fail(type(error).__name__)
             else:
@@ -230,7 +230,7 @@ class FallbackProvider:
         while not self._ended.wait(self._probe_interval_s):
             try:
                 self._local.start()
-                (reply,) = self._local.answer([_PROBE])
+                (reply,) = self._local.score([_PROBE])
             except Exception as error:  # noqa: BLE001 - whatever it is, it is tried again
                 logger.debug("the local engine is still away: %s", type(error).__name__)
                 if self._lost_device and self._is_device_back(self._lost_device):

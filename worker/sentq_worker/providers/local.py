@@ -39,8 +39,8 @@ class LocalProvider:
         return self._scorer is not None
 
     @property
-    def breakers(self) -> BreakerStates:
-        """See `Provider.breakers`."""
+    def breaker_states(self) -> BreakerStates:
+        """See `Provider.breaker_states`."""
         return BreakerStates()
 
     @property
@@ -61,8 +61,8 @@ class LocalProvider:
         if isinstance(self._scorer, SupportsPrefetch):
             self._scorer.prefetch([job.texts for job in jobs])
 
-    def answer(self, jobs: Sequence[ProviderJob]) -> list[ProviderReply]:
-        """See `Provider.answer`."""
+    def score(self, jobs: Sequence[ProviderJob]) -> list[ProviderReply]:
+        """See `Provider.score`."""
         scorer = self._loaded
         scored = scorer.score([job.texts for job in jobs])
         info = scorer.engine.info

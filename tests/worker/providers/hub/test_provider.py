@@ -86,12 +86,16 @@ def test_outcomes_equal_those_of_the_local_provider_and_name_the_hub(
     server: LocalHub,
 ) -> None:
     with scoring(server) as scorer:
-        reply, other = scorer.answer(
+        reply, other = scorer.score(
             [ScriptedJob(["good", "", 7, "\ud800"]), ScriptedJob(["good", "bad"])]
         )
     assert isinstance(reply, ScoredJob)
     assert isinstance(other, ScoredJob)
-    assert (reply.by.model, reply.by.revision, reply.by.backend) == ("owner/model", None, "hub")
+    assert (reply.info.model, reply.info.revision, reply.info.backend) == (
+        "owner/model",
+        None,
+        "hub",
+    )
     good, *problems = reply.outcomes
     assert isinstance(good, Prediction)
     assert good.label in {"negative", "neutral", "positive"}
@@ -105,7 +109,7 @@ def test_outcomes_equal_those_of_the_local_provider_and_name_the_hub(
 
 def test_local_only_texts_are_not_sent_to_the_hub(server: LocalHub) -> None:
     with scoring(server) as scorer:
-        stays, leaves = scorer.answer(
+        stays, leaves = scorer.score(
             [ScriptedJob(["a", "b"], is_local_only=True), ScriptedJob(["c"])]
         )
     assert isinstance(stays, ScoredJob)
@@ -123,13 +127,13 @@ def test_a_retried_job_does_not_call_the_hub_again_for_scored_texts(
     with scoring(server, in_flight=1) as scorer:
         server.script("ok 402")
         job = ScriptedJob(["one", "two"])
-        assert isinstance(scorer.answer([job])[0], EngineUnavailable)
+        assert isinstance(scorer.score([job])[0], EngineUnavailable)
         assert not scorer.is_usable
         scorer.breaker.close()
-        (reply,) = scorer.answer([job])
+        (reply,) = scorer.score([job])
         assert isinstance(reply, ScoredJob)
         assert sorted(server.texts) == ["one", "two", "two"]
-        assert isinstance(scorer.answer([job])[0], ScoredJob)  # and nothing is kept for ever
+        assert isinstance(scorer.score([job])[0], ScoredJob)  # and nothing is kept for ever
         assert len(server.texts) == 5
 
 
@@ -153,7 +157,7 @@ def test_long_texts_are_split_into_the_windows_of_the_local_provider(
         assert len(again.windows) == 1
         assert again.windows[0].token_ids[2:-2] == window.token_ids[2:-2]
     with scoring(server, cut=cut) as scorer:
-        (reply,) = scorer.answer([ScriptedJob([text])])
+        (reply,) = scorer.score([ScriptedJob([text])])
     assert isinstance(reply, ScoredJob)
     (outcome,) = reply.outcomes
     assert isinstance(outcome, Prediction)
@@ -190,7 +194,7 @@ def test_a_hub_with_the_same_model_gives_the_scores_of_the_local_provider(tiny_m
     )
     texts = ["a good day", "so sad " * 5, "the good movie was nasty and the food great " * 20]
     with LocalHub(score=score) as server, scoring(server, cut=cut, in_flight=1) as scorer:
-        (reply,) = scorer.answer([ScriptedJob(texts)])
+        (reply,) = scorer.score([ScriptedJob(texts)])
     assert isinstance(reply, ScoredJob)
     for ours, theirs in zip(local.score([texts])[0], reply.outcomes, strict=True):
         assert isinstance(ours, Prediction)
@@ -211,9 +215,9 @@ def test_a_model_with_other_labels_is_rejected_at_start_unless_they_are_mapped()
             pass
         renamed = {"LABEL_0": "negative", "LABEL_1": "positive"}
         with scoring(server, expected=expected, renamed=renamed) as scorer:
-            (reply,) = scorer.answer([ScriptedJob(["good"])])
+            (reply,) = scorer.score([ScriptedJob(["good"])])
             assert isinstance(reply, ScoredJob)
-            assert reply.by.labels == ("negative", "positive")
+            assert reply.info.labels == ("negative", "positive")
         with (
             pytest.raises(ModelUnavailable, match="has no labels"),
             scoring(server, renamed={"LABEL_7": "negative"}),
@@ -224,9 +228,9 @@ def test_a_model_with_other_labels_is_rejected_at_start_unless_they_are_mapped()
 def test_a_later_mismatch_of_labels_disables_the_hub(server: LocalHub) -> None:
     local: list[tuple[str, ...]] = []
     with scoring(server, expected=lambda: local[0] if local else None) as scorer:
-        assert isinstance(scorer.answer([ScriptedJob(["a"])])[0], ScoredJob)
+        assert isinstance(scorer.score([ScriptedJob(["a"])])[0], ScoredJob)
         local.append(("negative", "positive"))  # The local engine came back, with others.
-        assert isinstance(scorer.answer([ScriptedJob(["b"])])[0], EngineUnavailable)
+        assert isinstance(scorer.score([ScriptedJob(["b"])])[0], EngineUnavailable)
         assert scorer.breaker.state is BreakerState.STOPPED
 
 
@@ -306,7 +310,7 @@ def test_a_text_over_the_budget_fails_or_waits_as_configured(
 ) -> None:
     budget = Budget(redis_server.client, BudgetLimits(calls_per_day=2))
     with scoring(server, budget=budget, fails_on_budget=fails, in_flight=1) as scorer:
-        within, over = scorer.answer([ScriptedJob(["a"]), ScriptedJob(["b"])])
+        within, over = scorer.score([ScriptedJob(["a"]), ScriptedJob(["b"])])
     assert isinstance(within, ScoredJob)
     if code is None:
         assert isinstance(over, EngineUnavailable)
@@ -320,10 +324,10 @@ def test_no_call_is_made_that_cannot_be_counted(server: LocalHub, own_redis: Red
     budget = Budget(own_redis.client, BudgetLimits(calls_per_day=100))
     with scoring(server, budget=budget) as scorer:
         own_redis.stop()
-        assert isinstance(scorer.answer([ScriptedJob(["a"])])[0], EngineUnavailable)
+        assert isinstance(scorer.score([ScriptedJob(["a"])])[0], EngineUnavailable)
         assert server.calls == 0
         own_redis.start()
-        assert isinstance(scorer.answer([ScriptedJob(["a"])])[0], ScoredJob)
+        assert isinstance(scorer.score([ScriptedJob(["a"])])[0], ScoredJob)
 
 
 def test_workers_of_a_host_share_the_breaker_state(
@@ -338,16 +342,16 @@ def test_workers_of_a_host_share_the_breaker_state(
         scoring(server, shared_state=shared_state("there")) as far,
     ):
         server.script("402")
-        assert isinstance(one.answer([ScriptedJob(["a"])])[0], EngineUnavailable)
+        assert isinstance(one.score([ScriptedJob(["a"])])[0], EngineUnavailable)
         time.sleep(0.55)  # What was read is good for half a second.
         server.texts.clear()
-        assert isinstance(two.answer([ScriptedJob(["b"])])[0], EngineUnavailable)
+        assert isinstance(two.score([ScriptedJob(["b"])])[0], EngineUnavailable)
         assert server.calls == 0
         assert two.breaker.state is BreakerState.OPEN
         assert "(402)" in two.breaker.snapshot.reason
-        assert isinstance(far.answer([ScriptedJob(["c"])])[0], ScoredJob)
+        assert isinstance(far.score([ScriptedJob(["c"])])[0], ScoredJob)
         time.sleep(0.3)
-        assert isinstance(one.answer([ScriptedJob(["a"])])[0], ScoredJob)
+        assert isinstance(one.score([ScriptedJob(["a"])])[0], ScoredJob)
         time.sleep(0.55)
-        assert isinstance(two.answer([ScriptedJob(["b"])])[0], ScoredJob)
+        assert isinstance(two.score([ScriptedJob(["b"])])[0], ScoredJob)
         assert server.texts.count("good") == 1  # one probe for both

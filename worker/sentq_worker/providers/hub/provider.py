@@ -74,8 +74,8 @@ class HubProvider:
         return EngineInfo(self._model, None, "hub", "remote", names)
 
     @property
-    def breakers(self) -> BreakerStates:
-        """See `Provider.breakers`."""
+    def breaker_states(self) -> BreakerStates:
+        """See `Provider.breaker_states`."""
         return BreakerStates(hub=self.breaker.state)
 
     @property
@@ -97,8 +97,8 @@ class HubProvider:
     def prefetch(self, jobs: Sequence[ProviderJob]) -> None:
         """See `Provider.prefetch`. Nothing is read here."""
 
-    def answer(self, jobs: Sequence[ProviderJob]) -> list[ProviderReply]:
-        """See `Provider.answer`. A job of which a part could not be scored waits as a whole; what
+    def score(self, jobs: Sequence[ProviderJob]) -> list[ProviderReply]:
+        """See `Provider.score`. A job of which a part could not be scored waits as a whole; what
         was scored of it is not asked for again."""
         hub = self._hub
         if hub is None:
