@@ -1,19 +1,76 @@
-"""What most tests need: a real Redis, a tiny model, a worker, and nobody else's settings."""
+"""Fixtures of most tests (a Redis, a tiny model, a worker), and what pytest does in this project:
+kinds and groups of tests, logs of failed tests, a list of what was not tested."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
 
 from sentq import Client, Settings
 from sentq.dev.embedded import find_redis_server
+from tests.support.kinds import KINDS, SLOW_KINDS, NoKind, group_of, kind_of
+from tests.support.logs import choose_folder, keep_logs
+from tests.support.missing import not_tested_here
 from tests.support.models.tiny import make_tiny_model
-from tests.support.processes import RedisProcess, WorkerProcess
+from tests.support.processes import (
+    RedisProcess,
+    StartWorker,
+    WorkerProcess,
+    worker_environment,
+)
 
-StartWorker = Callable[..., WorkerProcess]
+#: When the test that runs now has started.
+_STARTED_S = pytest.StashKey[float]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Declare the kinds, and choose the folder for logs of failed tests."""
+    for kind, meaning in KINDS.items():
+        config.addinivalue_line("markers", f"{kind}: {meaning}")
+    choose_folder(config.rootpath)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Give each test its kind and its group, before markers are selected."""
+    for item in items:
+        try:
+            kind = kind_of(item)
+        except NoKind as error:
+            raise pytest.UsageError(str(error)) from error
+        item.add_marker(kind)
+        if kind in SLOW_KINDS:
+            item.add_marker("slow")
+        if group := group_of(item):
+            item.add_marker(pytest.mark.xdist_group(group))
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Record when a test starts."""
+    item.stash[_STARTED_S] = time.time()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item,
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Add the logs of processes to the report of a failed test."""
+    report = yield
+    if report.failed:
+        keep_logs(report, started_s=item.stash.get(_STARTED_S, 0.0))
+    return report
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """List what was not tested, and why."""
+    if missing := not_tested_here(terminalreporter.getreports("skipped")):
+        terminalreporter.section("not tested here")
+        for line in missing:
+            terminalreporter.line(line)
 
 
 @pytest.fixture(autouse=True)
@@ -65,16 +122,6 @@ def client(settings: Settings) -> Iterator[Client]:
 def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A random three-class BERT with windows of 64 tokens."""
     return make_tiny_model(tmp_path_factory.mktemp("models") / "tiny")
-
-
-def worker_environment(broker_url: str, model: Path) -> dict[str, str]:
-    """What a worker of the tests is told. One thread: more of them only wait for each other
-    while other tests' processes use the cores."""
-    return {
-        "SENTQ_BROKER_URL": broker_url,
-        "SENTQ_WORKER_MODEL": str(model),
-        "SENTQ_WORKER_THREADS": "1",
-    }
 
 
 @pytest.fixture

@@ -20,8 +20,7 @@ from tests.chaos.audit import audit, is_hashed, settle
 from tests.chaos.recovery import after_half_open_s, after_kill_s, after_redis_s
 from tests.chaos.run import ChaosRun, Plan, run
 from tests.chaos.site import OURS, ChaosSite, Team
-from tests.conftest import worker_environment
-from tests.support.processes import eventually
+from tests.support.processes import eventually, worker_environment
 
 #: Some machines are slow, and a run has as much patience as it takes.
 pytestmark = pytest.mark.timeout(600)

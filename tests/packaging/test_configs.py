@@ -27,8 +27,7 @@ from sentq.connection.app import make_app
 from sentq.dev.embedded import find_redis_server
 from sentq.wire.dead_letters import dead_letter_fields
 from sentq_worker.settings import HubSettings, WorkerSettings
-from tests.conftest import worker_environment
-from tests.support.processes import WorkerProcess, eventually, free_port
+from tests.support.processes import WorkerProcess, eventually, free_port, worker_environment
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 ACL = (CONFIGS / "users.acl").read_text()

@@ -13,9 +13,8 @@ from typing import Self
 import pytest
 
 from sentq import Client, JobStatus
-from tests.conftest import worker_environment
 from tests.support.models.tiny import long_texts
-from tests.support.processes import eventually
+from tests.support.processes import eventually, worker_environment
 
 
 class Dev:

@@ -24,8 +24,7 @@ from sentq import Settings
 from sentq.dev.embedded import find_redis_server
 from sentq_worker.cli import app as worker_command
 from sentq_worker.settings import WorkerSettings
-from tests.conftest import StartWorker
-from tests.support.processes import RedisProcess, eventually, free_port
+from tests.support.processes import RedisProcess, StartWorker, eventually, free_port
 
 ROOT = Path(__file__).parents[2]
 DOCKER = ROOT / "docker"

@@ -13,8 +13,7 @@ import pytest
 
 from sentq import Client
 from sentq_worker.testing import LocalHub
-from tests.conftest import StartWorker
-from tests.support.processes import RedisProcess
+from tests.support.processes import RedisProcess, StartWorker
 
 ROOT = Path(__file__).parents[2]
 

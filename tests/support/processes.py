@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -15,18 +14,19 @@ from typing import Self, TypeVar
 import redis
 
 from tests.support.forks import Forked, Nursery
+from tests.support.logs import register_log
+from tests.support.ports import free_port
 
-__all__ = ["RedisProcess", "WorkerProcess", "eventually", "free_port"]
+__all__ = [
+    "RedisProcess",
+    "StartWorker",
+    "WorkerProcess",
+    "eventually",
+    "free_port",
+    "worker_environment",
+]
 
 T = TypeVar("T")
-
-
-def free_port() -> int:
-    """A TCP port of the loopback interface that nobody listens on at the moment."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-    return port
 
 
 def eventually(look: Callable[[], T], *, within_s: float = 20.0, what: str = "") -> T:
@@ -52,21 +52,25 @@ class RedisProcess:
         self._options = options
         self.port = free_port()
         self.url = f"redis://127.0.0.1:{self.port}/0"
+        self.log_file = register_log(folder / f"redis-{self.port}.log")
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self, *, within_s: float = 20.0) -> Self:
         """Start it, again where it was stopped, and wait until it answers."""
-        self.process = subprocess.Popen(
-            [
-                self._server,
-                *("--port", str(self.port), "--bind", "127.0.0.1"),
-                *("--dir", self._folder, "--save", "", "--appendonly", "yes"),
-                *self._options,
-            ],
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
-        eventually(self._answers, within_s=within_s, what="redis")
+        with self.log_file.open("ab") as log:
+            self.process = subprocess.Popen(
+                [
+                    self._server,
+                    *("--port", str(self.port), "--bind", "127.0.0.1"),
+                    *("--dir", self._folder, "--save", "", "--appendonly", "yes"),
+                    *self._options,
+                ],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+            )
+        eventually(lambda: self._answers() or self._has_ended(), within_s=within_s, what="a Redis")
+        assert not self._has_ended(), self.log_file.read_text(errors="replace")
         return self
 
     def stop(self) -> None:
@@ -94,6 +98,9 @@ class RedisProcess:
         except redis.ConnectionError:
             return False
 
+    def _has_ended(self) -> bool:
+        return self.process is None or self.process.poll() is not None
+
 
 class WorkerProcess:
     """A real worker. `command` is what comes after `python -m`; a nursery knows only modules
@@ -107,7 +114,7 @@ class WorkerProcess:
         *,
         nursery: Nursery | None = None,
     ) -> None:
-        self.log_file = folder / f"worker-{time.monotonic_ns()}.log"
+        self.log_file = register_log(folder / f"worker-{time.monotonic_ns()}.log")
         self.process: subprocess.Popen[bytes] | Forked
         if nursery is not None:
             (module,) = command
@@ -147,3 +154,19 @@ class WorkerProcess:
             self.process.kill()
             self.process.wait()
             raise
+
+
+#: The fixture `start_worker`: starts a worker of a Redis, with options and variables.
+StartWorker = Callable[..., WorkerProcess]
+
+
+def worker_environment(broker_url: str, model: Path) -> dict[str, str]:
+    """Return the variables of a test's worker.
+
+    One thread: with more of them, threads wait for each other while other tests use the cores.
+    """
+    return {
+        "SENTQ_BROKER_URL": broker_url,
+        "SENTQ_WORKER_MODEL": str(model),
+        "SENTQ_WORKER_THREADS": "1",
+    }

@@ -11,8 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import StartWorker
-from tests.support.processes import RedisProcess, free_port
+from tests.support.processes import RedisProcess, StartWorker, free_port
 
 
 @pytest.fixture

@@ -18,7 +18,6 @@ from typing import Any
 import pytest
 
 from sentq.dev.embedded import find_redis_server
-from tests.conftest import worker_environment
 from tests.corpus.canary import traces
 from tests.corpus.cases import CorpusCase, ExpectDeadLetter
 from tests.corpus.every import CASES
@@ -26,7 +25,7 @@ from tests.corpus.trial import Fate, Trial, job_id_of
 from tests.support.celery_site import NAME, stock_app
 from tests.support.events import Events
 from tests.support.flower import Flower, start_flower
-from tests.support.processes import RedisProcess, WorkerProcess, eventually
+from tests.support.processes import RedisProcess, WorkerProcess, eventually, worker_environment
 
 WAIT_S = 60
 

@@ -9,10 +9,9 @@ from pathlib import Path
 import pytest
 
 from sentq.dev.embedded import find_redis_server
-from tests.conftest import worker_environment
 from tests.corpus.generated import INPUTS, examples, messages
 from tests.corpus.trial import Fate, Trial
-from tests.support.processes import RedisProcess, WorkerProcess
+from tests.support.processes import RedisProcess, WorkerProcess, worker_environment
 
 #: So many are sent together.
 STEP = 500

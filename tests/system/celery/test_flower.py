@@ -13,9 +13,8 @@ from celery import Celery
 
 from sentq import Client
 from sentq.dev.embedded import find_redis_server
-from tests.conftest import worker_environment
 from tests.support.flower import USER, Flower, start_flower
-from tests.support.processes import RedisProcess, WorkerProcess, eventually
+from tests.support.processes import RedisProcess, WorkerProcess, eventually, worker_environment
 
 CANARY = "CANARY5d1c"
 

@@ -11,9 +11,8 @@ from redis.exceptions import NoPermissionError
 from sentq import Client, JobOutcome, JobStatus, Prediction, errors
 from sentq.admin.dead import RetryResult
 from sentq.wire.dead_letters import DeadLetterCode
-from tests.conftest import StartWorker
 from tests.support.celery_site import NAME, Site, run_site
-from tests.support.processes import RedisProcess, eventually
+from tests.support.processes import RedisProcess, StartWorker, eventually
 from tests.support.workers.standin import hash_score
 
 WAIT_S = 30

@@ -18,8 +18,7 @@ from sentq import Client, Job, JobOutcome, Prediction, Settings
 from sentq.wire.reports import read_reports
 from sentq_worker.testing import LocalHub
 from sentq_worker.testing.replies import hash_scores
-from tests.conftest import StartWorker
-from tests.support.processes import RedisProcess, WorkerProcess, eventually
+from tests.support.processes import RedisProcess, StartWorker, WorkerProcess, eventually
 from tests.support.workers.standin import hash_score
 
 TOKEN = "hf_CANARYtoken"

@@ -15,10 +15,9 @@ import pytest
 
 from sentq import Client, JobStatus
 from sentq_worker.exit_codes import EX_SOFTWARE, EX_UNAVAILABLE
-from tests.conftest import StartWorker, worker_environment
 from tests.support.celery_site import Site, run_site, start_gated
 from tests.support.models.tiny import long_texts
-from tests.support.processes import RedisProcess, eventually
+from tests.support.processes import RedisProcess, StartWorker, eventually, worker_environment
 from tests.support.workers.gated import scored
 
 _CANARY = "CANARY51c2"

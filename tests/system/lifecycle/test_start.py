@@ -13,8 +13,7 @@ import pytest
 from sentq import Client
 from sentq.dev.embedded import find_redis_server
 from sentq_worker.exit_codes import EX_CONFIG, EX_UNAVAILABLE
-from tests.conftest import StartWorker
-from tests.support.processes import RedisProcess, WorkerProcess, eventually, free_port
+from tests.support.processes import RedisProcess, StartWorker, WorkerProcess, eventually, free_port
 
 _COMMANDS = pytest.mark.parametrize(
     "command",

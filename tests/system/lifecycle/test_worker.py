@@ -18,9 +18,14 @@ from celery.exceptions import TaskRevokedError
 from sentq import Client, JobOutcome, JobStatus, Prediction, errors
 from sentq.dev.embedded import find_redis_server
 from sentq.wire.ids import new_job_id
-from tests.conftest import StartWorker, worker_environment
 from tests.support.models.tiny import long_texts
-from tests.support.processes import RedisProcess, WorkerProcess, eventually
+from tests.support.processes import (
+    RedisProcess,
+    StartWorker,
+    WorkerProcess,
+    eventually,
+    worker_environment,
+)
 
 CANARY = "CANARY7f3a"
 

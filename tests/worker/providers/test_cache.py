@@ -15,9 +15,8 @@ from sentq import Client, ErrorCode, TextError
 from sentq.contract import Outcome
 from sentq_worker.providers.cache import CachingScorer, OutcomeCache
 from sentq_worker.settings import WorkerSettings
-from tests.conftest import StartWorker
 from tests.support.models.engines import ScriptedEngine
-from tests.support.processes import RedisProcess
+from tests.support.processes import RedisProcess, StartWorker
 from tests.support.workers.standin import hash_outcomes
 
 SECRET = b"of nobody's business"

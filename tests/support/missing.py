@@ -1,0 +1,45 @@
+"""What this machine lacks for some tests: they are skipped, and the summary says so.
+
+A skip must not pass for a pass. Where `CI` is set, a test that lacks something that the gate
+installs fails instead.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Final, NoReturn
+
+import pytest
+
+__all__ = ["not_tested_here", "on_path", "skip_without"]
+
+#: What `.ci/run` installs, so that the tests that need it always run there.
+_INSTALLED_BY_THE_GATE: Final = {"redis-server", "openssl", "TLS"}
+
+
+def skip_without(what: str, reason: str) -> NoReturn:
+    """Skip the test, because this machine lacks something. In the gate, fail."""
+    if os.environ.get("CI") and what in _INSTALLED_BY_THE_GATE:
+        pytest.fail(f"{what} is missing, and CI is set: {reason}", pytrace=False)
+    pytest.skip(f"{what}: {reason}")
+
+
+def on_path(program: str) -> Path:
+    """Find a program, or skip the test."""
+    found = shutil.which(program)
+    if found is None:
+        skip_without(program, "not installed")
+    return Path(found)
+
+
+def not_tested_here(skipped: Iterable[pytest.TestReport]) -> list[str]:
+    """Group skipped tests by their reason, with the number of tests, most first."""
+    reasons: Counter[str] = Counter()
+    for report in skipped:
+        if isinstance(report.longrepr, tuple):
+            reasons[report.longrepr[2].removeprefix("Skipped: ")] += 1
+    return [f"{count:4} tests: {reason}" for reason, count in reasons.most_common()]
