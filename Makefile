@@ -10,7 +10,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constr
 SOURCES := producer/sentq worker/sentq_worker model/sentq_model
 CODE := $(SOURCES) model/recipe tests benchmarks
 
-.PHONY: demo test faults chaos install lint types floors wheels pytest format clean
+.PHONY: demo test faults chaos install lint types floors docs wheels pytest format clean
 
 demo: $(VENV)/.runtime
 	$(BIN)/sentq demo
@@ -43,6 +43,10 @@ faults: $(VENV)/.tools
 # `make chaos CHAOS="--jobs 100000 --minutes 5 --kills 30 --slope-jobs 0"`, and see --help.
 chaos: $(VENV)/.tools
 	$(BIN)/python -m benchmarks.chaos --report docs/chaos.md $(CHAOS)
+
+# The page of all settings, from the models. A test fails while it is stale.
+docs: $(VENV)/.tools
+	$(BIN)/python -m tests.support.settings_page
 
 wheels: $(VENV)/.tools
 	rm -rf dist

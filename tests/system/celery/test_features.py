@@ -1,6 +1,6 @@
 """What Celery promises holds for our jobs: asked by stock Celery, followed by a stock worker.
 
-docs/internals.md has a table of what holds; each of its rows names a test, most of them here.
+docs/celery.md lists Celery's features; each row of its tables names a test, most of them here.
 """
 
 from __future__ import annotations
@@ -562,7 +562,7 @@ def test_control_shutdown_finishes_the_batch_and_loses_no_job(tmp_path: Path) ->
 
 def test_the_feature_table_names_existing_tests() -> None:
     root = Path(__file__).parents[3]
-    document = (root / "docs" / "internals.md").read_text()
+    document = "".join((root / "docs" / name).read_text() for name in ("celery.md", "delivery.md"))
     rows = [line for line in document.splitlines() if line.startswith("| ")]
     named = {name for row in rows for name in re.findall(r"`(test_\w+)`", row)}
     source = "\n".join(file.read_text() for file in (root / "tests").rglob("test_*.py"))

@@ -1,0 +1,224 @@
+"""The page docs/settings.md, generated from the settings of client and worker.
+
+`make docs` writes it: `python -m tests.support.settings_page`. A test compares the page with the
+models, so a new setting needs a description and a place in `GROUPS`.
+"""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal, Union, get_args, get_origin
+
+from annotated_types import Ge, Gt, Le
+from pydantic import SecretStr
+from pydantic.fields import FieldInfo
+
+from sentq.settings import LayeredSettings, Settings
+from sentq_worker.settings import HubSettings, WorkerSettings
+
+__all__ = ["GROUPS", "PAGE", "Group", "MissingDescription", "names", "render"]
+
+PAGE: Final = Path(__file__).parents[2] / "docs" / "settings.md"
+
+_INTRODUCTION: Final = """\
+# Settings
+
+Generated from the pydantic models by `make docs`; do not edit.
+
+A setting comes from these places, the first one that has it: a command's option, an environment
+variable, the TOML file that `--config` or `SENTQ_CONFIG` names, the default. An unknown key is
+refused, and the error names the nearest known one. In the environment, tables are JSON:
+`SENTQ_WORKER_LABELS='{"LABEL_0": "negative"}'`.
+
+One file serves client and worker. The client reads the top level; the worker also reads `[worker]`
+and `[worker.hub]`:
+
+```toml
+result_ttl_s = 3600
+
+[worker]
+device = "cpu"
+
+[worker.hub]
+calls_per_day = 10000
+```
+"""
+
+_HEAD: Final = "| Setting | Type | Default | Meaning |\n|---|---|---|---|"
+
+
+class MissingDescription(Exception):
+    """A setting has no description, or no place in `GROUPS`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Settings that a reader looks for together."""
+
+    title: str
+    model: type[LayeredSettings]
+    keys: Sequence[str]
+
+
+GROUPS: Final = (
+    Group("Redis", Settings, ("broker_url", "result_url", "transport_options")),
+    Group("Queues", Settings, ("queue", "bulk_queue", "max_queued_jobs", "max_queued_bytes")),
+    Group(
+        "Time limits",
+        Settings,
+        (
+            "result_ttl_s",
+            "dead_letter_ttl_s",
+            "visibility_timeout_s",
+            "connect_timeout_s",
+            "socket_timeout_s",
+        ),
+    ),
+    Group("Size limits", Settings, ("texts_per_job", "chars_per_text", "bytes_per_message")),
+    Group("Model and device", WorkerSettings, ("model", "revision", "device", "dtype", "labels")),
+    Group(
+        "Computation",
+        WorkerSettings,
+        ("threads", "batch_tokens", "window_tokens", "window_overlap_tokens", "window_join"),
+    ),
+    Group("Prediction cache", WorkerSettings, ("cache_secret", "cache_max_entries", "cache_ttl_s")),
+    Group(
+        "Life of a worker",
+        WorkerSettings,
+        ("prefetch_jobs", "start_wait_s", "shutdown_grace_s", "batch_limit_s"),
+    ),
+    Group("Providers", WorkerSettings, ("provider", "queue_providers")),
+    Group(
+        "The Hub: where calls go",
+        HubSettings,
+        ("model", "endpoint", "router", "token_file", "bill_to"),
+    ),
+    Group(
+        "The Hub: scores",
+        HubSettings,
+        ("labels", "multi_label", "function_to_apply", "window_chars"),
+    ),
+    Group(
+        "The Hub: time limits and retries",
+        HubSettings,
+        ("in_flight", "call_timeout_s", "total_timeout_s", "attempts", "retry_after_limit_s"),
+    ),
+    Group(
+        "The Hub: budget",
+        HubSettings,
+        (
+            "calls_per_day",
+            "chars_per_day",
+            "calls_per_month",
+            "chars_per_month",
+            "on_budget_exhausted",
+            "payment_pause_s",
+        ),
+    ),
+    Group(
+        "The Hub: circuit breakers and fallback",
+        HubSettings,
+        ("breaker_failures", "probe_interval_s", "backlog_limit_s"),
+    ),
+)
+
+
+def render() -> str:
+    """Return the page.
+
+    Raises:
+        MissingDescription: A setting is not described, or is in no group.
+    """
+    _check_groups()
+    return "\n".join([_INTRODUCTION, *map(_section, GROUPS)])
+
+
+def names() -> set[str]:
+    """Return all settings by their TOML keys, tables included: `worker.hub.model`."""
+    return {_key(group.model, key) for group in GROUPS for key in group.keys}
+
+
+def _check_groups() -> None:
+    for model in (Settings, WorkerSettings, HubSettings):
+        grouped = [key for group in GROUPS if group.model is model for key in group.keys]
+        if sorted(grouped) != sorted(model.model_fields):
+            odd = sorted(set(grouped) ^ set(model.model_fields)) or "a key that stands twice"
+            raise MissingDescription(f"{model.__name__}: correct GROUPS for {odd}")
+        for key, field in model.model_fields.items():
+            if not field.description:
+                raise MissingDescription(f"{model.__name__}.{key} has no description")
+
+
+def _section(group: Group) -> str:
+    rows = "".join(f"{row}\n" for row in _rows(group))
+    return f"## {group.title}\n\n{_HEAD}\n{rows}"
+
+
+def _rows(group: Group) -> Iterator[str]:
+    for key in group.keys:
+        field = group.model.model_fields[key]
+        variable = f"{group.model.model_config['env_prefix']}{key.upper()}"
+        cells = (
+            f"`{_key(group.model, key)}`<br>`{variable}`",
+            _type_of(field),
+            _default_of(field),
+            field.description or "",
+        )
+        yield f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"
+
+
+def _key(model: type[LayeredSettings], key: str) -> str:
+    return f"{model.toml_table}.{key}" if model.toml_table else key
+
+
+def _type_of(field: FieldInfo) -> str:
+    annotation = _without_none(field.annotation)
+    if get_origin(annotation) is Literal:
+        return ", ".join(f"`{value}`" for value in get_args(annotation))
+    if get_origin(annotation) is dict:
+        return "table"
+    words = {bool: "boolean", int: "integer", float: "number", str: "string", Path: "path"}
+    words[SecretStr] = "secret string"
+    return words[annotation] + _bounds(field)
+
+
+def _without_none(annotation: Any) -> Any:
+    """The type of a setting, without the None of one that need not be given."""
+    if get_origin(annotation) in {Union, types.UnionType}:
+        (annotation,) = (one for one in get_args(annotation) if one is not type(None))
+    return get_args(annotation)[0] if get_origin(annotation) is Annotated else annotation
+
+
+def _bounds(field: FieldInfo) -> str:
+    parts = []
+    for limit in field.metadata:
+        match limit:
+            case Ge(ge=value):
+                parts.append(f"≥ {value:,}")
+            case Gt(gt=value):
+                parts.append(f"> {value:,}")
+            case Le(le=value):
+                parts.append(f"≤ {value:,}")
+    return f", {', '.join(parts)}" if parts else ""
+
+
+def _default_of(field: FieldInfo) -> str:
+    default = field.get_default(call_default_factory=True, validated_data={})
+    match default:
+        case None:
+            return "not set"
+        case SecretStr():
+            return f"`{default.get_secret_value()}`"
+        case bool():
+            return f"`{str(default).lower()}`"
+        case {}:
+            return "empty" if not default else f"`{default}`"
+        case _:
+            return f"`{default}`"
+
+
+if __name__ == "__main__":
+    PAGE.write_text(render(), encoding="utf-8")
