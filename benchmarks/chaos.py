@@ -42,26 +42,26 @@ _TEAMS: Final = {
 
 _ROWS: Final[Sequence[tuple[str, str]]] = (
     ("accepted", "jobs accepted"),
-    ("answered", "answered"),
+    ("answered", "jobs with a result"),
     ("lost", "**lost**"),
-    ("left_in_queues", "still queued or held when nothing moved any more"),
+    ("left_in_queues", "still queued or in flight when nothing changed any more"),
     ("failed", "ended as failed or as a dead letter"),
-    ("wrong", "answered wrongly"),
-    ("answered_twice", "answered twice"),
-    ("executed_twice_per_kill", "executed twice, a kill of a worker"),
-    ("executed_twice_network", "executed twice, by faults of the network, in all"),
-    ("executed_twice_redis", "executed twice, by kills of Redis, in all"),
-    ("executed_twice_term", "executed twice, by SIGTERM, in all"),
-    ("executed_twice_nothing", "executed twice for no reason"),
-    ("jobs_per_round", "jobs computed at once, mean"),
-    ("after_kill_s_p50", "a worker killed: all that was held is answered after, s, median"),
+    ("wrong", "jobs with a wrong result"),
+    ("answered_twice", "jobs with two different results"),
+    ("executed_twice_per_kill", "executed twice, for each kill of a worker"),
+    ("executed_twice_network", "executed twice after faults of the network, in all"),
+    ("executed_twice_redis", "executed twice after kills of Redis, in all"),
+    ("executed_twice_term", "executed twice after SIGTERM, in all"),
+    ("executed_twice_nothing", "executed twice without a fault"),
+    ("jobs_per_round", "jobs in a batch, mean"),
+    ("after_kill_s_p50", "worker killed: all jobs in flight have results after, s, median"),
     ("after_kill_s_max", "the same, longest"),
-    ("after_half_open_s_p50", "half-open connection: that worker works again after, s, median"),
+    ("after_half_open_s_p50", "half-open connection: that worker continues after, s, median"),
     ("after_half_open_s_max", "the same, longest"),
-    ("after_redis_s_p50", "Redis answers again: the first new answer after, s, median"),
+    ("after_redis_s_p50", "Redis is back: the first new result after, s, median"),
     ("after_redis_s_max", "the same, longest"),
-    ("unexpected_exits", "workers that ended by themselves"),
-    ("took_s", "took, s"),
+    ("unexpected_exits", "workers that exited without a signal"),
+    ("took_s", "duration, s"),
 )
 
 
@@ -74,11 +74,11 @@ _ALONE: Final[Sequence[tuple[str, int, Callable[[ChaosSite], float]]]] = (
 
 _ALONE_ROWS: Final = {
     "faults_of_a_kind": "faults of each kind",
-    "after_kill_s_p50": "a worker killed: all jobs, its own too, are answered after, s, median",
+    "after_kill_s_p50": "worker killed: all jobs, its own too, have results after, s, median",
     "after_kill_s_max": "the same, longest",
-    "after_half_open_s_p50": "half-open connection: that worker works again after, s, median",
+    "after_half_open_s_p50": "half-open connection: that worker continues after, s, median",
     "after_half_open_s_max": "the same, longest",
-    "after_redis_s_p50": "Redis answers again: a new job is answered after, s, median",
+    "after_redis_s_p50": "Redis is back: a new job has its result after, s, median",
     "after_redis_s_max": "the same, longest",
 }
 
@@ -92,27 +92,27 @@ _SLOPE_ROWS: Final = {
     "descriptors_after": "descriptors after",
     "redis_keys_before": "keys in Redis before",
     "redis_keys_after": "keys in Redis after",
-    "took_s": "took, s",
+    "took_s": "duration, s",
 }
 
-_INTRODUCTION: Final = """# What was lost when everything broke
+_INTRODUCTION: Final = """# Chaos test: a million jobs while everything fails
 
-`make chaos` breaks a site of real processes by a seeded schedule, and accounts for every job that a
-producer was told was accepted. This is one run:"""
+`make chaos` starts real processes and breaks them by a seeded schedule. Then it accounts for every
+job that a producer knew to be accepted. This is one run:"""
 
-_HOW_TO_READ: Final = """Stock Celery has acks_late, reject_on_worker_lost, time-outs of 3 and 5 s,
-restoring each second, the same seed and schedule, and fewer jobs; sentq's client sends them.
+_HOW_TO_READ: Final = """Stock Celery has acks_late, reject_on_worker_lost, timeouts of 3 and 5 s,
+restoring each second, the same seed and schedule, and fewer jobs. sentq's client sends them.
 
-*Lost* is what has no outcome once every queue is empty, or nothing has moved for a minute. A job
-that was *executed twice* is put down to a kill wherever the first worker was killed before the
-second one began, whatever else befell it. The time after a kill is until all that anybody held at
-that moment is answered, further faults included, but for jobs of the queue for bulk work: these
-wait until there are no others."""
+A job is *lost* if it has no result once every queue is empty, or nothing has changed for a minute.
+A job that was *executed twice* is attributed to a kill if the first worker was killed before the
+second one began, also if other faults hit it. The time after a kill ends when all jobs that were
+in flight at that moment have results, further faults included. Jobs of the bulk queue are left
+out, because they wait until the other queue is empty."""
 
 
-_ALONE_INTRODUCTION: Final = """With nothing else in its way. `tests/faults/test_chaos.py` holds the
-visibility timeout and five seconds after a kill, 20 s after a half-open connection, and 10 s
-after Redis is back."""
+_ALONE_INTRODUCTION: Final = """Each fault with no other one at the same time. The limits that
+`tests/faults/test_chaos.py` checks: the visibility timeout and five seconds after a kill, 20 s
+after a half-open connection, and 10 s after Redis is back."""
 
 
 def main() -> None:
@@ -241,8 +241,8 @@ def _report(found: Mapping[str, Mapping[str, Any]]) -> str:
         ]
     if "slope" in found:
         parts += [
-            "## What a worker keeps of the jobs it has done",
-            "`python -m benchmarks.slope` does the same alone.",
+            "## Memory of a worker",
+            "`python -m benchmarks.slope` measures this alone.",
             _rows(_SLOPE_ROWS, found["slope"]),
         ]
     return "\n\n".join(parts) + "\n"
