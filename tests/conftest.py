@@ -12,7 +12,7 @@ import pytest
 
 from sentq import Client, Settings
 from sentq.dev.embedded import find_redis_server
-from tests.support.kinds import KINDS, SLOW_KINDS, NoKind, group_of, kind_of
+from tests.support.kinds import KINDS, NoKind, group_of, kind_of
 from tests.support.logs import choose_folder, keep_logs
 from tests.support.missing import not_tested_here
 from tests.support.models.tiny import make_tiny_model
@@ -43,8 +43,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         except NoKind as error:
             raise pytest.UsageError(str(error)) from error
         item.add_marker(kind)
-        if kind in SLOW_KINDS:
-            item.add_marker("slow")
         if group := group_of(item):
             item.add_marker(pytest.mark.xdist_group(group))
 

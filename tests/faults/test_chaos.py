@@ -23,7 +23,7 @@ from tests.chaos.site import OURS, ChaosSite, Team
 from tests.support.processes import eventually, worker_environment
 
 #: Some machines are slow, and a run has as much patience as it takes.
-pytestmark = pytest.mark.timeout(600)
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 SEED = int(os.environ.get("CHAOS_SEED", "1"))
 

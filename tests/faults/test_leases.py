@@ -117,6 +117,7 @@ def test_jobs_of_a_killed_worker_are_finished_by_another_in_time_and_in_order(
     assert "64 jobs of workers that were lost went back to the queue" in heir.log
 
 
+@pytest.mark.slow
 def test_a_worker_keeps_the_leases_of_a_batch_longer_than_the_visibility_timeout(
     start: Start, client: Client, server: redis.Redis
 ) -> None:
@@ -133,6 +134,7 @@ def test_a_worker_keeps_the_leases_of_a_batch_longer_than_the_visibility_timeout
     eventually(lambda: _is_settled(server), what="everything acknowledged")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("offset_s", ["-36000", "36000"])
 def test_a_worker_with_a_wrong_clock_reclaims_no_live_lease_and_keeps_its_own(
     start: Start, client: Client, server: redis.Redis, offset_s: str
@@ -151,6 +153,7 @@ def test_a_worker_with_a_wrong_clock_reclaims_no_live_lease_and_keeps_its_own(
     assert executed(server) == ["once:60", "slow:8", "once:60"]
 
 
+@pytest.mark.slow
 def test_workers_keep_their_jobs_after_an_outage_of_redis_beyond_the_timeout(
     start: Start, client: Client, own_redis: RedisProcess, server: redis.Redis
 ) -> None:
@@ -174,6 +177,7 @@ def test_workers_keep_their_jobs_after_an_outage_of_redis_beyond_the_timeout(
     eventually(lambda: _is_settled(server), what="everything acknowledged")
 
 
+@pytest.mark.slow
 def test_a_stopped_worker_discards_jobs_that_others_reclaimed(
     start: Start, client: Client, server: redis.Redis
 ) -> None:
@@ -193,6 +197,7 @@ def test_a_stopped_worker_discards_jobs_that_others_reclaimed(
     assert twice == {"once:25": 2}
 
 
+@pytest.mark.slow
 def test_a_cut_connection_does_not_run_a_job_twice(
     start: Start, client: Client, own_redis: RedisProcess, server: redis.Redis
 ) -> None:
@@ -212,6 +217,7 @@ def test_a_cut_connection_does_not_run_a_job_twice(
         eventually(lambda: _is_settled(server), what="everything acknowledged")
 
 
+@pytest.mark.slow
 def test_a_worker_renews_its_leases_while_redis_is_full(
     start: Start, client: Client, server: redis.Redis
 ) -> None:
@@ -230,6 +236,7 @@ def test_a_worker_renews_its_leases_while_redis_is_full(
     assert executed(server) == [long]
 
 
+@pytest.mark.slow
 def test_a_job_with_an_eta_beyond_the_timeout_stays_with_one_worker_and_runs_once(
     start: Start, stock: Celery, server: redis.Redis
 ) -> None:
@@ -245,6 +252,7 @@ def test_a_job_with_an_eta_beyond_the_timeout_stays_with_one_worker_and_runs_onc
     eventually(lambda: not server.hexists("unacked", tag), what="an acknowledgement")
 
 
+@pytest.mark.slow
 def test_messages_of_other_queues_are_not_reclaimed(
     start: Start, client: Client, server: redis.Redis
 ) -> None:
@@ -257,6 +265,7 @@ def test_messages_of_other_queues_are_not_reclaimed(
     assert server.hexists("unacked", "theirs")
 
 
+@pytest.mark.slow
 def test_a_poison_job_becomes_a_dead_letter_and_its_neighbours_are_scored(
     start: Start, client: Client, server: redis.Redis
 ) -> None:
@@ -286,6 +295,7 @@ def test_a_poison_job_becomes_a_dead_letter_and_its_neighbours_are_scored(
     assert survivor.stop() == 0
 
 
+@pytest.mark.slow
 def test_a_worker_reports_its_state_and_the_report_ends_with_the_worker(
     start: Start, client: Client, server: redis.Redis
 ) -> None:

@@ -29,6 +29,8 @@ from tests.support.processes import RedisProcess, WorkerProcess, eventually
 from tests.support.proxy import Proxy, Trap
 from tests.support.workers.standin import hash_score
 
+pytestmark = pytest.mark.slow
+
 VISIBILITY_TIMEOUT_S = "3"
 
 #: How often each step breaks; `make faults` says 100.

@@ -28,6 +28,8 @@ from average import Part, mean_of, scored_by, write  # noqa: E402
 from scaling import Scaling  # noqa: E402
 from unseen import texts_drawn, unseen  # noqa: E402
 
+pytestmark = pytest.mark.slow
+
 _RUN: dict[str, Any] = {
     "options": {"max-tokens": "64", "dtype": "float32", "data": "rows.jsonl"},
     "epochs": [{}, {}],

@@ -16,6 +16,8 @@ from sentq import Client, JobStatus
 from tests.support.models.tiny import long_texts
 from tests.support.processes import eventually, worker_environment
 
+pytestmark = pytest.mark.slow
+
 
 class Dev:
     """`sentq dev` in a process of its own."""

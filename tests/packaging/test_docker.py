@@ -129,6 +129,7 @@ def test_no_file_names_a_registry() -> None:
         assert "https://" not in file.read_text(), file
 
 
+@pytest.mark.slow
 def test_the_health_check_pings_the_worker(
     own_redis: RedisProcess, start_worker: StartWorker
 ) -> None:

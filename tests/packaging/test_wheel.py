@@ -15,6 +15,8 @@ from sentq import Client
 from sentq_worker.testing import LocalHub
 from tests.support.processes import RedisProcess, StartWorker
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 
 

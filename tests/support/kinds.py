@@ -13,7 +13,7 @@ from typing import Final
 
 import pytest
 
-__all__ = ["KINDS", "SLOW_KINDS", "NoKind", "group_of", "kind_of"]
+__all__ = ["KINDS", "NoKind", "group_of", "kind_of"]
 
 #: All kinds, from the least to the most that a test needs.
 KINDS: Final = {
@@ -24,9 +24,6 @@ KINDS: Final = {
     "packaging": "builds or installs wheels, or uses the files of configs/ and docker/",
     "fault": "cuts connections and kills processes at each step of the protocol",
 }
-
-#: Kinds of which each test is slow.
-SLOW_KINDS: Final = {"fault"}
 
 #: What the tests of a folder are, unless their fixtures or markers say more.
 _FOLDERS: Final = {

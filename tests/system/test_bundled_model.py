@@ -39,6 +39,7 @@ def test_the_bundled_model_is_the_default_and_small_and_has_a_model_card() -> No
         assert said.lower() in card.lower()
 
 
+@pytest.mark.slow
 def test_the_pipeline_of_transformers_agrees_on_200_texts() -> None:
     # `auto` may take bfloat16, which the pipeline does not.
     scorer = load_scorer(WorkerSettings.load(dtype="float32"), Limits())
@@ -87,6 +88,7 @@ def test_the_longest_review_is_read_to_its_end_and_an_empty_one_is_an_error(
     assert [r.text for r, o in scored if not isinstance(o, Prediction)] == [""]
 
 
+@pytest.mark.slow
 def test_the_command_shows_the_bundled_model() -> None:
     shown = _sentq_worker("model")
     for said in ("sentq-model", "sha256:", "negative, neutral, positive", "512 tokens"):

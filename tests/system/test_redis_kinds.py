@@ -29,6 +29,8 @@ from tests.support.processes import RedisProcess, WorkerProcess, eventually, fre
 from tests.support.workers.redis_kinds import with_options
 from tests.support.workers.standin import hash_score
 
+pytestmark = pytest.mark.slow
+
 WAIT_S: Final = 30
 NAME: Final = "kinds@test"
 MASTER: Final = "the-master"

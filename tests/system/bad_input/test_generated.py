@@ -13,6 +13,8 @@ from tests.corpus.generated import INPUTS, examples, messages
 from tests.corpus.trial import Fate, Trial
 from tests.support.processes import RedisProcess, WorkerProcess, worker_environment
 
+pytestmark = pytest.mark.slow
+
 #: So many are sent together.
 STEP = 500
 

@@ -16,6 +16,8 @@ from sentq.dev.embedded import find_redis_server
 from tests.support.flower import USER, Flower, start_flower
 from tests.support.processes import RedisProcess, WorkerProcess, eventually, worker_environment
 
+pytestmark = pytest.mark.slow
+
 CANARY = "CANARY5d1c"
 
 

@@ -68,6 +68,7 @@ def test_a_second_signal_requeues_all_jobs_at_once(tmp_path: Path, second: signa
         assert list(scored(site.redis)) == ["hold:never", *_TEXTS]
 
 
+@pytest.mark.slow
 def test_sigterm_requeues_in_order_under_sentqs_own_command(
     redis_server: RedisProcess, client: Client, start_worker: StartWorker
 ) -> None:
@@ -82,6 +83,7 @@ def test_sigterm_requeues_in_order_under_sentqs_own_command(
         assert (redis.llen("sentq"), redis.hlen("unacked")) == (3, 0)
 
 
+@pytest.mark.slow
 def test_a_worker_that_is_process_1_of_a_container_shuts_down_gracefully(
     redis_server: RedisProcess, client: Client, tmp_path: Path, tiny_model: Path
 ) -> None:

@@ -102,6 +102,7 @@ def test_a_worker_that_was_connected_waits_longer_for_redis(
     assert worker.stop() == 0
 
 
+@pytest.mark.slow
 def test_an_unreadable_model_is_reported(
     redis_server: RedisProcess, start_worker: StartWorker, tmp_path: Path
 ) -> None:
@@ -115,6 +116,7 @@ def test_an_unreadable_model_is_reported(
     assert "Traceback" not in worker.log
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="it has no such devices")
 def test_a_missing_device_is_reported(
     redis_server: RedisProcess, start_worker: StartWorker

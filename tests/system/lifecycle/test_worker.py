@@ -72,7 +72,10 @@ def _score(stock: Celery, *args: Any, **options: Any) -> Any:
     [
         ("sentq_worker",),
         ("celery", "-A", "sentq_worker", "worker", "-P", "solo"),
-        ("celery", "-A", "sentq_worker", "worker", "--loglevel", "INFO"),
+        pytest.param(
+            ("celery", "-A", "sentq_worker", "worker", "--loglevel", "INFO"),
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_a_worker_starts_by_its_own_command_and_by_celerys(
@@ -102,6 +105,7 @@ def test_prefork_is_refused_because_each_process_would_load_a_model(
         )
 
 
+@pytest.mark.slow
 def test_a_missing_model_stops_the_start_with_advice(
     redis_server: RedisProcess, start_worker: StartWorker
 ) -> None:
@@ -234,6 +238,7 @@ def test_a_revoked_job_is_not_scored(service: RunningWorker) -> None:
         job.result(timeout=120)
 
 
+@pytest.mark.slow
 def test_sigterm_under_load_loses_no_job_and_exits_with_0(
     redis_server: RedisProcess, client: Client, start_worker: StartWorker
 ) -> None:
@@ -255,6 +260,7 @@ def test_sigterm_under_load_loses_no_job_and_exits_with_0(
         assert len(job.result(timeout=120).outcomes) == 1 + i % 40
 
 
+@pytest.mark.slow
 def test_jobs_that_cannot_finish_in_time_are_requeued(
     redis_server: RedisProcess, client: Client, start_worker: StartWorker
 ) -> None:
@@ -271,6 +277,7 @@ def test_jobs_that_cannot_finish_in_time_are_requeued(
     assert all(len(job.result(timeout=120).outcomes) == 10 for job in jobs)
 
 
+@pytest.mark.slow
 def test_outcomes_are_kept_until_redis_has_memory_for_them(
     own_redis: RedisProcess, start_worker: StartWorker
 ) -> None:
@@ -285,6 +292,7 @@ def test_outcomes_are_kept_until_redis_has_memory_for_them(
         assert client.submit("and on it goes").result(timeout=60).outcomes
 
 
+@pytest.mark.slow
 def test_outcomes_are_kept_until_redis_answers_again(
     own_redis: RedisProcess, start_worker: StartWorker
 ) -> None:
@@ -300,6 +308,7 @@ def test_outcomes_are_kept_until_redis_answers_again(
         assert client.submit("and on it goes").result(timeout=60).outcomes
 
 
+@pytest.mark.slow
 def test_jobs_of_a_worker_killed_under_load_are_finished_by_another(
     own_redis: RedisProcess, start_worker: StartWorker
 ) -> None:

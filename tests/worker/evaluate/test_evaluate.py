@@ -14,6 +14,8 @@ from sentq_worker.providers.loading import load_scorer
 from sentq_worker.settings import WorkerSettings
 from tests.support.models.tiny import WORDS
 
+pytestmark = pytest.mark.slow
+
 
 def _evaluate(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(

@@ -196,6 +196,7 @@ def test_the_last_layer_queries_only_the_first_tokens(tmp_path: Path) -> None:
     assert queries == [10, 10, 2]
 
 
+@pytest.mark.slow
 def test_a_slower_kernel_is_not_used(tmp_path: Path) -> None:
     def slow(*args: object, **options: object) -> torch.Tensor:
         time.sleep(0.1)

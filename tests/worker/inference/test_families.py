@@ -17,6 +17,8 @@ from tests.support.models.families import PACKED, PADDED, make_family_model
 from tests.support.models.reference import pipeline_scores
 from tests.support.models.tiny import WORDS
 
+pytestmark = pytest.mark.slow
+
 #: Of many lengths, some of them equal, up to the whole window of 64 tokens.
 TEXTS = [" ".join(WORDS[i % 7 :][: 1 + i * 5 % 23]) for i in range(24)] + ["a film " * 31]
 

@@ -125,6 +125,7 @@ def test_the_revision_of_a_hub_model_is_the_commit_of_its_branch(
     assert (found.folder / "README.md").read_text() == "A second commit."
 
 
+@pytest.mark.slow
 def test_a_branch_a_tag_and_a_commit_may_be_named(
     hub: HubServer, machine: Machine, files: dict[str, bytes]
 ) -> None:
@@ -194,6 +195,7 @@ def test_pickled_weights_are_neither_downloaded_nor_accepted(
 # --- From the cache ------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_cached_model_needs_no_hub(
     hub: HubServer, machine: Machine, files: dict[str, bytes]
 ) -> None:
@@ -204,6 +206,7 @@ def test_a_cached_model_needs_no_hub(
     assert machine.find("owner/tiny", commit) == online
 
 
+@pytest.mark.slow
 def test_a_cached_model_is_not_downloaded_again(
     hub: HubServer, machine: Machine, files: dict[str, bytes]
 ) -> None:
@@ -244,6 +247,7 @@ def test_a_commit_without_hub_and_cache_fails_quickly(hub: HubServer, machine: M
     assert "the Hub cannot be reached" in machine.refusal("owner/tiny", "0" * 40)
 
 
+@pytest.mark.slow
 def test_a_cached_model_is_loaded_when_the_hub_never_replies(
     hub: HubServer, machine: Machine, files: dict[str, bytes]
 ) -> None:

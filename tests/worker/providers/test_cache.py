@@ -165,6 +165,7 @@ def test_an_unreadable_entry_is_scored_again(client: Any) -> None:
     assert scorer.asked == []
 
 
+@pytest.mark.slow
 def test_texts_are_scored_without_redis_and_cached_again_when_it_is_back(
     own_redis: RedisProcess, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -210,6 +211,7 @@ def test_a_short_cache_secret_is_rejected_and_an_empty_one_means_none(
         assert WorkerSettings.load().cache_secret is None
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(120)
 def test_a_worker_uses_a_cached_prediction(
     own_redis: RedisProcess, start_worker: StartWorker

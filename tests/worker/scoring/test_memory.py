@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 _PROGRAM = """
 import resource, sys
 from sentq_worker.scoring.batcher import Batcher

@@ -20,6 +20,8 @@ from pyarrow import parquet
 from sentq_worker.training.data.hub_dataset import DatasetId
 from tests.support.hub_server import HubServer
 
+pytestmark = pytest.mark.slow
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path

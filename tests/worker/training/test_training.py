@@ -40,6 +40,8 @@ from sentq_worker.training.step.padding import Padding
 from tests.support.labelled_rows import separable_rows, write_rows
 from tests.support.models.tiny import LABELS, make_tiny_model
 
+pytestmark = pytest.mark.slow
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
