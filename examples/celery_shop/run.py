@@ -1,0 +1,86 @@
+"""Send the shop's work, one function for each feature of Celery, and print what comes back.
+
+README.md says what runs beside it.
+
+    $ python run.py
+    chain: kettle: positive, negative
+    group: positive, negative, neutral, positive, negative
+    chord: {'positive': 2, 'negative': 2, 'neutral': 1}
+    link: lamp: neutral, positive, negative
+    link_error: called with the id of the failed job
+    countdown: scored, and not before 1 s had passed
+    revoke: REVOKED, not scored
+
+Exit codes: 0 success, 1 (with a traceback) when a result does not come within 30 s.
+"""
+
+import time
+from collections.abc import Callable
+
+from celery import chain, chord, group
+from celery.exceptions import TaskRevokedError
+from shop import REVIEWS, app, count, fetch, labels_of, ours, regret, score, store
+
+TEXTS = [text for texts in REVIEWS.values() for text in texts]
+WAIT_S = 30
+
+
+def run_chain() -> str:
+    """Fetch the reviews, score them, store the labels: a shop's task before sentq's and after."""
+    work = chain(ours(fetch, "kettle"), score(), ours(store, "kettle"))
+    return str(work.apply_async().get(timeout=WAIT_S))
+
+
+def run_group() -> str:
+    """Score each text in its own job; sentq's worker scores the jobs as one batch."""
+    results = group(score([text]) for text in TEXTS).apply_async().get(timeout=WAIT_S)
+    return ", ".join(label for result in results for label in labels_of(result))
+
+
+def run_chord() -> str:
+    """Call a task of the shop once, with the results of all jobs."""
+    jobs = [score([text]) for text in TEXTS]
+    return str(chord(jobs, ours(count)).apply_async().get(timeout=WAIT_S))
+
+
+def run_link() -> str:
+    """Call a task of the shop with the result of a job."""
+    follows = ours(store, "lamp")
+    score(REVIEWS["lamp"]).apply_async(link=follows)
+    return str(app.AsyncResult(follows.id).get(timeout=WAIT_S))
+
+
+def run_link_error() -> str:
+    """Call a task of the shop when a job fails as a whole: 256 texts are the limit."""
+    follows = ours(regret)
+    job = score(["Nice."] * 257).apply_async(link_error=follows)
+    failed_id = app.AsyncResult(follows.id).get(timeout=WAIT_S)
+    return f"called with the id of {'the failed job' if failed_id == job.id else 'another job'}"
+
+
+def run_countdown() -> str:
+    """Have a job scored a second from now."""
+    sent_at_s = time.monotonic()
+    score(TEXTS).apply_async(countdown=1).get(timeout=WAIT_S)
+    passed = "had passed" if time.monotonic() - sent_at_s >= 1 else "had NOT passed"
+    return f"scored, and not before 1 s {passed}"
+
+
+def run_revoke() -> str:
+    """Take a job back before it is scored."""
+    job = score(TEXTS).apply_async(countdown=600)
+    job.revoke()
+    try:
+        job.get(timeout=WAIT_S)
+    except TaskRevokedError:
+        return f"{job.status}, not scored"
+    return f"{job.status}, scored"
+
+
+FEATURES: list[Callable[[], str]] = [
+    *(run_chain, run_group, run_chord, run_link, run_link_error, run_countdown, run_revoke)
+]
+
+if __name__ == "__main__":
+    for feature in FEATURES:
+        print(f"{feature.__name__.removeprefix('run_')}: {feature()}")
