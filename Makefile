@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 SOURCES := producer/sentq worker/sentq_worker model/sentq_model
-CODE := $(SOURCES) model/recipe tests benchmarks
+CODE := $(SOURCES) model/recipe tests benchmarks examples
 
 .PHONY: demo test faults chaos install lint types floors docs wheels pytest format clean
 

@@ -41,7 +41,9 @@ def main() -> int:
     print(f"workers: {len(status.workers)}, jobs in flight: {status.in_flight_jobs:,}")
     print(f"dead letters of the last {options.hours:g} h: {dead.total():,}")
     problems = list(problems_of(status, oldest_s=options.oldest_s))
-    problems += [f"{count:,} dead letters: {code}" for code, count in dead.most_common()]
+    problems += [
+        f"dead letters with the code {code}: {count:,}" for code, count in dead.most_common()
+    ]
     for problem in problems:
         print(f"ATTENTION: {problem}")
     if not problems:

@@ -8,12 +8,12 @@ With `sentq dev` running and SENTQ_BROKER_URL set as it printed:
     $ printf 'Loved every minute of it.\\n\\nThe lid is loose and it leaks.\\n' > reviews.txt
     $ python examples/stream_a_file.py reviews.txt
     {"line": 1, "label": "positive", "score": 0.95}
-    {"line": 2, "error": "empty_text", "message": "there is nothing to score"}
+    {"line": 2, "error": "empty_text", "message": "there is nothing to score in this text"}
     {"line": 3, "label": "negative", "score": 0.9}
     stream_a_file: 2 lines scored, 1 not
 
-    $ grep -h lid *.txt | python examples/stream_a_file.py | head -n 1
-    {"line": 1, "label": "negative", "score": 0.9}
+    $ grep lid reviews.txt | python examples/stream_a_file.py > scores.jsonl
+    stream_a_file: 1 lines scored, 0 not
 
 Exit codes: 0 when every line was scored, 1 when some were not, 2 when the file cannot be read,
 3 when Redis cannot be reached or gives no result in time.
@@ -23,6 +23,7 @@ import argparse
 import json
 import os
 import sys
+from pathlib import Path
 from typing import TextIO
 
 from sentq import Client, Outcome, Prediction, SentqError
@@ -35,9 +36,7 @@ def main() -> int:
     parser.add_argument("--timeout", type=float, default=60, help="seconds to wait for a job")
     options = parser.parse_args()
     try:
-        # A line that is not UTF-8 becomes an error in its place ("lone_surrogate").
-        file = sys.stdin.fileno() if options.file == "-" else options.file
-        with open(file, encoding="utf-8", errors="surrogateescape") as lines:
+        with open_lines(options.file) as lines:
             return score_lines(lines, timeout_s=options.timeout)
     except BrokenPipeError:
         # The reader of the output has ended, as `head` does. Python must not flush to it again.
@@ -49,6 +48,13 @@ def main() -> int:
     except OSError as error:
         print(f"stream_a_file: cannot read {options.file}: {error.strerror}", file=sys.stderr)
         return 2
+
+
+def open_lines(name: str) -> TextIO:
+    """Open a file, or standard input. What is not UTF-8 becomes an error in its place."""
+    if name == "-":
+        return os.fdopen(sys.stdin.fileno(), encoding="utf-8", errors="surrogateescape")
+    return Path(name).open(encoding="utf-8", errors="surrogateescape")
 
 
 def score_lines(lines: TextIO, *, timeout_s: float) -> int:

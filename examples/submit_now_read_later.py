@@ -4,15 +4,16 @@ The key makes a second `submit` safe: it returns the job that was sent first. Th
 texts that no worker has scored within --deadline seconds. With `sentq dev` running and
 SENTQ_BROKER_URL set as it printed:
 
-    $ printf 'order-17\\tWhat a lovely day!\\norder-18\\tThe lid is loose.\\n' > orders.tsv
+    $ printf 'order-17\\tWhat a lovely day!\\n' > orders.tsv
+    $ printf 'order-18\\tThe lid is loose and it leaks.\\n' >> orders.tsv
     $ python examples/submit_now_read_later.py submit orders.tsv > jobs.tsv
     $ python examples/submit_now_read_later.py submit orders.tsv | diff - jobs.tsv
     $ python examples/submit_now_read_later.py read jobs.tsv
     order-17: positive 0.96
-    order-18: negative 0.87
+    order-18: negative 0.90
 
-Exit codes: 0 success, 1 some jobs have no score (yet), 2 the file cannot be read, 3 Redis cannot
-be reached, 5 the queue was full at each attempt.
+Exit codes: 0 success, 1 some jobs have no score (yet), 2 the file cannot be read or a text
+cannot be sent, 3 Redis cannot be reached, 5 the queue was full at each attempt.
 """
 
 import argparse
@@ -20,17 +21,16 @@ import sys
 import time
 from pathlib import Path
 
-from sentq import Client, JobError, JobOutcome, Prediction, SentqError, TextError
-from sentq import JobCancelled, JobExpired, Overloaded, QueueFull, WaitTimeout
+import sentq
 
 
-def submit(client: Client, texts: dict[str, str], deadline_s: float, attempts: int) -> None:
+def submit(client: sentq.Client, texts: dict[str, str], deadline_s: float, attempts: int) -> None:
     """Submit one job for each text, and print its key and its id."""
     for attempts_left in reversed(range(attempts)):
         try:
             jobs = client.submit_many(texts.values(), keys=texts, deadline=deadline_s)
             break
-        except QueueFull as error:  # The keys make it safe to submit all of them again.
+        except sentq.QueueFull as error:  # The keys make it safe to submit all of them again.
             if not attempts_left:
                 raise
             pause_s = error.retry_after_s or 1.0  # None while no worker reports its speed.
@@ -40,12 +40,12 @@ def submit(client: Client, texts: dict[str, str], deadline_s: float, attempts: i
         print(f"{key}\t{job.id}")
 
 
-def read(client: Client, ids: dict[str, str], timeout_s: float) -> int:
+def read(client: sentq.Client, ids: dict[str, str], timeout_s: float) -> int:
     """Print the result of each job; return how many have no score."""
     jobs, without_score = [client.job(job_id) for job_id in ids.values()], 0
     for key, result in zip(ids, client.results(jobs, timeout=timeout_s), strict=True):
         match result:
-            case JobOutcome(outcomes=[Prediction() as outcome]):
+            case sentq.JobOutcome(outcomes=[sentq.Prediction() as outcome]):
                 print(f"{key}: {outcome.label} {outcome.score:.2f}")
             case _:
                 without_score += 1
@@ -53,16 +53,16 @@ def read(client: Client, ids: dict[str, str], timeout_s: float) -> int:
     return without_score
 
 
-def why_not(result: JobOutcome | JobError) -> str:
+def why_not(result: sentq.JobOutcome | sentq.JobError) -> str:
     """Say why a job has no score."""
     match result:
-        case JobOutcome(outcomes=[TextError(code=code)]):  # deadline_passed, empty_text, ...
-            return f"not scored: {code}"
-        case WaitTimeout():
+        case sentq.JobOutcome(outcomes=[sentq.TextError(code=code)]):
+            return f"not scored: {code}"  # For example deadline_passed or empty_text.
+        case sentq.WaitTimeout():
             return "not finished: read it again later"
-        case JobCancelled():
+        case sentq.JobCancelled():
             return "cancelled"
-        case JobExpired():
+        case sentq.JobExpired():
             return "expired: Redis no longer keeps the result"
         case _:  # UnknownJob, JobFailed: the message says more.
             return f"failed: {result}"
@@ -79,15 +79,16 @@ def main() -> int:
     options = parser.parse_args()
     try:
         lines = options.file.read_text(encoding="utf-8").splitlines()
-        rows = dict(line.split("\t", 1) for line in lines)
-        with Client() as client:
+        rows = {key: rest for key, _, rest in (line.partition("\t") for line in lines)}
+        with sentq.Client() as client:
             if options.command == "read":
                 return 1 if read(client, rows, options.timeout) else 0
             submit(client, rows, options.deadline, options.attempts)
             return 0
-    except (OSError, ValueError, SentqError) as error:
+    except (OSError, UnicodeDecodeError, sentq.SentqError) as error:
         print(f"submit_now_read_later: {error}", file=sys.stderr)
-        return 5 if isinstance(error, Overloaded) else 3 if isinstance(error, SentqError) else 2
+        unavailable = 3 if isinstance(error, sentq.RedisUnavailable) else 2
+        return 5 if isinstance(error, sentq.Overloaded) else unavailable
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ from collections.abc import Callable
 
 from celery import chain, chord, group
 from celery.exceptions import TaskRevokedError
+
 from shop import REVIEWS, app, count, fetch, labels_of, ours, regret, score, store
 
 TEXTS = [text for texts in REVIEWS.values() for text in texts]
