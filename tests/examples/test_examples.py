@@ -14,8 +14,13 @@ import pytest
 
 from sentq import Client
 from sentq.dev.embedded import find_redis_server
-from tests.conftest import StartWorker
-from tests.support.processes import RedisProcess, WorkerProcess, eventually, free_port
+from tests.support.processes import (
+    RedisProcess,
+    StartWorker,
+    WorkerProcess,
+    eventually,
+    free_port,
+)
 
 ROOT: Final = Path(__file__).parents[2]
 EXAMPLES: Final = ROOT / "examples"
@@ -272,6 +277,7 @@ def test_the_celery_application_imports_nothing_of_sentq() -> None:
 # --- Training --------------------------------------------------------------------------------
 
 
+@pytest.mark.slow  # It starts four programs that import torch.
 def test_a_model_is_trained_evaluated_and_served(
     tmp_path: Path, redis_server: RedisProcess, tiny_model: Path
 ) -> None:
