@@ -47,7 +47,7 @@ _ROWS: Final[Sequence[tuple[str, str]]] = (
     ("left_in_queues", "still queued or in flight when nothing changed any more"),
     ("failed", "ended as failed or as a dead letter"),
     ("wrong", "jobs with a wrong result"),
-    ("answered_twice", "jobs with two different results"),
+    ("answered_twice", "jobs with a second result"),
     ("executed_twice_per_kill", "executed twice, for each kill of a worker"),
     ("executed_twice_network", "executed twice after faults of the network, in all"),
     ("executed_twice_redis", "executed twice after kills of Redis, in all"),
