@@ -1,4 +1,4 @@
-# The client and its command, without torch: for batch jobs, and as a pattern for applications.
+# The client and its command, without torch: for batch jobs, and as an example for applications.
 # From the root of the repository:
 #
 #   docker build -f docker/producer.Dockerfile -t sentq .
