@@ -19,6 +19,7 @@ from pydantic import ValidationError
 
 from sentq.contract import JobOutcome, JobStatus
 from sentq.errors import JobCancelled, JobExpired, JobFailed
+from sentq.wire.states import RESULT_STATES
 
 __all__ = [
     "QUEUED_DOCUMENT",
@@ -28,18 +29,6 @@ __all__ = [
     "parse_document",
     "status_of",
 ]
-
-_STATUS: Final = {
-    "PENDING": JobStatus.QUEUED,
-    "RECEIVED": JobStatus.QUEUED,
-    "STARTED": JobStatus.RUNNING,
-    "RETRY": JobStatus.RUNNING,
-    "SUCCESS": JobStatus.DONE,
-    "FAILURE": JobStatus.FAILED,
-    "REVOKED": JobStatus.CANCELLED,
-}
-
-_FINAL: Final = frozenset({"SUCCESS", "FAILURE", "REVOKED"})
 
 #: The document of a job that was sent and that no worker has looked at.
 QUEUED_DOCUMENT: Final = b'{"status": "PENDING", "result": null}'
@@ -80,14 +69,16 @@ def parse_document(job_id: str, raw: bytes) -> dict[str, Any]:
 
 def is_final(document: dict[str, Any]) -> bool:
     """Whether the job has ended."""
-    return document["status"] in _FINAL
+    state = RESULT_STATES.get(document["status"])
+    return state is not None and state.is_final
 
 
 def status_of(document: dict[str, Any]) -> JobStatus:
     """Where the job of this document is."""
     if _has_expired(document):
         return JobStatus.FAILED
-    return _STATUS.get(document["status"], JobStatus.RUNNING)
+    state = RESULT_STATES.get(document["status"])
+    return JobStatus.RUNNING if state is None else state.status
 
 
 def outcome_of(job_id: str, document: dict[str, Any]) -> JobOutcome:
