@@ -29,6 +29,7 @@ from sentq.contract import (
 )
 from sentq.wire.dead_letters import DEAD_LETTERS_KEY, DeadLetter, parse_dead_letter
 from sentq.wire.documents import QUEUED_DOCUMENT
+from sentq.wire.lua import load_script
 
 if TYPE_CHECKING:
     from sentq.results.reader import ResultReader
@@ -41,39 +42,8 @@ logger = logging.getLogger(__name__)
 #: Letters of one round trip. Each may be as large as a message may be.
 _PAGE: Final = 50
 
-#: A function for the scripts below. It makes a job queued again, unless somebody has answered
-#: it, or its document is none of ours.
-_RESET: Final = """
-local function reset(key, document, ttl_s)
-  local before = redis.call('GET', key)
-  local status = before and string.match(before, '^{"status": *"(%u+)"')
-  if before and status ~= 'PENDING' and status ~= 'RECEIVED' and status ~= 'STARTED'
-      and status ~= 'RETRY' and status ~= 'FAILURE' then
-    return false
-  end
-  redis.call('SET', key, document, 'EX', ttl_s)
-  return true
-end
-"""
-
-#: KEYS: the job's document. ARGV: the queued one, TTL in seconds. Returns whether it is queued.
-_RESET_ONE: Final = _RESET + "return reset(KEYS[1], ARGV[1], ARGV[2]) and 1 or 0"
-
-#: KEYS: the letters, the queue's list, the job's document where it is to be reset. ARGV: the
-#: letter, its message, the queued document, TTL in seconds. Returns a word of `RetryResult`.
-_PUT_BACK: Final = (
-    _RESET
-    + """
-if #redis.call('XRANGE', KEYS[1], ARGV[1], ARGV[1]) == 0 then return 'gone' end
-local outcome = 'answered'
-if not KEYS[3] or reset(KEYS[3], ARGV[3], ARGV[4]) then
-  redis.call('LPUSH', KEYS[2], ARGV[2])
-  outcome = 'retried'
-end
-redis.call('XDEL', KEYS[1], ARGV[1])
-return outcome
-"""
-)
+_REQUEUE_RESULT: Final = load_script("sentq.wire", "requeue_one_result")
+_RETRY: Final = load_script("sentq.wire", "retry_dead_letter")
 
 _HEADERS_OF_DELIVERY: Final = (
     *(DELIVERIES_HEADER, FIRST_ERROR_HEADER, LAST_ERROR_HEADER, ALONE_HEADER),
@@ -163,7 +133,7 @@ class DeadLetters:
         document = None if letter.job_id is None else self._results.key(letter.job_id)
         if document is not None and not self._settings.one_redis:
             if not self._results.run_script(
-                _RESET_ONE, [document], [QUEUED_DOCUMENT, self._results.ttl_s]
+                _REQUEUE_RESULT, [document], [QUEUED_DOCUMENT, self._results.ttl_s]
             ):
                 self.drop([letter.id])
                 return RetryResult.ANSWERED
@@ -172,10 +142,8 @@ class DeadLetters:
             queue = broker.list_of(letter.queue or self._settings.queue, priority)
             keys: list[str | bytes] = [broker.key(DEAD_LETTERS_KEY), queue]
             keys += [] if document is None else [document]
-            put_back = broker.redis.register_script(_PUT_BACK)
-            outcome = put_back(
-                keys=keys, args=[letter.id, message, QUEUED_DOCUMENT, self._results.ttl_s]
-            )
+            arguments = [letter.id, message, QUEUED_DOCUMENT, self._results.ttl_s]
+            outcome: bytes = _RETRY.run(broker.redis, keys, arguments)
         return RetryResult(outcome.decode())
 
     def drop(self, letter_ids: Sequence[str]) -> int:

@@ -19,6 +19,7 @@ from kombu.exceptions import OperationalError
 from sentq.connection.app import result_key
 from sentq.contract import JobStatus
 from sentq.wire.documents import cancelled_document, is_final, parse_document, status_of
+from sentq.wire.lua import load_script
 
 if TYPE_CHECKING:
     from celery import Celery
@@ -31,21 +32,7 @@ logger = logging.getLogger(__name__)
 
 _CANCELLED_KEY: Final = "sentq.cancelled"
 
-#: KEYS: the job's document, the one of its step, the cancelled. ARGV: the document to write,
-#: TTL in seconds, the job. Returns what was there, and whether that was replaced.
-_CANCEL: Final = """
-local before = redis.call('GET', KEYS[1]) or redis.call('GET', KEYS[2])
-local status = before and string.match(before, '^{"status": *"(%u+)"')
-if status ~= 'PENDING' and status ~= 'RECEIVED' and status ~= 'RETRY' then
-  return {before, 0}
-end
-local now = redis.call('TIME')[1]
-redis.call('SET', KEYS[1], ARGV[1], 'EX', ARGV[2])
-redis.call('PUBLISH', KEYS[1], ARGV[1])
-redis.call('ZREMRANGEBYSCORE', KEYS[3], '-inf', now - ARGV[2])
-redis.call('ZADD', KEYS[3], now, ARGV[3])
-return {before, 1}
-"""
+_CANCEL: Final = load_script("sentq.wire", "cancel_job")
 
 
 def cancel_job(results: ResultReader, job_id: str) -> bool:

@@ -17,6 +17,7 @@ from sentq.contract import JobOutcome, JobStatus
 from sentq.errors import JobError, JobExpired, ResultsUnavailable, UnknownJob, WaitTimeout
 from sentq.wire.documents import QUEUED_DOCUMENT, is_final, outcome_of, parse_document, status_of
 from sentq.wire.ids import sent_at_ms, step_of
+from sentq.wire.lua import Script
 
 if TYPE_CHECKING:
     from celery import Celery
@@ -164,14 +165,14 @@ class ResultReader:
         return None if raw is None else parse_document(job_id, raw)
 
     def run_script(
-        self, script: str, keys: Sequence[str | bytes], arguments: Sequence[int | str | bytes]
+        self, script: Script, keys: Sequence[str | bytes], arguments: Sequence[int | str | bytes]
     ) -> Any:
         """Run a script where the outcomes are.
 
         Raises:
             ResultsUnavailable: Redis did not answer, or refused it.
         """
-        return self._run(lambda redis: redis.register_script(script)(keys, arguments))
+        return self._run(lambda redis: script.run(redis, keys, arguments))
 
     def command(self, *arguments: object) -> Any:
         """Run a command where the outcomes are.

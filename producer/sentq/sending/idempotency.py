@@ -14,6 +14,7 @@ import time
 from typing import TYPE_CHECKING, Final
 
 from sentq.connection.app import result_key
+from sentq.wire.lua import load_script
 
 if TYPE_CHECKING:
     from sentq.results.reader import ResultReader
@@ -22,21 +23,8 @@ __all__ = ["KeyReservation", "key_of"]
 
 _LOOK_AGAIN_S: Final = 0.02
 
-#: KEYS: the key. ARGV: the job, seconds. Returns who has it; nothing where it is ours now.
-_RESERVE: Final = """
-local known = redis.call('GET', KEYS[1])
-if known and known ~= '?' .. ARGV[1] then return known end
-redis.call('SET', KEYS[1], '?' .. ARGV[1], 'EX', ARGV[2])
-return false
-"""
-
-#: The same keys and arguments.
-_KEEP: Final = "redis.call('SET', KEYS[1], ARGV[1], 'EX', ARGV[2])"
-
-#: KEYS: the key. ARGV: the job.
-_RELEASE: Final = """
-if redis.call('GET', KEYS[1]) == '?' .. ARGV[1] then redis.call('DEL', KEYS[1]) end
-"""
+_RESERVE: Final = load_script("sentq.wire", "reserve_key")
+_RELEASE: Final = load_script("sentq.wire", "release_key")
 
 
 def key_of(key: str) -> str:
@@ -75,7 +63,7 @@ class KeyReservation:
 
     def keep(self) -> None:
         """The job was sent: the key is its own, as long as an outcome is kept."""
-        self._results.run_script(_KEEP, [self._key], [self._job_id, self._results.ttl_s])
+        self._results.command("SET", self._key, self._job_id, "EX", self._results.ttl_s)
 
     def release(self) -> None:
         """The job was not sent."""

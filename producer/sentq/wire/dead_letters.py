@@ -17,7 +17,6 @@ from typing import Annotated, Final
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt
 
 __all__ = [
-    "APPEND_LETTER",
     "DEAD_LETTERS_KEY",
     "DeadLetter",
     "DeadLetterCode",
@@ -27,17 +26,6 @@ __all__ = [
 
 #: The stream. A key prefix, where one is configured, goes before it.
 DEAD_LETTERS_KEY: Final = "sentq.dead"
-
-#: A function for scripts that give a message up: the stream's key, the age in seconds at which
-#: letters go, and what `dead_letter_fields` made. About the newest 10,000 are kept.
-APPEND_LETTER: Final = """
-local function append_letter(key, ttl_s, fields)
-  local id = redis.call('XADD', key, 'MAXLEN', '~', 10000, '*', unpack(fields))
-  local oldest_ms = (redis.call('TIME')[1] - ttl_s) * 1000
-  redis.call('XTRIM', key, 'MINID', string.format('%.0f', math.max(0, oldest_ms)))
-  return id
-end
-"""
 
 
 class DeadLetterCode(StrEnum):

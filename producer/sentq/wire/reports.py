@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from pydantic import BaseModel, ConfigDict, NonNegativeFloat, NonNegativeInt, ValidationError
 
+from sentq.wire.lua import load_script
+
 if TYPE_CHECKING:
     import redis
 
@@ -30,20 +32,8 @@ LEAST_REPORT_LIFETIME_S: Final = 15
 _KEY_PREFIX: Final = "sentq.worker:"
 _INDEX_KEY: Final = "sentq.workers"
 
-#: KEYS: the report's, the index. ARGV: worker, report, seconds to keep it.
-_WRITE: Final = """
-local now = tonumber(redis.call('TIME')[1])
-redis.call('SET', KEYS[1], ARGV[2], 'EX', ARGV[3])
-redis.call('ZREMRANGEBYSCORE', KEYS[2], '-inf', now)
-redis.call('ZADD', KEYS[2], now + ARGV[3], ARGV[1])
-"""
-
-#: KEYS: the index. ARGV: what the keys of reports begin with.
-_READ: Final = """
-local keys = redis.call('ZRANGE', KEYS[1], 0, -1)
-for i = 1, #keys do keys[i] = ARGV[1] .. keys[i] end
-return #keys > 0 and redis.call('MGET', unpack(keys)) or {}
-"""
+_WRITE: Final = load_script("sentq.wire", "write_report")
+_READ: Final = load_script("sentq.wire", "read_reports")
 
 
 class WorkerReport(BaseModel):
@@ -92,9 +82,10 @@ def write_report(
     Raises:
         redis.RedisError: It was not written.
     """
-    connection.execute_command(
-        *("EVAL", _WRITE, 2, report_key(report.worker, prefix), f"{prefix}{_INDEX_KEY}"),
-        *(report.worker, report.model_dump_json(), lifetime_s),
+    _WRITE.run(
+        connection,
+        [report_key(report.worker, prefix), f"{prefix}{_INDEX_KEY}"],
+        [report.worker, report.model_dump_json(), lifetime_s],
     )
 
 
@@ -114,8 +105,7 @@ def read_reports(connection: redis.Redis, *, prefix: str = "") -> list[WorkerRep
     Raises:
         redis.RedisError: Redis did not answer.
     """
-    read = connection.register_script(_READ)
-    found: list[Any] = read(keys=[f"{prefix}{_INDEX_KEY}"], args=[report_key("", prefix)])
+    found: list[Any] = _READ.run(connection, [f"{prefix}{_INDEX_KEY}"], [report_key("", prefix)])
     reports = []
     for raw in found:
         try:

@@ -8,17 +8,19 @@ import pytest
 from pydantic import ValidationError
 
 from sentq.wire.dead_letters import (
-    APPEND_LETTER,
     DEAD_LETTERS_KEY,
     DeadLetter,
     DeadLetterCode,
     dead_letter_fields,
     parse_dead_letter,
 )
+from sentq.wire.lua import resolve_includes
 from sentq.wire.reports import WorkerReport, read_reports, report_key, write_report
 from tests.support.processes import RedisProcess
 
-_APPEND = APPEND_LETTER + "return append_letter(KEYS[1], ARGV[1], {unpack(ARGV, 2)})"
+_APPEND = resolve_includes(
+    "-- include: append_dead_letter\nreturn append_dead_letter(KEYS[1], ARGV[1], {unpack(ARGV, 2)})"
+)
 
 
 def _letters(server: RedisProcess) -> list[DeadLetter]:

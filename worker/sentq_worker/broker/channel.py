@@ -24,9 +24,11 @@ import kombu.transport
 import redis
 from kombu.transport import redis as stock
 from kombu.transport import virtual
+from redis.exceptions import NoScriptError
 
 from sentq.contract import MAX_BYTES_PER_MESSAGE
 from sentq.wire.dead_letters import DEAD_LETTERS_KEY, DeadLetterCode, dead_letter_fields
+from sentq.wire.lua import load_script
 from sentq_worker.broker.dead_letters import DeadLetterTarget, dead_letter
 from sentq_worker.broker.decompression import refusal_to_decompress
 from sentq_worker.broker.delivery import job_id, lost_deliveries
@@ -47,43 +49,7 @@ _WAIT_S: Final = 0.05
 #: How long to leave Redis alone after it refused a script (out of memory, read-only replica).
 _REFUSED_PAUSE_S: Final = 1.0
 
-#: KEYS: unacked, its index, then lists in the order to read them.
-#: ARGV: tag prefix, messages at most, bytes at most, then the queue of each list.
-#: Returns the messages of each list, the oldest first, or nothing; their tags count on from 0.
-#: Noted before removed: where memory is short, HSET is refused and nothing has moved yet. What
-#: is read ahead grows with what was read: a message may be large.
-_TAKE: Final = """
-local limit, limit_bytes = tonumber(ARGV[2]), tonumber(ARGV[3])
-local now = redis.call('TIME')
-local score = string.format('%d.%06d', now[1], now[2])
-local taken, count, bytes = {}, 0, 0
-for i = 3, #KEYS do
-  local messages, tail = {}, ', "", ' .. cjson.encode(ARGV[i + 1]) .. ']'
-  repeat
-    local wanted = math.min(64, limit - count, 1 + 3 * count)
-    if wanted < 1 or (count > 0 and bytes >= limit_bytes) then break end
-    local found = redis.call('LRANGE', KEYS[i], -wanted, -1)
-    local noted, scores, removed = {}, {}, 0
-    for j = #found, 1, -1 do
-      if count > 0 and bytes >= limit_bytes then break end
-      local tag = ARGV[1] .. count
-      noted[#noted + 1] = tag
-      noted[#noted + 1] = '[' .. found[j] .. tail
-      scores[#scores + 1] = score
-      scores[#scores + 1] = tag
-      messages[#messages + 1] = found[j]
-      count, bytes, removed = count + 1, bytes + #found[j], removed + 1
-    end
-    if removed > 0 then
-      redis.call('HSET', KEYS[1], unpack(noted))
-      redis.call('ZADD', KEYS[2], unpack(scores))
-      redis.call('LTRIM', KEYS[i], 0, -removed - 1)
-    end
-  until #found < wanted
-  taken[#taken + 1] = messages
-end
-return count > 0 and taken or {}
-"""
+_TAKE: Final = load_script("sentq_worker.broker", "take_messages")
 
 #: Transport options of ours.
 _OPTIONS: Final = ("in_flight_bytes", "lease_timeout_s", "dead_letter_ttl_s")
@@ -118,6 +84,8 @@ class Channel(stock.Channel):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self._tag_prefix = f"{os.getpid():x}-{os.urandom(6).hex()}-"
         self._takes = 0
+        #: The last command that was sent to take messages.
+        self._take_command: tuple[object, ...] = ()
         self._is_waiting = False
         self._take_next = True
         self._not_before = 0.0
@@ -161,7 +129,7 @@ class Channel(stock.Channel):
             key = self.full_key(self._q_for_pri(queues[0], 0))
             connection.send_command("BLMOVE", key, key, "RIGHT", "RIGHT", _WAIT_S)
         else:
-            connection.send_command(*self._take_command(queues))
+            self._send_take(connection, queues)
 
     def _brpop_read(self, **options: Any) -> Any:
         """Read the answer and deliver what was taken.
@@ -173,14 +141,14 @@ class Channel(stock.Channel):
             return super()._brpop_read(**options)
         connection = self.client.connection
         try:
-            reply = connection.read_response()
             if self._is_waiting:
+                reply = connection.read_response()
                 # Woken or not, look: the wait sees one list, the script sees them all.
                 self._take_next = True
                 if reply is None or time.monotonic() < self._not_before:
                     raise virtual.Empty
-                connection.send_command(*self._take_command(self._queues()))
-                reply = connection.read_response()
+                self._send_take(connection, self._queues())
+            reply = self._read_taken(connection)
         except self.connection_errors:
             connection.disconnect()
             raise
@@ -210,15 +178,27 @@ class Channel(stock.Channel):
     def _queues(self) -> list[str]:
         return sorted(self.active_queues, key=self._order.__getitem__)
 
-    def _take_command(self, queues: Sequence[str]) -> list[Any]:
+    def _send_take(self, connection: Any, queues: Sequence[str]) -> None:
         self._takes += 1
         self._lists = [(self._q_for_pri(q, p), q) for q in queues for p in self.priority_steps]
         keys = [self.unacked_key, self.unacked_index_key, *(key for key, _ in self._lists)]
         limits = [max(1, self.qos.credit()), self.in_flight_bytes]
-        return [
-            *("EVAL", _TAKE, len(keys), *map(self.full_key, keys)),
-            *(self._prefix, *limits, *(queue for _, queue in self._lists)),
-        ]
+        self._take_command = _TAKE.command(
+            [*map(self.full_key, keys)],
+            [self._prefix, *limits, *(queue for _, queue in self._lists)],
+        )
+        connection.send_command(*self._take_command)
+
+    def _read_taken(self, connection: Any) -> Any:
+        """Read the reply to the script; load the script first if Redis does not have it."""
+        try:
+            return connection.read_response()
+        except NoScriptError:
+            # Redis has restarted, or another server took over. Nothing was run.
+            connection.send_command(*_TAKE.load_command)
+            connection.read_response()
+            connection.send_command(*self._take_command)
+            return connection.read_response()
 
     @property
     def _prefix(self) -> str:

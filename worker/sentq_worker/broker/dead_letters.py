@@ -5,36 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
-from sentq.wire.dead_letters import APPEND_LETTER
+from sentq.wire.lua import load_script
 
-__all__ = ["BURY", "DeadLetterTarget", "dead_letter"]
+__all__ = ["DeadLetterTarget", "dead_letter"]
 
-#: A function for scripts. It moves the message with this tag to the dead letters, if it is still
-#: noted and, where a time-out in seconds is given, nobody has renewed it for that long. Returns
-#: whether it did. It removes first: after that Redis refuses nothing for want of memory.
-BURY: Final = (
-    APPEND_LETTER
-    + """
-local function bury(unacked, index, letters, tag, timeout_s, ttl_s, fields)
-  if timeout_s ~= '' then
-    local now, score = redis.call('TIME'), redis.call('ZSCORE', index, tag)
-    if not score or tonumber(score) > now[1] + now[2] / 1e6 - timeout_s then return false end
-  end
-  redis.call('ZREM', index, tag)
-  if redis.call('HDEL', unacked, tag) == 0 then return false end
-  append_letter(letters, ttl_s, fields)
-  return true
-end
-"""
-)
-
-#: KEYS: unacked, its index, the letters. ARGV: tag, time-out, TTL of letters, then fields.
-_BURY_ONE: Final = (
-    BURY
-    + """
-return bury(KEYS[1], KEYS[2], KEYS[3], ARGV[1], ARGV[2], ARGV[3], {unpack(ARGV, 4)}) and 1 or 0
-"""
-)
+_DEAD_LETTER: Final = load_script("sentq_worker.broker", "dead_letter_one")
 
 
 class DeadLetterTarget(NamedTuple):
@@ -69,6 +44,4 @@ def dead_letter(
         redis.RedisError: It stays where it is.
     """
     arguments = dead_letter_target.arguments(tag, fields)
-    return bool(
-        connection.execute_command("EVAL", _BURY_ONE, 3, *dead_letter_target.keys, *arguments)
-    )
+    return bool(_DEAD_LETTER.run(connection, dead_letter_target.keys, arguments))

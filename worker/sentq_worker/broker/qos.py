@@ -16,46 +16,15 @@ from typing import Any, Final, NamedTuple
 from kombu.transport import redis as stock
 from kombu.transport import virtual
 
+from sentq.wire.lua import load_script
 from sentq_worker.broker.delivery import UnackedEntry
 
 __all__ = ["AckHandles", "UnackedQoS"]
 
 logger = logging.getLogger(__name__)
 
-#: KEYS: unacked, its index, then a list a message. ARGV: a time-out in seconds, or nothing; then
-#: tag and message, by turns. Returns how many went back.
-#: Only what is still noted goes back: somebody may have restored it meanwhile. With a time-out
-#: only what nobody has renewed for that long. The right end is where messages are taken from.
-#: It removes first: after that Redis refuses nothing for want of memory.
-_REQUEUE: Final = """
-local latest, given_back = math.huge, 0
-if ARGV[1] ~= '' then
-  local now = redis.call('TIME')
-  latest = now[1] + now[2] / 1e6 - ARGV[1]
-end
-for i = 3, #KEYS do
-  local tag = ARGV[2 * i - 4]
-  local score = redis.call('ZSCORE', KEYS[2], tag)
-  if latest == math.huge or (score and tonumber(score) <= latest) then
-    redis.call('ZREM', KEYS[2], tag)
-    if redis.call('HDEL', KEYS[1], tag) == 1 then
-      redis.call('RPUSH', KEYS[i], ARGV[2 * i - 3])
-      given_back = given_back + 1
-    end
-  end
-end
-return given_back
-"""
-
-#: KEYS: unacked, its index. ARGV: tag, entry. Returns whether the tag is still noted.
-#: It removes nothing, but removing comes first: after that Redis refuses nothing for want of
-#: memory.
-_REWRITE: Final = """
-redis.call('ZREM', KEYS[2], '')
-if redis.call('HEXISTS', KEYS[1], ARGV[1]) == 0 then return 0 end
-redis.call('HSET', KEYS[1], ARGV[1], ARGV[2])
-return 1
-"""
+_REQUEUE: Final = load_script("sentq_worker.broker", "requeue_messages")
+_REWRITE: Final = load_script("sentq_worker.broker", "rewrite_entry")
 
 
 class AckHandles(NamedTuple):
@@ -205,8 +174,7 @@ class UnackedQoS(stock.QoS):
         if not keys:
             return 0
         limit = "" if timeout_s is None else timeout_s
-        command = ("EVAL", _REQUEUE, 2 + len(keys), *self._places, *keys, limit, *arguments)
-        return int(connection.execute_command(*command))
+        return int(_REQUEUE.run(connection, [*self._places, *keys], [limit, *arguments]))
 
     def mark_alone(self, tag: str, worker: str) -> bool:
         """Mark in Redis that this worker is about to run a message's job alone; returns whether
@@ -233,7 +201,7 @@ class UnackedQoS(stock.QoS):
                 self._rewrite(connection, tag, entry.unmark())
 
     def _rewrite(self, connection: Any, tag: str, raw: bytes) -> bool:
-        return bool(connection.execute_command("EVAL", _REWRITE, 2, *self._places, tag, raw))
+        return bool(_REWRITE.run(connection, self._places, [tag, raw]))
 
     @property
     def _places(self) -> tuple[str, str]:

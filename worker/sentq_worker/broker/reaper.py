@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Collection, Sequence
 from typing import Any, Final, NamedTuple
 
+from sentq.wire.lua import load_script
 from sentq_worker.broker.channel import Channel
 from sentq_worker.broker.clock import WorkerClock
 from sentq_worker.broker.recovery import LostJobRecovery
@@ -44,54 +45,7 @@ _LOOK_BYTES: Final = 4 * 1024 * 1024
 _SWEEP_AT_MOST: Final = 2000
 _SWEEP_BYTES: Final = 32 * 1024 * 1024
 
-#: KEYS: unacked, its index. ARGV: time-out in seconds, how many to look at (0: only renew), how
-#: many to pass over, bytes to return at most, how many ends of entries follow, these ends, then
-#: the tags to renew.
-#: Returns Redis' time, the tags that are noted no more, how many lapsed ones were looked at, and
-#: tag and entry by turns of those whose entry has one of these ends: they came from a queue that
-#: we read. Nobody else's are touched: he may have other ideas of how long a lease is.
-#: Removing nothing comes first: after that Redis refuses no ZADD for want of memory.
-_RENEW_AND_LOOK: Final = """
-redis.call('ZREM', KEYS[2], '')
-local now = redis.call('TIME')
-local score = string.format('%d.%06d', now[1], now[2])
-local ends, gone = {}, {}
-for i = 6, 5 + ARGV[5] do ends[#ends + 1] = ARGV[i] end
-for first = 6 + ARGV[5], #ARGV, 1000 do
-  local scores = {}
-  for i = first, math.min(first + 999, #ARGV) do
-    scores[#scores + 1] = score
-    scores[#scores + 1] = ARGV[i]
-  end
-  if redis.call('ZADD', KEYS[2], 'XX', 'CH', unpack(scores)) < #scores / 2 then
-    for i = 2, #scores, 2 do
-      if not redis.call('ZSCORE', KEYS[2], scores[i]) then gone[#gone + 1] = scores[i] end
-    end
-  end
-end
-if ARGV[2] == '0' then return {score, gone, 0, {}} end
-local found, looked_at, bytes = {}, 0, 0
-local latest = string.format('%.6f', now[1] + now[2] / 1e6 - ARGV[1])
-local lapsed = redis.call('ZRANGEBYSCORE', KEYS[2], '-inf', latest, 'LIMIT', ARGV[3], ARGV[2])
-for _, tag in ipairs(lapsed) do
-  if bytes >= tonumber(ARGV[4]) then break end
-  looked_at = looked_at + 1
-  local entry = redis.call('HGET', KEYS[1], tag)
-  if not entry then
-    redis.call('ZREM', KEYS[2], tag)
-    entry = ''
-  end
-  for _, ending in ipairs(ends) do
-    if string.sub(entry, -#ending) == ending then
-      found[#found + 1] = tag
-      found[#found + 1] = entry
-      bytes = bytes + #entry
-      break
-    end
-  end
-end
-return {score, gone, looked_at, found}
-"""
+_RENEW_AND_FIND_EXPIRED: Final = load_script("sentq_worker.broker", "renew_and_find_expired")
 
 
 class LastContact(NamedTuple):
@@ -177,9 +131,10 @@ class LeaseReaper:
 
     def _renew_and_look(self, tags: Sequence[str], limit: int, passed_over: int) -> _Found:
         places, ends = self.channel.ack_handles(tags), _ends(self.channel.active_queues)
-        reply: list[Any] = self.connection.execute_command(
-            *("EVAL", _RENEW_AND_LOOK, 2, places.unacked_key, places.index_key),
-            *(self._timeout_s, limit, passed_over, _LOOK_BYTES, len(ends), *ends, *tags),
+        reply: list[Any] = _RENEW_AND_FIND_EXPIRED.run(
+            self.connection,
+            [places.unacked_key, places.index_key],
+            [self._timeout_s, limit, passed_over, _LOOK_BYTES, len(ends), *ends, *tags],
         )
         redis_s, gone, looked_at, found = reply
         names = [tag.decode() for tag in found[::2]]

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
-from sentq_worker.broker.dead_letters import BURY, DeadLetterTarget
+from sentq.wire.lua import load_script
+from sentq_worker.broker.dead_letters import DeadLetterTarget
 from sentq_worker.broker.qos import AckHandles
 
 if TYPE_CHECKING:
@@ -21,60 +22,8 @@ if TYPE_CHECKING:
 
 __all__ = ["ResultStore", "failed", "now_iso", "started", "succeeded"]
 
-#: A function for scripts. It stores a document unless a final one is there; returns an error, if
-#: Redis refuses it.
-#: Every document, Celery's and ours, begins with its status; one that does not is compressed
-#: or foreign, and stays. It is rare to find a final one: writing first and putting that back
-#: takes one command for each of the others, and nobody can look in between.
-_STORE: Final = """
-local function store(key, document, ttl_s, is_published)
-  local before = redis.pcall('SET', key, document, 'EX', ttl_s, 'GET')
-  if type(before) == 'table' then
-    -- Not a string, and not ours to replace; or refused, before anything was written.
-    if not string.find(before.err, 'WRONGTYPE', 1, true) then return before end
-  else
-    local status = before and string.match(before, '^{"status": *"(%u+)"')
-    if not before or status == 'PENDING' or status == 'RECEIVED' or status == 'STARTED'
-        or status == 'RETRY' then
-      if is_published then redis.call('PUBLISH', key, document) end
-    else
-      redis.call('SET', key, before, 'EX', ttl_s)
-    end
-  end
-end
-"""
-
-#: KEYS: result keys, then `unacked` and its index where messages are acknowledged.
-#: ARGV: how many results, TTL in seconds, whether to publish, a document a key, then tags.
-_FINISH: Final = (
-    _STORE
-    + """
-local results = tonumber(ARGV[1])
-for i = 1, results do
-  local refused = store(KEYS[i], ARGV[i + 3], ARGV[2], ARGV[3] == '1')
-  if refused then return refused end
-end
-for first = results + 4, #ARGV, 1000 do
-  local last = math.min(first + 999, #ARGV)
-  redis.call('HDEL', KEYS[results + 1], unpack(ARGV, first, last))
-  redis.call('ZREM', KEYS[results + 2], unpack(ARGV, first, last))
-end
-return results
-"""
-)
-
-#: KEYS: unacked, its index, the letters, the result's. ARGV: document, TTL of results in seconds,
-#: tag, time-out, TTL of letters, then fields of the letter.
-_FINISH_AND_BURY: Final = (
-    _STORE
-    + BURY
-    + """
-local fields = {unpack(ARGV, 6)}
-if not bury(KEYS[1], KEYS[2], KEYS[3], ARGV[3], ARGV[4], ARGV[5], fields) then return 0 end
-store(KEYS[4], ARGV[1], ARGV[2], true)
-return 1
-"""
-)
+_STORE: Final = load_script("sentq_worker.broker", "store_results")
+_STORE_AND_DEAD_LETTER: Final = load_script("sentq_worker.broker", "store_result_and_dead_letter")
 
 
 class ResultStore:
@@ -122,10 +71,9 @@ class ResultStore:
         """Make a message a dead letter and store, in the same step, how its job ended; returns
         whether the message was still to be buried. It must lie in the Redis of the documents."""
         backend = self._backend
-        script = backend.client.register_script(_FINISH_AND_BURY)
         keys = [*dead_letter_target.keys, backend.get_key_for_task(job_id)]
         arguments = [document, int(backend.expires), *dead_letter_target.arguments(tag, fields)]
-        return bool(script(keys=keys, args=arguments))
+        return bool(_STORE_AND_DEAD_LETTER.run(backend.client, keys, arguments))
 
     def _write(
         self,
@@ -146,11 +94,8 @@ class ResultStore:
             keys = [prefix + job_id for job_id in ids]
         if ack_handles and tags:
             keys += [ack_handles.unacked_key, ack_handles.index_key]
-        script = backend.client.register_script(_FINISH)
-        script(
-            keys=keys,
-            args=[len(ids), int(backend.expires), int(publish), *documents.values(), *tags],
-        )
+        arguments = [len(ids), int(backend.expires), int(publish), *documents.values(), *tags]
+        _STORE.run(backend.client, keys, arguments)
 
 
 def now_iso() -> str:

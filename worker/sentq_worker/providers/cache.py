@@ -24,6 +24,7 @@ import redis
 
 from sentq import __version__
 from sentq.contract import Limits, Outcome, Prediction
+from sentq.wire.lua import load_script
 from sentq_worker.engine.base import EngineInfo
 from sentq_worker.engine.provider import JobScorer, SupportsPrefetch
 from sentq_worker.providers.loading import LoadScorer
@@ -45,29 +46,7 @@ _REST_S: Final = 10.0
 #: Hexadecimal digits of a key: 128 bits, so that no two texts ever share one.
 _KEY_DIGITS: Final = 32
 
-#: KEYS: the index, then a key an outcome. ARGV: how many are kept at most, for how long in
-#: seconds, then an outcome a key. The index orders keys by the time of their writing, in
-#: microseconds by Redis' clock; those that expired leave it first, then the oldest.
-_KEEP: Final = """
-local clock = redis.call('TIME')
-local now, ttl_s = clock[1] * 1000000 + clock[2], tonumber(ARGV[2])
-for i = 2, #KEYS do
-  redis.call('SET', KEYS[i], ARGV[i + 1], 'EX', ttl_s)
-  redis.call('ZADD', KEYS[1], now, KEYS[i])
-end
-local function forget(keys)
-  for first = 1, #keys, 1000 do
-    local some = {unpack(keys, first, math.min(first + 999, #keys))}
-    redis.call('DEL', unpack(some))
-    redis.call('ZREM', KEYS[1], unpack(some))
-  end
-end
-forget(redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', now - ttl_s * 1000000))
-local excess = redis.call('ZCOUNT', KEYS[1], '-inf', '+inf') - ARGV[1]
-if excess > 0 then forget(redis.call('ZRANGE', KEYS[1], 0, excess - 1)) end
-redis.call('EXPIRE', KEYS[1], ttl_s)
-return 1
-"""
+_KEEP: Final = load_script("sentq_worker.providers", "keep_outcomes")
 
 
 class OutcomeCache:
@@ -89,7 +68,6 @@ class OutcomeCache:
         self._secret = secret
         self._most = most
         self._ttl_s = ttl_s
-        self._script = client.register_script(_KEEP)
         self._rests_until = 0.0
 
     def keys(self, texts: Iterable[str], *, under: bytes) -> dict[str, str]:
@@ -120,9 +98,10 @@ class OutcomeCache:
         # More than are kept at all would only drive each other out.
         newest = list(predictions.items())[-self._most :]
         try:
-            self._script(
-                keys=[self._index, *(key for key, _ in newest)],
-                args=[self._most, self._ttl_s, *(orjson.dumps(p.__dict__) for _, p in newest)],
+            _KEEP.run(
+                self._client,
+                [self._index, *(key for key, _ in newest)],
+                [self._most, self._ttl_s, *(orjson.dumps(p.__dict__) for _, p in newest)],
             )
         except redis.RedisError as error:
             self._rest("kept", error)

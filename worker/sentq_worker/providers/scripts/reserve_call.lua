@@ -1,0 +1,50 @@
+-- Reserve one call to the Hub within the limits of the day and of the month, in UTC.
+--
+-- KEYS[1]  The budget: a hash of day, day_calls, day_chars, month, month_calls, month_chars.
+-- ARGV[1]  The characters of the call.
+-- ARGV[2]  The limit of calls a day; -1 for none.
+-- ARGV[3]  The limit of characters a day; -1 for none.
+-- ARGV[4]  The limit of calls a month; -1 for none.
+-- ARGV[5]  The limit of characters a month; -1 for none.
+--
+-- Returns 0 and has counted the call. Or the seconds until the day or the month ends whose limit
+-- does not permit the call, and nothing was counted.
+--
+-- The month is computed from the day as in Howard Hinnant's `civil_from_days`.
+local now_s = tonumber(redis.call('TIME')[1])
+local day = math.floor(now_s / 86400)
+local z = day + 719468
+local era = math.floor(z / 146097)
+local doe = z - era * 146097
+local yoe = math.floor((doe - math.floor(doe / 1460) + math.floor(doe / 36524)
+  - math.floor(doe / 146096)) / 365)
+local doy = doe - (365 * yoe + math.floor(yoe / 4) - math.floor(yoe / 100))
+local mp = math.floor((5 * doy + 2) / 153)
+local day_of_month = doy - math.floor((153 * mp + 2) / 5) + 1
+local month_of_year = mp < 10 and mp + 3 or mp - 9
+local year = yoe + era * 400 + (month_of_year <= 2 and 1 or 0)
+local month = year * 12 + month_of_year
+local lengths = {31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31}
+if year % 4 == 0 and (year % 100 ~= 0 or year % 400 == 0) then lengths[2] = 29 end
+
+local counted = redis.call('HMGET', KEYS[1], 'day', 'day_calls', 'day_chars',
+  'month', 'month_calls', 'month_chars')
+for i = 1, 6 do counted[i] = tonumber(counted[i] or 0) end
+if counted[1] ~= day then counted[2], counted[3] = 0, 0 end
+if counted[4] ~= month then counted[5], counted[6] = 0, 0 end
+local chars = tonumber(ARGV[1])
+local spent = {counted[2] + 1, counted[3] + chars, counted[5] + 1, counted[6] + chars}
+local wait_s = 0
+for i = 1, 4 do
+  local limit = tonumber(ARGV[i + 1])
+  if limit >= 0 and spent[i] > limit then
+    local rest_s = 86400 - now_s % 86400
+    if i > 2 then rest_s = rest_s + 86400 * (lengths[month_of_year] - day_of_month) end
+    wait_s = math.max(wait_s, rest_s)
+  end
+end
+if wait_s == 0 then
+  redis.call('HSET', KEYS[1], 'day', day, 'day_calls', spent[1], 'day_chars', spent[2],
+    'month', month, 'month_calls', spent[3], 'month_chars', spent[4])
+end
+return wait_s
