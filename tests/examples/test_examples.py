@@ -28,7 +28,7 @@ SHOP: Final = EXAMPLES / "celery_shop"
 
 STAND_IN: Final = ("tests.support.workers.standin",)
 
-WAIT_S: Final = 120
+WAIT_S: Final = 150
 
 
 class Shell:
