@@ -105,14 +105,14 @@ restoring each second, the same seed and schedule, and fewer jobs. sentq's clien
 
 A job is *lost* if it has no result once every queue is empty, or nothing has changed for a minute.
 A job that was *executed twice* is attributed to a kill if the first worker was killed before the
-second one began, also if other faults hit it. The time after a kill ends when all jobs that were
-in flight at that moment have results, further faults included. Jobs of the bulk queue are left
-out, because they wait until the other queue is empty."""
+second one began. Other faults do not change that. The time after a kill ends when all jobs that
+were in flight at that moment have results, further faults included. Jobs of the bulk queue are
+left out, because they wait until the other queue is empty."""
 
 
-_ALONE_INTRODUCTION: Final = """Each fault with no other one at the same time. The limits that
-`tests/faults/test_chaos.py` checks: the visibility timeout and five seconds after a kill, 20 s
-after a half-open connection, and 10 s after Redis is back."""
+_ALONE_INTRODUCTION: Final = """Each fault with no other one at the same time.
+`tests/faults/test_chaos.py` checks limits: the visibility timeout and five seconds after a kill,
+20 s after a half-open connection, 10 s after Redis is back."""
 
 
 def main() -> None:

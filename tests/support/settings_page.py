@@ -28,8 +28,8 @@ _INTRODUCTION: Final = """\
 
 Generated from the pydantic models by `make docs`; do not edit.
 
-A setting comes from these places, the first one that has it: a command's option, an environment
-variable, the TOML file that `--config` or `SENTQ_CONFIG` names, the default. An unknown key is
+A setting is taken from the first of these places that has it: a command's option, an environment
+variable, the TOML file (`--config` or `SENTQ_CONFIG`), the default. An unknown key is
 refused, and the error names the nearest known one. In the environment, tables are JSON:
 `SENTQ_WORKER_LABELS='{"LABEL_0": "negative"}'`.
 
