@@ -95,7 +95,7 @@ def test_a_worker_without_torch_scores_through_the_hub(
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"HF_TOKEN": "hf_wrong"}, "refuses the token (401)"),
+        ({"HF_TOKEN": "hf_wrong"}, "rejects the token (401)"),
         ({"HF_TOKEN": ""}, "the Hub needs a token"),
         ({"SENTQ_WORKER_HUB_TOKEN_FILE": "/nowhere/token"}, "token file /nowhere/token"),
         ({"SENTQ_WORKER_HUB_MODEL": ""}, "SENTQ_WORKER_HUB_MODEL"),
@@ -199,8 +199,8 @@ class Load:
 
 
 def _assert_logged_once(worker: WorkerProcess) -> None:
-    assert worker.log.count("is not asked for the moment: the local engine lost its device") == 1
-    assert worker.log.count("answers again") == 1
+    assert worker.log.count("is not used for now: the local engine lost its device") == 1
+    assert worker.log.count("is available again") == 1
     assert "CANARY" not in worker.log
 
 

@@ -13,7 +13,7 @@ import pytest
 
 from sentq import Client, ErrorCode, TextError
 from sentq.contract import Outcome
-from sentq_worker.providers.cache import CachingScorer, OutcomeCache
+from sentq_worker.providers.cache import CachingScorer, PredictionCache
 from sentq_worker.settings import WorkerSettings
 from tests.support.models.engines import ScriptedEngine
 from tests.support.processes import RedisProcess, StartWorker
@@ -59,8 +59,8 @@ def _outcome(text: object) -> Outcome:
 def _cached(
     scorer: CountingScorer, client: Any, *, options: object = None, **settings: Any
 ) -> CachingScorer:
-    usual: dict[str, Any] = {"secret": SECRET, "most": 100, "ttl_s": 60}
-    cache = OutcomeCache(client, **usual | settings)
+    usual: dict[str, Any] = {"secret": SECRET, "max_entries": 100, "ttl_s": 60}
+    cache = PredictionCache(client, **usual | settings)
     return CachingScorer(scorer, cache, options=options)
 
 
@@ -126,7 +126,7 @@ def test_an_outcome_of_an_unknown_model_is_not_cached(client: Any, scorer: Count
 
 def test_the_cache_is_bounded_and_evicts_the_oldest_entries(client: Any) -> None:
     scorer = CountingScorer()
-    cached = _cached(scorer, client, most=5)
+    cached = _cached(scorer, client, max_entries=5)
     for number in range(8):
         cached.score([[str(number)]])
     assert client.zcard("sentq.cache") == len(client.keys("sentq.cache:*")) == 5

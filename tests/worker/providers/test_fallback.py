@@ -89,7 +89,7 @@ def test_the_hub_scores_the_batch_in_which_the_local_provider_fails(
             ]
         assert fallback.breaker.state is BreakerState.OPEN
         assert "b" not in hub.asked
-    assert caplog.text.count("local is not asked for the moment") == 1
+    assert caplog.text.count("local is not used for now") == 1
     assert "CANARY" not in caplog.text
 
 
@@ -107,13 +107,13 @@ def test_a_local_provider_that_cannot_start_is_unavailable_and_recovers(
         local.start_error = None
         eventually(lambda: fallback.breaker.is_closed)
         assert _who(fallback.score([ScriptedJob(["a"])])) == ["local"]
-    assert caplog.text.count("local is not asked for the moment") == 1
-    assert caplog.text.count("local answers again") == 1
+    assert caplog.text.count("local is not used for now") == 1
+    assert caplog.text.count("local is available again") == 1
 
 
 def test_a_hub_that_fails_at_start_does_not_stop_the_local_provider() -> None:
     local, hub = _engines()
-    hub.start_error = HubRefused("it refuses the token (401)")
+    hub.start_error = HubRefused("it rejects the token (401)")
     with made_of(local, hub) as fallback:
         assert _who(fallback.score([ScriptedJob(["a"])])) == ["local"]
     local.start_error = DeviceUnavailable("no cuda")

@@ -1,5 +1,5 @@
-"""Who computes scores: the local model, the Hugging Face Hub, or one with the other as fallback.
+"""The providers of scores: the local engine, the Hugging Face Hub, or one as a fallback.
 
-Each provider implements `engine.provider`. `factory` builds the one that the settings ask for. May
-import `scoring`, `inference` and `engine`.
+Each provider implements `engine.provider.Provider`. `factory` makes the one that the settings ask
+for. May import `scoring`, `inference`, `engine`, `settings` and `backoff`.
 """

@@ -1,11 +1,11 @@
-"""What a host's workers know of the engines that they share, in Redis.
+"""The states of circuit breakers that a host's workers share, in Redis.
 
-    sentq.breaker:<host>           hash     engine -> its verdict as JSON
-    sentq.breaker:<host>:<engine>  string   somebody probes it
+    sentq.breaker:<host>           hash     engine -> a `BreakerSnapshot` as JSON
+    sentq.breaker:<host>:<engine>  string   set while a worker probes the engine
 
-One worker that finds the Hub out of order spares the others their calls. Of a worker's own local
-engine the verdict is there to be seen, and nobody's to adopt: a healthy engine is not left alone
-because another process has lost its device.
+A worker that finds the Hub unavailable spares the other workers their calls. The state of a
+worker's own local engine is written for operators only, and no worker adopts it: a healthy engine
+stays in use although another process has lost its device.
 """
 
 from __future__ import annotations
@@ -16,14 +16,11 @@ import logging
 import time
 from collections.abc import Callable
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any, Final
+from typing import Final, cast
 
-import redis as redis_errors
+import redis
 
 from sentq_worker.providers.breaker import Breaker, BreakerSnapshot, BreakerState
-
-if TYPE_CHECKING:
-    import redis
 
 __all__ = ["SharedBreakerState"]
 
@@ -31,62 +28,66 @@ logger = logging.getLogger(__name__)
 
 _KEY: Final = "sentq.breaker:{host}"
 
-#: A host whose workers are gone is forgotten.
-_KEPT_S: Final = 7 * 24 * 60 * 60
+#: Redis keeps the states of a host for so long after its last worker wrote one.
+_TTL_S: Final = 7 * 24 * 60 * 60
 
-#: How old what was read may be before it is read again.
+#: A state that was read is read again after this time.
 _FRESH_S: Final = 0.5
 
 
 class SharedBreakerState:
-    """Writes and reads verdicts of one host. Redis being away only keeps them from each other.
+    """Writes and reads the breaker states of one host.
+
+    If Redis fails, the workers of the host do not share their states, and nothing else changes.
 
     Args:
-        connect: Gives a Redis client, and may fail.
-        host: Whose workers share them.
-        prefix: Of all keys, where one is configured.
+        connect: Returns a Redis client. It may raise.
+        host: The host whose workers share the states.
+        prefix: The configured prefix of all keys.
     """
 
     def __init__(self, connect: Callable[[], redis.Redis], *, host: str, prefix: str = "") -> None:
-        self._connect: Callable[[], Any] = connect
+        self._connect = connect
         self._key = prefix + _KEY.format(host=host)
-        #: By engine: the time of the newest verdict that both sides know, and when they compared.
-        self._known: dict[str, tuple[float, float]] = {}
+        #: By engine: the time of the newest state that both sides have, and of the comparison.
+        self._compared: dict[str, tuple[float, float]] = {}
 
     def exchange(self, breaker: Breaker) -> None:
-        """Tell a breaker what another worker found out, or the others what it did; whichever is
-        newer. Nothing where both were just compared and nothing changed."""
-        known_at_s, read_at = self._known.get(breaker.name, (0.0, float("-inf")))
-        is_news = breaker.snapshot.at_s > known_at_s
-        if not is_news and time.monotonic() - read_at < _FRESH_S:
+        """Adopt the shared state of a breaker, or write the breaker's own, whichever is newer.
+
+        Does nothing if both were compared a moment ago and the breaker has not changed.
+        """
+        shared_at_s, compared_at = self._compared.get(breaker.name, (0.0, float("-inf")))
+        is_news = breaker.snapshot.at_s > shared_at_s
+        if not is_news and time.monotonic() - compared_at < _FRESH_S:
             return
-        theirs = self.read(breaker.name)
-        if theirs and theirs.at_s > breaker.snapshot.at_s:
-            breaker.adopt(theirs)
+        shared = self.read(breaker.name)
+        if shared and shared.at_s > breaker.snapshot.at_s:
+            breaker.adopt(shared)
         elif is_news:
             self.write(breaker.name, breaker.snapshot)
-        self._known[breaker.name] = (breaker.snapshot.at_s, time.monotonic())
+        self._compared[breaker.name] = (breaker.snapshot.at_s, time.monotonic())
 
     def write(self, engine: str, snapshot: BreakerSnapshot) -> None:
-        """Let the others know."""
+        """Write the state of an engine's breaker."""
         try:
             client = self._connect()
             client.hset(self._key, engine, json.dumps(asdict(snapshot)))
-            client.expire(self._key, _KEPT_S)
-        except redis_errors.RedisError as error:
-            logger.debug("a verdict was not written: %s", type(error).__name__)
+            client.expire(self._key, _TTL_S)
+        except redis.RedisError as error:
+            logger.debug("a breaker state was not written: %s", type(error).__name__)
 
     def forget(self, engine: str) -> None:
-        """Nobody asks this engine any more."""
-        with contextlib.suppress(redis_errors.RedisError):
+        """Delete the state of an engine that is no longer in use."""
+        with contextlib.suppress(redis.RedisError):
             self._connect().hdel(self._key, engine)
 
     def read(self, engine: str) -> BreakerSnapshot | None:
-        """What was last written of an engine; None where that cannot be had."""
+        """Return the state that was last written for an engine; None if it cannot be read."""
         try:
-            raw = self._connect().hget(self._key, engine)
-        except redis_errors.RedisError as error:
-            logger.debug("a verdict was not read: %s", type(error).__name__)
+            raw = cast("bytes | None", self._connect().hget(self._key, engine))
+        except redis.RedisError as error:
+            logger.debug("a breaker state was not read: %s", type(error).__name__)
             return None
         try:
             fields = json.loads(raw or b"")
@@ -95,16 +96,16 @@ class SharedBreakerState:
             return None
 
     def may_probe(self, engine: str, *, for_s: float) -> bool:
-        """Whether this worker is the one of the host that probes for the next seconds."""
+        """Return whether this worker of the host may probe an engine for the next seconds."""
         try:
-            taken = self._connect().set(
+            is_taken = self._connect().set(
                 f"{self._key}:{engine}", "1", nx=True, px=max(1, int(for_s * 1000))
             )
-        except redis_errors.RedisError:
-            return True  # Alone, as far as anybody can tell.
-        return bool(taken)
+        except redis.RedisError:
+            return True  # Without Redis each worker probes for itself.
+        return bool(is_taken)
 
     def end_probe(self, engine: str) -> None:
-        """This worker, who probed, has said what it found."""
-        with contextlib.suppress(redis_errors.RedisError):
+        """Record that this worker's probe is over, and its result written."""
+        with contextlib.suppress(redis.RedisError):
             self._connect().delete(f"{self._key}:{engine}")

@@ -1,13 +1,13 @@
-"""Outcomes of texts that come again, in Redis: off unless `cache_secret` is set.
+"""The cache of predictions in Redis, for repeated texts: off unless `cache_secret` is set.
 
-    texts ──▶ one MGET ──▶ those that are not there ──▶ scorer ──▶ one script keeps them
+    texts ──▶ one MGET ──▶ texts that are not cached ──▶ scorer ──▶ one script writes predictions
 
-What is kept under a key is the outcome alone. The key is a keyed hash: without `cache_secret`,
-which never lies in Redis, nobody can tell from the keys which texts were scored, nor try out
-whether a certain one was. It names the model's commit and whatever else an outcome depends on,
-so a new model or option never meets an older one's outcomes.
+An entry holds a prediction alone. Its key is a keyed hash: `cache_secret` is never stored in Redis,
+and without it a reader of the keys cannot find out which texts were scored, nor test a guess. The
+hash covers the model's commit and all else that an outcome depends on, so that a new model or
+option never reads the entries of an old one.
 
-The cache is a help and no more: while Redis fails or is full, texts are scored as without it.
+While Redis fails or is full, texts are scored without the cache.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import logging
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final, cast
 
 import orjson
 import redis
@@ -25,145 +25,154 @@ import redis
 from sentq import __version__
 from sentq.contract import Limits, Outcome, Prediction
 from sentq.wire.lua import load_script
-from sentq_worker.engine.base import EngineInfo
-from sentq_worker.engine.provider import JobScorer, SupportsPrefetch
+from sentq_worker.engine.provider import HasEngineInfo, JobScorer, SupportsPrefetch
 from sentq_worker.providers.loading import LoadScorer
+from sentq_worker.providers.results_redis import key_prefix, results_client
 from sentq_worker.settings import WorkerSettings
 
 if TYPE_CHECKING:
     from celery import Celery
 
-__all__ = ["CachingScorer", "OutcomeCache", "with_cache"]
+__all__ = ["CachingScorer", "PredictionCache", "with_cache"]
 
 logger = logging.getLogger(__name__)
 
-#: Begins the names of all keys; the index of them stands under this name itself.
+#: The prefix of all keys, and the name of their index.
 _PREFIX: Final = "sentq.cache"
 
-#: How long an outage of Redis is taken for granted, so that not every round waits for its end.
-_REST_S: Final = 10.0
+#: How long the cache is not used after Redis failed, so that not every batch waits for a time-out.
+_SUSPENDED_S: Final = 10.0
 
-#: Hexadecimal digits of a key: 128 bits, so that no two texts ever share one.
+#: Hexadecimal digits of a key: 128 bits, so that two texts never share a key.
 _KEY_DIGITS: Final = 32
 
 _KEEP: Final = load_script("sentq_worker.providers", "keep_outcomes")
 
 
-class OutcomeCache:
-    """Predictions in Redis, by keys that tell nothing.
+class PredictionCache:
+    """Stores predictions in Redis under keyed hashes.
 
     Args:
-        client: Of the Redis that keeps outcomes.
-        global_prefix: What all names in this Redis begin with.
+        client: A client of the Redis that stores results.
+        global_prefix: The configured prefix of all keys.
         secret: The key of the hash.
-        most: How many predictions are kept; the oldest go first.
-        ttl_s: How long each is kept.
+        max_entries: Most predictions in the cache. The oldest are removed first.
+        ttl_s: How long a prediction stays, in seconds.
     """
 
     def __init__(
-        self, client: Any, *, global_prefix: str = "", secret: bytes, most: int, ttl_s: int
+        self,
+        client: redis.Redis,
+        *,
+        global_prefix: str = "",
+        secret: bytes,
+        max_entries: int,
+        ttl_s: int,
     ) -> None:
         self._client = client
         self._index = f"{global_prefix}{_PREFIX}"
         self._secret = secret
-        self._most = most
+        self._max_entries = max_entries
         self._ttl_s = ttl_s
-        self._rests_until = 0.0
+        self._suspended_until = 0.0
 
-    def keys(self, texts: Iterable[str], *, under: bytes) -> dict[str, str]:
-        """The key of each text, none where it is not valid Unicode.
+    def keys(self, texts: Iterable[str], *, context: bytes) -> dict[str, str]:
+        """Return the key of each text that is valid Unicode.
 
         Args:
-            under: What the outcomes depend on beside the text.
+            texts: The texts, each any number of times.
+            context: All that the outcomes depend on besides the text.
         """
-        secret = hmac.digest(self._secret, under, "sha256")
-        return {text: self._key(secret, text) for text in dict.fromkeys(texts) if _encodes(text)}
+        secret = hmac.digest(self._secret, context, "sha256")
+        valid = (text for text in dict.fromkeys(texts) if _is_valid_unicode(text))
+        return {text: self._key(secret, text) for text in valid}
 
     def read(self, keys: Mapping[str, str]) -> dict[str, Prediction]:
-        """The predictions that are there, by text; none where Redis fails. One round trip."""
-        if not keys or not self._is_up():
+        """Return the cached predictions by text, in one round trip; none if Redis fails."""
+        if not keys or not self._is_active():
             return {}
         try:
-            documents = self._client.mget(list(keys.values()))
+            documents = cast("list[bytes | None]", self._client.mget(list(keys.values())))
         except redis.RedisError as error:
-            self._rest("read", error)
+            self._suspend("read", error)
             return {}
         found = zip(keys, map(_prediction, documents), strict=True)
         return {text: prediction for text, prediction in found if prediction is not None}
 
-    def keep(self, predictions: Mapping[str, Prediction]) -> None:
-        """Keep predictions, by key, unless Redis fails. One round trip."""
-        if not predictions or not self._is_up():
+    def write(self, predictions: Mapping[str, Prediction]) -> None:
+        """Write predictions by key, in one round trip; nothing if Redis fails."""
+        if not predictions or not self._is_active():
             return
-        # More than are kept at all would only drive each other out.
-        newest = list(predictions.items())[-self._most :]
+        # More entries than the cache may hold would only evict each other.
+        newest = list(predictions.items())[-self._max_entries :]
         try:
             _KEEP.run(
                 self._client,
                 [self._index, *(key for key, _ in newest)],
-                [self._most, self._ttl_s, *(orjson.dumps(p.__dict__) for _, p in newest)],
+                [self._max_entries, self._ttl_s, *(orjson.dumps(p.__dict__) for _, p in newest)],
             )
         except redis.RedisError as error:
-            self._rest("kept", error)
+            self._suspend("written", error)
 
     def _key(self, secret: bytes, text: str) -> str:
         digest = hmac.digest(secret, text.encode(), "sha256").hex()
         return f"{self._index}:{digest[:_KEY_DIGITS]}"
 
-    def _is_up(self) -> bool:
-        return time.monotonic() >= self._rests_until
+    def _is_active(self) -> bool:
+        return time.monotonic() >= self._suspended_until
 
-    def _rest(self, what: str, error: redis.RedisError) -> None:
-        self._rests_until = time.monotonic() + _REST_S
+    def _suspend(self, action: str, error: redis.RedisError) -> None:
+        self._suspended_until = time.monotonic() + _SUSPENDED_S
         logger.warning(
-            "cached outcomes cannot be %s (%s); texts are scored without for %.0f s",
-            what,
+            "cached predictions cannot be %s (%s); the cache is not used for %.0f s",
+            action,
             type(error).__name__,
-            _REST_S,
+            _SUSPENDED_S,
         )
 
 
 class CachingScorer:
-    """Scores only what the cache does not know. Used by one thread at a time.
+    """Scores the texts that are not cached. One thread at a time may use it.
 
     Args:
-        options: Whatever outcomes depend on beside text and model.
+        scorer: Scores the other texts.
+        cache: The cache of predictions.
+        options: All that outcomes depend on besides text and model.
     """
 
-    def __init__(self, scorer: JobScorer, cache: OutcomeCache, *, options: object) -> None:
+    def __init__(self, scorer: JobScorer, cache: PredictionCache, *, options: object) -> None:
         self._scorer = scorer
         self._cache = cache
         self._options = options
 
     @property
-    def engine(self) -> Any:
+    def engine(self) -> HasEngineInfo:
         """The engine of the scorer."""
         return self._scorer.engine
 
     def prefetch(self, jobs: Sequence[Sequence[object]]) -> None:
-        """See `Provider.prefetch`. What is cached is read in vain, beside an engine that has
-        other work."""
+        """See `Provider.prefetch`. Cached texts are prepared too, on a core that is idle."""
         if isinstance(self._scorer, SupportsPrefetch):
             self._scorer.prefetch(jobs)
 
     def score(self, jobs: Sequence[Sequence[object]]) -> list[list[Outcome]]:
-        """As the scorer; a text whose prediction is there gets the same one again.
+        """Score the texts of jobs as the scorer does, with cached predictions where there are any.
 
-        A problem with a text is never kept: it costs nothing to find, or may be gone next time.
+        A `TextError` is never cached: it costs nothing to find, or may not occur again.
         """
-        info: EngineInfo = self._scorer.engine.info
+        info = self._scorer.engine.info
         if info.revision is None:
-            # Nobody can tell whether the same weights would answer tomorrow.
+            # Without a commit the same name may stand for other weights tomorrow.
             return self._scorer.score(jobs)
         texts = (text for job in jobs for text in job if isinstance(text, str))
-        keys = self._cache.keys(texts, under=orjson.dumps([__version__, info, self._options]))
+        keys = self._cache.keys(texts, context=orjson.dumps([__version__, info, self._options]))
         known = self._cache.read(keys)
         unknown = [[text for text in job if _find(known, text) is None] for job in jobs]
         scored = self._scorer.score(unknown)
-        # An engine may have stood in for another meanwhile, and who knows for which texts.
+        # If the engine was replaced meanwhile, it is not known which texts the new one scored.
         if self._scorer.engine.info == info:
             pairs = chain.from_iterable(map(zip, unknown, scored))
-            self._cache.keep(
+            self._cache.write(
                 {
                     keys[text]: outcome
                     for text, outcome in pairs
@@ -177,22 +186,21 @@ class CachingScorer:
 
 
 def with_cache(load: LoadScorer, app: Celery) -> LoadScorer:
-    """A `load` whose scorer keeps outcomes in the app's Redis, where the settings say so."""
+    """Return a `load` whose scorer uses the cache in the app's Redis, if the settings say so."""
 
     def load_with_cache(settings: WorkerSettings, limits: Limits) -> JobScorer:
         scorer = load(settings, limits)
         if settings.cache_secret is None:
             return scorer
-        options = app.conf.get("result_backend_transport_options") or {}
-        cache = OutcomeCache(
-            app.backend.client,
-            global_prefix=options.get("global_keyprefix", ""),
+        cache = PredictionCache(
+            results_client(app),
+            global_prefix=key_prefix(app),
             secret=settings.cache_secret.get_secret_value().encode(),
-            most=settings.cache_max_entries,
+            max_entries=settings.cache_max_entries,
             ttl_s=settings.cache_ttl_s,
         )
         logger.info(
-            "outcomes are cached: %d at most, for %d s",
+            "predictions are cached: at most %d, for %d s",
             settings.cache_max_entries,
             settings.cache_ttl_s,
         )
@@ -204,7 +212,7 @@ def with_cache(load: LoadScorer, app: Celery) -> LoadScorer:
 
 
 def _options(settings: WorkerSettings, limits: Limits) -> object:
-    """Whatever an outcome depends on beside its text and the model."""
+    """Return all that an outcome depends on besides its text and the model."""
     return [
         settings.labels,
         settings.window_tokens,
@@ -223,12 +231,12 @@ def _prediction(document: bytes | None) -> Prediction | None:
         return None
     try:
         return Prediction.model_validate(orjson.loads(document))
-    except ValueError:  # pydantic's too: whatever it is, it is none of ours
+    except ValueError:  # pydantic's too: the entry is damaged, or of another program
         return None
 
 
-def _encodes(text: str) -> bool:
-    """Whether a text is valid Unicode; what is not, the scorer refuses."""
+def _is_valid_unicode(text: str) -> bool:
+    """Return whether a text can be encoded. The scorer rejects a text that cannot."""
     try:
         text.encode()
     except UnicodeEncodeError:

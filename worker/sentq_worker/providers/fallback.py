@@ -1,12 +1,12 @@
-"""An engine made of two: the one of this process, and the Hub while that one cannot.
+"""A provider of two: the local engine, and the Hub as its fallback.
 
-                    ┌─ local only, or the queue says so ──────────▶ local, or wait
-    a job ──────────┼─ prefer-local ──▶ local; where that is away ▶ the Hub, or wait
-                    └─ hub ───────────────────────────────────────▶ the Hub, or wait
+                    ┌─ local only, or the queue's policy ─▶ the local engine, or wait
+    a job ──────────┼─ prefer-local ──▶ the local engine; if unavailable ▶ the Hub, or wait
+                    └─ hub ───────────────────────────────▶ the Hub, or wait
 
-The local engine counts as away when it could not be loaded, lost its device, says so itself, or
-failed often enough in a row; then a thread loads it anew and has it score a text of ours, until
-that works. Whether the Hub may be asked, its own breaker says.
+The local engine is unavailable if it could not be loaded, lost its device, raised
+`EngineUnavailable`, or failed several times in a row. Then a thread loads it again and has it score
+a probe text, until that succeeds. The Hub has a circuit breaker of its own.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from types import SimpleNamespace
-from typing import Any, Final
+from dataclasses import dataclass
+from typing import Final
 
 from sentq.contract import ErrorCode, Prediction, TextError
 from sentq_worker.engine.base import (
@@ -34,7 +34,7 @@ from sentq_worker.engine.provider import (
     ProviderReply,
     ScoredJob,
 )
-from sentq_worker.providers.breaker import Breaker
+from sentq_worker.providers.breaker import PROBE_TEXT, Breaker
 from sentq_worker.providers.breaker_store import SharedBreakerState
 from sentq_worker.settings import ProviderPolicy
 
@@ -42,27 +42,37 @@ __all__ = ["FallbackProvider"]
 
 logger = logging.getLogger(__name__)
 
-#: What the local engine is asked, to see whether it works.
-_PROBE: Final[Any] = SimpleNamespace(
-    texts=["good"], is_local_only=True, deadline_ms=None, sent_at_ms=None, queue=""
-)
+
+@dataclass(frozen=True, slots=True)
+class _ProbeJob:
+    """The job of a probe: it shows whether the local engine works."""
+
+    texts: Sequence[object] = (PROBE_TEXT,)
+    is_local_only: bool = True
+    deadline_ms: float | None = None
+    sent_at_ms: float | None = None
+    queue: str = ""
+
+
+_PROBE: Final = _ProbeJob()
 
 
 class FallbackProvider:
-    """Answers jobs by two engines, as each job's policy says. A job whose texts may not leave
-    never comes near the Hub, whatever else is said.
+    """Scores jobs with one of two providers, as the policy of each job's queue says.
+
+    A job whose texts must stay on this machine never reaches the Hub, whatever the policy.
 
     Args:
-        local: The engine of this process; loads when it starts, and again.
-        hub: The other.
-        policy: Who answers a job of this queue.
-        breaker: Of the local engine.
-        probe_interval_s: How long between attempts to have the local engine back.
+        local: The provider with the local engine. `start` loads it, also a second time.
+        hub: The provider that calls the Hub.
+        policy: Returns the provider policy of a queue.
+        breaker: The circuit breaker of the local engine.
+        probe_interval_s: Time between two attempts to load the local engine again, in seconds.
         backlog_limit_s: Jobs that waited for longer go to the Hub although the local engine
-            works, if their policy lets them.
-        verdicts: Where what is known of the local engine can be seen.
-        is_device_back: Whether a new process could use the device, named as in outcomes, that this
-            one has lost for good.
+            works, if their policy allows it. None if the backlog does not matter.
+        shared_state: Where the state of the local engine is written for operators.
+        is_device_back: Returns whether a new process could use the device, named as in outcomes,
+            that this process has lost.
     """
 
     def __init__(
@@ -86,10 +96,11 @@ class FallbackProvider:
         self._shared_state = shared_state
         self._is_device_back = is_device_back
         self._lost_device: str | None = None
-        self._must_end: DeviceLost | None = None
-        self._beside = ThreadPoolExecutor(max_workers=1, thread_name_prefix="sentq-beside")
-        self._reviving: threading.Thread | None = None
-        self._ended = threading.Event()
+        #: Raised by `score` once only a new process can use the device.
+        self._needs_new_process: DeviceLost | None = None
+        self._hub_thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="sentq-fallback")
+        self._recovery: threading.Thread | None = None
+        self._stopped = threading.Event()
 
     @property
     def info(self) -> EngineInfo:
@@ -107,12 +118,15 @@ class FallbackProvider:
         return self.breaker.is_closed or self._hub.is_usable
 
     def start(self) -> None:
-        """See `Provider.start`. A local engine that cannot start is away, and no more; so is a Hub
-        that refuses, as long as the local engine works."""
+        """See `Provider.start`.
+
+        A local engine that cannot start is unavailable, and no error. Nor is a Hub that rejects
+        the token or the model, as long as the local engine works.
+        """
         try:
             self._local.start()
         except EngineError as error:
-            self._lose(f"the local engine cannot start: {error}")
+            self._set_unavailable(f"the local engine cannot start: {error}")
         try:
             self._hub.start()
         except HubRefused:
@@ -121,8 +135,8 @@ class FallbackProvider:
 
     def stop(self) -> None:
         """See `Provider.stop`."""
-        self._ended.set()
-        self._beside.shutdown(wait=False, cancel_futures=True)
+        self._stopped.set()
+        self._hub_thread.shutdown(wait=False, cancel_futures=True)
         self._local.stop()
         self._hub.stop()
         if self._shared_state:
@@ -130,119 +144,128 @@ class FallbackProvider:
 
     def prefetch(self, jobs: Sequence[ProviderJob]) -> None:
         """See `Provider.prefetch`."""
-        if here := [job for job in jobs if self._stays(job)]:
-            self._local.prefetch(here)
+        if local := [job for job in jobs if self._goes_to_local(job)]:
+            self._local.prefetch(local)
 
     def score(self, jobs: Sequence[ProviderJob]) -> list[ProviderReply]:
-        """See `Provider.score`. Where a device is back that only a new process can have again,
-        this one ends."""
-        if self._must_end is not None:
-            raise self._must_end
+        """See `Provider.score`. Both providers score their jobs at the same time.
+
+        Raises:
+            DeviceLost: The device is available again, and only a new process can use it.
+        """
+        if self._needs_new_process is not None:
+            raise self._needs_new_process
         replies: dict[int, ProviderReply] = {}
-        here = {n for n, job in enumerate(jobs) if self._stays(job)}
-        there = [n for n in range(len(jobs)) if n not in here]
-        away = self._beside.submit(self._ask_hub, [jobs[n] for n in there]) if there else None
-        replies.update(self._ask_local(jobs, sorted(here)))
-        if away is not None:
-            replies.update(zip(there, away.result(), strict=True))
-        # Whoever was left without an answer may have it from the other.
-        for_hub = [n for n in here if _waits(replies[n]) and self._may_leave(jobs[n])]
+        local = {n for n, job in enumerate(jobs) if self._goes_to_local(job)}
+        hub = [n for n in range(len(jobs)) if n not in local]
+        pending = (
+            self._hub_thread.submit(self._score_at_hub, [jobs[n] for n in hub]) if hub else None
+        )
+        replies.update(self._score_locally(jobs, sorted(local)))
+        if pending is not None:
+            replies.update(zip(hub, pending.result(), strict=True))
+        # A job that one provider could not score may be scored by the other.
+        for_hub = [n for n in local if _is_waiting(replies[n]) and self._may_use_hub(jobs[n])]
         if for_hub:
-            answered = self._ask_hub([jobs[n] for n in for_hub])
-            replies.update(zip(for_hub, answered, strict=True))
-        for_local = [n for n in there if _waits(replies[n]) and self._may_stay(jobs[n])]
+            scored = self._score_at_hub([jobs[n] for n in for_hub])
+            replies.update(zip(for_hub, scored, strict=True))
+        for_local = [n for n in hub if _is_waiting(replies[n]) and self._may_use_local(jobs[n])]
         if for_local and self.breaker.is_closed:
-            replies.update(self._ask_local(jobs, for_local))
+            replies.update(self._score_locally(jobs, for_local))
         return [replies[n] for n in range(len(jobs))]
 
-    def _may_leave(self, job: ProviderJob) -> bool:
+    def _may_use_hub(self, job: ProviderJob) -> bool:
         return not job.is_local_only and self._policy(job.queue) != "local"
 
-    def _may_stay(self, job: ProviderJob) -> bool:
+    def _may_use_local(self, job: ProviderJob) -> bool:
         return job.is_local_only or self._policy(job.queue) != "hub"
 
-    def _stays(self, job: ProviderJob) -> bool:
-        """Whether the local engine is asked first."""
-        if not self._may_leave(job):
+    def _goes_to_local(self, job: ProviderJob) -> bool:
+        """Return whether the local engine is the first choice for a job."""
+        if not self._may_use_hub(job):
             return True
-        if not self._may_stay(job) or not self.breaker.is_closed:
+        if not self._may_use_local(job) or not self.breaker.is_closed:
             return False
         limit_s, sent_ms = self._backlog_limit_s, job.sent_at_ms
         return limit_s is None or sent_ms is None or time.time() - sent_ms / 1000 <= limit_s
 
-    def _ask_hub(self, jobs: Sequence[ProviderJob]) -> list[ProviderReply]:
+    def _score_at_hub(self, jobs: Sequence[ProviderJob]) -> list[ProviderReply]:
         try:
             return self._hub.score(jobs)
         except EngineUnavailable as error:
             return [error] * len(jobs)
 
-    def _ask_local(
-        self, jobs: Sequence[ProviderJob], chosen: Sequence[int]
+    def _score_locally(
+        self, jobs: Sequence[ProviderJob], numbers: Sequence[int]
     ) -> dict[int, ProviderReply]:
-        """The replies of the local engine to the jobs with these numbers."""
-        if not chosen:
+        """Return the local engine's replies to the jobs with these numbers, by number."""
+        if not numbers:
             return {}
         if not self.breaker.is_closed:
-            return dict.fromkeys(chosen, self._unavailable())
+            return dict.fromkeys(numbers, self._unavailable())
         try:
-            replies = self._local.score([jobs[n] for n in chosen])
+            replies = self._local.score([jobs[n] for n in numbers])
         except DeviceLost as error:
             self._lost_device = self._local.info.backend
-            self._lose(f"the local engine lost its device: {error}")
+            self._set_unavailable(f"the local engine lost its device: {error}")
         except EngineUnavailable as error:
-            self._lose(f"the local engine is not available: {error}")
-        except Exception as error:  # noqa: BLE001 - whatever it raises, the Hub may answer
-            # The class alone: a message might quote its input.
-            self._fail(type(error).__name__)
+            self._set_unavailable(f"the local engine is not available: {error}")
+        except Exception as error:  # noqa: BLE001 - after any error the Hub may score the jobs
+            # The class alone: a message might quote a text.
+            self._record_failure(type(error).__name__)
         else:
-            if not _is_all_failed(replies) or self._works():
-                self.breaker.succeeded()
-                return dict(zip(chosen, replies, strict=True))
-        return dict.fromkeys(chosen, self._unavailable())
+            if not _is_all_failed(replies) or self._passes_probe():
+                self.breaker.record_success()
+                return dict(zip(numbers, replies, strict=True))
+        return dict.fromkeys(numbers, self._unavailable())
 
-    def _works(self) -> bool:
-        """Whether the local engine scores a text of ours, where it failed on all others."""
+    def _passes_probe(self) -> bool:
+        """Return whether the local engine scores a probe text, after it failed on all others."""
         while self.breaker.is_closed:
             try:
                 (reply,) = self._local.score([_PROBE])
-            except Exception as error:  # noqa: BLE001 - it does not
-                self._fail(type(error).__name__)
+            except Exception as error:  # noqa: BLE001 - any error fails the probe
+                self._record_failure(type(error).__name__)
             else:
                 if _is_scored(reply):
                     return True
-                self._fail("it fails on every text")
+                self._record_failure("it fails on every text")
         return False
 
-    def _fail(self, reason: str) -> None:
-        self.breaker.failed(f"the local engine failed again and again: {reason}")
+    def _record_failure(self, reason: str) -> None:
+        self.breaker.record_failure(f"the local engine failed repeatedly: {reason}")
         if not self.breaker.is_closed:
-            self._lose(self.breaker.snapshot.reason)
+            self._set_unavailable(self.breaker.snapshot.reason)
 
-    def _lose(self, reason: str) -> None:
-        """The local engine is away: have it back as soon as that can be."""
+    def _set_unavailable(self, reason: str) -> None:
+        """Open the breaker of the local engine, and begin to recover it."""
         self.breaker.open(reason, self._probe_interval_s)
-        self._tell()
-        if self._reviving is None or not self._reviving.is_alive():
-            self._reviving = threading.Thread(target=self._revive, name="sentq-revive", daemon=True)
-            self._reviving.start()
+        self._write_state()
+        if self._recovery is None or not self._recovery.is_alive():
+            self._recovery = threading.Thread(
+                target=self._recover, name="sentq-recovery", daemon=True
+            )
+            self._recovery.start()
 
-    def _revive(self) -> None:
-        while not self._ended.wait(self._probe_interval_s):
+    def _recover(self) -> None:
+        while not self._stopped.wait(self._probe_interval_s):
             try:
                 self._local.start()
                 (reply,) = self._local.score([_PROBE])
-            except Exception as error:  # noqa: BLE001 - whatever it is, it is tried again
-                logger.debug("the local engine is still away: %s", type(error).__name__)
+            except Exception as error:  # noqa: BLE001 - after any error it is tried again
+                logger.debug("the local engine is still unavailable: %s", type(error).__name__)
                 if self._lost_device and self._is_device_back(self._lost_device):
-                    self._must_end = DeviceLost(f"{self._lost_device} is back for a new process")
+                    self._needs_new_process = DeviceLost(
+                        f"{self._lost_device} is back for a new process"
+                    )
                     return
                 continue
             if _is_scored(reply):
                 self.breaker.close()
-                self._tell()
+                self._write_state()
                 return
 
-    def _tell(self) -> None:
+    def _write_state(self) -> None:
         if self._shared_state:
             self._shared_state.write(self.breaker.name, self.breaker.snapshot)
 
@@ -251,7 +274,7 @@ class FallbackProvider:
         return EngineUnavailable(reason, retry_after_s=self._probe_interval_s)
 
 
-def _waits(reply: ProviderReply) -> bool:
+def _is_waiting(reply: ProviderReply) -> bool:
     return isinstance(reply, EngineUnavailable)
 
 
@@ -260,7 +283,7 @@ def _is_scored(reply: ProviderReply) -> bool:
 
 
 def _is_all_failed(replies: Sequence[ProviderReply]) -> bool:
-    """Whether the model failed on each text that it was given, and there was one."""
+    """Return whether the model failed on each of the texts that it got, at least one."""
     outcomes = [o for reply in replies if isinstance(reply, ScoredJob) for o in reply.outcomes]
     failed = [isinstance(o, TextError) and o.code is ErrorCode.INFERENCE_FAILED for o in outcomes]
     return any(failed) and not any(isinstance(o, Prediction) for o in outcomes)

@@ -1,4 +1,4 @@
-"""From settings to a scorer that is ready: find the model, load it, warm it up."""
+"""From the settings to a scorer with its model loaded and warmed up."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ __all__ = ["LoadScorer", "load_scorer"]
 
 logger = logging.getLogger(__name__)
 
-#: Makes what scores jobs, from the worker's settings and the contract's limits.
+#: Makes the scorer of jobs from the worker's settings and the contract's limits.
 LoadScorer = Callable[[WorkerSettings, Limits], JobScorer]
 
-_CHOSEN: Final = " (chosen by auto)"
+_CHOSEN_BY_AUTO: Final = " (chosen by auto)"
 
 
 def load_scorer(settings: WorkerSettings, limits: Limits) -> Scorer:
-    """Find the model, load it, warm it up.
+    """Find the model, load it, and run it once.
 
     Raises:
-        EngineError: It cannot be had; the message says what to do.
+        EngineError: The model cannot be loaded. The message says what to do.
     """
-    # torch takes seconds to import: only whoever loads a model pays for it.
+    # torch takes seconds to import, so a worker that loads no model does not import it.
     from sentq_worker.inference.model import LocalEngine
 
     started = time.monotonic()
@@ -53,9 +53,9 @@ def load_scorer(settings: WorkerSettings, limits: Limits) -> Scorer:
         engine.info.model,
         engine.info.revision,
         engine.info.backend,
-        _CHOSEN if settings.device == "auto" else "",
+        _CHOSEN_BY_AUTO if settings.device == "auto" else "",
         engine.info.dtype,
-        _CHOSEN if settings.dtype == "auto" else "",
+        _CHOSEN_BY_AUTO if settings.dtype == "auto" else "",
         time.monotonic() - started,
     )
     return Scorer(

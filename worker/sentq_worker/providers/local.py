@@ -1,10 +1,13 @@
-"""The engine of this process, as one that answers jobs."""
+"""The local engine as a provider, its labels, and whether a lost device works again."""
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable, Sequence
+from typing import Final
 
-from sentq_worker.engine.base import EngineInfo
+from sentq_worker.engine.base import EngineInfo, ModelUnavailable
 from sentq_worker.engine.provider import (
     BreakerStates,
     JobScorer,
@@ -13,12 +16,19 @@ from sentq_worker.engine.provider import (
     ScoredJob,
     SupportsPrefetch,
 )
+from sentq_worker.inference.model_config import configured_labels
+from sentq_worker.inference.model_files import find_model
+from sentq_worker.scoring.labels import Labels
+from sentq_worker.settings import WorkerSettings
 
-__all__ = ["LocalProvider"]
+__all__ = ["LocalLabels", "LocalProvider", "is_device_back"]
+
+_CHECK_DEVICE: Final = "import sys, torch; torch.zeros(1, device=sys.argv[1]).add(1).item()"
+_CHECK_TIMEOUT_S: Final = 120
 
 
 class LocalProvider:
-    """Loads a scorer when it starts, and answers every job by it.
+    """Loads a scorer when it starts, and scores each job with it.
 
     Args:
         load: Makes the scorer, with the model loaded.
@@ -35,7 +45,7 @@ class LocalProvider:
 
     @property
     def is_loaded(self) -> bool:
-        """Whether there is a scorer at the moment."""
+        """Whether a scorer is loaded at the moment."""
         return self._scorer is not None
 
     @property
@@ -49,7 +59,7 @@ class LocalProvider:
         return True
 
     def start(self) -> None:
-        """See `Provider.start`. Called again, it loads anew, after it let go of the old one."""
+        """See `Provider.start`. A second call releases the scorer and loads another one."""
         self._scorer = None
         self._scorer = self._load()
 
@@ -73,3 +83,44 @@ class LocalProvider:
         if self._scorer is None:
             raise RuntimeError("no model is loaded: start comes first")
         return self._scorer
+
+
+class LocalLabels:
+    """Returns the names of the local model's labels when it is called.
+
+    The names come from the loaded engine, or from the model's files. They are None while neither
+    is available.
+    """
+
+    def __init__(self, settings: WorkerSettings, local: LocalProvider) -> None:
+        self._settings = settings
+        self._local = local
+        self._names: tuple[str, ...] | None = None
+
+    def __call__(self) -> tuple[str, ...] | None:
+        if self._names is None and (own := self._own()):
+            self._names = Labels(own, self._settings.labels).names
+        return self._names
+
+    def _own(self) -> tuple[str, ...] | None:
+        if self._local.is_loaded:
+            return self._local.info.labels
+        try:
+            folder = find_model(self._settings.model, self._settings.revision).folder
+        except ModelUnavailable:
+            return None
+        return configured_labels(folder)
+
+
+def is_device_back(backend: str) -> bool:
+    """Return whether a new process can use the device that this process lost.
+
+    Args:
+        backend: The device as outcomes name it, such as `local:cuda:0`.
+    """
+    command = [sys.executable, "-c", _CHECK_DEVICE, backend.removeprefix("local:")]
+    try:
+        check = subprocess.run(command, check=False, capture_output=True, timeout=_CHECK_TIMEOUT_S)
+    except (OSError, subprocess.TimeoutExpired):
+        return False
+    return check.returncode == 0

@@ -13,8 +13,9 @@ from pydantic import SecretStr
 from sentq.contract import TextError
 from sentq_worker.engine.base import EngineUnavailable, ModelUnavailable
 from sentq_worker.providers.breaker import Breaker, BreakerState
-from sentq_worker.providers.hub.client import HubClient, Target
+from sentq_worker.providers.hub.client import HubClient
 from sentq_worker.providers.hub.pool import HubOptions, HubPool, HubRequest, HubRow
+from sentq_worker.providers.hub.target import Target
 from sentq_worker.testing import LocalHub
 from sentq_worker.testing.replies import hash_scores
 
@@ -150,7 +151,7 @@ def test_each_fault_has_its_outcome_calls_and_breaker_state(
             assert server.calls == calls
     said = caplog.text + repr(row) + str(row)
     assert "CANARY" not in said
-    assert said.count("the Hub is not asked") == (0 if state is CLOSED else 1)
+    assert said.count("the Hub is not used") == (0 if state is CLOSED else 1)
 
 
 def test_retry_after_of_the_hub_is_honoured(server: LocalHub) -> None:
@@ -219,7 +220,7 @@ def test_a_rejected_token_or_model_is_reported_at_start(server: LocalHub, script
 
 def test_a_wrong_token_is_rejected(server: LocalHub) -> None:
     with (
-        pytest.raises(ModelUnavailable, match="refuses the token"),
+        pytest.raises(ModelUnavailable, match="rejects the token"),
         started(server, token="hf_wrong"),
     ):
         pass

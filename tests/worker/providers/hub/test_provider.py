@@ -21,9 +21,10 @@ from sentq_worker.inference.model_files import find_model
 from sentq_worker.providers.breaker import Breaker, BreakerState
 from sentq_worker.providers.breaker_store import SharedBreakerState
 from sentq_worker.providers.hub.budget import Budget, BudgetLimits
-from sentq_worker.providers.hub.client import HubClient, Target
+from sentq_worker.providers.hub.client import HubClient
 from sentq_worker.providers.hub.pool import HubOptions, HubPool, HubRequest
 from sentq_worker.providers.hub.provider import HubProvider
+from sentq_worker.providers.hub.target import Target
 from sentq_worker.providers.hub.windows import Windower, window_by_chars, window_by_tokens
 from sentq_worker.scoring.scorer import Scorer
 from sentq_worker.scoring.windows import TextTokenizer
@@ -148,12 +149,12 @@ def test_long_texts_are_split_into_the_windows_of_the_local_provider(
     cut = window_by_tokens(tokenizer, otherwise=_BY_CHARS, **options)
     text = "the good movie " * 20 + "unbelievable endings"
     (local,) = here.tokenise([text])
-    slices = cut(text)
-    assert slices.tokens.tokens == local.tokens
-    assert [w.own_tokens for w in slices.tokens.windows] == [w.own_tokens for w in local.windows]
+    split = cut(text)
+    assert split.tokens.tokens == local.tokens
+    assert [w.own_tokens for w in split.tokens.windows] == [w.own_tokens for w in local.windows]
     # Read again, each part is the window that it was cut from, but for a word that was cut.
-    for part, window in zip(slices.parts, local.windows, strict=True):
-        (again,) = here.tokenise([part])
+    for text_window, window in zip(split.windows, local.windows, strict=True):
+        (again,) = here.tokenise([text_window])
         assert len(again.windows) == 1
         assert again.windows[0].token_ids[2:-2] == window.token_ids[2:-2]
     with scoring(server, cut=cut) as scorer:
@@ -163,7 +164,7 @@ def test_long_texts_are_split_into_the_windows_of_the_local_provider(
     assert isinstance(outcome, Prediction)
     assert (outcome.windows, outcome.tokens) == (len(local.windows), local.tokens)
     assert server.texts
-    assert set(server.texts) == set(slices.parts)
+    assert set(server.texts) == set(split.windows)
 
 
 def test_a_hub_with_the_same_model_gives_the_scores_of_the_local_provider(tiny_model: Path) -> None:

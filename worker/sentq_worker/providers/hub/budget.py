@@ -1,9 +1,9 @@
-"""How much the Hub may be asked: calls and characters a day and a month, exact across workers.
+"""The budget of calls to the Hub: calls and characters a day and a month, exact across workers.
 
     sentq.hub.budget   hash   day, day_calls, day_chars, month, month_calls, month_chars
 
-A call is reserved before it is made, so that any number of workers together make exactly as many
-as permitted. One that fails on the way stays spent. Days and months are UTC's, by Redis' clock.
+A call is reserved before it is made, so that all workers together make exactly as many calls as
+permitted. A call that fails afterwards stays counted. Days and months are in UTC, by Redis' clock.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ _RESERVE: Final = load_script("sentq_worker.providers", "reserve_call")
 
 
 class BudgetSpent(EngineUnavailable):
-    """No call may be made before the day or the month ends, in `retry_after_s`."""
+    """The budget is used up until the day or the month ends, after `retry_after_s` seconds."""
 
 
 @dataclass(frozen=True, slots=True)
 class BudgetLimits:
-    """What may be spent; None where there is no limit."""
+    """Most calls and characters a day and a month; None for no limit."""
 
     calls_per_day: int | None = None
     chars_per_day: int | None = None
@@ -40,12 +40,12 @@ class BudgetLimits:
 
     @property
     def is_any(self) -> bool:
-        """Whether there is a limit at all."""
+        """Whether any limit is set."""
         return any(limit is not None for limit in self._all)
 
     @property
     def arguments(self) -> list[int]:
-        """As the script takes them."""
+        """The limits as the script takes them; -1 for no limit."""
         return [-1 if limit is None else limit for limit in self._all]
 
     @property
@@ -57,12 +57,12 @@ class BudgetLimits:
 
 
 class Budget:
-    """Reserves calls in Redis. May be used by many threads.
+    """Reserves calls in Redis. Many threads may use it.
 
     Args:
-        connect: Gives a Redis client; called for each reservation, and it may fail.
-        limits: What may be spent.
-        prefix: Of all keys, where one is configured.
+        connect: Returns a Redis client. It is called for each reservation, and may raise.
+        limits: The limits of the budget.
+        prefix: The configured prefix of all keys.
     """
 
     def __init__(
@@ -74,16 +74,16 @@ class Budget:
 
     @property
     def is_limited(self) -> bool:
-        """Whether calls need to be reserved."""
+        """Whether calls must be reserved."""
         return self._limits.is_any
 
     def reserve(self, chars: int) -> None:
-        """Reserve one call with so many characters.
+        """Reserve one call with a number of characters.
 
         Raises:
-            BudgetSpent: It may not be made.
-            redis.RedisError: Nobody knows whether it may be made, so it must not.
+            BudgetSpent: The budget does not suffice for it.
+            redis.RedisError: The call cannot be counted, so it must not be made.
         """
         wait_s = int(_RESERVE.run(self._connect(), [self._key], [chars, *self._limits.arguments]))
         if wait_s:
-            raise BudgetSpent("the budget of calls to the Hub is spent", retry_after_s=wait_s)
+            raise BudgetSpent("the budget of calls to the Hub is used up", retry_after_s=wait_s)

@@ -1,16 +1,17 @@
-"""One call to the Hub: what is sent, what may come back, and what each fault means.
+"""One call to the Hub: the request, the possible responses, and the meaning of each fault.
 
-    429                                          BUSY       again after Retry-After, or a delay
-    408, 5xx, time-out, broken connection;       FAILED     again after a delay
+    429                                          BUSY              retried after Retry-After or a
+                                                                   delay
+    408, 5xx, time-out, broken connection;       FAILED            retried after a delay
       not JSON, cut off, too large, compressed
-    scores that are no numbers                   NONFINITE  once more
-    400, 413, 422                                TEXT       the text's own error
-    402                                          UNPAID     none is asked for a configured time
-    a redirect, any other status                 MISLED     none is asked until a probe succeeds
-    401, 403, 404, 410; other labels;            WRONG      none is asked before a restart
+    scores that are not finite numbers           NONFINITE         retried once
+    400, 413, 422                                TEXT              an error of this text
+    402                                          PAYMENT_REQUIRED  no calls for a configured time
+    a redirect, any other status                 REDIRECTED        no calls until a probe succeeds
+    401, 403, 404, 410; other labels;            REJECTED          no calls until a restart
       scores that do not sum to 1
 
-Nothing that the Hub says is quoted anywhere: it may repeat the text, or the token.
+No message quotes a response: it may repeat the text, or the token.
 """
 
 from __future__ import annotations
@@ -18,42 +19,50 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from enum import Enum, auto
-from typing import Any, Final
+from typing import Final, Protocol
 
 from huggingface_hub import AsyncInferenceClient, HfApi, set_async_client_factory
 from huggingface_hub.errors import HfHubHTTPError, InferenceTimeoutError
 from huggingface_hub.utils import httpx
-from pydantic import SecretStr
 
 from sentq_worker.providers.hub.http import (
-    AnswerRefused,
-    NotFinite,
+    NonFiniteScores,
     Redirected,
+    ResponseRejected,
     make_client,
     quiet_libraries,
 )
-from sentq_worker.settings import Transform
+from sentq_worker.providers.hub.target import Target
 
-__all__ = ["Fault", "HubClient", "HubFault", "Target"]
+__all__ = ["Fault", "HubClient", "HubFault"]
 
 logger = logging.getLogger(__name__)
 
 _TASK: Final = "text-classification"
 
-#: How far the sum of a text's probabilities may be from 1: they come as rounded decimals.
+#: The sum of a text's probabilities may differ from 1 by so much: they are rounded decimals.
 _SUM_TOLERANCE: Final = 0.01
 
-#: Asked of a model whose labels are not known yet; more than any has.
+#: How many labels are requested while the model's are not known: more than any model has.
 _ALL_LABELS: Final = 1_000
 
 
+class _Element(Protocol):
+    """A label with its score, as the client returns them."""
+
+    @property
+    def label(self) -> str: ...
+
+    @property
+    def score(self) -> float | None: ...
+
+
 class Fault(Enum):
-    """What kind of fault a call met."""
+    """The kinds of faults of a call."""
 
     BUSY = auto()
     FAILED = auto()
@@ -73,17 +82,17 @@ _BY_STATUS: Final = {
 }
 
 _REASONS: Final = {
-    401: "it refuses the token (401)",
+    401: "it rejects the token (401)",
     402: "its credits are used up (402)",
     403: "the token may not call this model (403)",
     404: "it has no such model (404)",
     410: "the model or the address is gone (410)",
-    429: "it is asked too often (429)",
+    429: "it receives too many calls (429)",
 }
 
 
 class HubFault(Exception):
-    """A call brought no probabilities. Its message is ours alone."""
+    """A call returned no probabilities. The message contains nothing of the response."""
 
     def __init__(self, kind: Fault, reason: str, *, retry_after_s: float | None = None) -> None:
         super().__init__(reason)
@@ -91,31 +100,13 @@ class HubFault(Exception):
         self.retry_after_s = retry_after_s
 
     @property
-    def may_pass(self) -> bool:
-        """Whether the same call may well succeed a little later."""
+    def is_transient(self) -> bool:
+        """Whether the same call may succeed a little later."""
         return self.kind in (Fault.BUSY, Fault.FAILED, Fault.NONFINITE)
 
 
-@dataclass(frozen=True, slots=True)
-class Target:
-    """Which model is called, where and as whom.
-
-    `url` is what a text is posted to: the router's address of the model, or an endpoint of its
-    own. It is given to the client whole, so that it does not ask the Hub before each call which
-    task the model is for. `is_looked_up` asks that once, beforehand.
-    """
-
-    model: str
-    url: str
-    token: SecretStr | None = None
-    bill_to: str | None = None
-    function_to_apply: Transform | None = None
-    is_multi_label: bool = False
-    is_looked_up: bool = False
-
-
 class HubClient:
-    """Calls one model. Belongs to one event loop, and holds one pool of connections."""
+    """Calls one model. It belongs to one event loop and has one pool of connections."""
 
     def __init__(self, target: Target, *, timeout_s: float) -> None:
         quiet_libraries()
@@ -129,39 +120,40 @@ class HubClient:
             timeout=timeout_s,
             bill_to=target.bill_to,
         )
-        #: The model's labels, as its first answer says; None before.
+        #: The model's labels, from its first response; None before.
         self.labels: tuple[str, ...] | None = None
 
     async def classify(self, text: str, *, timeout_s: float | None = None) -> list[float]:
-        """The probabilities of a text, in the order of `labels`.
+        """Return the probabilities of a text, in the order of `labels`.
 
         Args:
-            text: Goes out as it is.
-            timeout_s: Where less time is left than every call has.
+            text: The text. It is sent unchanged.
+            timeout_s: A limit for this call, if it is lower than that of all calls.
 
         Raises:
-            HubFault: There are none.
+            HubFault: The call returned no probabilities.
         """
         limit_s = self._timeout_s if timeout_s is None else min(self._timeout_s, timeout_s)
         try:
-            # Not the client's time-out alone: that is for each read, and a byte now and then
-            # would keep it from ever passing.
+            # The client's own time-out applies to each read: a byte now and then would keep it
+            # from ever expiring.
             async with asyncio.timeout(limit_s):
                 elements = await self._client.text_classification(
                     text,
                     top_k=len(self.labels) if self.labels else _ALL_LABELS,
                     function_to_apply=self._target.function_to_apply,
                 )
-        except Exception as error:  # noqa: BLE001 - the client lets through whatever an answer causes
+        except Exception as error:  # noqa: BLE001 - a response may cause any error in the client
             fault = _translated(error)
         else:
-            return self._read(elements)
-        # Not from the other: its message, or its answer, may quote the text.
+            return self._probabilities(elements)
+        # Not `from` the other error: its message, or its response, may quote the text.
         raise fault
 
     async def look_up(self) -> None:
-        """Ask the Hub, once, which task the model is for. That it does not say is no fault: the
-        calls go elsewhere.
+        """Ask the Hub for the model's task, once.
+
+        It is no fault if the Hub does not tell: the calls go to another address.
 
         Raises:
             HubFault: The model is for another task.
@@ -174,9 +166,9 @@ class HubClient:
             info = await asyncio.to_thread(
                 api.model_info, self._target.model, timeout=self._timeout_s
             )
-        except Exception as error:  # noqa: BLE001 - whatever it is, the calls will tell
+        except Exception as error:  # noqa: BLE001 - after any error the calls show whether the model works
             kind = type(error).__name__
-            logger.warning("the Hub does not say what its model is for (%s)", kind)
+            logger.warning("the Hub does not name the task of its model (%s)", kind)
             return
         if info.pipeline_tag not in (None, _TASK):
             raise HubFault(Fault.REJECTED, f"its model is for {info.pipeline_tag}, not for {_TASK}")
@@ -185,50 +177,50 @@ class HubClient:
         """Close the connections."""
         await self._client.close()  # type: ignore[no-untyped-call]
 
-    def _read(self, elements: Any) -> list[float]:
+    def _probabilities(self, elements: Iterable[_Element]) -> list[float]:
         scores = _scores(elements)
         if self.labels is None:
             _check_sum(scores.values(), self._target)
             self.labels = tuple(sorted(scores))
         if set(scores) != set(self.labels):
-            raise HubFault(Fault.REJECTED, "its labels are no longer the model's")
+            raise HubFault(Fault.REJECTED, "its labels have changed")
         row = [scores[label] for label in self.labels]
         _check_sum(row, self._target)
         return row
 
 
-def _scores(elements: Any) -> dict[str, float]:
-    """The scores by label; `AsyncInferenceClient` checks neither names nor types."""
+def _scores(elements: Iterable[_Element]) -> dict[str, float]:
+    """Return the scores by label. `AsyncInferenceClient` checks neither names nor types."""
     try:
         pairs = [(element.label, element.score) for element in elements]
-        # JSON has no NaN: servers that keep to it write null.
+        # JSON has no NaN: servers that follow the standard write null.
         scores = {label: math.nan if score is None else float(score) for label, score in pairs}
     except (AttributeError, TypeError, ValueError):
-        raise HubFault(Fault.FAILED, "its answer is not one of a classifier") from None
-    is_sound = scores and len(scores) == len(pairs) and all(isinstance(n, str) for n in scores)
-    if not is_sound:
-        raise HubFault(Fault.FAILED, "its answer is not one of a classifier")
+        raise HubFault(Fault.FAILED, "its response is not that of a classifier") from None
+    is_valid = scores and len(scores) == len(pairs) and all(isinstance(n, str) for n in scores)
+    if not is_valid:
+        raise HubFault(Fault.FAILED, "its response is not that of a classifier")
     return scores
 
 
-def _check_sum(scores: Sequence[float] | Any, target: Target) -> None:
+def _check_sum(scores: Collection[float], target: Target) -> None:
     if not all(map(math.isfinite, scores)):
-        raise HubFault(Fault.NONFINITE, "its scores are not numbers")
+        raise HubFault(Fault.NONFINITE, "its scores are not finite numbers")
     is_one_of_many = len(scores) > 1 and not target.is_multi_label
     if is_one_of_many and not math.isclose(sum(scores), 1.0, abs_tol=_SUM_TOLERANCE):
         raise HubFault(
             Fault.REJECTED,
             "its scores do not sum to 1: set SENTQ_WORKER_HUB_MULTI_LABEL=true "
-            "where each label stands for itself",
+            "if the labels are independent of each other",
         )
 
 
 def _translated(error: Exception) -> HubFault:
     match error:
         case HfHubHTTPError():
-            return _refusal(error)
-        case NotFinite():
-            return HubFault(Fault.NONFINITE, "its scores are not numbers")
+            return _fault_of_status(error)
+        case NonFiniteScores():
+            return HubFault(Fault.NONFINITE, "its scores are not finite numbers")
         case Redirected():
             return HubFault(Fault.REDIRECTED, f"it redirects to another address ({error})")
     return HubFault(Fault.FAILED, _failure(error))
@@ -237,27 +229,27 @@ def _translated(error: Exception) -> HubFault:
 def _failure(error: Exception) -> str:
     match error:
         case InferenceTimeoutError() | TimeoutError() | httpx.TimeoutException():
-            return "it did not answer in time"
-        case AnswerRefused():
-            return f"its answer was not read: {error}"
+            return "it did not respond in time"
+        case ResponseRejected():
+            return f"its response was not read: {error}"
         case httpx.HTTPError() | OSError():
             return f"the connection to it failed ({type(error).__name__})"
-    return "its answer cannot be read"
+    return "its response cannot be read"
 
 
-def _refusal(error: HfHubHTTPError) -> HubFault:
+def _fault_of_status(error: HfHubHTTPError) -> HubFault:
     response = error.response
     status = response.status_code
     kind = _BY_STATUS.get(status, Fault.FAILED if response.is_server_error else Fault.REDIRECTED)
     retry_after_s = _retry_after_s(response.headers.get("Retry-After"))
     if retry_after_s is None and kind is Fault.FAILED:
         retry_after_s = _estimated_s(response)
-    reason = _REASONS.get(status, f"it answers {status}")
+    reason = _REASONS.get(status, f"it responds with {status}")
     return HubFault(kind, reason, retry_after_s=retry_after_s)
 
 
 def _retry_after_s(header: str | None) -> float | None:
-    """Seconds, or a date, as RFC 9110 has it."""
+    """Return the seconds of a `Retry-After` header, which are a number or a date (RFC 9110)."""
     if not header:
         return None
     try:
@@ -272,10 +264,10 @@ def _retry_after_s(header: str | None) -> float | None:
     return max(0.0, seconds) if math.isfinite(seconds) else None
 
 
-def _estimated_s(response: Any) -> float | None:
-    """How long a model takes to load, where the Hub says so."""
+def _estimated_s(response: httpx.Response) -> float | None:
+    """Return how long the model takes to load, in seconds; None if the Hub does not tell."""
     try:
         seconds = float(response.json()["estimated_time"])
-    except Exception:  # noqa: BLE001 - it need not be JSON, nor hold it, nor have been read
+    except Exception:  # noqa: BLE001 - it may not be JSON, not contain the key, or not have been read
         return None
     return max(0.0, seconds) if math.isfinite(seconds) else None

@@ -1,6 +1,7 @@
-"""Jobs in, answers out, by the Hub: check, cut into windows, ask, join.
+"""The Hub as a provider of jobs: check the texts, split them into windows, score, join.
 
-The last gate before texts leave: a job whose texts may not is stopped here, whoever sent it on.
+The last check before texts are sent to a third party: a job whose texts must stay on this machine
+is rejected here, whatever the caller's policy.
 """
 
 from __future__ import annotations
@@ -22,28 +23,29 @@ from sentq_worker.settings import JoinRule
 
 __all__ = ["HubProvider"]
 
-#: Windows that were scored for jobs which wait for the rest of theirs: kept, for they were paid.
-_MOST_PAID: Final = 10_000
+#: Most scored windows that are kept for jobs which wait for their other windows. Each of them was
+#: paid for.
+_MAX_SCORED_WINDOWS: Final = 10_000
 
 
 class HubProvider:
-    """Answers jobs by the Hub.
+    """Scores jobs at the Hub.
 
     Args:
-        make: Makes, at the start, what scores windows, and what cuts a text into them.
-        breaker: Of the Hub: whether it may be asked.
-        model: What outcomes call the model.
-        limits: The contract's.
-        now_ms: Redis' clock, by which deadlines are told.
+        open_hub: Makes, at the start, the pool of calls and the function that splits texts.
+        breaker: The circuit breaker of the Hub.
+        model: The model's name in outcomes.
+        limits: The contract's limits.
+        now_ms: Redis' clock, which deadlines refer to.
         renamed: Other names for the model's labels.
-        expected_labels: The names that the other engine gives; None where there is none, or
-            nobody knows yet.
-        window_join: How windows' probabilities become the text's.
+        expected_labels: Returns the names of the local model's labels; None if there is no local
+            model, or its labels are not known yet.
+        window_join: How the windows' probabilities become the text's.
     """
 
     def __init__(
         self,
-        make: Callable[[], tuple[HubPool, Windower]],
+        open_hub: Callable[[], tuple[HubPool, Windower]],
         *,
         breaker: Breaker,
         model: str,
@@ -53,23 +55,24 @@ class HubProvider:
         expected_labels: Callable[[], Sequence[str] | None] = lambda: None,
         window_join: JoinRule = "mean",
     ) -> None:
-        self._make = make
-        self._hub: HubPool | None = None
-        self._cut: Windower
-        #: Whether the Hub may be asked.
+        self._open_hub = open_hub
+        self._pool: HubPool | None = None
+        self._split: Windower
+        #: The circuit breaker of the Hub.
         self.breaker = breaker
         self._model = model
         self._limits = limits
         self._now_ms = now_ms
         self._renamed = renamed
-        self._expected = expected_labels
-        self._join: JoinRule = window_join
+        self._expected_labels = expected_labels
+        self._window_join: JoinRule = window_join
         self._labels: Labels | None = None
-        self._paid: dict[str, HubRow] = {}
+        #: By window: what was scored for jobs that still wait.
+        self._scored_windows: dict[str, HubRow] = {}
 
     @property
     def info(self) -> EngineInfo:
-        """See `Provider.info`. No revision: the Hub lets nobody pin one."""
+        """See `Provider.info`. There is no revision: the Hub does not let a caller pin one."""
         names = self._labels.names if self._labels else ()
         return EngineInfo(self._model, None, "hub", "remote", names)
 
@@ -85,106 +88,113 @@ class HubProvider:
 
     def start(self) -> None:
         """See `Provider.start`."""
-        self._hub, self._cut = self._make()
-        self._hub.start()
-        self._agree(self._hub)
+        self._pool, self._split = self._open_hub()
+        self._pool.start()
+        self._check_labels(self._pool)
 
     def stop(self) -> None:
         """See `Provider.stop`."""
-        if self._hub is not None:
-            self._hub.stop()
+        if self._pool is not None:
+            self._pool.stop()
 
     def prefetch(self, jobs: Sequence[ProviderJob]) -> None:
-        """See `Provider.prefetch`. Nothing is read here."""
+        """See `Provider.prefetch`. Nothing is prepared here."""
 
     def score(self, jobs: Sequence[ProviderJob]) -> list[ProviderReply]:
-        """See `Provider.score`. A job of which a part could not be scored waits as a whole; what
-        was scored of it is not asked for again."""
-        hub = self._hub
-        if hub is None:
-            raise RuntimeError("nobody can be asked: start comes first")
+        """See `Provider.score`.
+
+        A job of which a part could not be scored waits as a whole. Its scored windows are kept, so
+        that they are not sent again.
+        """
+        pool = self._pool
+        if pool is None:
+            raise RuntimeError("the Hub cannot be called: start comes first")
         now_ms, now = self._now_ms(), time.monotonic()
         plans = [self._plan(job) for job in jobs]
-        until: dict[str, float] = {}
+        deadlines: dict[str, float] = {}
         for job, plan in zip(jobs, plans, strict=True):
             left_ms = float("inf") if job.deadline_ms is None else job.deadline_ms - now_ms
-            for part in _parts(plan):
-                if part not in self._paid:
-                    until[part] = max(until.get(part, 0.0), now + left_ms / 1000)
-        rows = hub.predict([HubRequest(part, at) for part, at in until.items()]) if until else []
-        known = self._paid | dict(zip(until, rows, strict=True))
-        unavailable = self._disagreement(hub)
+            for window in _windows(plan):
+                if window not in self._scored_windows:
+                    deadlines[window] = max(deadlines.get(window, 0.0), now + left_ms / 1000)
+        requests = [HubRequest(window, until_s) for window, until_s in deadlines.items()]
+        rows = pool.predict(requests) if requests else []
+        known = self._scored_windows | dict(zip(deadlines, rows, strict=True))
+        unavailable = self._label_mismatch(pool)
         replies = [unavailable or self._reply(plan, known) for plan in plans]
-        self._keep_paid(plans, replies, known)
+        self._keep_scored_windows(plans, replies, known)
         return replies
 
     def _plan(self, job: ProviderJob) -> list[TextError | TextWindows]:
+        """Return the windows of each text, or the error that it ends in."""
         if job.is_local_only:
-            return [_MAY_NOT_LEAVE] * len(job.texts)
-        return [self._slices(text) for text in job.texts]
+            return [_LOCAL_ONLY] * len(job.texts)
+        return [self._text_windows(text) for text in job.texts]
 
-    def _slices(self, text: object) -> TextError | TextWindows:
+    def _text_windows(self, text: object) -> TextError | TextWindows:
         problem = find_problem(text, self._limits)
         if problem is not None or not isinstance(text, str):
-            return problem or _MAY_NOT_LEAVE
-        return self._cut(text)
+            return problem or _LOCAL_ONLY
+        return self._split(text)
 
     def _reply(
         self, plan: Sequence[TextError | TextWindows], known: Mapping[str, HubRow]
     ) -> ProviderReply:
         outcomes: list[Outcome] = []
-        for slices in plan:
-            outcome = slices if isinstance(slices, TextError) else self._outcome(slices, known)
+        for text in plan:
+            outcome = text if isinstance(text, TextError) else self._outcome(text, known)
             if isinstance(outcome, EngineUnavailable):
                 return outcome
             outcomes.append(outcome)
         return ScoredJob(outcomes, self.info)
 
     def _outcome(
-        self, slices: TextWindows, known: Mapping[str, HubRow]
+        self, text: TextWindows, known: Mapping[str, HubRow]
     ) -> Outcome | EngineUnavailable:
         rows: list[list[float]] = []
-        for part in slices.parts:
-            row = known[part]
+        for window in text.windows:
+            row = known[window]
             if not isinstance(row, list):
                 return row
             rows.append(row)
         if self._labels is None:
             return EngineUnavailable("the labels of the Hub's model are not known")
         return self._labels.prediction(
-            join(slices.tokens, rows, rule=self._join),
-            tokens=slices.tokens.tokens,
+            join(text.tokens, rows, rule=self._window_join),
+            tokens=text.tokens.tokens,
             windows=len(rows),
         )
 
-    def _keep_paid(
+    def _keep_scored_windows(
         self,
         plans: Sequence[Sequence[TextError | TextWindows]],
         replies: Sequence[ProviderReply],
         known: Mapping[str, HubRow],
     ) -> None:
-        """Remember what was scored for jobs that wait; forget it when they are answered."""
+        """Keep the scored windows of jobs that wait, and forget those of scored jobs."""
         for plan, reply in zip(plans, replies, strict=True):
-            for part in _parts(plan):
+            for window in _windows(plan):
                 if isinstance(reply, ScoredJob):
-                    self._paid.pop(part, None)
-                elif not isinstance(known[part], EngineUnavailable):
-                    self._paid[part] = known[part]
-        while len(self._paid) > _MOST_PAID:
-            del self._paid[next(iter(self._paid))]
+                    self._scored_windows.pop(window, None)
+                elif not isinstance(known[window], EngineUnavailable):
+                    self._scored_windows[window] = known[window]
+        while len(self._scored_windows) > _MAX_SCORED_WINDOWS:
+            del self._scored_windows[next(iter(self._scored_windows))]
 
-    def _disagreement(self, hub: HubPool) -> EngineUnavailable | None:
-        """Why nothing that the Hub says may be used, where its labels are not the ones expected;
-        found out as soon as both are known."""
+    def _label_mismatch(self, pool: HubPool) -> EngineUnavailable | None:
+        """Return why the Hub's scores must not be used, if its labels are not those expected.
+
+        The labels are compared as soon as both are known. A mismatch disables the Hub.
+        """
         try:
-            self._agree(hub)
+            self._check_labels(pool)
         except ModelUnavailable as error:
-            hub.refuse(str(error))
+            pool.disable(str(error))
             return EngineUnavailable(str(error))
         return None
 
-    def _agree(self, hub: HubPool) -> None:
-        own = hub.labels
+    def _check_labels(self, pool: HubPool) -> None:
+        own = pool.labels
         if own is None:
             return
         if self._labels is None:
@@ -192,7 +202,7 @@ class HubProvider:
                 self._labels = Labels(own, self._renamed)
             except ValueError as error:
                 raise ModelUnavailable(f"SENTQ_WORKER_HUB_LABELS does not fit: {error}") from error
-        names, expected = self._labels.names, self._expected()
+        names, expected = self._labels.names, self._expected_labels()
         if expected is not None and set(names) != set(expected):
             raise ModelUnavailable(
                 f"the Hub's model has the labels {sorted(names)}, the local one "
@@ -201,14 +211,14 @@ class HubProvider:
             )
 
 
-def _parts(plan: Sequence[TextError | TextWindows]) -> Iterator[str]:
-    """The windows of a job's texts, but for those texts that are not asked about."""
-    for slices in plan:
-        if isinstance(slices, TextWindows):
-            yield from slices.parts
+def _windows(plan: Sequence[TextError | TextWindows]) -> Iterator[str]:
+    """Yield the windows of a job's texts, except for texts that are not sent."""
+    for text in plan:
+        if isinstance(text, TextWindows):
+            yield from text.windows
 
 
-_MAY_NOT_LEAVE: Final = TextError(
+_LOCAL_ONLY: Final = TextError(
     code=ErrorCode.ENGINE_UNAVAILABLE,
-    message="this text may not leave, and its worker only asks the Hub",
+    message="this text must stay on this machine, and its worker only uses the Hub",
 )

@@ -1,4 +1,4 @@
-"""Windows as text, for an engine that takes texts: cut where the tokenizer would cut."""
+"""Windows as texts, for an engine that takes texts: split where the tokenizer splits them."""
 
 from __future__ import annotations
 
@@ -15,26 +15,30 @@ __all__ = ["TextWindows", "Windower", "window_by_chars", "window_by_tokens"]
 
 @dataclass(frozen=True, slots=True)
 class TextWindows:
-    """One text in parts that overlap. `tokens` weighs the parts as `text.join` needs it; its
-    count is 0 where nobody knows the tokens."""
+    """One text in windows that overlap.
 
-    parts: list[str]
+    `tokens` weights the windows for `scoring.windows.join`. Its count is 0 if the tokens are not
+    known.
+    """
+
+    windows: list[str]
     tokens: TextTokens
 
 
+#: Splits a text into windows.
 Windower = Callable[[str], TextWindows]
 
 
 def window_by_tokens(
     tokenizer: Tokenizer, *, window_tokens: int, overlap_tokens: int, otherwise: Windower
 ) -> Windower:
-    """Cut texts into the windows of `text.TextTokenizer`.
+    """Make a function that splits texts into the windows of `scoring.windows.TextTokenizer`.
 
     Args:
-        tokenizer: The model's; kept, and changed.
-        window_tokens: Most tokens of a window, special ones included.
-        overlap_tokens: How many tokens a window shares with the one before.
-        otherwise: Cuts a text that the tokenizer cannot read.
+        tokenizer: The model's tokenizer. It is kept, and changed.
+        window_tokens: Most tokens of a window, special tokens included.
+        overlap_tokens: Tokens that a window shares with the window before it.
+        otherwise: Splits a text that the tokenizer cannot read.
     """
     whole = Tokenizer.from_str(tokenizer.to_str())
     whole.no_padding()
@@ -44,46 +48,53 @@ def window_by_tokens(
     tokenizer.no_padding()
     tokenizer.enable_truncation(window_tokens, stride=overlap_tokens)
 
-    def excess(part: str) -> int:
-        return len(whole.encode(part).ids) - window_tokens
+    def excess_tokens(window: str) -> int:
+        return len(whole.encode(window).ids) - window_tokens
 
-    def cut(text: str) -> TextWindows:
+    def split(text: str) -> TextWindows:
         try:
-            encoding = tokenizer.encode(text)
-        except Exception:  # noqa: BLE001 - the library has no class of its own for it
+            first = tokenizer.encode(text)
+        except Exception:  # noqa: BLE001 - the library has no error class for it
             return otherwise(text)
-        encodings = [encoding, *encoding.overflowing]
-        windows = [Window([], len(part.ids) - special_tokens) for part in encodings]
-        own_tokens = sum(window.own_tokens for window in windows)
-        tokens = TextTokens(windows, own_tokens - overlap_tokens * (len(windows) - 1))
+        encodings = [first, *first.overflowing]
+        token_windows = [Window([], len(each.ids) - special_tokens) for each in encodings]
+        own_tokens = sum(window.own_tokens for window in token_windows)
+        tokens = TextTokens(token_windows, own_tokens - overlap_tokens * (len(encodings) - 1))
         if len(encodings) == 1:
             return TextWindows([text], tokens)
-        parts = [_part(text, part, excess, is_last=part is encodings[-1]) for part in encodings]
-        return TextWindows(parts, tokens)
+        windows = [
+            _window_text(text, each, excess_tokens, is_last=each is encodings[-1])
+            for each in encodings
+        ]
+        return TextWindows(windows, tokens)
 
-    return cut
+    return split
 
 
-def _part(text: str, window: Encoding, excess: Callable[[str], int], *, is_last: bool) -> str:
-    """The text of a window. A word that was cut may be more tokens when it is read again; what
-    then is too much is left to the neighbour, with which the window overlaps."""
-    own = [
+def _window_text(
+    text: str, window: Encoding, excess_tokens: Callable[[str], int], *, is_last: bool
+) -> str:
+    """Return the text of a window.
+
+    A word that was split may have more tokens when it is tokenized again. The tokens that are then
+    too many are left to the neighbour, which overlaps with this window.
+    """
+    spans = [
         span
         for span, is_special in zip(window.offsets, window.special_tokens_mask, strict=True)
         if not is_special
     ]
-    while len(own) > 1:
-        part = text[own[0][0] : own[-1][1]]
-        too_many = excess(part)
-        if too_many <= 0:
+    while len(spans) > 1:
+        excess = excess_tokens(text[spans[0][0] : spans[-1][1]])
+        if excess <= 0:
             break
-        own = own[too_many:] if is_last else own[:-too_many]
-    return text[own[0][0] : own[-1][1]]
+        spans = spans[excess:] if is_last else spans[:-excess]
+    return text[spans[0][0] : spans[-1][1]]
 
 
 def window_by_chars(text: str, *, window_chars: int) -> TextWindows:
-    """Cut a text into windows of so many characters; an eighth of each is the one before's."""
+    """Split a text into windows of a number of characters, an eighth of which overlaps."""
     overlap = window_chars // 8
     starts = range(0, max(1, len(text) - overlap), window_chars - overlap)
-    parts = [text[start : start + window_chars] for start in starts]
-    return TextWindows(parts, TextTokens([Window([], len(part)) for part in parts], 0))
+    windows = [text[start : start + window_chars] for start in starts]
+    return TextWindows(windows, TextTokens([Window([], len(window)) for window in windows], 0))
