@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from sentq_worker.training.data.batches import draw_rows
-from sentq_worker.training.data.corpus import hold_out
+from sentq_worker.training.data.corpus import hold_out, normalised
 from sentq_worker.training.data.rows import Filter, Rows, Source, read_rows
 
 REVIEWS = "imdb_train.jsonl.gz"
@@ -30,7 +30,7 @@ def texts_drawn(data: Path, options: dict[str, str]) -> set[str]:
     sources = [Source.parse(one) for one in options["data"].split(", ")]
     filters = [Filter.parse(options["where"])]
     rows = [read_rows(data / source.path, filters) for source in sources]
-    texts = [_plain(text) for each in rows for text in each.texts]
+    texts = [normalised(text) for each in rows for text in each.texts]
     sizes, weights = [len(each) for each in rows], [source.weight for source in sources]
     numbers: set[int] = set()
     for epoch in range(int(options["epochs"])):
@@ -42,12 +42,8 @@ def texts_drawn(data: Path, options: dict[str, str]) -> set[str]:
 def unseen(held: Rows, seen: set[str]) -> str:
     """Return the rows whose text nobody drew, as JSON lines."""
     pairs = zip(held.texts, held.labels, strict=True)
-    kept = [{"text": text, "label": label} for text, label in pairs if _plain(text) not in seen]
+    kept = [{"text": text, "label": label} for text, label in pairs if normalised(text) not in seen]
     return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in kept)
-
-
-def _plain(text: str) -> str:
-    return " ".join(text.casefold().split())
 
 
 def main(data: Path, record: Path, out: Path) -> None:

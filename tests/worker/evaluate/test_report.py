@@ -226,7 +226,7 @@ def test_tables_fit_the_width_of_the_terminal(evaluation: Evaluation, width: int
     stream = io.StringIO()
     show_tables(evaluation, Console(file=stream, width=width, color_system=None), most=3)
     shown = stream.getvalue()
-    for said in ("macro", "mean of files", "95% interval", "taken for", "typing errors"):
+    for said in ("macro", "mean of files", "95% interval", "prediction", "typing errors"):
         assert said in shown
     assert max(map(len, shown.splitlines())) <= width
     assert "<script>alert" in shown
@@ -296,7 +296,7 @@ def test_the_page_escapes_the_texts(evaluation: Evaluation) -> None:
 
 def test_the_page_marks_significant_differences(evaluation: Evaluation) -> None:
     text = re.sub(r"\s+", " ", page_of(evaluation))
-    assert "Is the difference more than luck?" in text
+    assert "Is the difference significant?" in text
     assert ">better<" in text
     assert "McNemar" in text
 

@@ -1,7 +1,9 @@
-"""How good a model is: labelled texts and the behaviour suite in, figures and a report out.
+"""The evaluation of models: labelled texts and the behaviour suite in, figures and a report out.
 
-The path of the data: `training.rows` (files -> rows) -> `scored` (rows -> probabilities, by the
-worker's own scoring) -> `measures` with `calibration` (figures of one model) -> `comparison` (two
-models on the same rows) -> `results` -> `terminal`, JSON or `page` with `plots`. `behaviour` goes
-the same way from its own cases. `command` wires them together.
+    training.data.rows -> scored -> measures -> comparison -> results -> terminal, JSON, page
+    (files)               (scores)  (a model)   (two models)
+
+`behaviour` takes the same path from its own cases, `run` evaluates the models, and `command` reads
+the options. May import `training.data`, `training.metrics`, `training.errors`, `training.extra`,
+`providers.loading`, `scoring`, `settings` and `sentq`.
 """

@@ -1,18 +1,19 @@
-"""The behaviour suite: what any person would expect of a sentiment model, case by case.
+"""The behaviour suite: cases with a result that every reader would expect of a sentiment model.
 
-The cases stand in `behaviour.jsonl`, one a line, written by hand after the idea of CheckList
+`behaviour.jsonl` has one case per line. The cases are written by hand, in the form of CheckList
 (Ribeiro et al., Beyond Accuracy: Behavioral Testing of NLP Models, ACL 2020): a capability, a few
-texts, and what is to hold for all of them together.
+texts, and an expectation for all of them together.
 
     "expect": "negative"                 each text has this label
-    "expect": "neutral|positive"         ... or one of these
-    "expect": ["positive", "negative"]   one for each text: a minimal pair
-    "expect": "same"                     all texts have the same label, whichever
-    "expect": "rising"                   each text's sentiment is above the one's before it by
-                                         `gap`, 0.1 if not given; below 0 it is a tolerance
-    "expect": "none"                     there is nothing to score, and the worker says so
+    "expect": "neutral|positive"         each text has one of these labels
+    "expect": ["positive", "negative"]   one label per text: a minimal pair
+    "expect": "same"                     all texts have the same label
+    "expect": "rising"                   the sentiment of each text is above that of the text
+                                         before by `gap` (default 0.1); a negative gap is a
+                                         tolerance
+    "expect": "none"                     the worker answers that there is nothing to score
 
-They measure; nobody should train on them, nor choose a model by single ones.
+The cases are for measuring: do not train on them, or choose a model by single cases.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from collections import defaultdict
 from dataclasses import dataclass
 from importlib import resources
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import orjson
 
@@ -37,24 +38,25 @@ if TYPE_CHECKING:
 
 __all__ = ["Behaviour", "Case", "CaseResult", "Tally", "load_cases", "run_cases"]
 
-#: Polarity goes from -1 to 1.
-_LEAST_RISE = 0.1
+#: Of the sentiment, which goes from -1 to 1.
+_DEFAULT_GAP = 0.1
 
 _SAME, _RISING, _NONE = "same", "rising", "none"
 
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """Texts, and what is to hold for them together."""
+    """A few texts, and the expectation for them together."""
 
     id: str
     capability: str
     texts: tuple[str, ...]
     expect: str | tuple[str, ...]
-    gap: float = _LEAST_RISE
+    gap: float = _DEFAULT_GAP
 
     @classmethod
     def from_json(cls, line: bytes) -> Case:
+        """Parse a line of the suite."""
         row = orjson.loads(line)
         expect = row.pop("expect")
         return cls(
@@ -65,7 +67,7 @@ class Case:
 
     @property
     def expected_labels(self) -> list[set[str]]:
-        """The labels that each text may have; empty where labels are not what is asked."""
+        """The allowed labels of each text; empty if the expectation is not about labels."""
         if self.expect in (_SAME, _RISING):
             return []
         each = [self.expect] * len(self.texts) if isinstance(self.expect, str) else self.expect
@@ -73,7 +75,7 @@ class Case:
 
     @property
     def expectation(self) -> str:
-        """What is expected, in a few words."""
+        """The expectation as text."""
         if self.expect == _RISING and self.gap < 0:
             return "not falling"
         return self.expect if isinstance(self.expect, str) else ", ".join(self.expect)
@@ -81,14 +83,15 @@ class Case:
 
 @dataclass(frozen=True, slots=True)
 class CaseResult:
-    """How a model did in a case. `answers` has a label, or None, for each text."""
+    """The result of a model in a case; `answers` has a label, or None, for each text."""
 
     case: Case
     passed: bool
     answers: tuple[str | None, ...]
     sentiments: tuple[float | None, ...]
 
-    def as_json(self) -> dict[str, Any]:
+    def as_json(self) -> dict[str, object]:
+        """Return the result as JSON."""
         return {
             "id": self.case.id,
             "texts": list(self.case.texts),
@@ -100,33 +103,36 @@ class CaseResult:
 
 @dataclass(frozen=True, slots=True)
 class Tally:
-    """How many of `cases` were passed."""
+    """The number of passed cases, out of `cases`."""
 
     passed: int
     cases: int
 
     @property
     def share(self) -> float:
+        """The share of passed cases, from 0 to 1."""
         return self.passed / self.cases
 
-    def as_json(self) -> dict[str, Any]:
+    def as_json(self) -> dict[str, object]:
+        """Return the counts and the share as JSON."""
         return {"passed": self.passed, "cases": self.cases, "share": round(self.share, 4)}
 
 
 @dataclass(frozen=True, slots=True)
 class Behaviour:
-    """What a model did in all cases that its labels allow; `left_out` others need another label."""
+    """The results of a model; `left_out` cases need a label that the model lacks."""
 
     results: tuple[CaseResult, ...]
     left_out: int
 
     @property
     def overall(self) -> Tally:
+        """The tally over all cases."""
         return _tally(self.results)
 
     @property
     def capabilities(self) -> dict[str, Tally]:
-        """In the order of the suite."""
+        """The tally of each capability, in the order of the suite."""
         groups: dict[str, list[CaseResult]] = defaultdict(list)
         for result in self.results:
             groups[result.case.capability].append(result)
@@ -134,13 +140,16 @@ class Behaviour:
 
     @property
     def failures(self) -> list[CaseResult]:
+        """The results of the failed cases."""
         return [result for result in self.results if not result.passed]
 
     @property
     def passed_by_id(self) -> dict[str, bool]:
+        """Whether each case was passed, by its id."""
         return {result.case.id: result.passed for result in self.results}
 
-    def as_json(self) -> dict[str, Any]:
+    def as_json(self) -> dict[str, object]:
+        """Return tallies and failures as JSON."""
         return {
             **self.overall.as_json(),
             "left_out": self.left_out,
@@ -150,7 +159,7 @@ class Behaviour:
 
 
 def load_cases() -> list[Case]:
-    """Read the suite."""
+    """Load the cases of the suite."""
     data = resources.files("sentq_worker.evaluate").joinpath("behaviour.jsonl").read_bytes()
     return [Case.from_json(line) for line in data.splitlines()]
 
@@ -158,12 +167,15 @@ def load_cases() -> list[Case]:
 def run_cases(
     cases: Sequence[Case], scorer: TextScorer, *, advance: Callable[[int], None]
 ) -> Behaviour:
-    """Score the cases' texts and judge them; `advance` is told how many more texts are scored.
+    """Score the texts of the cases and compare the results with the expectations.
 
-    A case that expects a label which the model has not is left out.
+    Cases that expect a label which the model lacks are left out.
+
+    Args:
+        advance: Called with the number of texts scored since the last call.
 
     Raises:
-        TrainingDataError: The model does not tell negative from positive.
+        TrainingDataError: The model lacks the label negative or positive.
     """
     labels = set(scorer.label_names)
     if not {"negative", "positive"} <= labels:
@@ -171,14 +183,14 @@ def run_cases(
             "the behaviour suite needs a model with the labels negative and positive, and this "
             f"one has {', '.join(scorer.label_names)}: SENTQ_WORKER_LABELS renames them"
         )
-    fitting = [case for case in cases if _fits(case, labels)]
-    texts = [text for case in fitting for text in case.texts]
+    usable = [case for case in cases if _is_usable(case, labels)]
+    texts = [text for case in usable for text in case.texts]
     outcomes = iter(outcomes_of(texts, scorer, advance=advance))
-    results = tuple(_judge(case, [next(outcomes) for _ in case.texts]) for case in fitting)
-    return Behaviour(results, len(cases) - len(fitting))
+    results = tuple(_judge(case, [next(outcomes) for _ in case.texts]) for case in usable)
+    return Behaviour(results, len(cases) - len(usable))
 
 
-def _fits(case: Case, labels: set[str]) -> bool:
+def _is_usable(case: Case, labels: set[str]) -> bool:
     return all(allowed & (labels | {_NONE}) for allowed in case.expected_labels)
 
 

@@ -1,15 +1,15 @@
-"""Whether a score of 0.9 is right nine times in ten.
+"""Calibration: whether predictions with a score of 0.9 are correct in 9 of 10 cases.
 
 The expected calibration error as Guo et al. define it (On Calibration of Modern Neural Networks,
-ICML 2017, equation 3): texts are put into 15 bins of equal width by the score of their likeliest
-label; a bin's error is the distance between its mean score and the share of its texts that are
-right; the figure is the mean of the bins' errors, weighted with their texts.
+ICML 2017, equation 3): texts are put into 15 bins of equal width by the score of their most likely
+label. The error of a bin is the distance between its mean score and its accuracy. The figure is
+the mean of these errors, weighted by the number of texts.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,7 +22,7 @@ BINS = 15
 
 @dataclass(frozen=True, slots=True)
 class Bin:
-    """The texts whose score is at least `low` and below `high` (1 itself is in the last bin)."""
+    """The texts with a score of at least `low` and below `high` (1 is in the last bin)."""
 
     low: float
     high: float
@@ -33,12 +33,13 @@ class Bin:
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """The expected calibration error, from 0 (calibrated) to 1, and the bins that have texts."""
+    """The expected calibration error, from 0 (calibrated) to 1, and the bins with texts."""
 
     ece: float
     bins: tuple[Bin, ...]
 
-    def as_json(self) -> dict[str, Any]:
+    def as_json(self) -> dict[str, object]:
+        """Return error and bins as JSON."""
         return {
             "ece": round(self.ece, 4),
             "bins": [
@@ -55,7 +56,7 @@ class Calibration:
 
 
 def calibration_of(scores: Sequence[float], right: Sequence[bool]) -> Calibration:
-    """Compare the scores of the likeliest labels with whether these were right."""
+    """Return the calibration of the scores of the most likely labels, `right` or not."""
     members: list[list[int]] = [[] for _ in range(BINS)]
     for number, score in enumerate(scores):
         members[_bin(score)].append(number)

@@ -27,16 +27,16 @@ if TYPE_CHECKING:
 
 __all__ = ["evaluate"]
 
-#: What to call the model in the box where a folder or a Hub id is expected.
+#: The name of the bundled model where a folder or a Hub id is expected.
 BUNDLED = "bundled"
 
 _HELP = """Measure a model on labelled texts, scored exactly as a worker scores them.
 
 DATA is a file (.jsonl, .csv, .tsv, each also .gz, or .parquet) or a split of a Hub dataset
-(owner/name:split, owner/name:config:split), with a text and a label in each row. Prints accuracy
-and its like, calibration, the confusion of labels and the mistakes that the model was surest of:
-tables on a terminal, a line a file in a pipe, JSON lines with --json, a page with plots with
---html. Texts are private: none is shown without --show-text.
+(owner/name:split, owner/name:config:split), with a text and a label in each row. Prints accuracy,
+macro F1, macro recall, calibration, the confusion of labels and the mistakes with the highest
+scores: tables on a terminal, one line per file in a pipe, JSON lines with --json, a page with plots
+with --html. Texts are private: they are only shown with --show-text.
 
 \b
 Examples:
@@ -61,7 +61,7 @@ def evaluate(
         ),
     ] = None,
     behaviour: Annotated[
-        bool, typer.Option("--behaviour", help="Run the behaviour suite (too).")
+        bool, typer.Option("--behaviour", help="Run the behaviour suite, alone or after DATA.")
     ] = False,
     model: Annotated[
         str | None,
@@ -73,7 +73,7 @@ def evaluate(
     against: Annotated[
         str | None,
         typer.Option(
-            help=f"Compare with this model too: folder, Hub id, or '{BUNDLED}'.", metavar="MODEL"
+            help=f"Compare with this model: folder, Hub id, or '{BUNDLED}'.", metavar="MODEL"
         ),
     ] = None,
     where: Annotated[
@@ -88,9 +88,7 @@ def evaluate(
     ] = "label",
     label_map: Annotated[
         list[str] | None,
-        typer.Option(
-            metavar="OLD=NEW", help="Rename a label of the data; 'OLD=' leaves its rows out."
-        ),
+        typer.Option(metavar="OLD=NEW", help="Rename a label of the data; 'OLD=' drops its rows."),
     ] = None,
     mistakes: Annotated[
         int,
@@ -99,7 +97,9 @@ def evaluate(
     show_text: Annotated[
         bool, typer.Option("--show-text", help="Show the texts of mistakes.")
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="JSON lines: one object a file.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print JSON lines: one object per file.")
+    ] = False,
     html: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write a report with plots to this file.")
     ] = None,
@@ -107,7 +107,7 @@ def evaluate(
         str | None, typer.Option(help="auto, cpu, mps, cuda or cuda:N.", metavar="DEVICE")
     ] = None,
     threads: Annotated[
-        int | None, typer.Option(min=1, help="CPU threads of the engine (default: one a core).")
+        int | None, typer.Option(min=1, help="CPU threads of the engine (default: one per core).")
     ] = None,
     config: Annotated[
         Path | None, typer.Option(help="TOML file with settings.", metavar="FILE")
@@ -131,7 +131,7 @@ def evaluate(
             EvaluationTask(files, behaviour, mistakes, show_text),
             _Bars(progress),
         )
-    if html is not None:  # Before anything is shown: `| head` ends the command.
+    if html is not None:  # Before the output, because `| head` ends the command.
         _write_report(evaluation, html)
     _show(evaluation, as_json=as_json, most=mistakes)
 
@@ -140,7 +140,7 @@ evaluate.__doc__ = _HELP
 
 
 class _Bars:
-    """A bar for each file and model."""
+    """One progress bar per file and model."""
 
     def __init__(self, progress: Progress) -> None:
         self._progress = progress
@@ -155,7 +155,7 @@ class _Bars:
 
 
 def _other(settings: WorkerSettings, model: str) -> WorkerSettings:
-    """The same settings with another model; what renames the first one's labels is not for it."""
+    """Return the settings with another model, without the labels of the first model."""
     path = None if model == BUNDLED else model
     return settings.model_copy(update={"model": path, "revision": None, "labels": {}})
 

@@ -1,26 +1,26 @@
-"""Whether one model is better than another on the same rows, or was only luckier.
+"""Whether the difference of two models on the same rows is statistically significant.
 
-Both models answer the same rows, so only the rows on which exactly one is right tell them apart.
-Were the models equally good, each such row would be a toss of a coin: McNemar's test (1947), here
-with the exact binomial distribution, because its chi-squared form is wrong where few rows differ.
+Both models score the same rows, so only the rows on which exactly one model is correct distinguish
+them. For equally good models, each of these rows is a fair coin toss: McNemar's test (1947). The
+exact binomial distribution is used, because the chi-squared form is wrong for few such rows.
 Dietterich (Approximate Statistical Tests for Comparing Supervised Classification Learning
-Algorithms, Neural Computation 10, 1998) recommends it for models that were trained once. A
-bootstrap would serve macro F1 too, but has a seed, takes seconds a file, and says the same of
-accuracy.
+Algorithms, Neural Computation 10, 1998) recommends the test for models that were trained once. A
+bootstrap would also cover macro F1, but it needs a seed, takes seconds per file, and gives the
+same result for accuracy.
 
-It tells about these two models and rows like these; how much luck was in their training, only
-further seeds can tell. Of twenty comparisons of equals, one has p below 0.05.
+The test is about these two models and rows like these. The variance between trainings needs
+further seeds. Of twenty comparisons of equal models, one has p below 0.05.
 
-The interval of the difference is Agresti and Min's (Simple improved confidence intervals for
-comparing matched proportions, Statistics in Medicine 24, 2005): Wald's, after half a row is added
-to each of the four cells.
+The interval of the difference is that of Agresti and Min (Simple improved confidence intervals for
+comparing matched proportions, Statistics in Medicine 24, 2005): the Wald interval, with half a row
+added to each of the four cells.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from sentq_worker.training.extra import training_extra
 
@@ -29,20 +29,21 @@ if TYPE_CHECKING:
 
 __all__ = ["Comparison", "compare"]
 
-#: Two-sided 95% of the normal distribution.
+#: Two-sided 95% quantile of the normal distribution.
 _Z = 1.959963984540054
 
-_PROBABLE = 0.05
+_SIGNIFICANCE = 0.05
 
 _Key = TypeVar("_Key")
 
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """A model beside another on the `rows` that both answered.
+    """Two models on the `rows` that both have scored.
 
-    `only_first` and `only_second` count the rows that just one of them got right. `difference`
-    is the first's accuracy less the second's, between `low` and `high` with 95% confidence.
+    `only_first` and `only_second` count the rows on which only one of them is correct.
+    `difference` is the accuracy of the first minus that of the second; with 95% confidence it is
+    between `low` and `high`.
     """
 
     rows: int
@@ -55,10 +56,11 @@ class Comparison:
 
     @property
     def is_significant(self) -> bool:
-        """Whether chance is an unlikely explanation: p below 0.05."""
-        return self.p_value < _PROBABLE
+        """Whether the difference is significant: p below 0.05."""
+        return self.p_value < _SIGNIFICANCE
 
-    def as_json(self) -> dict[str, Any]:
+    def as_json(self) -> dict[str, object]:
+        """Return the comparison as JSON."""
         return {
             "rows": self.rows,
             "only_first_right": self.only_first,
@@ -71,7 +73,7 @@ class Comparison:
 
 
 def compare(first: Mapping[_Key, bool], second: Mapping[_Key, bool]) -> Comparison | None:
-    """Compare what each model got right; None where they have no row in common."""
+    """Compare which rows each model has correct; None if they have no row in common."""
     with training_extra():
         from scipy.stats import binomtest
     shared = first.keys() & second.keys()

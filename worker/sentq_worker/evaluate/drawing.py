@@ -1,4 +1,4 @@
-"""SVG elements that stand inside an HTML page and take its colours."""
+"""SVG drawings for an HTML page, in the colours of its style sheet."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ __all__ = ["Drawing"]
 
 
 class Drawing:
-    """A picture of `width` by `height` units that scales with the page.
+    """An SVG of `width` by `height` units that scales with the page.
 
-    Colours come from the page's style sheet by `class`, so that they follow its dark form.
+    The style sheet of the page sets the colours by `class`, in light and dark mode.
     """
 
     def __init__(self, width: float, height: float, *, title: str) -> None:
@@ -35,7 +35,7 @@ class Drawing:
         opacity: float = 1.0,
         hint: str = "",
     ) -> None:
-        """Draw a filled rectangle from its upper left corner; `hint` shows under the pointer."""
+        """Draw a filled rectangle from its upper left corner; `hint` is its tooltip."""
         (x, y), (width, height) = corner, size
         box = self._add(
             "rect", style, x=_number(x), y=_number(y), width=_number(width),
@@ -51,18 +51,18 @@ class Drawing:
         _hint(self._add("circle", style, cx=_number(x), cy=_number(y), r=_number(radius)), hint)
 
     def path(self, points: list[tuple[float, float]], style: str) -> None:
-        """Join points by straight lines."""
+        """Draw straight lines between the points."""
         places = " ".join(f"{_number(x)},{_number(y)}" for x, y in points)
         self._add("polyline", style, points=places)
 
     def text(self, place: tuple[float, float], words: str, style: str = "") -> None:
-        """Write words; the style says on which side of the place."""
+        """Draw text; the style sets its alignment to the place."""
         x, y = place
         self._add("text", style, x=_number(x), y=_number(y)).text = words
 
     def markup(self) -> Markup:
-        """Return the whole picture, safe to stand in a page."""
-        return Markup(ET.tostring(self._root, encoding="unicode"))  # noqa: S704 - it escapes
+        """Return the drawing as escaped markup for a page."""
+        return Markup(ET.tostring(self._root, encoding="unicode"))  # noqa: S704 - ElementTree escapes
 
     def _add(self, tag: str, style: str, **attributes: str) -> ET.Element:
         named = {name.replace("_", "-"): value for name, value in attributes.items()}

@@ -1,13 +1,13 @@
-"""The figures of one model on one file, by scikit-learn."""
+"""The figures of one model on one file, computed by scikit-learn."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from sentq_worker.evaluate.calibration import Calibration, calibration_of
 from sentq_worker.training.extra import training_extra
-from sentq_worker.training.metrics import Figures, figures_of
+from sentq_worker.training.metrics import Figures, figures_of, polar_correct
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -17,13 +17,13 @@ if TYPE_CHECKING:
 
 __all__ = ["LabelFigures", "Measures", "Mistake", "measure", "worst_mistakes"]
 
-_POLES = ("negative", "positive")
-
 
 @dataclass(frozen=True, slots=True)
 class LabelFigures:
-    """How well one label is found. `recall` is None without rows of it, `precision` without
-    guesses of it."""
+    """Recall and precision of one label.
+
+    `recall` is None without rows of the label, `precision` without predictions of it.
+    """
 
     label: str
     rows: int
@@ -35,9 +35,9 @@ class LabelFigures:
 class Measures:
     """All figures of one model on one file.
 
-    `interval` is Wilson's 95% interval of the accuracy: what chance in the choice of the rows
-    leaves open. `confusion[i][j]` counts rows of label i that were given label j. `right` and
-    `polar_right` say it row by row, by row number; the latter has no neutral rows.
+    `interval` is the 95% Wilson interval of the accuracy, for the sampling of the rows.
+    `confusion[i][j]` counts rows of label i with predicted label j. `right` and `polar_right` tell
+    by row number which rows are correct; the latter has no neutral rows.
     """
 
     figures: Figures
@@ -50,7 +50,8 @@ class Measures:
     right: dict[int, bool]
     polar_right: dict[int, bool]
 
-    def as_json(self) -> dict[str, Any]:
+    def as_json(self) -> dict[str, object]:
+        """Return all figures as JSON."""
         return {
             **self.figures.as_json(),
             "accuracy_interval": [round(end, 4) for end in self.interval],
@@ -72,11 +73,25 @@ class Measures:
             "calibration": self.calibration.as_json(),
         }
 
+    def averaged(self) -> dict[str, float | None]:
+        """Return the figures that are averaged over files, by their keys in the JSON."""
+        figures = self.figures.as_json()
+        return {
+            "accuracy": figures["accuracy"],
+            "macro_f1": figures["macro_f1"],
+            "macro_recall": figures["macro_recall"],
+            "polar_accuracy": figures["polar_accuracy"],
+            "ece": round(self.calibration.ece, 4),
+        }
+
 
 @dataclass(frozen=True, slots=True)
 class Mistake:
-    """A row that was given another label than its own. `place` is its line (or row) in the file,
-    None where it is from one of several; `text` is None unless texts may be shown."""
+    """A row with a wrong prediction.
+
+    `place` is its line (or row) in the file, or None if the rows are from several files. `text` is
+    None unless texts may be shown.
+    """
 
     place: int | None
     label: str
@@ -84,7 +99,8 @@ class Mistake:
     score: float
     text: str | None
 
-    def as_json(self) -> dict[str, Any]:
+    def as_json(self) -> dict[str, object]:
+        """Return the mistake as JSON, without the text unless it may be shown."""
         shown = {} if self.text is None else {"text": self.text}
         return {
             "line": self.place,
@@ -96,15 +112,20 @@ class Mistake:
 
 
 def measure(scored: ScoredRows) -> Measures:
-    """Take all figures."""
+    """Return all figures of scored rows.
+
+    Raises:
+        MissingExtra: scikit-learn or SciPy is not installed.
+    """
     with training_extra():
         from scipy.stats import binomtest
         from sklearn import metrics
     numbers = range(len(scored.labels))
-    guesses = scored.guesses
-    confusion = metrics.confusion_matrix(scored.targets, guesses, labels=list(numbers)).tolist()
-    right = [guess == target for guess, target in zip(guesses, scored.targets, strict=True)]
+    predicted = scored.predicted
+    confusion = metrics.confusion_matrix(scored.targets, predicted, labels=list(numbers)).tolist()
+    right = [guess == target for guess, target in zip(predicted, scored.targets, strict=True)]
     wilson = binomtest(sum(right), len(right)).proportion_ci(method="wilson")
+    polar = polar_correct(scored.probabilities, scored.targets, labels=scored.labels)
     return Measures(
         figures=figures_of(scored.probabilities, scored.targets, labels=scored.labels),
         interval=(float(wilson.low), float(wilson.high)),
@@ -116,16 +137,16 @@ def measure(scored: ScoredRows) -> Measures:
         errors=scored.errors,
         texts_per_s=scored.texts_per_s,
         right=dict(zip(scored.row_numbers, right, strict=True)),
-        polar_right=_polar_right(scored),
+        polar_right={scored.row_numbers[position]: correct for position, correct in polar.items()},
     )
 
 
 def worst_mistakes(scored: ScoredRows, rows: Rows, *, most: int, with_text: bool) -> list[Mistake]:
-    """Return the mistakes that the model was surest of, the surest first."""
+    """Return the `most` mistakes with the highest scores, the highest first."""
     wrong = [
         (probabilities[guess], number, guess)
         for number, probabilities, guess, target in zip(
-            scored.row_numbers, scored.probabilities, scored.guesses, scored.targets, strict=True
+            scored.row_numbers, scored.probabilities, scored.predicted, scored.targets, strict=True
         )
         if guess != target
     ]
@@ -148,19 +169,6 @@ def _label_figures(label: str, number: int, confusion: Sequence[Sequence[int]]) 
     return LabelFigures(
         label, rows, hits / rows if rows else None, hits / guessed if guessed else None
     )
-
-
-def _polar_right(scored: ScoredRows) -> dict[int, bool]:
-    if not set(_POLES) <= set(scored.labels):
-        return {}
-    negative, positive = map(scored.labels.index, _POLES)
-    return {
-        number: (row[positive] > row[negative]) == (target == positive)
-        for number, row, target in zip(
-            scored.row_numbers, scored.probabilities, scored.targets, strict=True
-        )
-        if target in (negative, positive)
-    }
 
 
 def _rounded(value: float | None) -> float | None:

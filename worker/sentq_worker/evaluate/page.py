@@ -1,4 +1,4 @@
-"""The HTML report: one file that needs nothing else, and fetches nothing."""
+"""The HTML report: one self-contained file that loads no other resources."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["page_of"]
 
 
 def page_of(evaluation: Evaluation) -> str:
-    """Write the report. It holds texts of the data only where the mistakes do.
+    """Return the report as HTML. It contains texts of the data only if the mistakes do.
 
     Raises:
         MissingExtra: A library of the extra `training` is not installed.
@@ -27,7 +27,7 @@ def page_of(evaluation: Evaluation) -> str:
         from jinja2 import Environment, StrictUndefined
 
         from sentq_worker.evaluate import plots
-    # Texts and file names are anybody's: nothing reaches the page without being escaped.
+    # Texts and file names are untrusted input: all values are escaped.
     environment = Environment(
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )

@@ -1,4 +1,4 @@
-"""The report's pictures: reliability, confusion, accuracy by file, behaviour by capability."""
+"""The plots of the report: reliability, confusion, accuracy by file, behaviour by capability."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ __all__ = ["accuracies_plot", "behaviour_plot", "confusion_plot", "reliability_p
 #: Style classes of the first and the second model.
 _MODELS = ("first", "second")
 
-#: A cell as dark as this needs light words in it.
+#: A cell with a larger share is dark, and needs light text.
 _DARK = 0.55
 
 
 def reliability_plot(calibrations: Sequence[Calibration]) -> Markup:
-    """Draw how often scores are right, above how many texts have them; a line a model."""
+    """Draw accuracy by score, above the number of texts by score; one line per model."""
     left, top, side, gap, below = 44.0, 10.0, 250.0, 14.0, 54.0
     bottom = top + side
     floor = bottom + gap + below
@@ -42,8 +42,8 @@ def reliability_plot(calibrations: Sequence[Calibration]) -> Markup:
         drawing.line((left + side * tick, floor), (left + side * tick, floor + 4), "axis")
         drawing.text((left + side * tick, floor + 17), f"{tick:g}", "tick middle")
     drawing.line(place(0, 0), place(1, 1), "ideal")
-    drawing.text(place(0.03, 0.94), "right more often than it says", "note")
-    drawing.text(place(0.97, 0.04), "less often", "note end")
+    drawing.text(place(0.03, 0.94), "underconfident", "note")
+    drawing.text(place(0.97, 0.04), "overconfident", "note end")
     most = max(
         (one.rows / _rows(calibration) for calibration in calibrations for one in calibration.bins),
     )
@@ -63,19 +63,19 @@ def reliability_plot(calibrations: Sequence[Calibration]) -> Markup:
             drawing.box(corner, (width - 1, height), f"fill {style}", hint=hint)
     drawing.line((left, floor), (left + side, floor), "axis")
     drawing.text((left - 8, floor - below + 10), "texts", "tick end")
-    drawing.text((left + side / 2, floor + 34), "score of the likeliest label", "tick middle")
+    drawing.text((left + side / 2, floor + 34), "score of the most likely label", "tick middle")
     return drawing.markup()
 
 
 def confusion_plot(measures: Measures, style: str) -> Markup:
-    """Draw the confusion of labels; the darker a cell, the larger its share of the row."""
+    """Draw the confusion matrix; a darker cell has a larger share of its row."""
     names = [one.label for one in measures.labels]
     left, top = 12 + 7.2 * max(map(len, names)), 44.0
     cell, height = 84.0, 56.0
     drawing = Drawing(
         left + cell * len(names) + 4, top + height * len(names) + 4, title="Confusion of labels"
     )
-    drawing.text((left + cell * len(names) / 2, 12), "taken for", "tick middle")
+    drawing.text((left + cell * len(names) / 2, 12), "predicted", "tick middle")
     for column, name in enumerate(names):
         drawing.text((left + cell * (column + 0.5), top - 10), name, "label middle")
     for number, (name, row) in enumerate(zip(names, measures.confusion, strict=True)):
@@ -87,7 +87,7 @@ def confusion_plot(measures: Measures, style: str) -> Markup:
             drawing.box((x + 1, y + 1), (cell - 2, height - 2), "fill empty")
             drawing.box(
                 (x + 1, y + 1), (cell - 2, height - 2), f"fill {style}", opacity=share,
-                hint=f"{count:,} of {sum(row):,} {name} rows were taken for {names[column]}",
+                hint=f"{count:,} of {sum(row):,} {name} rows were predicted as {names[column]}",
             )  # fmt: skip
             if not sum(row):
                 continue
@@ -99,7 +99,7 @@ def confusion_plot(measures: Measures, style: str) -> Markup:
 
 
 def accuracies_plot(files: Mapping[str, Sequence[Measures]]) -> Markup:
-    """Draw each file's accuracy with its 95% interval, a dot a model."""
+    """Draw the accuracy of each file with its 95% interval; one dot per model."""
     every = [one for measures in files.values() for one in measures]
     low = math.floor(10 * min(one.interval[0] for one in every)) / 10
     high = math.ceil(10 * max(one.interval[1] for one in every)) / 10
@@ -128,7 +128,7 @@ def accuracies_plot(files: Mapping[str, Sequence[Measures]]) -> Markup:
 
 
 def behaviour_plot(capabilities: Mapping[str, Sequence[Tally | None]]) -> Markup:
-    """Draw the share of passed cases by capability, a bar a model, the weakest capability first."""
+    """Draw the share of passed cases by capability, the lowest first; one bar per model."""
     names = sorted(capabilities, key=lambda name: _first_share(capabilities[name]))
     models = len(capabilities[names[0]])
     left, width = 12 + 6.9 * max(map(len, names)), 560.0

@@ -1,9 +1,9 @@
-"""What an evaluation found: files, their average, behaviour; of one model or of two."""
+"""The results of an evaluation of one or two models: files, their average, behaviour."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from sentq_worker.evaluate.comparison import compare
 
@@ -16,13 +16,13 @@ if TYPE_CHECKING:
 
 __all__ = ["AVERAGED", "BehaviourResult", "Evaluation", "FileResult", "ModelFacts"]
 
-#: What an average over files is taken of, and where it stands in `as_json` of a file.
+#: The figures that are averaged over files, by their keys in the JSON of a file.
 AVERAGED = ("accuracy", "macro_f1", "macro_recall", "polar_accuracy", "ece")
 
 
 @dataclass(frozen=True, slots=True)
 class ModelFacts:
-    """Which model it was, and how it was computed."""
+    """The identity of a model, and how it was computed."""
 
     name: str
     revision: str | None
@@ -30,7 +30,8 @@ class ModelFacts:
     dtype: str
     labels: tuple[str, ...]
 
-    def as_json(self) -> dict[str, Any]:
+    def as_json(self) -> dict[str, object]:
+        """Return the facts as JSON, without the labels."""
         return {
             "model": self.name,
             "revision": self.revision,
@@ -41,7 +42,7 @@ class ModelFacts:
 
 @dataclass(frozen=True, slots=True)
 class FileResult:
-    """One file's figures, a `Measures` a model; with two, whether they differ by chance."""
+    """The figures of one file, one `Measures` per model."""
 
     name: str
     rows: int
@@ -50,7 +51,7 @@ class FileResult:
 
     @property
     def comparisons(self) -> dict[str, Comparison]:
-        """By measure; empty for one model."""
+        """The comparison of two models by measure; empty for one model."""
         if len(self.measures) == 1:
             return {}
         first, second = self.measures
@@ -63,20 +64,20 @@ class FileResult:
 
 @dataclass(frozen=True, slots=True)
 class BehaviourResult:
-    """The suite's verdicts, a `Behaviour` a model."""
+    """The results of the behaviour suite, one `Behaviour` per model."""
 
     behaviours: tuple[Behaviour, ...]
 
     @property
     def capabilities(self) -> dict[str, list[Tally | None]]:
-        """A tally a model for each capability, None where its labels allow no case of it."""
+        """The tallies of each capability, one per model; None if its labels allow no case."""
         each = [one.capabilities for one in self.behaviours]
         names = dict.fromkeys(name for tallies in each for name in tallies)
         return {name: [tallies.get(name) for tallies in each] for name in names}
 
     @property
     def comparison(self) -> Comparison | None:
-        """Over the cases that both models' labels allow; None for one model."""
+        """The comparison over the cases of both models; None for one model."""
         if len(self.behaviours) == 1:
             return None
         first, second = (one.passed_by_id for one in self.behaviours)
@@ -85,7 +86,7 @@ class BehaviourResult:
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """All that one run of the command found. The first model is the one that was asked for."""
+    """The results of one run of the command; the first model is that of --model."""
 
     models: tuple[ModelFacts, ...]
     files: tuple[FileResult, ...]
@@ -93,19 +94,24 @@ class Evaluation:
 
     @property
     def averages(self) -> list[dict[str, float | None]]:
-        """The mean over the files of each of `AVERAGED`, a dict a model: a large file counts as
-        much as a small one. None where no file has the figure."""
+        """The means over the files, one dict per model: all files have the same weight.
+
+        A mean is None if no file has the figure.
+        """
         return [
             {
-                name: _mean(file.measures[model].as_json()[name] for file in self.files)
+                name: _mean(file.measures[model].averaged()[name] for file in self.files)
                 for name in AVERAGED
             }
             for model in range(len(self.models))
         ]
 
-    def as_json(self) -> Iterator[dict[str, Any]]:
-        """Yield an object a file, then one for their average if there are several, then one for
-        behaviour. With two models, `against` and `comparison` say what the second did."""
+    def as_json(self) -> Iterator[dict[str, object]]:
+        """Yield one object per file, then one for their average, then one for behaviour.
+
+        The average is only there for several files. With two models, `against` holds the figures
+        of the second, and `comparison` the tests.
+        """
         for file in self.files:
             objects = [
                 {
@@ -136,8 +142,8 @@ class Evaluation:
 
 
 def _side_by_side(
-    objects: list[dict[str, Any]], tests: dict[str, Any] | None = None
-) -> dict[str, Any]:
+    objects: list[dict[str, object]], tests: dict[str, dict[str, object]] | None = None
+) -> dict[str, object]:
     if len(objects) == 1:
         return objects[0]
     first, second = objects

@@ -1,4 +1,4 @@
-"""One model through everything that it is to be measured on; then models side by side."""
+"""Evaluate one or two models on files and on the behaviour suite."""
 
 from __future__ import annotations
 
@@ -20,25 +20,25 @@ if TYPE_CHECKING:
 
 __all__ = ["EvaluationTask", "ProgressListener", "evaluate_models"]
 
-#: Enough of a revision to tell two apart, its `sha256:` included.
+#: Characters of a revision that distinguish two models, with its prefix `sha256:`.
 _REVISION_CHARS = 15
 
 
 class ProgressListener(Protocol):
-    """Shows how far the work is."""
+    """Receives the progress of an evaluation."""
 
     def begin(self, what: str, texts: int) -> None:
-        """Another part has begun."""
+        """Start the part `what`, which has so many texts."""
         ...
 
     def advance(self, texts: int) -> None:
-        """So many more texts of it are scored."""
+        """Report how many texts of the part were scored since the last call."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class EvaluationTask:
-    """What to measure models on, and how many mistakes to keep."""
+    """The files and the suite to evaluate on, and the number of mistakes to keep."""
 
     files: Sequence[Rows]
     with_behaviour: bool
@@ -47,8 +47,8 @@ class EvaluationTask:
 
 
 @dataclass(frozen=True, slots=True)
-class _Run:
-    """What one model did."""
+class _ModelResult:
+    """The results of one model."""
 
     facts: ModelFacts
     measures: tuple[Measures, ...]
@@ -59,30 +59,30 @@ class _Run:
 def evaluate_models(
     load_each: Iterable[Callable[[], Scorer]], task: EvaluationTask, progress: ProgressListener
 ) -> Evaluation:
-    """Measure one model, or two; they are loaded one after the other, never both at once.
+    """Evaluate one or two models; only one of them is loaded at a time.
 
     Raises:
         TrainingDataError: A model lacks a label of the data, or labels for the behaviour suite.
     """
-    runs = [_run(load(), task, progress) for load in load_each]
+    results = [_evaluate(load(), task, progress) for load in load_each]
     files = tuple(
         FileResult(
             rows.name,
             len(rows),
-            tuple(run.measures[number] for run in runs),
-            tuple(run.mistakes[number] for run in runs),
+            tuple(result.measures[number] for result in results),
+            tuple(result.mistakes[number] for result in results),
         )
         for number, rows in enumerate(task.files)
     )
-    behaviours = tuple(run.behaviour for run in runs if run.behaviour is not None)
+    behaviours = tuple(result.behaviour for result in results if result.behaviour is not None)
     return Evaluation(
-        models=_with_distinct_names([run.facts for run in runs]),
+        models=_with_distinct_names([result.facts for result in results]),
         files=files,
         behaviour=BehaviourResult(behaviours) if behaviours else None,
     )
 
 
-def _run(scorer: Scorer, task: EvaluationTask, progress: ProgressListener) -> _Run:
+def _evaluate(scorer: Scorer, task: EvaluationTask, progress: ProgressListener) -> _ModelResult:
     facts = _facts(scorer)
     for rows in task.files:
         check_labels(rows, facts.labels)
@@ -98,7 +98,7 @@ def _run(scorer: Scorer, task: EvaluationTask, progress: ProgressListener) -> _R
         cases = load_cases()
         progress.begin(f"{facts.name}: behaviour", sum(len(case.texts) for case in cases))
         behaviour = run_cases(cases, scorer, advance=progress.advance)
-    return _Run(facts, tuple(all_measures), tuple(all_mistakes), behaviour)
+    return _ModelResult(facts, tuple(all_measures), tuple(all_mistakes), behaviour)
 
 
 def _facts(scorer: Scorer) -> ModelFacts:
@@ -108,7 +108,7 @@ def _facts(scorer: Scorer) -> ModelFacts:
 
 
 def _with_distinct_names(models: Sequence[ModelFacts]) -> tuple[ModelFacts, ...]:
-    """Add the revision to names that are the same."""
+    """Add the revision to names that are equal."""
     if len({facts.name for facts in models}) == len(models):
         return tuple(models)
     return tuple(

@@ -1,4 +1,4 @@
-"""Rows through the worker's own scoring: what a job of these texts would be answered."""
+"""Score rows by the worker's own scorer, as it would score a job with these texts."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ if TYPE_CHECKING:
 
 __all__ = ["ScoredRows", "TextScorer", "check_labels", "outcomes_of", "score_rows"]
 
-#: Texts scored at once: enough to sort by length, few enough for a bar that moves.
+#: Texts per call: enough to sort by length, and few enough for a progress bar that moves.
 _CHUNK_TEXTS = 512
 
 
 class TextScorer(Protocol):
-    """As much of the worker's `Scorer` as measuring needs."""
+    """The part of the worker's `Scorer` that the evaluation uses."""
 
     @property
     def label_names(self) -> tuple[str, ...]: ...
@@ -32,10 +32,10 @@ class TextScorer(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class ScoredRows:
-    """The answers to the rows that got one.
+    """The predictions of the rows that could be scored.
 
-    `row_numbers` count from 0 and ascend; `probabilities` and `targets` stand beside them, in
-    the order of `labels`. `errors` rows had no answer and are in no figure.
+    `row_numbers` count from 0 and ascend; `probabilities` (in the order of `labels`) and `targets`
+    have the same order. `errors` counts the rows without a prediction, which are in no figure.
     """
 
     labels: tuple[str, ...]
@@ -46,51 +46,54 @@ class ScoredRows:
     texts_per_s: float
 
     @property
-    def guesses(self) -> list[int]:
-        """The number of the likeliest label, row by row."""
+    def predicted(self) -> list[int]:
+        """The number of the most likely label of each row."""
         return [max(range(len(row)), key=row.__getitem__) for row in self.probabilities]
 
 
 def check_labels(rows: Rows, labels: Sequence[str]) -> None:
-    """Make sure that the model can be right about each row.
+    """Check that the model has all labels of the rows.
 
     Raises:
-        TrainingDataError: The rows have a label that the model has not.
+        TrainingDataError: The rows have a label that the model lacks.
     """
     if unknown := set(rows.labels) - set(labels):
         raise TrainingDataError(
-            f"{rows.name} has labels that the model has not: {', '.join(sorted(unknown))}; "
+            f"{rows.name} has labels that the model lacks: {', '.join(sorted(unknown))}; "
             f"the model's are {', '.join(labels)}. --label-map OLD=NEW renames them, "
-            "--label-map OLD= leaves their rows out"
+            "--label-map OLD= drops their rows"
         )
 
 
 def score_rows(rows: Rows, scorer: TextScorer, *, advance: Callable[[int], None]) -> ScoredRows:
-    """Score all rows, whose labels the model has; `advance` is told how many more are done.
+    """Score all rows; `check_labels` must have accepted their labels.
+
+    Args:
+        advance: Called with the number of rows scored since the last call.
 
     Raises:
-        TrainingDataError: No row has an answer.
+        TrainingDataError: No row has a prediction.
     """
     labels = scorer.label_names
     started = time.perf_counter()
     outcomes = outcomes_of(rows.texts, scorer, advance=advance)
     elapsed_s = time.perf_counter() - started
-    answered = [
+    predicted = [
         (number, list(outcome.scores.values()), labels.index(rows.labels[number]))
         for number, outcome in enumerate(outcomes)
         if isinstance(outcome, Prediction)
     ]
-    if not answered:
+    if not predicted:
         raise TrainingDataError(f"no text of {rows.name} could be scored")
-    numbers, probabilities, targets = map(list, zip(*answered, strict=True))
-    errors = len(outcomes) - len(answered)
+    numbers, probabilities, targets = map(list, zip(*predicted, strict=True))
+    errors = len(outcomes) - len(predicted)
     return ScoredRows(labels, numbers, probabilities, targets, errors, len(outcomes) / elapsed_s)
 
 
 def outcomes_of(
     texts: Sequence[str], scorer: TextScorer, *, advance: Callable[[int], None]
 ) -> list[Outcome]:
-    """Score texts in chunks; one outcome a text, in order."""
+    """Score texts in chunks, and return one outcome per text, in order."""
     outcomes: list[Outcome] = []
     for start in range(0, len(texts), _CHUNK_TEXTS):
         chunk = texts[start : start + _CHUNK_TEXTS]

@@ -1,4 +1,4 @@
-"""An evaluation as a person reads it: tables on a terminal, a line a file in a pipe."""
+"""The results of an evaluation as text: tables on a terminal, lines in a pipe."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ if TYPE_CHECKING:
 
 __all__ = ["lines", "show_tables"]
 
-#: Cells of a bar that says 100%.
+#: Width of a bar of 100%, in characters.
 _BAR_CELLS = 20
 
 
 def lines(evaluation: Evaluation) -> Iterator[str]:
-    """Yield a line for each file and model, then one for each capability and model."""
+    """Yield one line per file and model, then one per capability and model."""
     are_two = len(evaluation.models) > 1
     for file in evaluation.files:
         for facts, measures in zip(evaluation.models, file.measures, strict=True):
@@ -40,14 +40,14 @@ def lines(evaluation: Evaluation) -> Iterator[str]:
     if evaluation.behaviour is None:
         return
     for facts, behaviour in zip(evaluation.models, evaluation.behaviour.behaviours, strict=True):
-        whose = f", {facts.name}" if are_two else ""
+        model = f", {facts.name}" if are_two else ""
         for name, tally in {**behaviour.capabilities, "all": behaviour.overall}.items():
             share = percent(tally.share)
-            yield f"behaviour{whose}, {name}: {tally.passed} of {tally.cases}, {share}%"
+            yield f"behaviour{model}, {name}: {tally.passed} of {tally.cases}, {share}%"
 
 
 def show_tables(evaluation: Evaluation, console: Console, *, most: int) -> None:
-    """Print everything but the reliability plots; of failed cases `most` at most."""
+    """Print all results but the reliability plots, with at most `most` failed cases."""
     for table in _tables(evaluation, most=most):
         console.print(table)
         console.print()
@@ -60,7 +60,7 @@ def _tables(evaluation: Evaluation, *, most: int) -> Iterator[RenderableType]:
     if any(file.comparisons for file in evaluation.files):
         first, second = (facts.name for facts in evaluation.models)
         yield _titled(
-            f"{first} less {second}, in points; p by McNemar's exact test",
+            f"{first} minus {second}, in points; p by McNemar's exact test",
             _comparisons(evaluation),
         )
     for file in evaluation.files:
@@ -68,11 +68,9 @@ def _tables(evaluation: Evaluation, *, most: int) -> Iterator[RenderableType]:
             evaluation.models, file.measures, file.mistakes, strict=True
         ):
             name = f"{file.name}, {facts.name}" if len(evaluation.models) > 1 else file.name
-            yield _titled(
-                f"{name}: what the rows of each label were taken for", _confusion(measures)
-            )
+            yield _titled(f"{name}: confusion of labels", _confusion(measures))
             if mistakes:
-                yield _titled(f"{name}: the mistakes it was surest of", _mistakes(mistakes))
+                yield _titled(f"{name}: the mistakes with the highest scores", _mistakes(mistakes))
     if evaluation.behaviour is None:
         return
     yield _titled("Behaviour: cases passed, in %", _capabilities(evaluation, evaluation.behaviour))
@@ -96,8 +94,10 @@ def _heading(evaluation: Evaluation) -> Text:
 
 
 def _table(*columns: str, words: int = 1) -> Table:
-    """A table whose first `words` columns are words, and whose others are numbers. Where there is
-    little room, the first column gives way."""
+    """Return a table whose first `words` columns are text, and whose others are numbers.
+
+    On a narrow terminal the first column is folded.
+    """
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
     for number, column in enumerate(columns):
         justify: JustifyMethod = "left" if number < words else "right"
@@ -138,8 +138,10 @@ def _figures(evaluation: Evaluation) -> Table:
 
 
 def _rows_of(evaluation: Evaluation, name: str, table: Table) -> list[Text]:
-    """Return what to begin a row with for each model; two models stand below a row with the name,
-    which leaves room for long ones."""
+    """Return the first cell of the row of each model.
+
+    With two models, a row with the name is added above, which leaves room for long names.
+    """
     if len(evaluation.models) == 1:
         return [Text(name)]
     table.add_row(Text(name))
@@ -147,7 +149,7 @@ def _rows_of(evaluation: Evaluation, name: str, table: Table) -> list[Text]:
 
 
 def _comparisons(evaluation: Evaluation) -> Table:
-    table = _table("", "difference", "95% interval", "only one right", "p")
+    table = _table("", "difference", "95% interval", "only one correct", "p")
     for file in evaluation.files:
         table.add_row(Text(file.name))
         for name, test in file.comparisons.items():
@@ -175,7 +177,7 @@ def _confusion(measures: Measures) -> Table:
 
 def _mistakes(mistakes: Sequence[Mistake]) -> Table:
     with_text = any(one.text is not None for one in mistakes)
-    table = _table("label", "taken for", "score", "line", words=2)
+    table = _table("label", "prediction", "score", "line", words=2)
     if with_text:
         table.add_column("text")
     for one in mistakes:
@@ -216,7 +218,7 @@ def _failures(failures: Sequence[CaseResult]) -> Table:
 
 
 def _evenly(failures: Sequence[CaseResult], most: int) -> list[CaseResult]:
-    """Pick from the whole suite, not only from its first capabilities."""
+    """Pick failures at regular distances, so that all capabilities are represented."""
     step = max(1.0, len(failures) / most) if most else 0.0
     return [failures[int(at * step)] for at in range(min(most, len(failures)))]
 
@@ -228,6 +230,6 @@ def _bar(share: float) -> Text:
 
 
 def _one_line(text: str) -> Text:
-    """Without line ends, without what would steer a terminal, and as long as there is room."""
+    """Return the text on one line, without control characters, truncated to the width."""
     words = "".join(c if c.isprintable() else " " for c in text).split()
     return Text(" ".join(words), no_wrap=True, overflow="ellipsis")

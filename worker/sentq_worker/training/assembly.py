@@ -1,4 +1,4 @@
-"""Puts a training together: model and tokenizer, rows, learner, loop."""
+"""Build a training from its options: model and tokenizer, token ids, learner, trainer."""
 
 from __future__ import annotations
 
@@ -25,25 +25,25 @@ if TYPE_CHECKING:
 
 __all__ = ["assemble", "load"]
 
-#: Of a text that is longer than so many windows the rest is never trained on.
-_MOST_WINDOWS = 16
+#: Tokens of a text beyond this number of windows are never trained on.
+_MAX_WINDOWS = 16
 
 
 def load(
     options: TrainingOptions, corpus: Corpus
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """Load the base with a head for the corpus's labels, and its tokenizer.
+    """Load the base with a head for the labels of the corpus, and its tokenizer.
 
     Raises:
-        TrainingOptionsError: there is no such base, or it reads fewer than `max_tokens` tokens.
+        TrainingOptionsError: There is no such base, or it reads fewer than `max_tokens` tokens.
     """
     tokenizer = load_tokenizer(options.base)
     torch.manual_seed(options.schedule.seed)
     model = load_model(
         options.base,
         labels=corpus.labels,
-        # On CPUs torch's fused attention has a slow backward pass: eager trains MiniLM-L6 6%
-        # faster at 32 tokens and 20% faster at 128.
+        # On CPUs the fused attention of torch has a slow backward pass: eager attention trains
+        # MiniLM-L6 6% faster at 32 tokens and 20% faster at 128.
         attention="eager" if options.device.type == "cpu" else None,
         dropout=options.dropout,
         attention_dropout=options.attention_dropout,
@@ -63,14 +63,14 @@ def assemble(
     tokenizer: PreTrainedTokenizerBase,
     store: CheckpointStore,
 ) -> Trainer:
-    """Tokenise the rows, and make a training of all parts."""
+    """Tokenise the rows, and build the trainer."""
 
     def encoded(rows: Rows, *, max_tokens: int = options.max_tokens) -> EncodedRows:
         return encode(rows, tokenizer, labels=corpus.labels, max_tokens=max_tokens)
 
-    whole_tokens = options.max_tokens * (_MOST_WINDOWS if options.long_texts == "windows" else 1)
+    max_text_tokens = options.max_tokens * (_MAX_WINDOWS if options.long_texts == "windows" else 1)
     training_set = TrainingSet(
-        [encoded(rows, max_tokens=whole_tokens) for rows in corpus.training],
+        [encoded(rows, max_tokens=max_text_tokens) for rows in corpus.training],
         corpus.weights,
         batch_size=options.schedule.batch_size,
         max_tokens=options.max_tokens,
@@ -101,8 +101,8 @@ def assemble(
 def _class_weights(options: TrainingOptions, corpus: Corpus) -> tuple[float, ...] | None:
     if options.class_weights == "none":
         return None
-    drawn = dict.fromkeys(corpus.labels, 0.0)
+    rows_by_label = dict.fromkeys(corpus.labels, 0.0)
     for source in source_figures(corpus):
         for label, rows in source.labels.items():
-            drawn[label] += rows * source.rows_per_epoch / source.rows
-    return balanced_weights([*drawn.values()])
+            rows_by_label[label] += rows * source.rows_per_epoch / source.rows
+    return balanced_weights([*rows_by_label.values()])

@@ -31,7 +31,7 @@ _INTERRUPTED = 130
 
 
 class Precision(StrEnum):
-    """What the model computes in."""
+    """The precision that the model computes in."""
 
     AUTO = "auto"
     FLOAT32 = "float32"
@@ -46,21 +46,21 @@ class RateDecay(StrEnum):
 
 
 class LongTexts(StrEnum):
-    """What is read of a text that is longer than --max-tokens."""
+    """The part of a text longer than --max-tokens that is trained on."""
 
     FIRST = "first"
     WINDOWS = "windows"
 
 
 class ClassWeights(StrEnum):
-    """How much the rows of each label count."""
+    """The weights of the labels in the loss."""
 
     NONE = "none"
     BALANCED = "balanced"
 
 
 class StoredPrecision(StrEnum):
-    """What the weights are stored in."""
+    """The precision that the weights are stored in."""
 
     FLOAT16 = "float16"
     FLOAT32 = "float32"
@@ -72,8 +72,8 @@ def train(
         list[str],
         typer.Argument(
             metavar="DATA...",
-            help="JSON lines, CSV, TSV (.gz of each) or Parquet with text and label, or a Hub "
-            "dataset, owner/name:split; FILE@0.3 draws 30% of the rows anew for each epoch, "
+            help="JSON lines, CSV, TSV (each also .gz) or Parquet with text and label, or a Hub "
+            "dataset, owner/name:split; FILE@0.3 draws a new 30% of the rows for each epoch, "
             "FILE@2 takes each row twice.",
             show_default=False,
         ),
@@ -88,11 +88,13 @@ def train(
     ] = None,
     hold_out: Annotated[
         list[str] | None,
-        typer.Option(metavar="FILE", help="Hold 5% of this source out beside the --valid files."),
+        typer.Option(metavar="FILE", help="Hold 5% of this source out, in addition to --valid."),
     ] = None,
     where: Annotated[
         list[str] | None,
-        typer.Option(metavar="FIELD=VALUE", help="Train on rows with this value, or no field."),
+        typer.Option(
+            metavar="FIELD=VALUE", help="Train on rows with this value, or without the field."
+        ),
     ] = None,
     valid_where: Annotated[
         list[str] | None,
@@ -102,43 +104,46 @@ def train(
     label_field: Annotated[str, typer.Option(help="Field that holds the label.")] = "label",
     label_map: Annotated[
         list[str] | None,
-        typer.Option(metavar="OLD=NEW", help="Rename a label; nothing after = drops its rows."),
+        typer.Option(metavar="OLD=NEW", help="Rename a label; 'OLD=' drops its rows."),
     ] = None,
-    epochs: Annotated[int, typer.Option(min=1, help="At most so many; the best is kept.")] = 5,
+    epochs: Annotated[
+        int, typer.Option(min=1, help="Maximum number of epochs; the best is kept.")
+    ] = 5,
     patience: Annotated[
         int,
-        typer.Option(min=0, help="Stop after so many epochs without a better one; 0: never."),
+        typer.Option(min=0, help="Stop after this number of epochs without a new best; 0: never."),
     ] = 3,
     learning_rate: Annotated[
         float, typer.Option(min=0.0, help="Highest rate, after the warm-up.")
     ] = 1e-4,
     head_rate: Annotated[
-        float, typer.Option(min=0.0, help="The head learns so many times faster than the body.")
+        float, typer.Option(min=0.0, help="Factor of the learning rate for the head.")
     ] = 1.0,
     schedule: Annotated[
         RateDecay, typer.Option(help="How the rate falls after the warm-up.")
     ] = RateDecay.COSINE,
     batch_size: Annotated[int, typer.Option(min=1, help="Rows per step.")] = 32,
-    max_tokens: Annotated[int, typer.Option(min=8, help="Longer texts are cut.")] = 128,
+    max_tokens: Annotated[int, typer.Option(min=8, help="Longer texts are truncated.")] = 128,
     long_texts: Annotated[
         LongTexts,
         typer.Option(
             help="Train on the first --max-tokens of a longer text, or on a window of it "
-            "that is drawn anew for each epoch."
+            "that each epoch draws."
         ),
     ] = LongTexts.FIRST,
     warmup: Annotated[
         float, typer.Option(min=0.0, max=1.0, help="Share of the steps with a rising rate.")
     ] = 0.06,
     class_weights: Annotated[
-        ClassWeights, typer.Option(help="balanced: rare labels count more.")
+        ClassWeights, typer.Option(help="balanced: rare labels weigh more.")
     ] = ClassWeights.NONE,
     label_smoothing: Annotated[
-        float, typer.Option(min=0.0, max=0.9, help="Share of each label given to all labels.")
+        float,
+        typer.Option(min=0.0, max=0.9, help="Share of a label that is spread over all labels."),
     ] = 0.0,
-    weight_decay: Annotated[float, typer.Option(min=0.0, help="Of AdamW.")] = 0.01,
+    weight_decay: Annotated[float, typer.Option(min=0.0, help="Weight decay of AdamW.")] = 0.01,
     max_gradient_norm: Annotated[
-        float, typer.Option(min=0.0, help="Larger gradients are scaled down to it; 0: never.")
+        float, typer.Option(min=0.0, help="Larger gradients are clipped to it; 0: never.")
     ] = 1.0,
     average: Annotated[
         float,
@@ -147,49 +152,49 @@ def train(
         ),
     ] = 0.02,
     dropout: Annotated[
-        float | None, typer.Option(min=0.0, max=0.9, help="Instead of the base's own.")
+        float | None, typer.Option(min=0.0, max=0.9, help="Replaces the dropout of the base.")
     ] = None,
     attention_dropout: Annotated[
         float | None,
-        typer.Option(min=0.0, max=0.9, help="Instead of the base's own; 0 trains faster."),
+        typer.Option(min=0.0, max=0.9, help="Replaces that of the base; 0 trains faster."),
     ] = None,
-    seed: Annotated[int, typer.Option(help="Of all that chance decides.")] = 1,
+    seed: Annotated[int, typer.Option(help="Seed of all random choices.")] = 1,
     dtype: Annotated[
-        Precision, typer.Option(help="auto: bfloat16 where the hardware has it.")
+        Precision, typer.Option(help="auto: bfloat16 if the hardware supports it.")
     ] = Precision.AUTO,
     calibrate: Annotated[
         bool,
-        typer.Option(help="Fold a temperature into the last layer: 0.9 is right 9 times in 10."),
+        typer.Option(help="Calibrate: fold a temperature into the last layer."),
     ] = True,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, ...")] = "auto",
     threads: Annotated[
-        int | None, typer.Option(min=1, help="CPU threads; torch's choice if not given.")
+        int | None, typer.Option(min=1, help="CPU threads (default: torch's choice).")
     ] = None,
     save_dtype: Annotated[
         StoredPrecision, typer.Option(help="How the weights are stored.")
     ] = StoredPrecision.FLOAT16,
     checkpoint_every_s: Annotated[
-        float, typer.Option(min=0.0, help="Seconds of work that a kill may cost.")
+        float, typer.Option(min=0.0, help="Seconds between checkpoints.")
     ] = 120.0,
     restart: Annotated[
         bool, typer.Option("--restart", help="Discard the checkpoint or model in --out.")
     ] = False,
     name: Annotated[
-        str | None, typer.Option(help="The model's name on its card; else the folder's.")
+        str | None, typer.Option(help="Name of the model on its card (default: its folder).")
     ] = None,
     base_name: Annotated[
-        str | None, typer.Option(help="The base's name on the card; else the folder's.")
+        str | None, typer.Option(help="Name of the base on the card (default: its folder).")
     ] = None,
     licence: Annotated[
         str | None, typer.Option(help="Licence identifier for the card, such as apache-2.0.")
     ] = None,
     source_note: Annotated[
-        list[str] | None, typer.Option(help="A sentence on the data for the card; repeatable.")
+        list[str] | None, typer.Option(help="A note on the data for the card; repeatable.")
     ] = None,
 ) -> None:
-    """Fine-tune a classifier on labelled texts and save it as an ordinary model folder.
+    """Fine-tune a classifier on labelled texts, and save it as an ordinary model folder.
 
-    Killed or interrupted, it goes on from its last checkpoint when given the same command.
+    If it is killed or interrupted, the same command resumes from the last checkpoint.
     """
     console = Console(stderr=True)
 
@@ -248,36 +253,38 @@ def _run(options: Callable[[], TrainingOptions], console: Console) -> int:
         with reporter_for(console) as reporter, _stop_signals(reporter) as should_stop:
             summary = run_session(options(), reporter, should_stop=should_stop)
     except (TrainingDataError, TrainingOptionsError) as error:
-        return _complain(console, str(error), _BAD_USAGE)
+        return _fail(console, str(error), _BAD_USAGE)
     except TrainingStopped as error:
-        return _complain(console, f"{error}; the same command resumes", _INTERRUPTED)
+        return _fail(console, f"{error}; the same command resumes", _INTERRUPTED)
     except KeyboardInterrupt:
-        return _complain(console, "stopped; the same command resumes", _INTERRUPTED)
+        return _fail(console, "stopped; the same command resumes", _INTERRUPTED)
     except TrainingError as error:
-        return _complain(console, str(error), 1)
+        return _fail(console, str(error), 1)
     typer.echo(summary)
     return 0
 
 
-def _complain(console: Console, message: str, code: int) -> int:
+def _fail(console: Console, message: str, code: int) -> int:
     console.print(message, markup=False, highlight=False, soft_wrap=True)
     return code
 
 
 @contextmanager
 def _stop_signals(reporter: ProgressReporter) -> Iterator[Callable[[], bool]]:
-    """Turn the first SIGINT or SIGTERM into a wish to stop; a second one interrupts at once."""
-    wishes: list[int] = []
+    """Yield a function that tells whether SIGINT or SIGTERM came; a second signal interrupts."""
+    signals: list[int] = []
 
-    def wish(number: int, _frame: object) -> None:
-        if wishes:
+    def on_signal(number: int, _frame: object) -> None:
+        if signals:
             raise KeyboardInterrupt
-        wishes.append(number)
-        reporter.say("stopping after this step; once more to stop at once")
+        signals.append(number)
+        reporter.say("stopping after this step; signal again to stop at once")
 
-    before = {number: signal.signal(number, wish) for number in (signal.SIGINT, signal.SIGTERM)}
+    previous = {
+        number: signal.signal(number, on_signal) for number in (signal.SIGINT, signal.SIGTERM)
+    }
     try:
-        yield lambda: bool(wishes)
+        yield lambda: bool(signals)
     finally:
-        for number, handler in before.items():
+        for number, handler in previous.items():
             signal.signal(number, handler)

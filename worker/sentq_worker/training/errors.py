@@ -1,15 +1,15 @@
-"""What can go wrong in training, as the person at the terminal sees it.
+"""The errors of training and evaluation, as the user of the command sees them.
 
     TrainingError
     |-- TrainingDataError (ValueError)      a file or a row of it cannot be used
-    |-- TrainingOptionsError (ValueError)   an option, or options that differ from the checkpoint's
+    |-- TrainingOptionsError (ValueError)   an option is wrong, or differs from the checkpoint's
     |-- CheckpointError (RuntimeError)      a checkpoint cannot be read or written
     |-- ExportError (RuntimeError)          the finished model cannot be written
-    |-- DivergedError (RuntimeError)        the loss is no longer a number
+    |-- DivergedError (RuntimeError)        the loss is not finite
     |-- MissingExtra (RuntimeError)         a library of the extra `training` is not installed
-    `-- TrainingStopped (RuntimeError)      stopped on request; the same command resumes
+    `-- TrainingStopped (RuntimeError)      stopped by a signal; the same command resumes
 
-Every message says what to do next, and none contains a text of the data.
+Every message says what to do next. No message contains a text of the data.
 """
 
 from __future__ import annotations
@@ -29,23 +29,23 @@ __all__ = [
 
 
 class TrainingError(SentqError):
-    """Base of all errors that training raises on purpose."""
+    """Base of all errors that training and evaluation raise."""
 
 
 class TrainingDataError(TrainingError, ValueError):
-    """A data file, or the row at the line it names, cannot be used: mend the file."""
+    """A data file, or the row at the line in the message, cannot be used: correct the file."""
 
 
 class TrainingOptionsError(TrainingError, ValueError):
-    """An option is wrong, or differs from those that the checkpoint was made with."""
+    """An option is wrong, or differs from the option that the checkpoint was made with."""
 
 
 class CheckpointError(TrainingError, RuntimeError):
-    """A checkpoint cannot be written (make room), or not be read (start anew)."""
+    """A checkpoint cannot be written (free disk space) or cannot be read (use --restart)."""
 
 
 class ExportError(TrainingError, RuntimeError):
-    """The finished model cannot be written: make room, and the same command exports again."""
+    """The model cannot be written: free disk space, then run the same command to export it."""
 
 
 class DivergedError(TrainingError, RuntimeError):
@@ -57,4 +57,4 @@ class MissingExtra(TrainingError, RuntimeError):
 
 
 class TrainingStopped(TrainingError, RuntimeError):
-    """A signal stopped the training after it had saved a checkpoint."""
+    """A signal stopped the training after a checkpoint was saved."""

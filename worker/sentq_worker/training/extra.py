@@ -1,4 +1,4 @@
-"""Libraries that only training and evaluating need: the extra `training`."""
+"""The extra `training`: libraries that only training and evaluation need."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ __all__ = ["training_extra"]
 
 @contextmanager
 def training_extra() -> Iterator[None]:
-    """Import what the extra brings within this context.
+    """Translate a failed import of a library of the extra.
 
     Raises:
-        MissingExtra: it is not installed.
+        MissingExtra: A library that is imported within the context is not installed.
     """
     try:
         yield

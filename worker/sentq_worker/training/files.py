@@ -1,4 +1,4 @@
-"""Folders that survive a power cut."""
+"""Durable changes to folders."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["sync_folder"]
 
 
 def sync_folder(folder: Path) -> None:
-    """Make renames inside the folder survive a power cut."""
+    """Flush the renames inside a folder to disk, so that they survive a power failure."""
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)

@@ -1,25 +1,35 @@
-"""How well a model does on validation rows."""
+"""Metrics of a classifier on labelled rows, and the score that selects the best epoch."""
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypedDict
 
 from sentq_worker.training.extra import training_extra
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["Figures", "figures_of", "selection_score"]
+__all__ = ["Figures", "FiguresRecord", "figures_of", "polar_correct", "selection_score"]
+
+
+class FiguresRecord(TypedDict):
+    """`Figures` as JSON."""
+
+    rows: int
+    accuracy: float
+    macro_f1: float
+    macro_recall: float
+    polar_accuracy: float | None
 
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """Shares between 0 and 1 over `rows` rows.
+    """Metrics over `rows` rows, each between 0 and 1.
 
-    `macro_f1` and `macro_recall` are means over the labels that the rows have. `polar_accuracy`
-    leaves neutral rows out and asks only which of positive and negative is likelier; None
-    without such rows.
+    `macro_f1` and `macro_recall` are means over the labels that occur in the rows.
+    `polar_accuracy` excludes neutral rows, and compares only the probabilities of positive and
+    negative. It is None without positive and negative rows.
     """
 
     rows: int
@@ -28,14 +38,19 @@ class Figures:
     macro_recall: float
     polar_accuracy: float | None
 
-    def as_json(self) -> dict[str, Any]:
+    def as_json(self) -> FiguresRecord:
+        """Return the metrics, rounded to four places."""
+        polar = self.polar_accuracy
         return {
-            name: round(value, 4) if isinstance(value, float) else value
-            for name, value in asdict(self).items()
+            "rows": self.rows,
+            "accuracy": round(self.accuracy, 4),
+            "macro_f1": round(self.macro_f1, 4),
+            "macro_recall": round(self.macro_recall, 4),
+            "polar_accuracy": None if polar is None else round(polar, 4),
         }
 
     def line(self) -> str:
-        """Put the figures in words."""
+        """Return the main metrics as text."""
         polar = "" if self.polar_accuracy is None else f", polar {self.polar_accuracy:.4f}"
         return f"accuracy {self.accuracy:.4f}, macro F1 {self.macro_f1:.4f}{polar}"
 
@@ -43,27 +58,37 @@ class Figures:
 def figures_of(
     probabilities: Sequence[Sequence[float]], targets: Sequence[int], *, labels: Sequence[str]
 ) -> Figures:
-    """Compare one row of probabilities per text with the number of its right label."""
+    """Return the metrics of probabilities (rows, labels) against the correct label numbers.
+
+    Raises:
+        MissingExtra: scikit-learn is not installed.
+    """
     with training_extra():
         from sklearn import metrics
-    guesses = [max(range(len(row)), key=row.__getitem__) for row in probabilities]
+    predicted = [max(range(len(row)), key=row.__getitem__) for row in probabilities]
     present = sorted(set(targets))
+    polar = polar_correct(probabilities, targets, labels=labels)
     return Figures(
         rows=len(targets),
-        accuracy=float(metrics.accuracy_score(targets, guesses)),
-        macro_f1=float(metrics.f1_score(targets, guesses, labels=present, average="macro")),
-        macro_recall=float(metrics.recall_score(targets, guesses, labels=present, average="macro")),
-        polar_accuracy=_polar_accuracy(probabilities, targets, labels),
+        accuracy=float(metrics.accuracy_score(targets, predicted)),
+        macro_f1=float(metrics.f1_score(targets, predicted, labels=present, average="macro")),
+        macro_recall=float(
+            metrics.recall_score(targets, predicted, labels=present, average="macro")
+        ),
+        polar_accuracy=sum(polar.values()) / len(polar) if polar else None,
     )
 
 
 def selection_score(
     files: Sequence[tuple[Figures, Sequence[int]]], *, labels: Sequence[str]
 ) -> float:
-    """Return one number to choose an epoch by: the mean of the files' accuracies.
+    """Return the score that selects the best epoch: the mean accuracy of the files.
 
-    Of a file without neutral rows its polar accuracy counts: whoever made it never asked whether
-    a row is neutral. `files` are figures, and targets.
+    For a file without neutral rows its polar accuracy counts, because its annotators had no
+    neutral label to choose.
+
+    Args:
+        files: For each file, its metrics and the numbers of its correct labels.
     """
     neutral = labels.index("neutral") if "neutral" in labels else None
     shares = [
@@ -75,15 +100,19 @@ def selection_score(
     return sum(shares) / len(shares)
 
 
-def _polar_accuracy(
-    probabilities: Sequence[Sequence[float]], targets: Sequence[int], labels: Sequence[str]
-) -> float | None:
+def polar_correct(
+    probabilities: Sequence[Sequence[float]], targets: Sequence[int], *, labels: Sequence[str]
+) -> dict[int, bool]:
+    """Tell for the positive and negative rows, by position, which are correct without neutral.
+
+    Such a row is correct if the probability of its label is above that of the opposite label.
+    Without the labels positive and negative, the result is empty.
+    """
     if not {"negative", "positive"} <= set(labels):
-        return None
+        return {}
     negative, positive = labels.index("negative"), labels.index("positive")
-    right = [
-        (row[positive] > row[negative]) == (target == positive)
-        for row, target in zip(probabilities, targets, strict=True)
+    return {
+        position: (row[positive] > row[negative]) == (target == positive)
+        for position, (row, target) in enumerate(zip(probabilities, targets, strict=True))
         if target in (negative, positive)
-    ]
-    return sum(right) / len(right) if right else None
+    }

@@ -1,4 +1,4 @@
-"""The options of a training, checked, and which of them must not change on resuming."""
+"""The checked options of a training, and those that must not change on resuming."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ __all__ = ["TrainingOptions"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainingOptions:
-    """All options of a training, checked; see the command for what they mean."""
+    """The checked options of a training; the command documents their meaning."""
 
     sources: tuple[Source, ...]
     filters: tuple[Filter, ...]
@@ -82,12 +82,12 @@ class TrainingOptions:
         source_notes: Sequence[str],
         **others: Any,
     ) -> TrainingOptions:
-        """Read the options as the command line gives them.
+        """Parse the options of the command line.
 
         Raises:
-            TrainingOptionsError: one of them cannot be understood.
+            TrainingOptionsError: An option is invalid.
         """
-        place = resolve_device(device)
+        resolved_device = resolve_device(device)
         return cls(
             sources=tuple(map(Source.parse, data)),
             filters=tuple(map(Filter.parse, where)),
@@ -97,18 +97,18 @@ class TrainingOptions:
             columns=Columns.parse(text=text_field, label=label_field, names=label_map),
             schedule=Schedule(epochs, learning_rate, batch_size, warmup, schedule, patience, seed),
             optimizer=OptimizerOptions(head_rate, weight_decay, max_gradient_norm),
-            dtype=resolve_dtype(dtype, place),
-            device=place,
+            dtype=resolve_dtype(dtype, resolved_device),
+            device=resolved_device,
             save_dtype={"float16": torch.float16, "float32": torch.float32}[save_dtype],
             source_notes=tuple(source_notes),
             **others,
         )
 
-    def fixed_on_resume(self) -> dict[str, Any]:
-        """Return, by option, what decides the weights: it must not change on resuming.
+    def fixed_on_resume(self) -> dict[str, object]:
+        """Return the options that affect the weights, by name: they must not change on resuming.
 
-        Files are named without their folders: they may move. The rows in them are compared too,
-        but not here.
+        Files are named without folders, because they may move. Their rows are compared by the
+        digest of the corpus.
         """
         schedule, optimizer, columns = self.schedule, self.optimizer, self.columns
         return {

@@ -1,4 +1,4 @@
-"""One training from options to folder: reads, resumes, trains, exports."""
+"""One training from options to model folder: read, resume, train, export."""
 
 from __future__ import annotations
 
@@ -34,10 +34,10 @@ def run_session(
     *,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> str:
-    """Train and export; return a summary for the terminal.
+    """Train and export, and return a summary for the terminal.
 
     Raises:
-        TrainingError: one of its kinds; the message says what to do.
+        TrainingError: Any of its subclasses; the message says what to do.
     """
     _quieten_transformers()
     if options.threads is not None:
@@ -68,7 +68,7 @@ def run_session(
 
 
 def _quieten_transformers() -> None:
-    # It reports a new head, which is what training is about, as a table of missing weights.
+    # It reports the new head, which training needs, as a table of missing weights.
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
 
@@ -81,13 +81,15 @@ def _prepare_folder(options: TrainingOptions) -> None:
         finished.unlink(missing_ok=True)
     elif finished.exists() and not checkpoint.exists:
         raise TrainingOptionsError(
-            f"{options.out} holds a finished model: choose another --out, "
+            f"{options.out} contains a finished model: choose another --out, "
             "or give --restart to replace it"
         )
     try:
         options.out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise TrainingOptionsError(f"cannot make --out {options.out}: {error.strerror}") from error
+        raise TrainingOptionsError(
+            f"cannot create --out {options.out}: {error.strerror}"
+        ) from error
 
 
 def _read(options: TrainingOptions) -> Corpus:
@@ -108,18 +110,18 @@ def _calibrated(
     labels: Sequence[str],
     state: TrainingState,
 ) -> dict[str, torch.Tensor]:
-    layer = last_layer(model, len(labels))
-    if layer is None:
+    layer, temperature = last_layer(model, len(labels)), state.best["temperature"]
+    if layer is None or temperature is None:
         state.best["temperature"] = None
         return weights
-    return fold_temperature(weights, layer=layer, temperature=state.best["temperature"])
+    return fold_temperature(weights, layer=layer, temperature=temperature)
 
 
 def _opening(options: TrainingOptions, corpus: Corpus, trainer: Trainer) -> str:
     rows = sum(one.rows_per_epoch for one in source_figures(corpus))
-    checked = sum(map(len, corpus.validation))
+    validation_rows = sum(map(len, corpus.validation))
     precision = str(options.dtype).removeprefix("torch.")
     return (
-        f"{rows} rows an epoch, {trainer.steps} steps, {checked} rows to validate on, "
+        f"{rows} rows per epoch, {trainer.steps} steps, {validation_rows} validation rows, "
         f"{precision} on {options.device}"
     )

@@ -1,7 +1,7 @@
-"""Which rows make up the batches of an epoch, in which order.
+"""The rows and the batches of an epoch, and their order.
 
-Everything follows from the seed and the epoch's number, so a resumed epoch needs no record of
-what it had drawn: it skips as many batches as were done.
+All of it follows from the seed and the number of the epoch. A resumed epoch therefore needs no
+record of what was drawn: it skips the batches that are done.
 """
 
 from __future__ import annotations
@@ -15,17 +15,17 @@ if TYPE_CHECKING:
 
 __all__ = ["batches_per_epoch", "draw_rows", "epoch_batches", "rows_per_epoch"]
 
-#: Batches whose rows are sorted by length together: more means less padding and less rng.
+#: Batches whose rows are sorted by length together: more means less padding, but less shuffling.
 _BATCHES_PER_BUCKET = 64
 
 
 def rows_per_epoch(size: int, weight: float) -> int:
-    """Tell how many of a source's `size` rows one epoch draws; the same for every epoch."""
+    """Return how many of the `size` rows of a source an epoch draws; all epochs draw the same."""
     return max(1, round(size * weight))
 
 
 def batches_per_epoch(sizes: Sequence[int], weights: Sequence[float], batch_size: int) -> int:
-    """Tell how many batches `epoch_batches` gives."""
+    """Return the number of batches that `epoch_batches` returns."""
     rows = sum(rows_per_epoch(size, weight) for size, weight in zip(sizes, weights, strict=True))
     return math.ceil(rows / batch_size)
 
@@ -39,10 +39,15 @@ def epoch_batches(
     seed: int,
     epoch: int,
 ) -> list[list[int]]:
-    """Draw the rows of an epoch and cut them in batches of similar lengths.
+    """Draw the rows of an epoch, and form batches of rows of similar length.
 
-    `lengths` are the token counts of all rows, source after source; `sizes` and `weights`
-    describe the sources. Returns row numbers: every batch but one has `batch_size` of them.
+    Args:
+        lengths: The token counts of all rows, source after source.
+        sizes: The number of rows of each source.
+        weights: The share of the rows of each source that an epoch draws.
+
+    Returns:
+        Row numbers; all batches but one have `batch_size` of them.
     """
     rng = random.Random(f"{seed}:{epoch}")  # noqa: S311 - an order, not a secret
     order = draw_rows(sizes, weights, rng)
@@ -57,9 +62,9 @@ def epoch_batches(
 
 
 def draw_rows(sizes: Sequence[int], weights: Sequence[float], rng: random.Random) -> list[int]:
-    """Draw the rows of an epoch, source after source; their order is not yet shuffled.
+    """Draw the rows of an epoch, source after source, not yet shuffled.
 
-    `chance` comes fresh from the seed and the epoch's number, as in `epoch_batches`.
+    `rng` must be new, and seeded by seed and epoch as in `epoch_batches`.
     """
     numbers: list[int] = []
     first = 0

@@ -1,4 +1,4 @@
-"""The rows of all files as token ids and label numbers, split in training and validation."""
+"""The rows of all sources, split into training and validation, and their tokenisation."""
 
 from __future__ import annotations
 
@@ -19,14 +19,22 @@ if TYPE_CHECKING:
 
     from sentq_worker.training.data.rows import Filter, Source
 
-__all__ = ["Corpus", "EncodedRows", "encode", "hold_out", "label_order", "read_corpus"]
+__all__ = [
+    "Corpus",
+    "EncodedRows",
+    "encode",
+    "hold_out",
+    "label_order",
+    "normalised",
+    "read_corpus",
+]
 
-#: Share of a source's rows that is held out for validation.
+#: Share of the rows of a source that is held out for validation.
 HELD_OUT = 0.05
 
 _PLAIN_COLUMNS = Columns()
 
-#: Far more characters than a token has in any script: what lies behind them is cut off anyway.
+#: No script has so many characters per token: the text beyond them is truncated in any case.
 _CHARS_PER_TOKEN = 32
 
 _SENTIMENTS = ("negative", "neutral", "positive")
@@ -35,9 +43,9 @@ _ROWS_PER_CALL = 1024
 
 @dataclass(frozen=True, slots=True)
 class EncodedRows:
-    """Rows as the model sees them: token ids with special tokens, and label numbers.
+    """Tokenised rows: token ids with special tokens, and the numbers of the labels.
 
-    `special_tokens` counts the special tokens before and behind a row's own.
+    `special_tokens` counts the special tokens before and after the tokens of the text.
     """
 
     name: str
@@ -51,7 +59,7 @@ class EncodedRows:
 
 @dataclass(frozen=True, slots=True)
 class Corpus:
-    """What is trained and validated on, still as text."""
+    """The training and validation rows, as text; `weights` are those of the training sources."""
 
     labels: tuple[str, ...]
     training: tuple[Rows, ...]
@@ -60,14 +68,17 @@ class Corpus:
 
     @property
     def digest(self) -> str:
-        """Identifies the rows, their order and their labels."""
+        """A digest of all rows, their order and their labels."""
         digests = [rows.digest for rows in (*self.training, *self.validation)]
         return hashlib.blake2b("".join(digests).encode(), digest_size=16).hexdigest()
 
     def seen_in_training(self, rows: Rows) -> int:
-        """Count the validation rows whose text, case and spaces aside, is trained on too."""
-        known = {_plain(text) for source in self.training for text in source.texts}
-        return sum(_plain(text) in known for text in rows.texts)
+        """Count the validation rows whose text is in the training rows too.
+
+        Case and white space are ignored.
+        """
+        known = {normalised(text) for source in self.training for text in source.texts}
+        return sum(normalised(text) in known for text in rows.texts)
 
 
 def read_corpus(
@@ -82,37 +93,39 @@ def read_corpus(
 ) -> Corpus:
     """Read all files.
 
-    About 5% of the rows are held out for validation: of the sources that `held_out` names, or of
-    all when it is empty and there are no validation files either.
+    About 5% of the rows are held out for validation: from the sources in `held_out`, or from all
+    sources if `held_out` is empty and there are no validation files.
 
     Raises:
-        TrainingDataError: a file or a row is bad, there are fewer than two labels, validation
-            rows have a label that training rows lack, or nothing is left to validate on.
-        TrainingOptionsError: `held_out` names no source.
+        TrainingDataError: A file or a row is invalid, there are fewer than two labels, validation
+            rows have a label that training rows lack, or no validation row is left.
+        TrainingOptionsError: `held_out` names an unknown source.
     """
     training = [read_rows(source.path, filters, columns) for source in sources]
-    checked = [read_rows(path, validation_filters, columns) for path in validation]
+    validating = [read_rows(path, validation_filters, columns) for path in validation]
     names = {rows.name for rows in training}
-    if strange := sorted(set(held_out) - names):
-        raise TrainingOptionsError(f"--hold-out {strange[0]} is none of the data: {sorted(names)}")
-    if held_out or not checked:
+    if unknown := sorted(set(held_out) - names):
+        raise TrainingOptionsError(
+            f"--hold-out {unknown[0]} is not among the data: {sorted(names)}"
+        )
+    if held_out or not validating:
         training, held = hold_out(training, seed=seed, names=held_out or names)
-        checked += held
+        validating += held
     labels = label_order({label for rows in training for label in rows.labels})
-    for rows in checked:
-        if strange := sorted(set(rows.labels) - set(labels)):
-            raise TrainingDataError(f"{rows.name} has labels that no training row has: {strange}")
+    for rows in validating:
+        if unknown := sorted(set(rows.labels) - set(labels)):
+            raise TrainingDataError(f"{rows.name} has labels that no training row has: {unknown}")
     weights = tuple(source.weight for source in sources)
-    return Corpus(labels, tuple(training), weights, tuple(checked))
+    return Corpus(labels, tuple(training), weights, tuple(validating))
 
 
 def label_order(labels: set[str]) -> tuple[str, ...]:
-    """Order the labels: negative, (neutral,) positive if these they are, else by name.
+    """Order the labels: negative, neutral, positive if there are no others, else by name.
 
     Raises:
-        TrainingDataError: there is only one.
+        TrainingDataError: There is only one label.
     """
-    if len(labels) < 2:  # noqa: PLR2004 - one label is nothing to choose from
+    if len(labels) < 2:  # noqa: PLR2004 - a classifier needs two labels
         raise TrainingDataError("training needs rows of at least two labels")
     if labels <= set(_SENTIMENTS):
         return tuple(label for label in _SENTIMENTS if label in labels)
@@ -122,10 +135,12 @@ def label_order(labels: set[str]) -> tuple[str, ...]:
 def hold_out(
     training: Sequence[Rows], *, seed: int, names: Collection[str]
 ) -> tuple[list[Rows], list[Rows]]:
-    """Split about 5% off the named sources; all copies of a text in them go to the same side.
+    """Split about 5% of the rows off the named sources, and return kept and held-out rows.
+
+    All duplicates of a text go to the same part.
 
     Raises:
-        TrainingDataError: one of the sides would be empty.
+        TrainingDataError: One of the parts would be empty.
     """
     kept: list[Rows] = []
     held: list[Rows] = []
@@ -142,20 +157,20 @@ def hold_out(
 def encode(
     rows: Rows, tokenizer: PreTrainedTokenizerBase, *, labels: Sequence[str], max_tokens: int
 ) -> EncodedRows:
-    """Tokenise, keeping the first `max_tokens` tokens of a text, special tokens included."""
+    """Tokenise rows; of each text, the first `max_tokens` tokens are kept (special ones count)."""
     numbers = {label: number for number, label in enumerate(labels)}
     max_chars = max_tokens * _CHARS_PER_TOKEN
     token_ids: list[array[int]] = []
     for start in range(0, len(rows), _ROWS_PER_CALL):
         texts = [text[:max_chars] for text in rows.texts[start : start + _ROWS_PER_CALL]]
-        answer = tokenizer(
+        encoded = tokenizer(
             texts,
             truncation=True,
             max_length=max_tokens,
             return_attention_mask=False,
             return_token_type_ids=False,
         )
-        token_ids += [array("i", ids) for ids in answer["input_ids"]]
+        token_ids += [array("i", ids) for ids in encoded["input_ids"]]
     special_tokens = special_token_counts(
         tokenizer("a", add_special_tokens=False)["input_ids"], tokenizer("a")["input_ids"]
     )
@@ -164,13 +179,14 @@ def encode(
     )
 
 
-def _plain(text: str) -> str:
+def normalised(text: str) -> str:
+    """Return the text in lower case and with single spaces, to find duplicates."""
     return " ".join(text.casefold().split())
 
 
 def _is_held_out(text: str, seed: int) -> bool:
-    mark = hashlib.blake2b(f"{seed}\0{_plain(text)}".encode(), digest_size=4).digest()
-    return int.from_bytes(mark) < HELD_OUT * 2**32
+    digest = hashlib.blake2b(f"{seed}\0{normalised(text)}".encode(), digest_size=4).digest()
+    return int.from_bytes(digest) < HELD_OUT * 2**32
 
 
 def _subset(rows: Rows, chosen: Sequence[bool], *, name: str) -> Rows:

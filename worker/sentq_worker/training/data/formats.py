@@ -1,7 +1,7 @@
-"""Files of rows, as records: JSON lines, CSV and TSV (each also .gz), and Parquet.
+"""Readers of data files: JSON lines, CSV and TSV (each also .gz), and Parquet.
 
-What a format promises is in its function. No error quotes what a row holds: it names the file
-and the line.
+The rules of a format are documented at its function. Errors name the file and the line, and
+never quote the content of a row.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import json
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, cast
+from typing import TYPE_CHECKING, BinaryIO, cast
 
 import orjson
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Record", "has_known_format", "read_records"]
 
-#: A CSV field may be as long as a text may be; the csv module stops at 131,072 by default.
+#: A CSV field may be as long as a text; the default limit of the csv module is 131,072.
 _MAX_CSV_FIELD_CHARS = 2**31 - 1
 
 _JSON_SUFFIXES = (".jsonl", ".ndjson", ".json")
@@ -40,23 +40,23 @@ class Record:
 
     number: int
     unit: str
-    fields: dict[str, Any]
+    fields: dict[str, object]
 
 
 def has_known_format(path: Path) -> bool:
-    """Tell whether the file's name says what is in it."""
+    """Tell whether the suffix of the file names a known format."""
     return _suffix(path) in _SUFFIXES
 
 
 def read_records(path: Path, *, wanted: Collection[str]) -> Iterator[Record]:
-    """Read a file as its name says it is written.
+    """Read a file in the format that its suffix names.
 
     Args:
-        wanted: The fields that somebody will look at; Parquet reads no other.
+        wanted: The fields that the caller uses; from Parquet, only these are read.
 
     Raises:
-        TrainingDataError: The file is missing, damaged, or of an unknown kind, or the line that
-            the message names cannot be read.
+        TrainingDataError: The file is missing, damaged, or of an unknown kind, or the line in
+            the message cannot be read.
         MissingExtra: Parquet needs a library that is not installed.
     """
     suffix = _suffix(path)
@@ -79,7 +79,7 @@ def _suffix(path: Path) -> str:
 
 
 def _json_lines(path: Path) -> Iterator[Record]:
-    """One object a line; empty lines are passed over."""
+    """Yield one record per line, which is a JSON object; empty lines are skipped."""
     for number, line in enumerate(_lines(path), start=1):
         if not line.strip():
             continue
@@ -87,7 +87,7 @@ def _json_lines(path: Path) -> Iterator[Record]:
         try:
             row = orjson.loads(line)
         except orjson.JSONDecodeError:
-            # The decoder's error carries the whole line: it must not travel with ours.
+            # The error of the decoder contains the whole line, and must not be chained.
             raise TrainingDataError(f"{where}: not valid JSON in UTF-8") from None
         if not isinstance(row, dict):
             raise TrainingDataError(f"{where}: not a JSON object; write one object per line")
@@ -103,8 +103,8 @@ def _lines(path: Path) -> Iterator[bytes]:
 
 
 def _opened(path: Path) -> BinaryIO:
-    is_packed = path.name.lower().endswith(".gz")
-    return cast("BinaryIO", gzip.open(path)) if is_packed else path.open("rb")
+    is_compressed = path.name.lower().endswith(".gz")
+    return cast("BinaryIO", gzip.open(path)) if is_compressed else path.open("rb")
 
 
 def _unreadable(path: Path, error: Exception) -> TrainingDataError:
@@ -113,11 +113,11 @@ def _unreadable(path: Path, error: Exception) -> TrainingDataError:
 
 
 def _separated(path: Path, *, is_tsv: bool) -> Iterator[Record]:
-    """A header, then as many fields a row as it has.
+    """Yield one record per row; the first row is the header.
 
-    CSV as RFC 4180 has it: fields with commas or line ends stand in quotes. TSV as IANA's
-    text/tab-separated-values: a quote is a character like any other, because the published TSV
-    files of sentences (GLUE) have single ones in them, which would swallow the lines after it.
+    CSV follows RFC 4180: fields with commas or line ends are quoted. TSV follows IANA's
+    text/tab-separated-values: a quote is an ordinary character. The published TSV files of GLUE
+    have unpaired quotes, which would otherwise join all following lines to one field.
     """
     rows = _separated_rows(path, is_tsv=is_tsv)
     _, header = next(rows, (1, []))
@@ -130,34 +130,36 @@ def _separated(path: Path, *, is_tsv: bool) -> Iterator[Record]:
 
 
 def _separated_rows(path: Path, *, is_tsv: bool) -> Iterator[tuple[int, list[str]]]:
-    """Each row with the number of the line that it begins on."""
+    """Yield each row with the number of its first line."""
     csv.field_size_limit(_MAX_CSV_FIELD_CHARS)
-    quoting: Any = csv.QUOTE_NONE if is_tsv else csv.QUOTE_MINIMAL
-    begins = 1
+    first_line = 1
     try:
-        # newline="": the csv module needs line ends inside quotes as they are.
+        # newline="": the csv module needs unchanged line ends inside quotes.
         with io.TextIOWrapper(
             _opened(path), encoding="utf-8-sig", errors="surrogateescape", newline=""
         ) as stream:
             rows = csv.reader(
-                stream, delimiter="\t" if is_tsv else ",", quoting=quoting, strict=True
+                stream,
+                delimiter="\t" if is_tsv else ",",
+                quoting=csv.QUOTE_NONE if is_tsv else csv.QUOTE_MINIMAL,
+                strict=True,
             )
             for row in rows:
-                yield begins, row
-                begins = rows.line_num + 1
+                yield first_line, row
+                first_line = rows.line_num + 1
     except csv.Error:
         raise TrainingDataError(
-            f"{path.name}, line {begins}: not valid CSV; is a quote left open?"
+            f"{path.name}, line {first_line}: not valid CSV; is a quote left open?"
         ) from None
     except (OSError, EOFError, zlib.error) as error:
         raise _unreadable(path, error) from error
 
 
-def _fields(header: Sequence[str], row: list[str], where: str) -> dict[str, Any]:
+def _fields(header: Sequence[str], row: list[str], where: str) -> dict[str, object]:
     if len(row) != len(header):
         raise TrainingDataError(
             f"{where}: {len(row)} fields, where the header has {len(header)};"
-            " a text with the separator in it must stand in quotes (CSV) or cannot be (TSV)"
+            " a text that contains the separator must be quoted (CSV), and is impossible in TSV"
         )
     if any("\udc80" <= character <= "\udcff" for field in row for character in field):
         raise TrainingDataError(f"{where}: not valid UTF-8")
@@ -165,7 +167,7 @@ def _fields(header: Sequence[str], row: list[str], where: str) -> dict[str, Any]
 
 
 def _parquet(path: Path, wanted: Collection[str]) -> Iterator[Record]:
-    """Row by row; numbers that `datasets` calls class labels become the names it gives them."""
+    """Yield one record per row; numbers of a ClassLabel column of `datasets` become its names."""
     with training_extra():
         import pyarrow as pa
         from pyarrow import parquet
@@ -184,12 +186,12 @@ def _parquet(path: Path, wanted: Collection[str]) -> Iterator[Record]:
         reason = error.strerror or "damaged Parquet file"
         raise TrainingDataError(f"cannot read {path}: {reason}") from None
     except (pa.ArrowException, UnicodeDecodeError):
-        # Their messages may quote what they could not read.
+        # The messages of these errors may quote the content.
         raise TrainingDataError(f"cannot read {path}: damaged Parquet file") from None
 
 
 def _class_names(metadata: dict[bytes, bytes]) -> dict[str, list[str]]:
-    """The names of each column of numbered classes, as `datasets` leaves them in its files."""
+    """Return the class names of each ClassLabel column, from the metadata of `datasets`."""
     try:
         features = json.loads(metadata.get(b"huggingface", b"{}"))["info"]["features"]
         return {
@@ -204,4 +206,4 @@ def _class_names(metadata: dict[bytes, bytes]) -> dict[str, list[str]]:
 def _class_name(value: object, names: Sequence[str]) -> object:
     if isinstance(value, int) and 0 <= value < len(names):
         return names[value]
-    return None  # -1 is how unlabelled rows are marked
+    return None  # `datasets` marks unlabelled rows by -1

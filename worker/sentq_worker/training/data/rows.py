@@ -1,7 +1,7 @@
-"""Labelled rows out of files and Hub datasets, checked one by one.
+"""Labelled rows from files and Hub datasets, each of them checked.
 
-A row has a text and a label; any other field serves `Filter`. No error quotes a text: it names
-the file and the line.
+A row has a text and a label; `Filter` may use any other field. Errors name the file and the line,
+and never quote a text.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import orjson
 
@@ -29,17 +29,17 @@ __all__ = ["Columns", "Filter", "Rows", "Source", "read_rows"]
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A data file and the share of its rows to draw anew for each epoch (2 = each row twice)."""
+    """A data file, and the share of its rows that each epoch draws (2: each row twice)."""
 
     path: Path
     weight: float = 1.0
 
     @classmethod
     def parse(cls, argument: str) -> Source:
-        """Read `FILE` or `FILE@WEIGHT`; an `@` that no number follows is part of the name.
+        """Parse `FILE` or `FILE@WEIGHT`; an `@` without a number after it is part of the name.
 
         Raises:
-            TrainingOptionsError: the weight is not a positive finite number.
+            TrainingOptionsError: The weight is not a positive finite number.
         """
         name, at, tail = argument.rpartition("@")
         weight = _number(tail) if at else None
@@ -51,23 +51,23 @@ class Source:
 
     @property
     def label(self) -> str:
-        """The file's name without its folder, and its weight unless that is 1."""
+        """The name of the file without its folder, and its weight unless that is 1."""
         return self.path.name if self.weight == 1 else f"{self.path.name}@{self.weight:g}"
 
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """Keeps rows whose `field` has this value, and all rows that lack the field."""
+    """Keeps the rows whose `field` has this value, and all rows without the field."""
 
     field: str
     value: str
 
     @classmethod
     def parse(cls, argument: str) -> Filter:
-        """Read `FIELD=VALUE`; numbers, true, false and null are written as in JSON.
+        """Parse `FIELD=VALUE`; numbers, true, false and null are written as in JSON.
 
         Raises:
-            TrainingOptionsError: there is no `=`, or nothing before it.
+            TrainingOptionsError: There is no `=`, or nothing before it.
         """
         field, equals, value = argument.partition("=")
         if not (field and equals):
@@ -76,18 +76,20 @@ class Filter:
 
     @property
     def label(self) -> str:
+        """The filter as it is written on the command line."""
         return f"{self.field}={self.value}"
 
-    def keeps(self, row: dict[str, Any]) -> bool:
+    def keeps(self, row: Mapping[str, object]) -> bool:
+        """Tell whether the filter keeps a row with these fields."""
         return self.field not in row or _as_written(row[self.field]) == self.value
 
 
 @dataclass(frozen=True, slots=True)
 class Columns:
-    """Which fields hold a row's text and label, and what its labels are to be called.
+    """The fields that hold the text and the label of a row, and the names of the labels.
 
-    `names` leads from a label as it is written in the data, numbers as in JSON, to its new name,
-    or to None for rows that are to be left out. A label that is not in it keeps its name.
+    `names` maps a label as it is written in the data (numbers as in JSON) to its new name, or to
+    None for rows that are dropped. A label that is not in `names` keeps its name.
     """
 
     text: str = "text"
@@ -96,14 +98,14 @@ class Columns:
 
     @classmethod
     def parse(cls, *, text: str, label: str, names: Sequence[str]) -> Columns:
-        """Read the names as `OLD=NEW`; nothing after the `=` leaves the rows with it out.
+        """Parse the names from `OLD=NEW`; `OLD=` drops the rows with this label.
 
         Raises:
-            TrainingOptionsError: one of them has no `=`, or nothing before it.
+            TrainingOptionsError: A name has no `=`, or nothing before it.
         """
         pairs = {}
         for argument in names:
-            # The last one: new names are ours to choose, old ones are not.
+            # Split at the last `=`: an old name may contain one, a new name need not.
             old, equals, new = argument.rpartition("=")
             if not (old and equals):
                 raise TrainingOptionsError(f"a label is renamed by OLD=NEW, not {argument!r}")
@@ -113,10 +115,10 @@ class Columns:
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """The kept rows of one file, in the file's order; `digest` changes when any of them does.
+    """The kept rows of one source, in the order of its file; `digest` identifies their content.
 
-    `places` are the rows' line numbers in it, or row numbers where it has no lines; empty where
-    the rows are from several files.
+    `places` holds the line number of each row, or the row number in a format without lines. It is
+    empty if the rows are from several files.
     """
 
     name: str
@@ -129,20 +131,23 @@ class Rows:
         return len(self.texts)
 
 
-_PLAIN = Columns()
+_DEFAULT_COLUMNS = Columns()
 
 
-def read_rows(path: Path, filters: Sequence[Filter] = (), columns: Columns = _PLAIN) -> Rows:
+def read_rows(
+    path: Path, filters: Sequence[Filter] = (), columns: Columns = _DEFAULT_COLUMNS
+) -> Rows:
     """Read a file, or a split of a Hub dataset.
 
     Args:
-        path: A .jsonl, .csv, .tsv (each may end in .gz too) or .parquet file. What is none, and
-            has the form `owner/name`, `owner/name:split` or `owner/name:config:split`, is taken
-            from the Hub.
+        path: A .jsonl, .csv, .tsv (each also .gz) or .parquet file. If there is no such file,
+            `owner/name`, `owner/name:split` or `owner/name:config:split` names a Hub dataset.
+        filters: A row is kept if all filters keep it.
+        columns: The fields of text and label.
 
     Raises:
-        TrainingDataError: the file cannot be read, keeps no row, or the row at the line that the
-            message names has no non-empty text and label.
+        TrainingDataError: The file cannot be read, no row is kept, or the row at the line in the
+            message has no text or no label.
         MissingExtra: Parquet needs a library that is not installed.
     """
     name, files = _files(path)
@@ -167,7 +172,7 @@ def read_rows(path: Path, filters: Sequence[Filter] = (), columns: Columns = _PL
 
 
 def _files(path: Path) -> tuple[str, list[Path]]:
-    """Return what to call the rows, and where they stand."""
+    """Return the name of the source, and its files."""
     dataset = DatasetId.parse(path.as_posix())
     if dataset is None or has_known_format(path) or path.exists():
         return path.name, [path]
@@ -177,7 +182,7 @@ def _files(path: Path) -> tuple[str, list[Path]]:
 def _text(record: Record, columns: Columns, where: str) -> str:
     value = record.fields.get(columns.text)
     if not isinstance(value, str):
-        raise _no_string(record, columns.text, where, "--text-field")
+        raise _not_a_string(record, columns.text, where, "--text-field")
     if not value.strip():
         raise TrainingDataError(f"{where}: the field {columns.text!r} is empty")
     return value
@@ -194,13 +199,13 @@ def _label(record: Record, columns: Columns, where: str) -> str | None:
             " name the labels, as with --label-map 0=negative --label-map 1=positive"
         )
     if not isinstance(value, str):
-        raise _no_string(record, columns.label, where, "--label-field")
+        raise _not_a_string(record, columns.label, where, "--label-field")
     if not value.strip():
         raise TrainingDataError(f"{where}: the field {columns.label!r} is empty")
     return value
 
 
-def _no_string(record: Record, field: str, where: str, option: str) -> TrainingDataError:
+def _not_a_string(record: Record, field: str, where: str, option: str) -> TrainingDataError:
     if field not in record.fields:
         return TrainingDataError(f"{where}: the field {field!r} is missing; {option} names another")
     kind = type(record.fields[field]).__name__
@@ -212,7 +217,7 @@ def _as_written(value: object) -> str:
         return value
     try:
         return orjson.dumps(value).decode()
-    except TypeError:  # a date or the like, out of Parquet
+    except TypeError:  # such as a date from Parquet
         return str(value)
 
 

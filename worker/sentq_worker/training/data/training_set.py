@@ -1,4 +1,4 @@
-"""What an epoch trains on: rows drawn from the sources, in batches, long texts as windows."""
+"""The training set: rows of all sources, drawn for each epoch, in batches."""
 
 from __future__ import annotations
 
@@ -17,7 +17,10 @@ __all__ = ["TrainingSet"]
 
 
 class TrainingSet:
-    """The rows of all sources. What an epoch draws of them follows from the seed and its number."""
+    """The rows of all sources; what an epoch draws follows from the seed and the epoch's number.
+
+    Of texts that are longer than `max_tokens`, each epoch draws a window.
+    """
 
     def __init__(
         self,
@@ -40,10 +43,11 @@ class TrainingSet:
 
     @property
     def batches_per_epoch(self) -> int:
+        """The number of batches of each epoch."""
         return batches_per_epoch(self._sizes, self._weights, self._batch_size)
 
     def epoch(self, number: int) -> list[list[int]]:
-        """Return the batches of an epoch (0 is the first), as numbers of rows."""
+        """Return the batches of an epoch (0 is the first), as row numbers."""
         return epoch_batches(
             self._lengths,
             self._sizes,
@@ -54,7 +58,7 @@ class TrainingSet:
         )
 
     def rows(self, batch: Sequence[int], epoch: int) -> tuple[list[array[int]], list[int]]:
-        """Return the tokens of a batch, at most `max_tokens` each, and their labels' numbers."""
+        """Return the token ids of a batch, at most `max_tokens` per row, and the label numbers."""
         tokens = [
             epoch_window(
                 self._token_ids[row],

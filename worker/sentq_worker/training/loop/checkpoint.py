@@ -1,8 +1,8 @@
-"""The state of an unfinished training on disk: one file, replaced as a whole.
+"""Checkpoints of an unfinished training: one file, replaced atomically.
 
-`checkpoint/state.pt` is written beside itself, flushed, and renamed over the old one, so a kill
-at any moment leaves a whole state. The weights of the best epoch have a file of their own, named
-by the epoch: a state never points to weights that a later epoch has overwritten.
+`checkpoint/state.pt` is written to a temporary file, flushed, and renamed, so a kill at any moment
+leaves a complete checkpoint. The weights of the best epoch have a file of their own, named by the
+epoch: a checkpoint never refers to weights that a later epoch has overwritten.
 """
 
 from __future__ import annotations
@@ -29,64 +29,67 @@ _PARTIAL = ".partial"
 
 @dataclass(frozen=True, slots=True)
 class CheckpointStore:
-    """Checkpoints of one training, under `folder`; `options` are what must not change."""
+    """The checkpoints of one training in `folder`; `options` must not change on resuming."""
 
     folder: Path
-    options: Mapping[str, Any]
+    options: Mapping[str, object]
 
     @property
     def exists(self) -> bool:
+        """Whether there is a checkpoint."""
         return (self.folder / _STATE).exists()
 
-    def save(self, state: Mapping[str, Any]) -> None:
-        """Replace the checkpoint by this state, or leave the old one whole.
+    def save(self, state: Mapping[str, object]) -> None:
+        """Replace the checkpoint atomically.
 
         Raises:
-            CheckpointError: the disk is full or not writable.
+            CheckpointError: The disk is full or not writable. The old checkpoint is unchanged.
         """
         self._write(_STATE, {"options": dict(self.options), **state})
 
     def save_best(self, epoch: int, weights: Mapping[str, torch.Tensor]) -> None:
-        """Keep the weights of this epoch, and of no other.
+        """Store the weights of the best epoch.
 
-        The ones before go only with `drop_worse`, after the state that names this epoch is safe.
+        The weights of the previous best remain until `delete_worse`: delete them only after a
+        checkpoint that names this epoch is saved.
         """
         self._write(_best(epoch), dict(weights))
 
-    def drop_worse(self, best_epoch: int) -> None:
+    def delete_worse(self, best_epoch: int) -> None:
+        """Delete the stored weights of all epochs but the best one."""
         for path in self.folder.glob(_best("*")):
             if path.name != _best(best_epoch):
                 path.unlink()
 
     def load(self) -> dict[str, Any] | None:
-        """Return the last saved state, None when there is none.
+        """Return the checkpoint, or None if there is none.
 
         Raises:
-            CheckpointError: it cannot be read.
-            TrainingOptionsError: it was made with other options; the message tells which.
+            CheckpointError: The checkpoint cannot be read.
+            TrainingOptionsError: It was made with other options; the message lists them.
         """
         if not self.exists:
             return None
         state = self._read(_STATE)
-        self._compare(state.get("options", {}))
+        self._reject_changes(state.get("options", {}))
         return state
 
     def load_best(self, epoch: int) -> dict[str, torch.Tensor]:
-        """Return the weights that `save_best` kept."""
+        """Return the weights that `save_best` stored."""
         return self._read(_best(epoch))
 
     def discard(self) -> None:
-        """Remove the checkpoint, if there is one."""
-        # First what makes it one: a kill in between must not leave a state without its weights.
+        """Delete the checkpoint, if there is one."""
+        # The state goes first: a kill in between must not leave a state without its weights.
         (self.folder / _STATE).unlink(missing_ok=True)
         shutil.rmtree(self.folder, ignore_errors=True)
 
-    def _compare(self, then: Mapping[str, Any]) -> None:
-        names = [*self.options, *(name for name in then if name not in self.options)]
+    def _reject_changes(self, saved: Mapping[str, object]) -> None:
+        names = [*self.options, *(name for name in saved if name not in self.options)]
         changed = [
-            f"{name} was {then.get(name)!r} and is now {self.options.get(name)!r}"
+            f"{name} was {saved.get(name)!r} and is now {self.options.get(name)!r}"
             for name in names
-            if then.get(name) != self.options.get(name)
+            if saved.get(name) != self.options.get(name)
         ]
         if changed:
             raise TrainingOptionsError(
@@ -94,7 +97,7 @@ class CheckpointStore:
                 "Give the same options to resume, or --restart to discard it"
             )
 
-    def _write(self, name: str, content: dict[str, Any]) -> None:
+    def _write(self, name: str, content: dict[str, object]) -> None:
         path = self.folder / name
         partial = path.with_name(name + _PARTIAL)
         try:
@@ -107,7 +110,8 @@ class CheckpointStore:
             sync_folder(self.folder)
         except (OSError, RuntimeError) as error:  # torch reports a full disk as RuntimeError
             raise CheckpointError(
-                f"cannot write {path}: {error}. Make room, then give the same command to resume"
+                f"cannot write {path}: {error}. "
+                "Free disk space, then run the same command to resume"
             ) from error
 
     def _read(self, name: str) -> dict[str, Any]:
@@ -116,10 +120,10 @@ class CheckpointStore:
             content = torch.load(path, map_location="cpu", weights_only=True)
         except Exception as error:
             raise CheckpointError(
-                f"{path} cannot be read. Give --restart to discard it and begin anew"
+                f"{path} cannot be read. Give --restart to discard it and start again"
             ) from error
         if not isinstance(content, dict):
-            raise CheckpointError(f"{path} is no checkpoint. Give --restart to discard it")
+            raise CheckpointError(f"{path} is not a checkpoint. Give --restart to discard it")
         return content
 
 

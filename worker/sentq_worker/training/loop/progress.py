@@ -1,4 +1,4 @@
-"""What the person at the terminal sees while a model learns, on standard error."""
+"""Progress of a training on standard error: a bar on a terminal, lines in a log."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ __all__ = ["BarReporter", "LineReporter", "ProgressReporter", "reporter_for"]
 
 
 class ProgressReporter(Protocol):
-    """Is told of every step, and shows what it likes. A context manager around the training.
+    """Receives every step and shows progress. A context manager around the training.
 
-    `loss` is a running mean: a single step's says nothing.
+    `loss` is a running mean, because the loss of a single step varies too much.
     """
 
     def __enter__(self) -> Self: ...
@@ -34,13 +34,15 @@ class ProgressReporter(Protocol):
 
 
 class _Meter:
+    """Counts steps and texts, and computes the speed since it was created."""
+
     def __init__(self, steps: int, done: int) -> None:
         self.steps = steps
         self.done = done
         self._loss = 0.0
         self._texts = 0
-        self._first = done
-        self._begun = time.monotonic()
+        self._done_at_start = done
+        self._started = time.monotonic()
 
     def add(self, texts: int, loss: float) -> None:
         self.done += 1
@@ -49,11 +51,13 @@ class _Meter:
 
     @property
     def texts_per_s(self) -> float:
-        return self._texts / max(time.monotonic() - self._begun, 1e-9)
+        return self._texts / max(time.monotonic() - self._started, 1e-9)
 
     @property
     def remaining_s(self) -> float:
-        seconds_per_step = (time.monotonic() - self._begun) / max(self.done - self._first, 1)
+        seconds_per_step = (time.monotonic() - self._started) / max(
+            self.done - self._done_at_start, 1
+        )
         return seconds_per_step * (self.steps - self.done)
 
     @property
@@ -62,7 +66,7 @@ class _Meter:
 
 
 class BarReporter:
-    """A bar that stays on one line of a terminal."""
+    """A progress bar on one line of a terminal."""
 
     def __init__(self, console: Console) -> None:
         self._progress = Progress(
@@ -101,13 +105,13 @@ class BarReporter:
 
 
 class LineReporter:
-    """A plain line every `every_s` seconds, for logs."""
+    """A line of text every `every_s` seconds, for logs."""
 
     def __init__(self, console: Console, *, every_s: float = 30.0) -> None:
         self._console = console
         self.every_s = every_s
         self._meter = _Meter(0, 0)
-        self._spoke = time.monotonic()
+        self._reported_at = time.monotonic()
 
     def __enter__(self) -> Self:
         return self
@@ -128,8 +132,8 @@ class LineReporter:
 
     def stepped(self, *, texts: int, loss: float) -> None:
         self._meter.add(texts, loss)
-        if time.monotonic() - self._spoke >= self.every_s:
-            self._spoke = time.monotonic()
+        if time.monotonic() - self._reported_at >= self.every_s:
+            self._reported_at = time.monotonic()
             meter = self._meter
             remaining_min = meter.remaining_s / 60
             self.say(
@@ -138,5 +142,5 @@ class LineReporter:
 
 
 def reporter_for(console: Console) -> ProgressReporter:
-    """Choose the bar for a terminal, lines for anything else."""
+    """Return the bar for a terminal, and lines for anything else."""
     return BarReporter(console) if console.is_terminal else LineReporter(console)

@@ -1,8 +1,8 @@
-"""The loop: epochs of batches, a checkpoint now and then, the best epoch kept.
+"""The training loop: epochs of batches, regular checkpoints, and the choice of the best epoch.
 
-A loop of our own and not transformers' Trainer: that one needs accelerate, resumes by drawing
-all batches of an epoch again, and leaves float32 master weights, the choice of each epoch's rows
-and the files it writes to be worked around.
+The Trainer of transformers is not used, for three reasons. It needs accelerate. It resumes an
+epoch by drawing all its batches again. Float32 master weights, the rows of each epoch and the
+files it writes would need workarounds.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ __all__ = ["Trainer"]
 
 
 class Trainer:
-    """Teaches `learner` the training_set; `run` may be called again after any interruption."""
+    """Trains `learner` on a training set; a new `Trainer` resumes from the last checkpoint."""
 
     def __init__(
         self,
@@ -53,53 +53,56 @@ class Trainer:
         self._training_set = training_set
         self._validation = validation
         self._checkpoint_every_s = checkpoint_every_s
-        self._begun = time.monotonic()
+        self._started = time.monotonic()
         self.state = TrainingState()
 
     @property
     def steps(self) -> int:
-        """Optimizer steps of the whole training, if it is not stopped early."""
+        """The optimizer steps of the whole training, if it does not stop early."""
         return self._schedule.epochs * self._training_set.batches_per_epoch
 
     @property
     def steps_done(self) -> int:
+        """The optimizer steps so far, those before a resume included."""
         return self.state.epoch * self._training_set.batches_per_epoch + self.state.batch
 
     def run(
         self, reporter: ProgressReporter, *, should_stop: Callable[[], bool] = lambda: False
     ) -> dict[str, torch.Tensor]:
-        """Train, from the last checkpoint if there is one; return the best epoch's weights.
+        """Train, from the last checkpoint if there is one, and return the best epoch's weights.
 
         Raises:
-            TrainingStopped: `should_stop` said so; a checkpoint was saved just before.
-            DivergedError: the loss is not finite; the last checkpoint stays.
-            CheckpointError: the checkpoint cannot be read or written.
-            TrainingOptionsError: the checkpoint was made with other options.
+            TrainingStopped: `should_stop` returned true; a checkpoint was saved before.
+            DivergedError: The loss is not finite; the last checkpoint stays.
+            CheckpointError: The checkpoint cannot be read or written.
+            TrainingOptionsError: The checkpoint was made with other options.
         """
         self._resume(reporter)
         reporter.begin(steps=self.steps, done=self.steps_done)
         while self.state.epoch < self._schedule.epochs:
             if self._has_stalled():
-                reporter.say(f"{self._schedule.patience} epochs without a better: stopping early")
+                reporter.say(
+                    f"stopping early: {self._schedule.patience} epochs without a better one"
+                )
                 break
             self._train_epoch(reporter, should_stop)
             self._finish_epoch(reporter)
         return self._store.load_best(self.state.best["epoch"])
 
     def _resume(self, reporter: ProgressReporter) -> None:
-        self._begun = time.monotonic()
+        self._started = time.monotonic()
         checkpoint = self._store.load()
         if checkpoint is None:
             return
         self._learner.restore(checkpoint["learner"])
         self.state = TrainingState(**checkpoint["training"])
-        self._begun -= self.state.wall_s
+        self._started -= self.state.wall_s
         reporter.say(f"resuming after step {self.steps_done} of {self.steps}")
 
     def _train_epoch(self, reporter: ProgressReporter, should_stop: Callable[[], bool]) -> None:
         state = self.state
         batches = self._training_set.epoch(state.epoch)
-        saved = time.monotonic()
+        saved_at = time.monotonic()
         for batch in batches[state.batch :]:
             rate = self._schedule.rate(self.steps_done, self.steps)
             loss = self._learner.learn(*self._training_set.rows(batch, state.epoch), rate=rate)
@@ -107,9 +110,9 @@ class Trainer:
             state.add_loss(loss, step=self.steps_done, steps=self.steps)
             reporter.stepped(texts=len(batch), loss=state.loss or loss)
             stop = should_stop()
-            if stop or time.monotonic() - saved >= self._checkpoint_every_s:
+            if stop or time.monotonic() - saved_at >= self._checkpoint_every_s:
                 self._save()
-                saved = time.monotonic()
+                saved_at = time.monotonic()
             if stop:
                 raise TrainingStopped(f"stopped after step {self.steps_done} of {self.steps}")
 
@@ -122,51 +125,48 @@ class Trainer:
 
     def _finish_epoch(self, reporter: ProgressReporter) -> None:
         with self._learner.evaluation_mode():
-            answers = [
-                (rows, predict_rows(self._learner.predict, rows)) for rows in self._validation
-            ]
-        overall, by_file = self._figures(answers)
+            predictions = [predict_rows(self._learner.predict, rows) for rows in self._validation]
+        overall, by_file = self._figures(predictions)
         state = self.state
         state.epoch += 1
         state.batch = 0
+        targets = [rows.targets for rows in self._validation]
+        names = [rows.name for rows in self._validation]
         state.history.append(
             {
                 "epoch": state.epoch,
                 "step": self.steps_done,
                 "overall": overall.as_json(),
-                "files": [{"name": name, **figures.as_json()} for name, figures in by_file],
+                "files": [
+                    {"name": name, **figures.as_json()}
+                    for name, figures in zip(names, by_file, strict=True)
+                ],
                 "selection_score": selection_score(
-                    [
-                        (figures, rows.targets)
-                        for (_, figures), (rows, _) in zip(by_file, answers, strict=True)
-                    ],
-                    labels=self._labels,
+                    list(zip(by_file, targets, strict=True)), labels=self._labels
                 ),
-                "temperature": best_temperature([(found, rows.targets) for rows, found in answers]),
+                "temperature": best_temperature(list(zip(predictions, targets, strict=True))),
             }
         )
         reporter.say(f"epoch {state.epoch}: {overall.line()}")
-        for name, figures in by_file:
+        for name, figures in zip(names, by_file, strict=True):
             reporter.say(f"  {name}: {figures.line()}")
         self._keep_if_best()
         self._save()
-        self._store.drop_worse(state.best["epoch"])
+        self._store.delete_worse(state.best["epoch"])
 
-    def _figures(
-        self, answers: Sequence[tuple[EncodedRows, list[list[float]]]]
-    ) -> tuple[Figures, list[tuple[str, Figures]]]:
-        """Compare with the labels; the overall figures give every row the same weight."""
+    def _figures(self, predictions: Sequence[list[list[float]]]) -> tuple[Figures, list[Figures]]:
+        """Return the figures over all rows, and those of each file."""
         by_file = [
-            (rows.name, figures_of(found, rows.targets, labels=self._labels))
-            for rows, found in answers
+            figures_of(probabilities, rows.targets, labels=self._labels)
+            for probabilities, rows in zip(predictions, self._validation, strict=True)
         ]
-        all_found = [row for _, found in answers for row in found]
-        all_targets = [target for rows, _ in answers for target in rows.targets]
-        return figures_of(all_found, all_targets, labels=self._labels), by_file
+        all_rows = [row for probabilities in predictions for row in probabilities]
+        all_targets = [target for rows in self._validation for target in rows.targets]
+        return figures_of(all_rows, all_targets, labels=self._labels), by_file
 
     def _keep_if_best(self) -> None:
         scores = self._selection_scores()
-        # The later of two equals: it has learned longer, at a lower rate.
+        # Of equal epochs the later one is kept: it has trained longer, at a lower rate.
         if scores[-1] == max(scores):
             self.state.best_epoch = self.state.epoch
             self._store.save_best(self.state.epoch, self._learner.weights())
@@ -175,5 +175,5 @@ class Trainer:
         return [epoch["selection_score"] for epoch in self.state.history]
 
     def _save(self) -> None:
-        self.state.wall_s = time.monotonic() - self._begun
+        self.state.wall_s = time.monotonic() - self._started
         self._store.save({"learner": self._learner.state(), "training": asdict(self.state)})

@@ -1,23 +1,23 @@
-"""The model and tokenizer that a training starts from."""
+"""Load the base model and its tokenizer, from which a training starts."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from sentq_worker.training.errors import TrainingOptionsError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+    from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
-__all__ = ["forget_limits", "load_model", "load_tokenizer", "longest_tokens"]
+__all__ = ["load_model", "load_tokenizer", "longest_tokens", "remove_limits"]
 
-#: Tokenizers that know no limit say 10^30.
+#: Tokenizers without a limit report 10^30.
 _NO_LIMIT = 1_000_000
 
-#: What a tokenizer saves of the cutting and padding of its base, and of where that came from.
-_BAKED_IN = (
+#: Saved options of a tokenizer that record truncation, padding and origin of its base.
+_BASE_OPTIONS = (
     "is_local",
     "local_files_only",
     "max_length",
@@ -27,7 +27,7 @@ _BAKED_IN = (
     "truncation_strategy",
 )
 
-#: What the families call their dropouts.
+#: Names of the dropouts in the configurations of the model families.
 _HIDDEN_DROPOUTS = ("hidden_dropout_prob", "dropout")
 _ATTENTION_DROPOUTS = ("attention_probs_dropout_prob", "attention_dropout")
 
@@ -36,17 +36,17 @@ def load_tokenizer(base: str) -> PreTrainedTokenizerBase:
     """Load the tokenizer of a folder or a Hub model.
 
     Raises:
-        TrainingOptionsError: there is none, or it has no padding token.
+        TrainingOptionsError: There is no tokenizer, or it has no padding token.
     """
     from transformers import AutoTokenizer
 
     try:
         tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(base)
     except (OSError, ValueError) as error:
-        raise _no_base(base, "tokenizer") from error
+        raise _cannot_load(base, "tokenizer") from error
     if tokenizer.pad_token_id is None:
         raise TrainingOptionsError(f"the tokenizer of {base} has no padding token: set one first")
-    forget_limits(tokenizer)
+    remove_limits(tokenizer)
     return tokenizer
 
 
@@ -58,13 +58,18 @@ def load_model(
     dropout: float | None = None,
     attention_dropout: float | None = None,
 ) -> PreTrainedModel:
-    """Load float32 weights with a head for these labels; a head that does not fit begins anew.
+    """Load float32 weights with a head for these labels.
 
-    A new head takes its weights from torch's global generator: seed it first. `attention` is an
-    implementation's name in transformers, None for its choice. The dropouts replace the base's.
+    A head of another shape is replaced by a new one. Its weights come from torch's global
+    generator: seed the generator first.
+
+    Args:
+        attention: The name of an attention implementation in transformers; None is its default.
+        dropout: Replaces the dropout of the base, if given.
+        attention_dropout: The same for the dropout of attention.
 
     Raises:
-        TrainingOptionsError: the base is missing, or has no sequence classification.
+        TrainingOptionsError: The base is missing, or is not for sequence classification.
     """
     import torch
     from transformers import AutoConfig, AutoModelForSequenceClassification
@@ -83,15 +88,15 @@ def load_model(
             ignore_mismatched_sizes=True,
         )
     except (OSError, ValueError) as error:
-        raise _no_base(base, "sequence-classification model") from error
+        raise _cannot_load(base, "sequence-classification model") from error
     return model
 
 
 def longest_tokens(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> int | None:
-    """Tell the longest input in tokens, special ones included; None if there is no limit."""
+    """Return the longest input in tokens, special tokens included; None without a limit."""
     positions = getattr(model.config, "max_position_embeddings", None)
     if positions is not None:
-        # RoBERTa and its kin count positions from behind the padding token's number.
+        # Models like RoBERTa number positions from the padding token's id + 1.
         embeddings = getattr(model.base_model, "embeddings", None)
         offset = getattr(embeddings, "padding_idx", None)
         positions -= 0 if offset is None else offset + 1
@@ -100,28 +105,30 @@ def longest_tokens(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -
     return None if longest > _NO_LIMIT else longest
 
 
-def forget_limits(tokenizer: PreTrainedTokenizerBase) -> None:
-    """Take cutting and padding out of a tokenizer; its `model_max_length` stays.
+def remove_limits(tokenizer: PreTrainedTokenizerBase) -> None:
+    """Remove truncation and padding from a tokenizer, but keep its `model_max_length`.
 
-    Sentence-transformers bake a cut at 128 tokens and padding to 128 into tokenizer.json, and
-    transformers carries both into whatever it saves.
+    Sentence-transformers store truncation and padding to 128 tokens in tokenizer.json, and
+    transformers copies both into each tokenizer that it saves.
     """
     backend = getattr(tokenizer, "backend_tokenizer", None)
     if backend is not None:
         backend.no_truncation()
         backend.no_padding()
-    for name in _BAKED_IN:
+    for name in _BASE_OPTIONS:
         tokenizer.init_kwargs.pop(name, None)
 
 
-def _set_dropout(config: Any, dropout: float | None, attention_dropout: float | None) -> None:
+def _set_dropout(
+    config: PretrainedConfig, dropout: float | None, attention_dropout: float | None
+) -> None:
     for names, value in ((_HIDDEN_DROPOUTS, dropout), (_ATTENTION_DROPOUTS, attention_dropout)):
         for name in names:
             if value is not None and hasattr(config, name):
                 setattr(config, name, value)
 
 
-def _no_base(base: str, part: str) -> TrainingOptionsError:
+def _cannot_load(base: str, part: str) -> TrainingOptionsError:
     return TrainingOptionsError(
         f"cannot load a {part} from --base {base}: give a folder that save_pretrained wrote, "
         "or a Hub model id while the Hub can be reached"

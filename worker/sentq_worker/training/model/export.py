@@ -1,21 +1,21 @@
-"""Writes the finished model's folder, whole or not at all.
+"""Write the folder of the finished model atomically.
 
-All files are written aside and moved in, model.safetensors last: a folder that has one is
-complete. Until then the checkpoint stays, and the same command exports again.
+All files are written to a temporary folder and then moved, model.safetensors last: a folder with
+this file is complete. Until then the checkpoint stays, and the same command exports again.
 """
 
 from __future__ import annotations
 
 import json
 import shutil
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from safetensors import SafetensorError
 
 from sentq_worker.training.errors import ExportError
 from sentq_worker.training.files import sync_folder
-from sentq_worker.training.model.base import forget_limits, longest_tokens
+from sentq_worker.training.model.base import longest_tokens, remove_limits
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -27,7 +27,7 @@ __all__ = ["WEIGHTS", "export"]
 
 WEIGHTS = "model.safetensors"
 
-_ASIDE = ".export"
+_TEMPORARY = ".export"
 
 
 def export(
@@ -41,23 +41,28 @@ def export(
 ) -> Path:
     """Write a `save_pretrained` folder with these weights, stored in `dtype`.
 
-    `texts` are further files by name (the card, the record). Returns the path of the weights.
+    Args:
+        texts: Further files by name, such as the model card.
+
+    Returns:
+        The path of the weights.
 
     Raises:
-        ExportError: the disk is full or not writable.
+        ExportError: The disk is full or not writable.
     """
-    aside = folder / _ASIDE
+    temporary = folder / _TEMPORARY
     try:
-        shutil.rmtree(aside, ignore_errors=True)
-        aside.mkdir(parents=True)
-        _save_model(aside, model, weights, dtype)
-        _save_tokenizer(aside, tokenizer, longest_tokens(model, tokenizer))
+        shutil.rmtree(temporary, ignore_errors=True)
+        temporary.mkdir(parents=True)
+        _save_model(temporary, model, weights, dtype)
+        _save_tokenizer(temporary, tokenizer, longest_tokens(model, tokenizer))
         for name, text in texts.items():
-            (aside / name).write_text(text, encoding="utf-8")
-        _move_in(aside, folder)
+            (temporary / name).write_text(text, encoding="utf-8")
+        _move_files(temporary, folder)
     except (OSError, SafetensorError) as error:
         raise ExportError(
-            f"cannot write the model to {folder}: {error}. Make room, then give the same command"
+            f"cannot write the model to {folder}: {error}. "
+            "Free disk space, then run the same command"
         ) from error
     return folder / WEIGHTS
 
@@ -68,32 +73,32 @@ def _save_model(
     torch.nn.Module.float(model).load_state_dict(dict(weights), strict=False)
     torch.nn.Module.to(model, device="cpu", dtype=dtype)
     model.save_pretrained(folder)
-    # Stored in half the bytes, computed in float32 unless the loader asks for something else:
-    # float16 arithmetic is slow or missing on many CPUs.
+    # The weights are stored in half the bytes, but loaders compute in float32 by default: float16
+    # arithmetic is slow or missing on many CPUs.
     path = folder / "config.json"
-    config: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    config: dict[str, object] = json.loads(path.read_text(encoding="utf-8"))
     config.pop("_name_or_path", None)
     config["dtype"] = "float32"
     path.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
 
 def _save_tokenizer(folder: Path, tokenizer: PreTrainedTokenizerBase, longest: int | None) -> None:
-    # Whoever loads tokenizer.json alone must get whole texts, not this training's cut.
-    forget_limits(tokenizer)
+    # A program that loads only tokenizer.json must not inherit the truncation of this training.
+    remove_limits(tokenizer)
     if longest is not None:
         tokenizer.model_max_length = longest
     tokenizer.save_pretrained(folder)
-    # Transformers 5 writes a class that Transformers 4 does not know, and reads its old name.
+    # Transformers 5 writes a class name that Transformers 4 does not know. It reads the old name.
     path = folder / "tokenizer_config.json"
     config = path.read_text(encoding="utf-8")
     path.write_text(config.replace('"TokenizersBackend"', '"PreTrainedTokenizerFast"'), "utf-8")
 
 
-def _move_in(aside: Path, folder: Path) -> None:
-    last = aside / WEIGHTS
-    for path in [*sorted(set(aside.iterdir()) - {last}), last]:
-        # safetensors files come readable by their owner only; a model is there to be shared.
+def _move_files(temporary: Path, folder: Path) -> None:
+    last = temporary / WEIGHTS
+    for path in [*sorted(set(temporary.iterdir()) - {last}), last]:
+        # safetensors creates files that only their owner can read; others should load the model.
         path.chmod(0o644)
         path.replace(folder / path.name)
     sync_folder(folder)
-    aside.rmdir()
+    temporary.rmdir()

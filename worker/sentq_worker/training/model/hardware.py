@@ -1,4 +1,4 @@
-"""Which device to train on, and in which precision."""
+"""The device and the precision of a training."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ __all__ = ["resolve_device", "resolve_dtype"]
 
 
 def resolve_device(name: str) -> torch.device:
-    """Turn `auto` into the first GPU, or the CPU when there is none.
+    """Return the device of this name; `auto` is the first GPU, or the CPU without a GPU.
 
     Raises:
-        TrainingOptionsError: torch does not know the device, or cannot use it here.
+        TrainingOptionsError: torch does not know the device, or cannot use it on this machine.
     """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
@@ -28,7 +28,7 @@ def resolve_device(name: str) -> torch.device:
 
 
 def resolve_dtype(name: str, device: torch.device) -> torch.dtype:
-    """Turn `auto` into bfloat16 where the hardware multiplies it natively, else float32."""
+    """Return the dtype of this name; `auto` is bfloat16 if the device multiplies it natively."""
     if name != "auto":
         return {"float32": torch.float32, "bfloat16": torch.bfloat16}[name]
     if device.type == "cuda":
@@ -39,6 +39,6 @@ def resolve_dtype(name: str, device: torch.device) -> torch.dtype:
 
 
 def _cpu_multiplies_bfloat16() -> bool:
-    # Private, and not in every torch: where it is missing, float32 is slower but right.
+    # Private, and not in every version of torch. Without them float32 is used: slower, but correct.
     names = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
     return any(getattr(torch.cpu, name, bool)() for name in names)

@@ -1,15 +1,17 @@
-"""The model card (README.md) of a trained folder. It names files, never folders."""
+"""The model card (README.md) of a trained model. It names files, but never folders."""
 
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-__all__ = ["Card", "SourceFigures"]
+    from sentq_worker.training.loop.state import EpochRecord
+    from sentq_worker.training.metrics import FiguresRecord
 
+__all__ = ["Card", "SourceFigures", "figures_by_file"]
 
 _FIGURES = (
     "validation rows",
@@ -24,20 +26,21 @@ _FIGURES = (
 
 @dataclass(frozen=True, slots=True)
 class SourceFigures:
-    """What one data file gave: all its kept rows, and how many of them an epoch drew."""
+    """The kept rows of a data file, those that each epoch draws, and the kept rows by label."""
 
     name: str
     rows: int
     rows_per_epoch: int
     labels: Mapping[str, int]
 
-    def as_json(self) -> dict[str, Any]:
+    def as_json(self) -> dict[str, object]:
+        """Return the fields as JSON."""
         return {**asdict(self), "labels": dict(self.labels)}
 
 
 @dataclass(frozen=True, slots=True)
 class Card:
-    """What a reader of the card needs to know; `text` puts it in Markdown."""
+    """The facts of a model card; `text` writes them as Markdown."""
 
     name: str
     base: str
@@ -45,7 +48,7 @@ class Card:
     licence: str | None
     sources: Sequence[SourceFigures]
     notes: Sequence[str]
-    best: Mapping[str, Any]
+    best: EpochRecord
     command: str
     options: Mapping[str, str]
     max_tokens: int
@@ -92,8 +95,7 @@ class Card:
         )
 
     def _figures(self) -> str:
-        rows = [("all", self.best["overall"])]
-        rows += [(file["name"], file) for file in self.best["files"]]
+        rows = figures_by_file(self.best)
         seen = self.seen_in_training
         table = _table(
             _FIGURES,
@@ -107,15 +109,14 @@ class Card:
                     "-" if one["polar_accuracy"] is None else f"{one['polar_accuracy']:.4f}",
                     str(seen.get(name, sum(seen.values()))),
                 )
-                for name, one in rows
+                for name, one in rows.items()
             ],
         )
         return (
-            f"After epoch {self.best['epoch']}, the best on these rows, which were used to choose "
-            "it and for nothing else. Polar accuracy leaves neutral rows out and asks only "
-            "whether positive or negative is likelier. Computed in "
-            f"{self.options['dtype']}. Seen: rows whose text, mostly a short "
-            f"phrase, also occurs in the training data.\n\n{table}"
+            f"After epoch {self.best['epoch']}, the best epoch on these rows. They only served to "
+            "choose it. Polar accuracy excludes neutral rows, and compares only the probabilities "
+            f"of positive and negative. Computed in {self.options['dtype']}. Seen: rows whose "
+            f"text, mostly a short phrase, also occurs in the training data.\n\n{table}"
         )
 
     def _sources(self) -> str:
@@ -136,17 +137,16 @@ class Card:
         table = _table(("option", "value"), list(self.options.items()))
         return (
             f"```console\n$ {self.command}\n```\n\n"
-            f"Paths are cut to their last part. All options, defaults too:\n\n{table}"
+            f"Paths are shortened to their last part. All options, with defaults:\n\n{table}"
         )
 
     def _limits(self) -> str:
         part = "windows of" if self.in_windows else "the first"
         return (
             f"- Trained on {part} {self.max_tokens} tokens of longer texts. Score much longer ones "
-            "in pieces.\n"
-            "- Knows the language, the subjects and the habits of its annotators from the files "
-            "above, and no others. Expect errors on irony, on mixed opinions and on new subjects, "
-            "and the prejudices of the data.\n"
+            "in windows.\n"
+            "- Its language, subjects and labelling habits are those of the files above. Expect "
+            "errors on irony, mixed opinions and new subjects, and the biases of the data.\n"
             f"- {self._calibration()}"
         )
 
@@ -158,6 +158,11 @@ class Card:
             f"{self.temperature:.2f}, folded into the last layer). On other texts they are "
             "the model's confidence, not a measured frequency."
         )
+
+
+def figures_by_file(epoch: EpochRecord) -> dict[str, FiguresRecord]:
+    """Return the figures of an epoch by file, those of all rows first, as "all"."""
+    return {"all": epoch["overall"], **{file["name"]: file for file in epoch["files"]}}
 
 
 def _listed(labels: Sequence[str]) -> str:

@@ -1,7 +1,7 @@
-"""The course of a training as a picture: training.svg, loss above and accuracy below.
+"""The chart of a training, training.svg: loss above, accuracy below.
 
 Two curves over the same steps need no plotting library: matplotlib would be the largest
-dependency of `train` after torch, and its picture could not be read in a diff.
+dependency of `train` after torch, and its output would be unreadable in a diff.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ _COLOURS = ("#1f6feb", "#d1242f", "#1a7f37", "#8250df", "#bf8700", "#57606a", "#
 
 @dataclass(frozen=True, slots=True)
 class _Panel:
-    """A frame of axes; turns points of the data into places on the page."""
+    """One pair of axes; maps points (step, value) to positions on the page."""
 
     top: int
     last_step: float
     low: float
     high: float
 
-    def place(self, point: Point) -> str:
+    def position(self, point: Point) -> str:
         step, value = point
         x = _LEFT + (_WIDTH - _LEFT) * step / self.last_step
         y = self.top + _HEIGHT * (self.high - value) / (self.high - self.low)
@@ -42,13 +42,13 @@ class _Panel:
             f'<text x="{_WIDTH}" y="{bottom + 16}" class="end">step {self.last_step:.0f}</text>',
         ]
         for value in (self.low, (self.low + self.high) / 2, self.high):
-            y = self.place((0, value)).split(",")[1]
+            y = self.position((0, value)).split(",")[1]
             lines.append(f'<text x="{_LEFT - 6}" y="{y}" class="end">{value:.2f}</text>')
         return lines
 
 
 def chart(losses: Sequence[Point], accuracies: Mapping[str, Sequence[Point]]) -> str:
-    """Draw points of (step, value): the loss, and the accuracy on each file, as one SVG."""
+    """Return an SVG of points (step, value): the loss, and the accuracy on each file."""
     curves = [points for points in (losses, *accuracies.values()) if points]
     last_step = max((step for points in curves for step, _ in points), default=1) or 1
     upper = _Panel(30, last_step, 0.0, max((loss for _, loss in losses), default=1.0) or 1.0)
@@ -73,17 +73,17 @@ def chart(losses: Sequence[Point], accuracies: Mapping[str, Sequence[Point]]) ->
 
 
 def _curve(panel: _Panel, points: Sequence[Point], colour: str) -> list[str]:
-    places = [panel.place(point) for point in points]
+    positions = [panel.position(point) for point in points]
     dots = [
         f'<circle cx="{x}" cy="{y}" r="2.5" fill="{colour}"/>'
-        for x, y in (place.split(",") for place in places)
-        if len(places) <= _MOST_DOTS
+        for x, y in (position.split(",") for position in positions)
+        if len(positions) <= _MAX_DOTS
     ]
-    return [f'<polyline points="{" ".join(places)}" stroke="{colour}"/>', *dots]
+    return [f'<polyline points="{" ".join(positions)}" stroke="{colour}"/>', *dots]
 
 
-#: More points than that are a curve by themselves.
-_MOST_DOTS = 20
+#: A curve with more points is drawn without dots.
+_MAX_DOTS = 20
 
 _HEAD = """<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}">
 <style>

@@ -1,4 +1,4 @@
-"""What a finished training says about itself: card, training.json, training.svg, and a summary."""
+"""The record of a finished training: README.md, training.json, training.svg and a summary."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import transformers
 
 from sentq_worker.training.data.batches import rows_per_epoch
 from sentq_worker.training.data.rows import Source
-from sentq_worker.training.report.card import Card, SourceFigures
+from sentq_worker.training.report.card import Card, SourceFigures, figures_by_file
 from sentq_worker.training.report.chart import chart
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ __all__ = ["files_beside", "source_figures", "summary"]
 
 
 def files_beside(options: TrainingOptions, corpus: Corpus, state: TrainingState) -> dict[str, str]:
-    """Return the text files that go with the weights, by name. None contains a folder's path."""
+    """Return the files beside the weights, by name. They contain no path of a folder."""
     sources = source_figures(corpus)
     seen = {rows.name: corpus.seen_in_training(rows) for rows in corpus.validation}
     card = Card(
@@ -76,8 +76,8 @@ def files_beside(options: TrainingOptions, corpus: Corpus, state: TrainingState)
 def _chart(state: TrainingState) -> str:
     accuracies: dict[str, list[tuple[float, float]]] = {}
     for epoch in state.history:
-        for one in ({"name": "all", **epoch["overall"]}, *epoch["files"]):
-            accuracies.setdefault(one["name"], []).append((epoch["step"], one["accuracy"]))
+        for name, figures in figures_by_file(epoch).items():
+            accuracies.setdefault(name, []).append((epoch["step"], figures["accuracy"]))
     return chart(state.losses, accuracies)
 
 
@@ -95,10 +95,9 @@ def source_figures(corpus: Corpus) -> list[SourceFigures]:
 
 
 def summary(folder: Path, state: TrainingState, size_bytes: int) -> str:
-    """Return what the command prints at the end."""
+    """Return the summary that the command prints at the end."""
     lines = [f"{folder}  ({size_bytes / 1e6:.1f} MB, epoch {state.best['epoch']})"]
-    files = [(one["name"], one) for one in state.best["files"]]
-    for name, one in [("all", state.best["overall"]), *files]:
+    for name, one in figures_by_file(state.best).items():
         polar = "" if one["polar_accuracy"] is None else f"  polar {one['polar_accuracy']:.4f}"
         lines.append(
             f"  {name}: {one['rows']} rows  accuracy {one['accuracy']:.4f}  "
@@ -108,7 +107,7 @@ def summary(folder: Path, state: TrainingState, size_bytes: int) -> str:
 
 
 def command_line(arguments: list[str]) -> str:
-    """Join the arguments as for a shell, paths cut to their last part: they tell who trained."""
+    """Join the arguments as for a shell; paths, which may be private, lose their folders."""
     return shlex.join(_without_folder(argument) for argument in arguments)
 
 

@@ -1,51 +1,59 @@
-"""The running mean of the weights, which does better than the weights of any one step.
+"""The running mean of the weights, which scores better than the weights of a single step.
 
-Between steps the weights jump about a good place; their mean over the last steps lies nearer to
-it. It costs a copy of the weights, and no step more (Izmailov et al. 2018, arXiv:1803.05407).
+Late in training the weights move around a minimum, and their mean over the last steps is closer
+to it. It costs one copy of the weights, and no further step (Izmailov et al. 2018,
+arXiv:1803.05407).
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypedDict
 
 import torch
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["RunningMean"]
+__all__ = ["RunningMean", "RunningMeanState"]
 
-#: Steps between two additions: one reads and writes all weights, a tenth of a step's time.
-_EVERY = 5
+#: Steps between two updates: one reads and writes all weights, and takes a tenth of a step.
+_STEPS_PER_UPDATE = 5
+
+
+class RunningMeanState(TypedDict):
+    """The state of a `RunningMean` in a checkpoint."""
+
+    steps_seen: int
+    weights: dict[str, torch.Tensor]
 
 
 class RunningMean:
-    """The exponential mean of `named` over about the last `steps` steps."""
+    """The exponential moving average of `named` over about the last `steps` steps."""
 
     def __init__(self, named: Mapping[str, torch.Tensor], *, steps: int) -> None:
         self._named = named
-        self._decay = max(0.0, 1.0 - _EVERY / steps)
+        self._decay = max(0.0, 1.0 - _STEPS_PER_UPDATE / steps)
         self._steps_seen = 0
         self.weights = {name: one.detach().clone() for name, one in named.items()}
 
     def step(self) -> None:
-        """Count a step that the weights have taken, and add them if it is their turn."""
+        """Count an optimizer step, and update the mean at every fifth one."""
         self._steps_seen += 1
-        if self._steps_seen % _EVERY:
+        if self._steps_seen % _STEPS_PER_UPDATE:
             return
-        added = self._steps_seen // _EVERY
-        # The first steps count less: they are far from where the weights are going.
-        decay = min(self._decay, added / (added + 9))
+        updates = self._steps_seen // _STEPS_PER_UPDATE
+        # The first updates get less weight: the weights still change much.
+        decay = min(self._decay, updates / (updates + 9))
         targets, sources = list(self.weights.values()), list(self._named.values())
         with torch.no_grad():
             torch._foreach_lerp_(targets, [one.detach() for one in sources], 1.0 - decay)
 
-    def state(self) -> dict[str, Any]:
-        """Return all that `restore` needs."""
+    def state(self) -> RunningMeanState:
+        """Return the state that `restore` takes."""
         return {"steps_seen": self._steps_seen, "weights": self.weights}
 
-    def restore(self, state: dict[str, Any]) -> None:
-        """Go back to what `state` returned."""
+    def restore(self, state: RunningMeanState) -> None:
+        """Restore a state that `state` returned."""
         self._steps_seen = state["steps_seen"]
         with torch.no_grad():
             for name, weight in self.weights.items():

@@ -1,4 +1,4 @@
-"""What a step of learning makes smaller: cross entropy, weighted and smoothed on request."""
+"""The loss: cross entropy with optional class weights and label smoothing."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["Objective", "balanced_weights"]
 
 @dataclass(frozen=True, slots=True)
 class Objective:
-    """Cross entropy with label smoothing, and a weight for each label (None: all weigh 1)."""
+    """Cross entropy with label smoothing, and a weight per label (None: all weights are 1)."""
 
     label_smoothing: float = 0.0
     class_weights: tuple[float, ...] | None = None
@@ -31,6 +31,6 @@ class Objective:
 
 
 def balanced_weights(rows_by_label: Sequence[float]) -> tuple[float, ...]:
-    """Return weights that give every label the same say; over all rows their mean is 1."""
+    """Return weights that give each label the same total weight; their mean over rows is 1."""
     total = sum(rows_by_label)
     return tuple(total / (len(rows_by_label) * rows) if rows else 0.0 for rows in rows_by_label)

@@ -1,4 +1,4 @@
-"""AdamW for fine-tuning: which weights decay, and which learn at a rate of their own."""
+"""AdamW for fine-tuning, with a learning rate of its own for the head."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ __all__ = ["Optimizer", "OptimizerOptions"]
 
 @dataclass(frozen=True, slots=True)
 class OptimizerOptions:
-    """How far a step may go.
+    """The options of AdamW.
 
-    `head_rate` multiplies the learning rate of the head, which starts from nothing while the body
-    was trained before. Gradients whose norm is larger than `max_gradient_norm` are scaled to it;
-    0 leaves them as they are.
+    `head_rate` multiplies the learning rate of the head: the head starts from random weights, the
+    body is pretrained. Gradients with a norm above `max_gradient_norm` are scaled down to it; 0
+    disables this.
     """
 
     head_rate: float = 1.0
@@ -28,7 +28,7 @@ class OptimizerOptions:
 
 
 class Optimizer:
-    """Moves the weights of `named`, in place; the head's are those outside of `body`."""
+    """Updates the weights of `named` in place; those outside of `body` belong to the head."""
 
     def __init__(
         self,
@@ -43,7 +43,7 @@ class Optimizer:
         self._adam = torch.optim.AdamW(list(_groups(named, options, body)), lr=0.0, fused=fused)
 
     def step(self, rate: float) -> None:
-        """Clip the gradients, which must be there, and take a step at this learning rate."""
+        """Clip the gradients, which all weights must have, and step at this learning rate."""
         if self._max_gradient_norm:
             torch.nn.utils.clip_grad_norm_(self._weights, self._max_gradient_norm)
         for group in self._adam.param_groups:
@@ -51,12 +51,12 @@ class Optimizer:
         self._adam.step()
 
     def state(self) -> dict[str, object]:
-        """Return all that `restore` needs."""
+        """Return the state that `restore` takes."""
         state: dict[str, object] = self._adam.state_dict()
         return state
 
     def restore(self, state: dict[str, object]) -> None:
-        """Go back to what `state` returned."""
+        """Restore a state that `state` returned."""
         self._adam.load_state_dict(state)
 
 
@@ -66,7 +66,7 @@ def _groups(
     groups: dict[tuple[float, float], list[torch.Tensor]] = {}
     for name, weight in named.items():
         factor = 1.0 if body and name.startswith(f"{body}.") else options.head_rate
-        # Biases and normalisation are the parameters of one dimension: they do not decay.
+        # Biases and normalisation weights, which have one dimension, do not decay.
         decay = options.weight_decay if weight.ndim > 1 else 0.0
         groups.setdefault((factor, decay), []).append(weight)
     for (factor, decay), weights in groups.items():

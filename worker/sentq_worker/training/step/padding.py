@@ -1,4 +1,4 @@
-"""Rows of different lengths as one tensor."""
+"""Padding of rows to one tensor."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["Padding"]
 
 @dataclass(frozen=True, slots=True)
 class Padding:
-    """How rows of different lengths become one tensor."""
+    """Pads rows of different lengths with `token_id`, on the right or on the left."""
 
     token_id: int
     on_the_left: bool = False
@@ -28,7 +28,7 @@ class Padding:
         token_ids, mask = [], []
         for row in rows:
             gap = width - len(row)
-            filler, hidden, seen = [self.token_id] * gap, [0] * gap, [1] * len(row)
-            token_ids.append([*filler, *row] if self.on_the_left else [*row, *filler])
-            mask.append(hidden + seen if self.on_the_left else seen + hidden)
+            padding, masked, kept = [self.token_id] * gap, [0] * gap, [1] * len(row)
+            token_ids.append([*padding, *row] if self.on_the_left else [*row, *padding])
+            mask.append(masked + kept if self.on_the_left else kept + masked)
         return torch.tensor(token_ids, device=device), torch.tensor(mask, device=device)

@@ -1,4 +1,4 @@
-"""How long and how fast to learn."""
+"""The schedule of a training: epochs, batch size and learning rate."""
 
 from __future__ import annotations
 
@@ -8,17 +8,16 @@ from typing import Literal
 
 __all__ = ["Decay", "Schedule"]
 
-#: The learning rate's way down after the warm-up.
+#: How the learning rate falls after the warm-up.
 Decay = Literal["cosine", "linear"]
 
 
 @dataclass(frozen=True, slots=True)
 class Schedule:
-    """Epochs, batches and rates.
+    """Epochs, batch size, learning rate and early stopping.
 
-    `warmup` is the share of all steps with a rising rate; from there it falls along half a
-    cosine, or a straight line. `patience` epochs that are no better than the best end the
-    training; 0 never does.
+    The rate rises over the share `warmup` of all steps, then falls to 0 along half a cosine or a
+    straight line. Training stops after `patience` epochs without a new best; 0 disables this.
     """
 
     epochs: int = 2
@@ -30,11 +29,11 @@ class Schedule:
     seed: int = 1
 
     def rate(self, step: int, steps: int) -> float:
-        """Return the learning rate of a step (0 is the first): up linearly, then down to 0."""
-        rising = max(1, round(self.warmup * steps))
-        if step < rising:
-            return self.learning_rate * (step + 1) / rising
-        left = (steps - step) / max(1, steps - rising)
+        """Return the learning rate of a step (0 is the first) out of `steps`."""
+        warmup_steps = max(1, round(self.warmup * steps))
+        if step < warmup_steps:
+            return self.learning_rate * (step + 1) / warmup_steps
+        left = (steps - step) / max(1, steps - warmup_steps)
         if self.decay == "cosine":
             left = (1 - math.cos(math.pi * left)) / 2
         return self.learning_rate * left

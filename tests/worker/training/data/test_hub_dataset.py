@@ -179,7 +179,7 @@ def test_an_error_of_the_hub_is_reported_with_advice(
             "no Parquet form of owner/unconverted: download it, and give its files instead",
             "no Parquet form of owner/empty",
             "there is no file owner/none, and the Hub has no such dataset",
-            "it is no dataset's id either",
+            "it is not a valid dataset id either",
         ],
         strict=True,
     ):
