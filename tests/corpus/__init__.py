@@ -1,6 +1,14 @@
-"""Bad input, and what becomes of each piece of it.
+"""Bad input, with the expected result of each case.
 
-`texts` holds texts, `jobs` what a job may wrongly be called with, `messages` what is no message or
-no job, `headers` what may stand around a job, `first_protocol` Celery's first protocol. Each case
-has a name and says how it ends. `generated` makes more. `trial` puts them to a worker.
+expected    what a case is, and the results that it can have
+texts       texts, and values in the place of texts
+jobs        wrong arguments of a job
+unreadable  queue entries that are not messages, and messages that are not jobs
+headers     headers, properties and options around a job
+protocol1   messages in Celery's protocol 1
+cases       all cases, as messages
+generated   generated texts, jobs and messages
+messages    valid messages, from which cases are made
+runner      sends messages to a worker and reads the results
+canary      the search for texts in output
 """

@@ -1,26 +1,26 @@
-"""Looking for the canary: as it is, in another case, and in base64, however its bytes fall."""
+"""The search for the canary: plain, in another case, and in base64 at any alignment."""
 
 from __future__ import annotations
 
 import base64
 
-from tests.corpus.cases import CANARY
+from tests.corpus.expected import CANARY
 
 __all__ = ["traces"]
 
 
-def traces(seen: str) -> list[str]:
-    """Where it stands in what was seen: each place, with what is around it."""
+def traces(output: str) -> list[str]:
+    """Return the places of the canary in an output, each with its surroundings."""
     found = []
     for form in (CANARY, CANARY.upper(), CANARY.lower(), *_in_base64()):
-        place = seen.find(form)
+        place = output.find(form)
         if place >= 0:
-            found.append(seen[max(0, place - 100) : place + 100])
+            found.append(output[max(0, place - 100) : place + 100])
     return found
 
 
 def _in_base64() -> list[str]:
-    """The characters that only the canary's own bytes decide, for each of three alignments."""
+    """Return the base64 characters that depend on the canary's bytes alone, per alignment."""
     forms = []
     for before in range(3):
         whole = base64.b64encode(b"\0" * before + CANARY.encode()).decode()

@@ -1,65 +1,51 @@
-"""What a case of the corpus is, and the ways in which one can end."""
+"""All cases, as messages."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from typing import Any, Final
 
-from sentq.contract import ErrorCode
+from tests.corpus.expected import CorpusCase, ExpectDeadLetter, ExpectedResult, ExpectScored
+from tests.corpus.headers import HEADERS
+from tests.corpus.jobs import JOBS
+from tests.corpus.messages import body_of, message, raw
+from tests.corpus.protocol1 import PROTOCOL_1
+from tests.corpus.texts import TEXTS
+from tests.corpus.unreadable import NOT_JOBS, NOT_MESSAGES
 
-__all__ = [
-    "CANARY",
-    "CorpusCase",
-    "ExpectDeadLetter",
-    "ExpectFailed",
-    "ExpectNothing",
-    "ExpectRevoked",
-    "ExpectScored",
-    "ExpectedResult",
-]
+__all__ = ["CASES"]
 
-#: Stands in all texts, and wherever else a sender may have put one. Must be seen nowhere.
-CANARY = "CANARYb2d8"
+#: A header that changes only a job's path: Celery's own instead of that of a plain job.
+_CELERYS_PATH: Final = {"retries": 1}
 
 
-@dataclass(frozen=True)
-class ExpectScored:
-    """A success: an outcome a text. None is a prediction."""
-
-    codes: tuple[ErrorCode | None, ...] = (None,)
+def _raw(whole: bytes | dict[str, Any]) -> bytes:
+    return whole if isinstance(whole, bytes) else raw(whole)
 
 
-@dataclass(frozen=True)
-class ExpectFailed:
-    """The job ends in this error."""
-
-    error: type[Exception]
-
-
-@dataclass(frozen=True)
-class ExpectRevoked:
-    """The job was not scored, for nobody wants it any more."""
+def _both_paths(name: str, body: str, expected: ExpectedResult) -> Iterator[CorpusCase]:
+    yield CorpusCase(f"{name}, plain", raw(message(body)), expected)
+    yield CorpusCase(
+        f"{name}, Celery's own path", raw(message(body, headers=_CELERYS_PATH)), expected
+    )
 
 
-@dataclass(frozen=True)
-class ExpectNothing:
-    """The job is done, and its sender wanted no result."""
+def _cases() -> Iterator[CorpusCase]:
+    for text in TEXTS:
+        body = body_of("a good text", text.text, "another")
+        yield from _both_paths(f"text: {text.name}", body, ExpectScored((None, text.code, None)))
+    for name, (body, expected) in JOBS.items():
+        yield from _both_paths(f"job: {name}", body, expected)
+    for name, whole in NOT_MESSAGES.items():
+        yield CorpusCase(
+            f"not a message: {name}", _raw(whole), ExpectDeadLetter("it is not a Celery message")
+        )
+    for name, (changed, reason) in NOT_JOBS.items():
+        yield CorpusCase(f"not a job: {name}", _raw(changed), ExpectDeadLetter(reason))
+    for name, (changed, expected) in HEADERS.items():
+        yield CorpusCase(f"header: {name}", _raw(changed), expected)
+    for name, (changed, expected) in PROTOCOL_1.items():
+        yield CorpusCase(f"protocol 1: {name}", _raw(changed), expected)
 
 
-@dataclass(frozen=True)
-class ExpectDeadLetter:
-    """A dead letter whose reason says this. Whoever waits for the job is told, if there is a way
-    to tell which job it was."""
-
-    reason: str
-
-
-ExpectedResult = ExpectScored | ExpectFailed | ExpectRevoked | ExpectNothing | ExpectDeadLetter
-
-
-@dataclass(frozen=True)
-class CorpusCase:
-    """Something that may lie in a queue."""
-
-    name: str
-    raw: bytes
-    ending: ExpectedResult
+CASES: Final = tuple(_cases())

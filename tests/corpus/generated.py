@@ -1,6 +1,7 @@
-"""Bad input by the thousand: texts, jobs, and good messages with something changed.
+"""Generated input: texts, jobs, and valid messages with changes.
 
-`GENERATED_INPUTS` says how many; they are the same ones in each run. `make faults` has more.
+The variable `GENERATED_INPUTS` gives their number. Each run generates the same ones; `make faults`
+generates more.
 """
 
 from __future__ import annotations
@@ -17,8 +18,8 @@ from typing import Any, Final
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from tests.corpus.cases import CANARY
-from tests.corpus.envelopes import body_of, message, protocol1, raw
+from tests.corpus.expected import CANARY
+from tests.corpus.messages import body_of, message, protocol1, raw
 from tests.corpus.texts import TEXTS
 
 __all__ = ["INPUTS", "examples", "json_values", "messages", "repeatable", "texts"]
@@ -27,7 +28,7 @@ INPUTS: Final = int(os.environ.get("GENERATED_INPUTS", "2000"))
 
 
 def repeatable(count: int, *, shrinks: bool = True) -> settings:
-    """Hypothesis' settings for so many examples, the same ones wherever they are made."""
+    """Return hypothesis' settings for this number of examples, the same in each run."""
     return settings(
         max_examples=count,
         derandomize=True,
@@ -39,8 +40,7 @@ def repeatable(count: int, *, shrinks: bool = True) -> settings:
 
 
 def examples(strategy: st.SearchStrategy[bytes], count: int) -> list[bytes]:
-    """So many examples, to be sent together: one by one they would take ten times as long.
-    Each is there once."""
+    """Return `count` unique examples, to send together; one by one they take ten times as long."""
     found: dict[bytes, None] = {}
 
     def collect(example: bytes) -> None:
@@ -51,7 +51,7 @@ def examples(strategy: st.SearchStrategy[bytes], count: int) -> list[bytes]:
     return list(found)[:count]
 
 
-#: Hypothesis leaves surrogates out where nobody asks for them.
+#: Hypothesis leaves surrogates out unless no category is excluded.
 _ANY_CHARACTER: Final = st.characters(exclude_categories=())
 
 _CURATED: Final = st.sampled_from(
@@ -84,7 +84,7 @@ json_values: Final = st.recursive(
 )
 
 
-_PACKERS: Final[dict[str, Callable[[bytes], bytes]]] = {
+_COMPRESSORS: Final[dict[str, Callable[[bytes], bytes]]] = {
     "zlib": zlib.compress,
     "bzip2": bz2.compress,
     "lzma": lzma.compress,
@@ -95,16 +95,16 @@ def _plain(job_id: str, some: list[Any]) -> dict[str, Any]:
     return message(body_of(*some), job_id=job_id)
 
 
-def _own_way(job_id: str, some: list[Any]) -> dict[str, Any]:
+def _celerys_path(job_id: str, some: list[Any]) -> dict[str, Any]:
     return message(body_of(*some), job_id=job_id, headers={"retries": 1})
 
 
-def _packed(job_id: str, some: list[Any], how: str) -> dict[str, Any]:
-    body = _PACKERS[how](body_of(*some).encode())
-    return message(body, job_id=job_id, headers={"compression": how})
+def _compressed(job_id: str, some: list[Any], method: str) -> dict[str, Any]:
+    body = _COMPRESSORS[method](body_of(*some).encode())
+    return message(body, job_id=job_id, headers={"compression": method})
 
 
-def _first_protocol(job_id: str, some: list[Any]) -> dict[str, Any]:
+def _protocol1(job_id: str, some: list[Any]) -> dict[str, Any]:
     return protocol1(id=job_id, args=[some])
 
 
@@ -117,12 +117,12 @@ _ids: Final = st.uuids().map(str)
 
 _some_texts: Final = st.lists(texts | json_values, min_size=1, max_size=5)
 
-#: Messages that a worker can score, in each form that Celery gives them.
-_good: Final = st.one_of(
+#: Messages that a worker can score, in each of Celery's forms.
+_valid: Final = st.one_of(
     st.builds(_plain, _ids, _some_texts),
-    st.builds(_own_way, _ids, _some_texts),
-    st.builds(_packed, _ids, _some_texts, st.sampled_from(sorted(_PACKERS))),
-    st.builds(_first_protocol, _ids, _some_texts),
+    st.builds(_celerys_path, _ids, _some_texts),
+    st.builds(_compressed, _ids, _some_texts, st.sampled_from(sorted(_COMPRESSORS))),
+    st.builds(_protocol1, _ids, _some_texts),
 )
 
 _jobs: Final = st.builds(
@@ -133,7 +133,7 @@ _jobs: Final = st.builds(
     st.dictionaries(st.sampled_from(["callbacks", "errbacks", "chain", "chord"]), json_values),
 )
 
-#: What senders and workers say in headers and properties, besides what each message has.
+#: Optional headers and properties of clients and workers.
 _MORE_NAMES: Final = (
     *("compression", "redelivered", "shadow", "origin", "replaced_task_nesting", "x"),
     *("sentq_deadline_ms", "sentq_deliveries", "sentq_alone", "sentq_local_only"),
@@ -142,7 +142,7 @@ _MORE_NAMES: Final = (
 
 
 def _places(whole: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
-    """The path of each value in a document."""
+    """Return the path of each value in a document."""
     inner = whole.items() if isinstance(whole, dict) else enumerate(whole)
     found = []
     for key, value in inner:
@@ -154,8 +154,8 @@ def _places(whole: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
 
 @st.composite
 def _mutated(draw: st.DrawFn) -> bytes:
-    """A good message with up to three values replaced, removed, added or put elsewhere."""
-    whole = copy.deepcopy(draw(_good))
+    """Draw a valid message with up to three values replaced, removed, added or copied."""
+    whole = copy.deepcopy(draw(_valid))
     for _ in range(draw(st.integers(1, 3))):
         places = _places(whole)
         *path, key = draw(st.sampled_from(places))
@@ -187,21 +187,21 @@ def _has(container: Any, key: Any) -> bool:
 
 @st.composite
 def _damaged(draw: st.DrawFn) -> bytes:
-    """A good message with bytes changed, cut out, put in, or said twice."""
-    data = bytearray(raw(draw(_good)))
+    """Draw a valid message with bytes changed, deleted, inserted or repeated."""
+    data = bytearray(raw(draw(_valid)))
     for _ in range(draw(st.integers(1, 3))):
         start = draw(st.integers(0, len(data)))
         end = min(len(data), start + draw(st.integers(0, 12)))
-        match draw(st.sampled_from(["change", "cut out", "put in", "repeat", "cut off"])):
+        match draw(st.sampled_from(["change", "delete", "insert", "repeat", "truncate"])):
             case "change":
                 data[start:end] = draw(st.binary(min_size=end - start, max_size=end - start))
-            case "cut out":
+            case "delete":
                 del data[start:end]
-            case "put in":
+            case "insert":
                 data[start:start] = draw(st.binary(max_size=12))
             case "repeat":
                 data[start:start] = data[start:end]
-            case "cut off":
+            case "truncate":
                 del data[start:]
     return bytes(data)
 
@@ -209,7 +209,7 @@ def _damaged(draw: st.DrawFn) -> bytes:
 messages: Final[st.SearchStrategy[bytes]] = st.one_of(
     st.binary(max_size=100),
     json_values.map(lambda value: json.dumps(value).encode()),
-    _good.map(raw),
+    _valid.map(raw),
     _jobs.map(raw),
     _mutated(),
     _mutated(),

@@ -1,7 +1,7 @@
-"""What may stand around a good job, in its headers, its properties and its options.
+"""Headers, properties and options of a valid job.
 
-Whatever Celery needs in order to run the job and cannot read makes it a dead letter; whatever is
-only passed on changes nothing.
+An unreadable value that Celery needs to run the job makes it a dead letter. A value that is only
+passed on has no effect.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from sentq.contract import ErrorCode
 from sentq.errors import InvalidInput
-from tests.corpus.cases import (
+from tests.corpus.expected import (
     CANARY,
     ExpectDeadLetter,
     ExpectedResult,
@@ -20,12 +20,12 @@ from tests.corpus.cases import (
     ExpectRevoked,
     ExpectScored,
 )
-from tests.corpus.envelopes import body_of, message, without
+from tests.corpus.messages import body_of, message, without
 
 __all__ = ["HEADERS"]
 
 
-def _buried(reason: str, **headers: Any) -> tuple[dict[str, Any], ExpectedResult]:
+def _dead_lettered(reason: str, **headers: Any) -> tuple[dict[str, Any], ExpectedResult]:
     return message(headers=headers), ExpectDeadLetter(reason)
 
 
@@ -33,8 +33,8 @@ def _scored(**headers: Any) -> tuple[dict[str, Any], ExpectedResult]:
     return message(headers=headers), ExpectScored()
 
 
-def _options(ending: ExpectedResult, **options: Any) -> tuple[dict[str, Any], ExpectedResult]:
-    return message(json.dumps([[[f"{CANARY} text"]], {}, options])), ending
+def _options(expected: ExpectedResult, **options: Any) -> tuple[dict[str, Any], ExpectedResult]:
+    return message(json.dumps([[[f"{CANARY} text"]], {}, options])), expected
 
 
 def _lacking(part: str) -> dict[str, Any]:
@@ -45,52 +45,56 @@ def _with_line_breaks(whole: dict[str, Any]) -> dict[str, Any]:
     return whole | {"body": "\n".join(whole["body"][i : i + 8] for i in range(0, 200, 8))}
 
 
-def _late(deadline_ms: int) -> tuple[dict[str, Any], ExpectedResult]:
+def _past_deadline(deadline_ms: int) -> tuple[dict[str, Any], ExpectedResult]:
     headers = {"sentq_deadline_ms": deadline_ms}
     return message(headers=headers), ExpectScored((ErrorCode.DEADLINE_PASSED,))
 
 
 _TIMES: Final = {
-    "an eta that is text": _buried("its eta is no date", eta=CANARY),
-    "an eta that is a number": _buried("its eta is no date", eta=1e12),
-    "an eta that is true": _buried("its eta is no date", eta=True),
-    "an eta that is a list": _buried("its eta is no date", eta=[CANARY]),
-    "an eta that is an object": _buried("its eta is no date", eta={CANARY: 1}),
-    "an eta on the 30th of February": _buried("its eta is no date", eta="2026-02-30T00:00:00"),
-    "an eta in the year 9999": _buried(
+    "an eta that is text": _dead_lettered("its eta is no date", eta=CANARY),
+    "an eta that is a number": _dead_lettered("its eta is no date", eta=1e12),
+    "an eta that is true": _dead_lettered("its eta is no date", eta=True),
+    "an eta that is a list": _dead_lettered("its eta is no date", eta=[CANARY]),
+    "an eta that is an object": _dead_lettered("its eta is no date", eta={CANARY: 1}),
+    "an eta on the 30th of February": _dead_lettered(
+        "its eta is no date", eta="2026-02-30T00:00:00"
+    ),
+    "an eta in the year 9999": _dead_lettered(
         "its eta is out of reach", eta="9999-12-31T23:59:59.999999+00:00"
     ),
-    "an eta after the year 9999": _buried(
+    "an eta after the year 9999": _dead_lettered(
         "its eta is out of reach", eta="9999-12-31T23:59:59.999999-12:00"
     ),
-    "an eta before the year 1": _buried("its eta is out of reach", eta="0001-01-01T00:00:00+14:00"),
-    "an eta of another century, without a zone": _buried(
+    "an eta before the year 1": _dead_lettered(
+        "its eta is out of reach", eta="0001-01-01T00:00:00+14:00"
+    ),
+    "an eta of another century, without a zone": _dead_lettered(
         "its eta is out of reach", eta="2150-01-01T00:00:00"
     ),
     "an eta that has passed": _scored(eta="2001-01-01T00:00:00+00:00"),
-    "expires that is text": _buried("InvalidTaskError", expires=CANARY),
-    "expires that is a number": _buried("InvalidTaskError", expires=1e12),
-    "expires that is a list": _buried("InvalidTaskError", expires=[CANARY]),
+    "expires that is text": _dead_lettered("InvalidTaskError", expires=CANARY),
+    "expires that is a number": _dead_lettered("InvalidTaskError", expires=1e12),
+    "expires that is a list": _dead_lettered("InvalidTaskError", expires=[CANARY]),
     "expires that has passed": (
         message(headers={"expires": "2001-01-01T00:00:00+00:00"}),
         ExpectRevoked(),
     ),
     "expiry in the year 9999": _scored(expires="9999-12-31T23:59:59+00:00"),
-    "a time limit that is text": _buried("ValueError", timelimit="x"),
-    "a time limit that is a number": _buried("TypeError", timelimit=5),
-    "time limits of three": _buried("ValueError", timelimit=[1, 2, 3]),
+    "a time limit that is text": _dead_lettered("ValueError", timelimit="x"),
+    "a time limit that is a number": _dead_lettered("TypeError", timelimit=5),
+    "time limits of three": _dead_lettered("ValueError", timelimit=[1, 2, 3]),
     "time limits that are text": _scored(timelimit=["a", "b"]),
     "time limits that are negative": _scored(timelimit=[-1, -1]),
     "time limits that are zero": _scored(timelimit=[0, 0]),
 }
 
 _COUNTS: Final = {
-    "retries that are text": _buried("its count of retries", retries=CANARY),
-    "retries that are negative": _buried("its count of retries", retries=-1),
-    "retries that are a fraction": _buried("its count of retries", retries=1.5),
-    "retries that are a list": _buried("its count of retries", retries=[1]),
-    "retries beyond 64 bits": _buried("its count of retries", retries=2**70),
-    "retries beyond 64 bits, read leniently": _buried(
+    "retries that are text": _dead_lettered("its count of retries", retries=CANARY),
+    "retries that are negative": _dead_lettered("its count of retries", retries=-1),
+    "retries that are a fraction": _dead_lettered("its count of retries", retries=1.5),
+    "retries that are a list": _dead_lettered("its count of retries", retries=[1]),
+    "retries beyond 64 bits": _dead_lettered("its count of retries", retries=2**70),
+    "retries beyond 64 bits, read leniently": _dead_lettered(
         "its count of retries", retries=2**70, x="\ud800"
     ),
     "retries that are null": _scored(retries=None),
@@ -98,12 +102,12 @@ _COUNTS: Final = {
 }
 
 _STAMPS: Final = {
-    "stamps that are a number": _buried("TypeError", stamped_headers=5),
+    "stamps that are a number": _dead_lettered("TypeError", stamped_headers=5),
     "stamps that are a list": _scored(stamped_headers=["x"], stamps=["x"]),
     "stamps that are not there": _scored(stamped_headers=["x"], stamps={}),
     "stamps of lists": _scored(stamped_headers=["x"], stamps={"x": [[CANARY], {}]}),
     "stamped headers that are text": _scored(stamped_headers=CANARY, stamps={}),
-    "stamped headers that are lists": _buried(
+    "stamped headers that are lists": _dead_lettered(
         "TypeError as it was run", stamped_headers=[[1]], stamps={}
     ),
 }
@@ -112,19 +116,21 @@ _FOLLOWERS: Final = {
     "a chain of strings": _options(ExpectDeadLetter("ValueError"), chain=[CANARY]),
     "a chain that is text": _options(ExpectDeadLetter("ValueError as it was run"), chain=CANARY),
     "a chain that is a number": _options(ExpectFailed(TypeError), chain=5),
-    "a chain of nothing": _options(ExpectDeadLetter("AttributeError as it was run"), chain=[{}]),
+    "a chain of an empty signature": _options(
+        ExpectDeadLetter("AttributeError as it was run"), chain=[{}]
+    ),
     "a chord that is text": _options(ExpectScored(), chord="x"),
-    "a chord of nothing": _options(ExpectScored(), chord={}),
+    "an empty chord": _options(ExpectScored(), chord={}),
     "callbacks that are text": _options(ExpectFailed(AttributeError), callbacks=CANARY),
     "callbacks that are a number": _options(ExpectFailed(TypeError), callbacks=5),
     "a callback that is text": _options(ExpectFailed(AttributeError), callbacks=[CANARY]),
-    "a callback that is no signature": _options(ExpectFailed(KeyError), callbacks=[{CANARY: 1}]),
+    "a callback that is not a signature": _options(ExpectFailed(KeyError), callbacks=[{CANARY: 1}]),
     "a callback without a task": _options(
         ExpectFailed(TypeError), callbacks=[{"task": None, "args": CANARY}]
     ),
     "error callbacks that are text": _options(ExpectScored(), errbacks=CANARY),
     "error callbacks of numbers": _options(ExpectScored(), errbacks=[5]),
-    "options that nobody knows": _options(ExpectScored(), **{CANARY: [CANARY]}),
+    "unknown options": _options(ExpectScored(), **{CANARY: [CANARY]}),
     "options that are null": (message('[[["x"]], {}, null]'), ExpectScored()),
     "a group that is a number": _scored(group=5, group_index="x"),
     "a group that is a list": _scored(group=["x"]),
@@ -132,20 +138,20 @@ _FOLLOWERS: Final = {
 }
 
 _IDS: Final = {
-    "a line break in its id": _buried("it is not a Celery message", id="a\nb"),
-    "colours in its id": _buried("it is not a Celery message", id="\x1b[31mred"),
-    "NUL in its id": _buried("it is not a Celery message", id="a\x00b"),
-    "a direction in its id": _buried("it is not a Celery message", id="\u202egnp.exe"),
+    "a line break in its id": _dead_lettered("it is not a Celery message", id="a\nb"),
+    "terminal colours in its id": _dead_lettered("it is not a Celery message", id="\x1b[31mred"),
+    "NUL in its id": _dead_lettered("it is not a Celery message", id="a\x00b"),
+    "a direction mark in its id": _dead_lettered("it is not a Celery message", id="\u202egnp.exe"),
     "a space as its id": _scored(id=" "),
     "wildcards as its id": _scored(id="*?[a-z]"),
     "a path as its id": _scored(id="../../x"),
     "a format as its id": _scored(id="%s {0} %(id)s"),
     "quotes in its id": _scored(id="\"'`\\"),
-    "an id in other letters": _scored(id="задача-好"),
+    "an id in Cyrillic and Chinese": _scored(id="задача-好"),
     "a long id": _scored(id="x" * 100_000),
     "a version 7 id of the far future": _scored(id="ffffffff-ffff-7fff-bfff-ffffffffffff"),
     "a version 7 id of the year 1970": _scored(id="00000000-0000-7000-8000-000000000000"),
-    "an id that is no UUID, though as long": _scored(id="zzzzzzzz-zzzz-7zzz-zzzz-zzzzzzzzzzzz"),
+    "an id as long as a UUID": _scored(id="zzzzzzzz-zzzz-7zzz-zzzz-zzzzzzzzzzzz"),
 }
 
 _DEADLINES: Final = {
@@ -166,8 +172,8 @@ _DEADLINES: Final = {
     },
     "a deadline that is null": _scored(sentq_deadline_ms=None),
     "a deadline beyond 64 bits": _scored(sentq_deadline_ms=2**80),
-    "a deadline that has passed": _late(0),
-    "a deadline before all time": _late(-(2**70)),
+    "a deadline that has passed": _past_deadline(0),
+    "a deadline far before 1970": _past_deadline(-(2**70)),
 }
 
 _OWN: Final = {
@@ -191,7 +197,7 @@ _OWN: Final = {
             "an object of wrong types": {"worker": [CANARY], "at_s": CANARY},
         }.items()
     },
-    "lost deliveries and marks, about what must be buried": _buried(
+    "delivery headers of wrong types, in a message that is dead-lettered": _dead_lettered(
         "its eta is no date",
         eta="never",
         sentq_deliveries=[CANARY],
@@ -201,32 +207,34 @@ _OWN: Final = {
     ),
     "a count of deliveries beyond 64 bits": _scored(sentq_deliveries=2**80),
     "a count of deliveries in the thousands": _scored(sentq_deliveries=5_000),
-    "many deliveries, on Celery's own way": _scored(sentq_deliveries=5_000, retries=1),
+    "many deliveries, on Celery's own path": _scored(sentq_deliveries=5_000, retries=1),
     "first and last errors of wrong types": _scored(
         sentq_first_error=[CANARY], sentq_last_error={"a": 1}
     ),
-    "a wish to stay local that is text": _scored(sentq_local_only=CANARY),
-    "a header of ours that nobody knows": _scored(sentq_unheard_of={CANARY: [CANARY]}),
+    "a local-only mark that is text": _scored(sentq_local_only=CANARY),
+    "an unknown header of sentq": _scored(sentq_unheard_of={CANARY: [CANARY]}),
 }
 
 _PASSED_ON: Final = {
-    "wrong types of what is only passed on": _scored(
+    "wrong types of headers that are only passed on": _scored(
         root_id=["x"], parent_id={}, origin=5, argsrepr=["x"]
     ),
-    "half a character elsewhere": _scored(root_id="\ud800", shadow="\ud800", retries=1),
+    "a surrogate in other headers": _scored(root_id="\ud800", shadow="\ud800", retries=1),
     "a name that is a list": _scored(shadow=[CANARY]),
-    "a line for the log as its name": _scored(shadow="x\n[2026-01-01: ERROR] forged", retries=1),
-    "a name that is a list, on Celery's own way": _scored(shadow=["x"], retries=1),
-    "a text as what it shows of its arguments": _scored(argsrepr=CANARY, kwargsrepr=CANARY),
-    "the same, on Celery's own way": _scored(argsrepr=CANARY, kwargsrepr=CANARY, retries=1),
+    "a log line as its name": _scored(shadow="x\n[2026-01-01: ERROR] forged", retries=1),
+    "a name that is a list, on Celery's own path": _scored(shadow=["x"], retries=1),
+    "a text as its representation of arguments": _scored(argsrepr=CANARY, kwargsrepr=CANARY),
+    "the same representation, on Celery's own path": _scored(
+        argsrepr=CANARY, kwargsrepr=CANARY, retries=1
+    ),
     "a text in an unknown header": _scored(**{CANARY: CANARY, "x-text": CANARY}),
-    "the same in an unknown header, on Celery's own way": _scored(retries=1, **{CANARY: CANARY}),
+    "a text in an unknown header, on Celery's own path": _scored(retries=1, **{CANARY: CANARY}),
     "ignoring its result": (message(headers={"ignore_result": True}), ExpectNothing()),
     "ignoring its result, in text": (message(headers={"ignore_result": "no"}), ExpectNothing()),
     "redelivered, in text": _scored(redelivered=CANARY),
     "a nesting of a hundred in a header": _scored(x=json.loads("[" * 100 + "]" * 100), retries=1),
-    "a language that is none": _scored(lang="php"),
-    "replacing in depth": _scored(replaced_task_nesting=CANARY, retries=1),
+    "another language": _scored(lang="php"),
+    "a replacement depth that is text": _scored(replaced_task_nesting=CANARY, retries=1),
     "a number beyond 64 bits in a header": _scored(x=10**30),
     "NaN in a header": _scored(x=float("nan")),
     "headers that are too large": (
@@ -235,21 +243,21 @@ _PASSED_ON: Final = {
     ),
     "ten thousand headers": _scored(**{f"x-{number}": number for number in range(10_000)}),
     "a header named like a method": _scored(get=5, copy=5, items=5, update=5),
-    "a number that is too large, and no task": (
+    "a large number, and a body of null": (
         message("null", headers={"x": 10**30}),
         ExpectDeadLetter("InvalidTaskError"),
     ),
-    "half a character, and no task": (
+    "a surrogate, and a body of null": (
         message("null", headers={"x": "\ud800"}),
         ExpectDeadLetter("InvalidTask"),
     ),
 }
 
 _PROPERTIES: Final[dict[str, tuple[dict[str, Any], ExpectedResult]]] = {
-    "no delivery tag": (without("properties", "delivery_tag"), ExpectScored()),
+    "without a delivery tag": (without("properties", "delivery_tag"), ExpectScored()),
     "a delivery tag that is a list": (message(properties={"delivery_tag": [1]}), ExpectScored()),
-    "everybody's delivery tag": (message(properties={"delivery_tag": "1"}), ExpectScored()),
-    "everybody's delivery tag again": (message(properties={"delivery_tag": "1"}), ExpectScored()),
+    "a shared delivery tag": (message(properties={"delivery_tag": "1"}), ExpectScored()),
+    "the same delivery tag again": (message(properties={"delivery_tag": "1"}), ExpectScored()),
     "wrong properties": (
         message(properties={"priority": "x", "reply_to": ["x"], "correlation_id": {}}),
         ExpectScored(),
@@ -262,47 +270,47 @@ _PROPERTIES: Final[dict[str, tuple[dict[str, Any], ExpectedResult]]] = {
         message(properties={"delivery_info": {"exchange": 5, "routing_key": [CANARY]}}),
         ExpectScored(),
     ),
-    "the same, on Celery's own way": (
+    "delivery info of wrong types, on Celery's own path": (
         message(
             properties={"delivery_info": {"exchange": 5, "routing_key": [CANARY]}},
             headers={"retries": 1},
         ),
         ExpectScored(),
     ),
-    "delivery info of wrong types, about what must be buried": (
+    "delivery info of wrong types, in a message that is dead-lettered": (
         message(
             properties={"delivery_info": {"exchange": 5, "routing_key": [CANARY]}},
             headers={"eta": "never"},
         ),
         ExpectDeadLetter("its eta is no date"),
     ),
-    "another queue's name, about what must be buried": (
+    "another queue's name, in a message that is dead-lettered": (
         message(
             properties={"delivery_info": {"exchange": "", "routing_key": CANARY}},
             headers={"eta": "never"},
         ),
         ExpectDeadLetter("its eta is no date"),
     ),
-    "a queue's name that is half a character, about what must be buried": (
+    "a surrogate as queue name, in a message that is dead-lettered": (
         message(
             properties={"delivery_info": {"exchange": "", "routing_key": "\ud800"}},
             headers={"eta": "never"},
         ),
         ExpectDeadLetter("its eta is no date"),
     ),
-    "empty delivery info, about what must be buried": (
+    "empty delivery info, in a message that is dead-lettered": (
         message(properties={"delivery_info": {}}, headers={"eta": "never"}),
         ExpectDeadLetter("its eta is no date"),
     ),
     "empty delivery info": (message(properties={"delivery_info": {}}), ExpectScored()),
-    "empty delivery info, on Celery's own way": (
+    "empty delivery info, on Celery's own path": (
         message(properties={"delivery_info": {}}, headers={"retries": 1}),
         ExpectScored(),
     ),
     "unknown properties": (message(properties={CANARY: CANARY, "app_id": [1]}), ExpectScored()),
-    "an encoding that nobody knows": (message(content_encoding="nothing"), ExpectScored()),
+    "an unknown encoding": (message(content_encoding="nothing"), ExpectScored()),
     "an encoding that is null": (message(content_encoding=None), ExpectScored()),
-    "no encoding": (_lacking("content-encoding"), ExpectScored()),
+    "without an encoding": (_lacking("content-encoding"), ExpectScored()),
     "an encoding in capitals": (message(content_encoding="UTF-8"), ExpectScored()),
     "an unknown part": (message() | {CANARY: CANARY}, ExpectScored()),
     "a body that is not encoded": (

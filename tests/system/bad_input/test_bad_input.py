@@ -1,9 +1,9 @@
-"""Whatever lies in a queue was put there by somebody who could: by another program's mistake, by a
-version of Celery that nobody expected, or on purpose. One piece of it must cost itself only.
+"""Bad input in a queue affects no other message, and no output shows a text.
 
-All of the corpus goes to one worker at once, with good jobs in between, while Flower and another
-monitor listen and the worker says all that it can. Then we look at how each case ended, and for
-the canary, which stands in the texts.
+Bad messages come from faulty programs, from unexpected versions of Celery, or from attackers. One
+worker gets the whole corpus at once, with valid jobs in between. The worker logs all it can and
+sends events to Flower and another monitor. The tests then check the result of each case, and
+search every output for the canary, which is in the texts.
 """
 
 from __future__ import annotations
@@ -19,29 +19,29 @@ import pytest
 
 from sentq.dev.embedded import find_redis_server
 from tests.corpus.canary import traces
-from tests.corpus.cases import CorpusCase, ExpectDeadLetter
-from tests.corpus.every import CASES
-from tests.corpus.trial import Fate, Trial, job_id_of
-from tests.support.celery_site import NAME, stock_app
-from tests.support.events import Events
-from tests.support.flower import Flower, start_flower
+from tests.corpus.cases import CASES
+from tests.corpus.expected import CorpusCase, ExpectDeadLetter
+from tests.corpus.runner import CorpusRunner, ObservedResult, job_id_of
+from tests.support.celery.events import Events
+from tests.support.celery.flower import Flower, start_flower
+from tests.support.celery.site import NAME, stock_app
 from tests.support.processes import RedisProcess, WorkerProcess, eventually, worker_environment
 
 WAIT_S = 60
 
-#: The worker sends all its events, and logs all that it has to say.
-_OPEN = ("-E", "-l", "DEBUG")
+#: The worker sends all events, and logs at its most detailed level.
+_VERBOSE = ("-E", "-l", "DEBUG")
 
 
 @dataclass(frozen=True)
 class BadInputSite:
-    """All that an operator runs, after the corpus has gone through it."""
+    """The services that an operator runs, after the worker has processed the corpus."""
 
     server: RedisProcess
     worker: WorkerProcess
     flower: Flower
     events: list[dict[str, Any]]
-    fates: dict[str, Fate]
+    results: dict[str, ObservedResult]
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +50,7 @@ def site(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Iterator
         server = RedisProcess(find_redis_server(), tmp_path_factory.mktemp("redis")).start()
         stack.callback(server.stop)
         environment = worker_environment(server.url, tiny_model)
-        command = ("celery", "-A", "sentq_worker", "worker", "-P", "solo", "-n", NAME, *_OPEN)
+        command = ("celery", "-A", "sentq_worker", "worker", "-P", "solo", "-n", NAME, *_VERBOSE)
         worker = WorkerProcess(tmp_path_factory.mktemp("worker"), environment, command)
         stack.callback(worker.stop)
         flower = start_flower(tmp_path_factory.mktemp("flower"), environment)
@@ -60,30 +60,31 @@ def site(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Iterator
         worker.wait_until_ready()
         events = stack.enter_context(Events(stock))
         eventually(flower.sees_the_worker, within_s=WAIT_S, what="a worker in Flower")
-        fates = Trial(client, worker).run([case.raw for case in CASES], within_s=WAIT_S)
-        named = dict(zip([case.name for case in CASES], fates, strict=True))
+        results = CorpusRunner(client, worker).run([case.raw for case in CASES], within_s=WAIT_S)
+        named = dict(zip([case.name for case in CASES], results, strict=True))
         yield BadInputSite(server, worker, flower, events.all, named)
         assert worker.stop() == 0
 
 
 @pytest.mark.parametrize("case", CASES, ids=[case.name for case in CASES])
 def test_each_case_ends_as_expected(site: BadInputSite, case: CorpusCase) -> None:
-    assert site.fates[case.name].mismatch(case.ending) is None
+    assert site.results[case.name].mismatch(case.expected) is None
 
 
 def test_a_waiting_client_gets_the_error_of_a_dead_lettered_job(site: BadInputSite) -> None:
-    untold = [
+    without_error = [
         case.name
         for case in CASES
-        if isinstance(case.ending, ExpectDeadLetter) and "not a Celery" not in case.ending.reason
-        if _says_whose_it_is(case.raw)
-        if site.fates[case.name].error is None
+        if isinstance(case.expected, ExpectDeadLetter)
+        and "not a Celery" not in case.expected.reason
+        if _has_readable_id(case.raw)
+        if site.results[case.name].error is None
     ]
-    assert untold == []
+    assert without_error == []
 
 
-def _says_whose_it_is(raw: bytes) -> bool:
-    """Whether a worker can tell which job it was without decoding the body."""
+def _has_readable_id(raw: bytes) -> bool:
+    """Whether a worker can read the job id without decoding the body."""
     job_id = job_id_of(raw)
     return (
         job_id is not None
@@ -109,22 +110,22 @@ def test_no_event_holds_the_canary(site: BadInputSite) -> None:
 
 
 def test_flower_does_not_show_the_canary(site: BadInputSite) -> None:
-    tasks = site.flower.ask("/api/tasks?limit=100000")
+    tasks = site.flower.get_json("/api/tasks?limit=100000")
     assert len(tasks) > len(CASES) / 2
-    site.flower.ask("/api/workers?refresh=1")
+    site.flower.get_json("/api/workers?refresh=1")
     for job_id in list(tasks)[:: len(tasks) // 20]:
         assert site.flower.get(f"/task/{job_id}")[0] == 200
         site.flower.get(f"/api/task/result/{job_id}")
-    assert traces("".join(site.flower.answers)) == []
+    assert traces("".join(site.flower.replies)) == []
 
 
 def test_inspect_commands_do_not_show_the_canary(site: BadInputSite) -> None:
     with stock_app(site.server.url) as stock:
         inspect = stock.control.inspect(destination=[NAME], timeout=10)
-        questions = ("active", "reserved", "scheduled", "revoked", "stats", "report", "conf")
-        answers = [getattr(inspect, question)() for question in questions]
-    assert all(answers)
-    assert traces(repr(answers)) == []
+        commands = ("active", "reserved", "scheduled", "revoked", "stats", "report", "conf")
+        replies = [getattr(inspect, command)() for command in commands]
+    assert all(replies)
+    assert traces(repr(replies)) == []
 
 
 def test_no_process_shows_the_canary(site: BadInputSite) -> None:
@@ -146,5 +147,6 @@ def test_no_stored_outcome_or_dead_letter_reason_holds_the_canary(site: BadInput
         keys = list(client.scan_iter(count=1000))
         values = [client.get(key) for key in keys if client.type(key) == b"string"]
     assert len(values) > len(CASES) / 2
-    reasons = [letter.reason for fate in site.fates.values() for letter in fate.letters]
+    dead_letters = [each for result in site.results.values() for each in result.dead_letters]
+    reasons = [each.reason for each in dead_letters]
     assert traces(repr([keys, values, reasons])) == []

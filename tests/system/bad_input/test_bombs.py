@@ -1,4 +1,4 @@
-"""A few kilobytes that would inflate to more memory than a worker has."""
+"""Decompression bombs: a few kilobytes that inflate to more memory than a worker has."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from typing import Any, Final
 
 import pytest
 
-from tests.corpus.envelopes import message, raw
-from tests.corpus.trial import Trial
-from tests.support.celery_site import Site, run_site
+from tests.corpus.messages import message, raw
+from tests.corpus.runner import CorpusRunner
+from tests.support.celery.site import Site, run_site
 
 BLOCK: Final = bytes(1024 * 1024)
 BLOCKS: Final = 160
 
-HIGH_WATER: Final = Path("/proc/self/clear_refs")
+PEAK_MEMORY_RESET: Final = Path("/proc/self/clear_refs")
 
 
 @pytest.fixture(scope="module")
@@ -27,16 +27,16 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
         yield site
 
 
-def _most_memory_kb(pid: int) -> int:
+def _peak_memory_kb(pid: int) -> int:
     status = Path(f"/proc/{pid}/status").read_text()
     (line,) = (line for line in status.splitlines() if line.startswith("VmHWM:"))
     return int(line.split()[1])
 
 
 def _zlib_bomb() -> bytes:
-    packer = zlib.compressobj(9)
-    parts = [packer.compress(BLOCK) for _ in range(BLOCKS)]
-    return b"".join((*parts, packer.flush()))
+    compressor = zlib.compressobj(9)
+    parts = [compressor.compress(BLOCK) for _ in range(BLOCKS)]
+    return b"".join((*parts, compressor.flush()))
 
 
 def _bzip2_bomb() -> bytes:
@@ -62,12 +62,12 @@ def test_a_decompression_bomb_is_not_inflated(
     site: Site, bomb: Callable[[], bytes], changes: dict[str, Any]
 ) -> None:
     changed = message(bomb(), **changes)
-    if not HIGH_WATER.exists():
-        pytest.skip("only Linux tells the most memory that a process had since it was asked to")
+    if not PEAK_MEMORY_RESET.exists():
+        pytest.skip("only Linux can reset the peak memory of a process")
     pid = site.worker.process.pid
     Path(f"/proc/{pid}/clear_refs").write_text("5")
-    before_kb = _most_memory_kb(pid)
-    (fate,) = Trial(site.redis, site.worker).run([raw(changed)])
-    assert fate.letters
-    assert fate.error == "InvalidInput"
-    assert _most_memory_kb(pid) - before_kb < 64 * 1024
+    before_kb = _peak_memory_kb(pid)
+    (result,) = CorpusRunner(site.redis, site.worker).run([raw(changed)])
+    assert result.dead_letters
+    assert result.error == "InvalidInput"
+    assert _peak_memory_kb(pid) - before_kb < 64 * 1024

@@ -1,4 +1,4 @@
-"""Thousands of generated messages go to one worker: each ends somehow, and the worker goes on."""
+"""Thousands of generated messages for one worker: each gets a result, and the worker continues."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ import pytest
 
 from sentq.dev.embedded import find_redis_server
 from tests.corpus.generated import INPUTS, examples, messages
-from tests.corpus.trial import Fate, Trial
+from tests.corpus.runner import CorpusRunner, ObservedResult
 from tests.support.processes import RedisProcess, WorkerProcess, worker_environment
 
 pytestmark = pytest.mark.slow
 
-#: So many are sent together.
+#: The number of messages that are sent together.
 STEP = 500
 
 
 @pytest.fixture
-def trial(tmp_path: Path, tiny_model: Path) -> Iterator[Trial]:
+def runner(tmp_path: Path, tiny_model: Path) -> Iterator[CorpusRunner]:
     server = RedisProcess(find_redis_server(), tmp_path).start()
     worker = WorkerProcess(tmp_path, worker_environment(server.url, tiny_model))
     try:
         worker.wait_until_ready()
         with server.client() as client:
-            yield Trial(client, worker)
+            yield CorpusRunner(client, worker)
         assert worker.log.count(" ready.") == 1
         assert worker.stop() == 0
     finally:
@@ -35,18 +35,22 @@ def trial(tmp_path: Path, tiny_model: Path) -> Iterator[Trial]:
 
 
 @pytest.mark.timeout(900)
-def test_each_generated_message_ends_in_an_outcome_or_a_dead_letter(trial: Trial) -> None:
+def test_each_generated_message_ends_in_an_outcome_or_a_dead_letter(runner: CorpusRunner) -> None:
     generated = examples(messages, INPUTS)
     for first in range(0, len(generated), STEP):
-        some = generated[first : first + STEP]
-        fates = trial.run(some)
-        lost = [each for each, fate in zip(some, fates, strict=True) if _is_lost(each, fate)]
+        messages_of_step = generated[first : first + STEP]
+        results = runner.run(messages_of_step)
+        lost = [
+            each
+            for each, result in zip(messages_of_step, results, strict=True)
+            if _is_lost(each, result)
+        ]
         assert lost == []
 
 
-def _is_lost(raw: bytes, fate: Fate) -> bool:
-    """Whether there is neither an outcome nor a dead letter, though somebody wants one."""
-    return not fate.is_typed and not _ignores_result(raw)
+def _is_lost(raw: bytes, result: ObservedResult) -> bool:
+    """Whether a message has neither a result nor a dead letter, although its job requests one."""
+    return not result.is_typed and not _ignores_result(raw)
 
 
 def _ignores_result(raw: bytes) -> bool:

@@ -23,8 +23,8 @@ from sentq_worker.broker.message import (
     plain_body,
     read_envelope,
 )
-from tests.corpus.envelopes import message
 from tests.corpus.generated import INPUTS, json_values, messages, repeatable, texts
+from tests.corpus.messages import message
 
 SOME = max(100, INPUTS // 10)
 LIMITS = Limits(chars_per_text=50, bytes_per_message=1024)

@@ -1,4 +1,4 @@
-"""Puts bad input and good neighbours into a queue, and sees how each of them ended."""
+"""Sends bad input between valid neighbours to a worker, and reads the result of each message."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import redis
 
 from sentq.contract import JobOutcome
 from sentq.wire.dead_letters import DEAD_LETTERS_KEY, DeadLetter
-from tests.corpus.cases import (
+from tests.corpus.expected import (
     ExpectDeadLetter,
     ExpectedResult,
     ExpectFailed,
@@ -22,49 +22,49 @@ from tests.corpus.cases import (
     ExpectRevoked,
     ExpectScored,
 )
-from tests.corpus.envelopes import body_of, message, raw
-from tests.support.dead_letters import read_letters
+from tests.corpus.messages import body_of, message, raw
+from tests.support.celery.dead_letters import read_dead_letters
 from tests.support.processes import WorkerProcess
 
-__all__ = ["Fate", "Trial", "job_id_of"]
+__all__ = ["CorpusRunner", "ObservedResult", "job_id_of"]
 
-#: After so many bad ones comes a good one.
-_BAD_A_NEIGHBOUR: Final = 3
+#: The number of bad messages between two valid ones.
+_BAD_PER_NEIGHBOUR: Final = 3
 
 _ENDED: Final = {"SUCCESS", "FAILURE", "REVOKED"}
 
 
 @dataclass(frozen=True)
-class Fate:
-    """What became of a message."""
+class ObservedResult:
+    """The dead letters and the stored result of a message."""
 
-    letters: list[DeadLetter] = field(default_factory=list)
+    dead_letters: list[DeadLetter] = field(default_factory=list)
     result: dict[str, Any] | None = None
 
     @property
     def is_typed(self) -> bool:
-        """Whether there is an outcome, an error or a dead letter."""
-        return bool(self.letters) or (self.result or {}).get("status") in _ENDED
+        """Whether the message has an outcome, an error or a dead letter."""
+        return bool(self.dead_letters) or (self.result or {}).get("status") in _ENDED
 
     def mismatch(self, expected: ExpectedResult) -> str | None:
-        """What differs from how it should have ended; None if nothing does."""
+        """Return the difference from the expected result, or None."""
         match expected:
             case ExpectDeadLetter(reason):
                 is_right = [
                     reason in letter.reason and letter.queue == "sentq" and bool(letter.worker)
-                    for letter in self.letters
+                    for letter in self.dead_letters
                 ] == [True]
             case ExpectScored(codes):
-                is_right = not self.letters and self._codes == list(codes)
+                is_right = not self.dead_letters and self._codes == list(codes)
             case ExpectFailed(error):
-                is_right = not self.letters and self.error == error.__name__
+                is_right = not self.dead_letters and self.error == error.__name__
             case ExpectRevoked():
-                is_right = not self.letters and self._status == "REVOKED"
+                is_right = not self.dead_letters and self._status == "REVOKED"
             case ExpectNothing():
-                is_right = not self.letters and self.result is None
+                is_right = not self.dead_letters and self.result is None
         if is_right:
             return None
-        reasons = [letter.reason for letter in self.letters]
+        reasons = [letter.reason for letter in self.dead_letters]
         return f"expected {expected}; dead letters {reasons}, result {str(self.result)[:500]}"
 
     @property
@@ -73,7 +73,7 @@ class Fate:
 
     @property
     def error(self) -> str | None:
-        """The class of the job's error, if it failed."""
+        """The class of the job's error; None if it did not fail."""
         if self.result is None or self._status != "FAILURE":
             return None
         kind: str = self.result["result"]["exc_type"]
@@ -87,30 +87,30 @@ class Fate:
         return [getattr(outcome, "code", None) for outcome in outcomes]
 
 
-class Trial:
-    """One worker, and all that is put before it."""
+class CorpusRunner:
+    """Sends messages to one worker, and reads their results."""
 
     def __init__(self, client: redis.Redis, worker: WorkerProcess) -> None:
         self._redis = client
         self._worker = worker
 
-    def run(self, messages: Sequence[bytes], *, within_s: float = 60) -> list[Fate]:
-        """Send messages with good neighbours in between, and wait until nothing is left.
+    def run(self, messages: Sequence[bytes], *, within_s: float = 60) -> list[ObservedResult]:
+        """Send messages with valid neighbours in between, and wait until none is left.
 
         Returns:
-            The fate of each, in order.
+            The result of each message, in order.
 
         Raises:
-            AssertionError: The worker ended, or did not get through in time, or a neighbour was
-                not answered, or a dead letter is nobody's.
+            AssertionError: The worker ended or was too slow, a neighbour was not scored, or a
+                dead letter belongs to none of the messages.
         """
         neighbours = [
             raw(message(body_of(f"neighbour {n}"))) for n in range(1 + len(messages) // 3)
         ]
         mixed: list[bytes] = []
         for number, each in enumerate(messages):
-            if number % _BAD_A_NEIGHBOUR == 0:
-                mixed.append(neighbours[number // _BAD_A_NEIGHBOUR])
+            if number % _BAD_PER_NEIGHBOUR == 0:
+                mixed.append(neighbours[number // _BAD_PER_NEIGHBOUR])
             mixed.append(each)
         mixed.append(neighbours[-1])
         with self._redis.pipeline() as pipe:
@@ -119,36 +119,38 @@ class Trial:
             pipe.execute()
         self._wait_until_settled(within_s)
         by_fingerprint: defaultdict[str, list[DeadLetter]] = defaultdict(list)
-        for letter in read_letters(self._redis):
-            by_fingerprint[_fingerprint(letter.message)].append(letter)
+        for dead_letter in read_dead_letters(self._redis):
+            by_fingerprint[_fingerprint(dead_letter.message)].append(dead_letter)
         self._redis.delete(DEAD_LETTERS_KEY)
-        unanswered = [n for n in map(self._fate, neighbours) if n.mismatch(ExpectScored())]
-        assert not unanswered, f"{len(unanswered)} neighbours without an answer: {unanswered[:3]}"
-        fates = []
-        alike = Counter(map(_fingerprint, messages))
+        failed = [n for n in map(self._result_of, neighbours) if n.mismatch(ExpectScored())]
+        assert not failed, f"{len(failed)} neighbours without an outcome: {failed[:3]}"
+        results = []
+        remaining = Counter(map(_fingerprint, messages))
         for each in messages:
-            known_by = _fingerprint(each)
-            alike[known_by] -= 1
-            letters = by_fingerprint.pop(known_by, [])
-            if alike[known_by]:  # Each of those that nobody can tell apart has one.
-                by_fingerprint[known_by] = letters[1:]
-                letters = letters[:1]
-            fates.append(Fate(letters, self._fate(each).result))
-        assert not by_fingerprint, f"dead letters of nobody: {list(by_fingerprint.values())[:3]}"
-        return fates
+            fingerprint = _fingerprint(each)
+            remaining[fingerprint] -= 1
+            dead_letters = by_fingerprint.pop(fingerprint, [])
+            if remaining[fingerprint]:  # Each of several identical messages has one dead letter.
+                by_fingerprint[fingerprint] = dead_letters[1:]
+                dead_letters = dead_letters[:1]
+            results.append(ObservedResult(dead_letters, self._result_of(each).result))
+        assert not by_fingerprint, (
+            f"dead letters of no message: {list(by_fingerprint.values())[:3]}"
+        )
+        return results
 
-    def _fate(self, each: bytes) -> Fate:
+    def _result_of(self, each: bytes) -> ObservedResult:
         job_id = job_id_of(each)
         if job_id is None:
-            return Fate()
+            return ObservedResult()
         key = f"celery-task-meta-{job_id}".encode(errors="surrogatepass")
         document = cast("bytes | None", self._redis.get(key))
-        return Fate(result=None if document is None else json.loads(document))
+        return ObservedResult(result=None if document is None else json.loads(document))
 
     def _wait_until_settled(self, within_s: float) -> None:
         deadline = time.monotonic() + within_s
         while True:
-            assert self._worker.process.poll() is None, self._last_words()
+            assert self._worker.process.poll() is None, self._diagnosis()
             with self._redis.pipeline() as pipe:
                 pipe.llen("sentq")
                 pipe.hlen("unacked")
@@ -157,21 +159,23 @@ class Trial:
             if not any(left):
                 return
             assert time.monotonic() < deadline, f"left in queue and unacked: {left}: " + (
-                self._last_words()
+                self._diagnosis()
             )
             time.sleep(0.05)
 
-    def _last_words(self) -> str:
-        held = cast("dict[bytes, bytes]", self._redis.hgetall("unacked"))
-        return f"held: {[each[:500] for each in held.values()][:5]}\n{self._worker.log[-3000:]}"
+    def _diagnosis(self) -> str:
+        unacked = cast("dict[bytes, bytes]", self._redis.hgetall("unacked"))
+        return (
+            f"unacked: {[each[:500] for each in unacked.values()][:5]}\n{self._worker.log[-3000:]}"
+        )
 
 
 def job_id_of(each: bytes) -> str | None:
-    """The id under which a message's outcome would be found, if it has one."""
+    """Return the id under which a message's result is stored; None if it has none."""
     try:
         whole = json.loads(each)
         job_id = whole["headers"].get("id")
-        if "task" not in whole["headers"]:  # Celery's first protocol says it in the body.
+        if "task" not in whole["headers"]:  # Protocol 1 has it in the body.
             job_id = json.loads(base64.b64decode(whole["body"]))["id"]
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
         return None
@@ -179,10 +183,10 @@ def job_id_of(each: bytes) -> str | None:
 
 
 def _fingerprint(each: bytes) -> str:
-    """What a message is known by in a dead letter, which may be written anew."""
+    """Return what a message and its dead letter have in common, if their JSON differs."""
     text = each.decode("utf-8", "replace")
     try:
-        # Written anew, an integer beyond 64 bits is a float, as most readers of JSON have it.
+        # The worker writes an integer beyond 64 bits as a float, as most readers of JSON do.
         whole = json.loads(text, parse_int=float)
         ids = (whole["properties"].get("correlation_id"), whole["headers"].get("id"))
         return json.dumps([*ids, whole["body"]])

@@ -1,4 +1,4 @@
-"""Dead letters, as tests read them."""
+"""Dead letters in Redis."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ import redis
 
 from sentq.wire.dead_letters import DEAD_LETTERS_KEY, DeadLetter, parse_dead_letter
 
-__all__ = ["read_letters"]
+__all__ = ["read_dead_letters"]
 
 
-def read_letters(client: redis.Redis) -> list[DeadLetter]:
-    """All of them, the oldest first."""
+def read_dead_letters(client: redis.Redis) -> list[DeadLetter]:
+    """Return all dead letters, the oldest first."""
     entries = cast("list[Any]", client.xrange(DEAD_LETTERS_KEY))
     return [parse_dead_letter(entry_id, fields) for entry_id, fields in entries]

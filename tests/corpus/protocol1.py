@@ -1,12 +1,11 @@
-"""Celery's first protocol, which says everything in the body: jobs in it, and what only looks
-like one."""
+"""Messages in Celery's protocol 1, whose body holds all options: valid and invalid jobs."""
 
 from __future__ import annotations
 
 from typing import Any, Final
 
 from sentq.errors import EmptyJob, InvalidInput, TooManyTexts
-from tests.corpus.cases import (
+from tests.corpus.expected import (
     CANARY,
     ExpectDeadLetter,
     ExpectedResult,
@@ -14,13 +13,13 @@ from tests.corpus.cases import (
     ExpectRevoked,
     ExpectScored,
 )
-from tests.corpus.envelopes import protocol1
+from tests.corpus.messages import protocol1
 
-__all__ = ["FIRST_PROTOCOL"]
+__all__ = ["PROTOCOL_1"]
 
-FIRST_PROTOCOL: Final[dict[str, tuple[dict[str, Any], ExpectedResult]]] = {
+PROTOCOL_1: Final[dict[str, tuple[dict[str, Any], ExpectedResult]]] = {
     "a job": (protocol1(), ExpectScored()),
-    "no arguments": (protocol1(args=...), ExpectFailed(InvalidInput)),
+    "without arguments": (protocol1(args=...), ExpectFailed(InvalidInput)),
     "arguments in an object": (
         protocol1(args={CANARY: 1}),
         ExpectDeadLetter("KeyError as it was handled"),
@@ -30,9 +29,9 @@ FIRST_PROTOCOL: Final[dict[str, tuple[dict[str, Any], ExpectedResult]]] = {
         protocol1(args=None),
         ExpectDeadLetter("TypeError as it was handled"),
     ),
-    "no texts": (protocol1(args=[[]]), ExpectFailed(EmptyJob)),
+    "without texts": (protocol1(args=[[]]), ExpectFailed(EmptyJob)),
     "too many texts": (protocol1(args=[[CANARY] * 257]), ExpectFailed(TooManyTexts)),
-    "an unknown option": (protocol1(kwargs={CANARY: 1}), ExpectFailed(InvalidInput)),
+    "an unknown keyword": (protocol1(kwargs={CANARY: 1}), ExpectFailed(InvalidInput)),
     "keywords in a list": (
         protocol1(kwargs=[CANARY]),
         ExpectDeadLetter("InvalidTaskError as it was read"),
@@ -41,21 +40,21 @@ FIRST_PROTOCOL: Final[dict[str, tuple[dict[str, Any], ExpectedResult]]] = {
         protocol1(kwargs=None),
         ExpectDeadLetter("InvalidTaskError as it was read"),
     ),
-    "no keywords": (protocol1(kwargs=...), ExpectScored()),
-    "no task": (protocol1(task=...), ExpectDeadLetter("it is not a task")),
+    "without keywords": (protocol1(kwargs=...), ExpectScored()),
+    "without a task": (protocol1(task=...), ExpectDeadLetter("it is not a task")),
     "a task that is a list": (
         protocol1(task=[CANARY]),
         ExpectDeadLetter("TypeError as it was handled"),
     ),
     "a task that is null": (protocol1(task=None), ExpectDeadLetter("its task is not registered")),
     "an unknown task": (protocol1(task=CANARY), ExpectDeadLetter("its task is not registered")),
-    "no id": (protocol1(id=...), ExpectDeadLetter("its id is none")),
+    "without an id": (protocol1(id=...), ExpectDeadLetter("its id is none")),
     "an id that is a number": (protocol1(id=5), ExpectDeadLetter("its id is none")),
     "an id that is a list": (protocol1(id=[CANARY]), ExpectDeadLetter("its id is none")),
     "an id that is null": (protocol1(id=None), ExpectDeadLetter("its id is none")),
     "an empty id": (protocol1(id=""), ExpectDeadLetter("its id is none")),
     "a line break in its id": (protocol1(id="a\nb"), ExpectDeadLetter("its id is none")),
-    "half a character as id": (protocol1(id="\ud800"), ExpectDeadLetter("its id is none")),
+    "a surrogate as id": (protocol1(id="\ud800"), ExpectDeadLetter("its id is none")),
     "an eta that is text": (protocol1(eta=CANARY), ExpectDeadLetter("its eta is no date")),
     "an eta that is a number": (protocol1(eta=5), ExpectDeadLetter("its eta is no date")),
     "an eta in the year 9999": (
@@ -81,7 +80,7 @@ FIRST_PROTOCOL: Final[dict[str, tuple[dict[str, Any], ExpectedResult]]] = {
         protocol1(timelimit=CANARY),
         ExpectDeadLetter("ValueError as it was run"),
     ),
-    "a zone that is none": (protocol1(utc=CANARY, eta="2001-01-01T00:00:00"), ExpectScored()),
+    "an invalid time zone": (protocol1(utc=CANARY, eta="2001-01-01T00:00:00"), ExpectScored()),
     "a group that is a list": (protocol1(taskset=[CANARY]), ExpectScored()),
     "callbacks that are text": (protocol1(callbacks=CANARY), ExpectFailed(AttributeError)),
     "a chord that is text": (protocol1(chord=CANARY), ExpectScored()),

@@ -1,4 +1,4 @@
-"""What tests of Celery's own features run on: a Redis, a gated worker of ours, a stock client."""
+"""A Redis, a gated sentq worker and a stock Celery client, for tests of Celery's features."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.support.workers.other_app import QUEUE
 
 __all__ = ["NAME", "Site", "run_site", "start_followup", "start_gated", "stock_app"]
 
-#: The worker's name, by which the stock client speaks to it alone.
+#: The worker's name, the destination of inspect and control commands.
 NAME: Final = "sentq@test"
 
 _QUIET: Final = ("--loglevel", "INFO", "--without-mingle", "--without-gossip")
@@ -28,50 +28,50 @@ _QUIET: Final = ("--loglevel", "INFO", "--without-mingle", "--without-gossip")
 
 @dataclass(frozen=True)
 class Site:
-    """The parts, and the phrases that tests are made of."""
+    """The running services, and the operations of tests on them."""
 
     server: RedisProcess
     worker: WorkerProcess
-    #: Somebody else's Celery app, which knows nothing of sentq.
+    #: A Celery app without sentq, as another program has it.
     stock: Celery
     redis: redis.Redis
 
     def score(self, *texts: str, **options: Any) -> Any:
-        """Send a job as any Celery application may."""
+        """Send a job as any Celery application can."""
         options = {"args": [list(texts)], "queue": "sentq"} | options
         return self.stock.send_task("sentq.score", **options)
 
     def signature(self, *texts: str, **options: Any) -> Any:
-        """The same job, as a part of a canvas."""
+        """Return the signature of a job, for a canvas."""
         options = {"args": (list(texts),), "queue": "sentq"} | options
         return self.stock.signature("sentq.score", **options)
 
     def followup(self, name: str, *args: Any, **options: Any) -> Any:
-        """A task of the stock worker, as a part of a canvas."""
+        """Return the signature of a task of the stock worker, for a canvas."""
         options = {"args": args, "queue": QUEUE} | options
         return self.stock.signature(f"followup.{name}", **options)
 
-    def ask(self, question: str, *args: Any) -> Any:
-        """What `celery inspect` has from the worker, as soon as it answers."""
+    def inspect(self, command: str, *args: Any) -> Any:
+        """Return the worker's reply to a `celery inspect` command."""
         inspect = self.stock.control.inspect(destination=[NAME], timeout=10)
-        answer = getattr(inspect, question)(*args)
-        assert answer is not None, f"no answer to {question}: {self.worker.log[-3000:]}"
-        return answer[NAME]
+        reply = getattr(inspect, command)(*args)
+        assert reply is not None, f"no reply to {command}: {self.worker.log[-3000:]}"
+        return reply[NAME]
 
     def control(self, command: str, *args: Any) -> Any:
-        """What the worker answers to `celery control`."""
-        tell = getattr(self.stock.control, command)
-        (answer,) = tell(*args, destination=[NAME], reply=True, timeout=10)
-        return answer[NAME]
+        """Return the worker's reply to a `celery control` command."""
+        send = getattr(self.stock.control, command)
+        (reply,) = send(*args, destination=[NAME], reply=True, timeout=10)
+        return reply[NAME]
 
     def revoke(self, job_id: str) -> None:
-        """Revoke a job, and see that the worker knows."""
+        """Revoke a job, and wait until the worker has received the revocation."""
         self.stock.control.revoke(job_id)
-        eventually(lambda: job_id in self.ask("revoked"), what="the revocation")
+        eventually(lambda: job_id in self.inspect("revoked"), what="the revocation")
 
     @contextmanager
-    def engine_held(self, name: str) -> Iterator[Any]:
-        """Keep the engine busy with a job, which the context gets."""
+    def engine_busy(self, name: str) -> Iterator[Any]:
+        """Keep the engine busy with a job, and yield that job's result handle."""
         job = self.score(f"hold:{name}")
         eventually(lambda: self.was_scored(f"hold:{name}"), what="a busy engine")
         try:
@@ -80,35 +80,38 @@ class Site:
             release(self.redis, name)
 
     def was_scored(self, text: str) -> bool:
-        """Whether this text went into the engine."""
+        """Whether the engine received this text."""
         return text in scored(self.redis)
 
     def pop(self, key: str) -> Any:
-        """Take the document that is next in a list; None where there is none."""
+        """Take the next document of a list; return None if the list is empty."""
         raw = cast("bytes | None", self.redis.rpop(key))
         return None if raw is None else json.loads(raw)
 
-    def pop_letter(self) -> DeadLetter | None:
-        """Take the oldest dead letter; None where there is none."""
+    def pop_dead_letter(self) -> DeadLetter | None:
+        """Take the oldest dead letter; return None if there is none."""
         for entry_id, fields in cast("Any", self.redis.xrange(DEAD_LETTERS_KEY, count=1)):
             self.redis.xdel(DEAD_LETTERS_KEY, entry_id)
             return parse_dead_letter(entry_id, fields)
         return None
 
     def is_settled(self) -> bool:
-        """Whether nothing is taken and not acknowledged."""
+        """Whether no message is unacknowledged."""
         return not self.redis.hlen("unacked") and not self.redis.zcard("unacked_index")
 
 
 @contextmanager
 def run_site(folder: Path, *options: str, exit_code: int = 0, **environment: str) -> Iterator[Site]:
-    """Start all of it, the worker with these options; stop it, and see that the worker ended in
-    good order, or with the exit code that is given."""
+    """Start the services, the worker with these options; stop them on leaving the context.
+
+    Raises:
+        AssertionError: The worker ended with another exit code than `exit_code`.
+    """
     with ExitStack() as stack:
         server = RedisProcess(find_redis_server(), folder).start()
         stack.callback(server.stop)
         worker = start_gated(folder, server.url, *options, **environment)
-        stack.callback(_end, worker)
+        stack.callback(_stop, worker)
         stock = stack.enter_context(stock_app(server.url))
         client = stack.enter_context(server.client())
         worker.wait_until_ready()
@@ -118,20 +121,23 @@ def run_site(folder: Path, *options: str, exit_code: int = 0, **environment: str
 
 @contextmanager
 def stock_app(url: str) -> Iterator[Celery]:
-    """Somebody's Celery app. Its results may outlive it, in the traceback of a failure."""
-    with Celery("somebody", broker=url, backend=url, set_as_current=False) as stock:
+    """Yield a stock Celery app, and close its connections.
+
+    The traceback of a failed test may keep its results alive longer than the app.
+    """
+    with Celery("stock", broker=url, backend=url, set_as_current=False) as stock:
         try:
             yield stock
         finally:
             listener = stock.backend.result_consumer
             listener.stop()
-            # A result that is collected later would tell Redis so, which is gone by then.
+            # A result that is collected later would unsubscribe at Redis, which has ended by then.
             listener._pubsub = None
             stock.backend.client.close()
 
 
 def start_gated(folder: Path, url: str, *options: str, **environment: str) -> WorkerProcess:
-    """Start a worker of ours whose engine is gated."""
+    """Start a sentq worker whose engine is gated."""
     command = (
         "celery",
         "-A",
@@ -146,11 +152,11 @@ def start_gated(folder: Path, url: str, *options: str, **environment: str) -> Wo
 
 
 def start_followup(folder: Path, url: str) -> WorkerProcess:
-    """Start a stock worker."""
+    """Start a stock Celery worker with the tasks that follow a job."""
     command = ("celery", "-A", "tests.support.workers.other_app", "worker", "-P", "solo", *_QUIET)
     return WorkerProcess(folder, {"FOLLOWUP_URL": url}, command)
 
 
-def _end(worker: WorkerProcess) -> None:
-    with suppress(Exception):  # A test failed already, and says why.
+def _stop(worker: WorkerProcess) -> None:
+    with suppress(Exception):  # The test has failed already, with its own error.
         worker.stop()

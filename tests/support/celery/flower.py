@@ -1,4 +1,4 @@
-"""Flower, started as an operator starts it, and asked for what it shows."""
+"""Flower, started as an operator starts it, and requests for its pages."""
 
 from __future__ import annotations
 
@@ -20,32 +20,32 @@ PASSWORD: Final = "flower-secret"
 
 @dataclass
 class Flower:
-    """A running Flower, and all that it has answered so far."""
+    """A running Flower, and the bodies of all its replies so far."""
 
     port: int
     process: WorkerProcess
-    answers: list[str] = field(default_factory=list)
+    replies: list[str] = field(default_factory=list)
 
     def get(self, path: str, *, user: str = USER, password: str = PASSWORD) -> tuple[int, str]:
-        """Status and body of the answer."""
+        """Return the status and body of the reply."""
         credentials = base64.b64encode(f"{user}:{password}".encode()).decode()
         headers = {"Authorization": f"Basic {credentials}"} if user else {}
         with closing(HTTPConnection("127.0.0.1", self.port, timeout=30)) as connection:
             connection.request("GET", path, headers=headers)
             response = connection.getresponse()
             status, body = response.status, response.read().decode()
-        self.answers.append(body)
+        self.replies.append(body)
         return status, body
 
-    def ask(self, path: str) -> dict[str, Any]:
-        """An answer of the API."""
+    def get_json(self, path: str) -> dict[str, Any]:
+        """Return the JSON of a reply of the API."""
         status, body = self.get(path)
         assert status == 200, body or self.process.log[-3000:]
-        answer: dict[str, Any] = json.loads(body)
-        return answer
+        reply: dict[str, Any] = json.loads(body)
+        return reply
 
     def sees_the_worker(self) -> bool:
-        """Whether it listens to events: they are not kept for those who come later."""
+        """Whether Flower receives events; it gets no event that was sent before."""
         assert self.process.process.poll() is None, self.process.log
         try:
             return "flower_worker_online{" in self.get("/metrics")[1]
@@ -54,7 +54,7 @@ class Flower:
 
 
 def start_flower(folder: Path, environment: dict[str, str]) -> Flower:
-    """Start one for the workers of this environment; it is not yet there when this returns."""
+    """Start Flower for the workers of this environment, without waiting until it is ready."""
     port = free_port()
     process = WorkerProcess(
         folder,

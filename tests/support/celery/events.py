@@ -1,4 +1,4 @@
-"""Listening to a worker's events as a monitor does, with Celery's own receiver."""
+"""A worker's events, received as a monitor does: with Celery's own receiver."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["Events"]
 
 
 class Events:
-    """Hears all events from when it is entered until it is left."""
+    """Record all events while its context is open."""
 
     def __init__(self, app: Celery) -> None:
         self.all: list[dict[str, Any]] = []
@@ -22,8 +22,13 @@ class Events:
         self._receiver: Any = None
         self._thread = threading.Thread(target=self._listen)
 
+    @property
+    def types(self) -> set[str]:
+        """The types of all events so far."""
+        return {event["type"] for event in self.all}
+
     def of(self, job_id: str) -> Counter[str]:
-        """How many events of each kind there were about a job."""
+        """Return the number of events of a job, by type."""
         return Counter(event["type"] for event in self.all if event.get("uuid") == job_id)
 
     def _listen(self) -> None:
@@ -31,13 +36,13 @@ class Events:
             self._receiver = self._app.events.Receiver(connection, handlers={"*": self.all.append})
             self._receiver.capture(limit=None, timeout=None, wakeup=False)
 
-    def _heard_the_worker(self) -> bool:
+    def _has_event(self) -> bool:
         self._app.control.broadcast("heartbeat")
         return bool(self.all)
 
     def __enter__(self) -> Self:
         self._thread.start()
-        eventually(self._heard_the_worker, what="an event of the worker")
+        eventually(self._has_event, what="an event of the worker")
         return self
 
     def __exit__(self, *_: object) -> None:
