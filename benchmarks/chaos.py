@@ -31,12 +31,12 @@ from benchmarks import slope
 from sentq.dev.embedded import find_redis_server
 from tests.chaos.recovery import after_half_open_s, after_kill_s, after_redis_s
 from tests.chaos.run import Plan, run
-from tests.chaos.site import OURS, STOCK, ChaosSite, Team
+from tests.chaos.site import SENTQ, STOCK, ChaosSite, WorkerKind
 
 #: How long a round of ours takes: so long that many faults find one in the engine. Stock Celery
 #: runs one job at a time; with a delay for each it would not come through.
 _TEAMS: Final = {
-    "sentq": replace(OURS, environment={"STANDIN_DELAY_S": "0.02"}),
+    "sentq": replace(SENTQ, environment={"STANDIN_DELAY_S": "0.02"}),
     "stock": STOCK,
 }
 
@@ -165,7 +165,7 @@ def _options() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _figures(plan: Plan, team: Team, say: Callable[[str], None]) -> dict[str, Any]:
+def _figures(plan: Plan, team: WorkerKind, say: Callable[[str], None]) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         result = run(plan, team, Path(folder), say=lambda line: say(f"{team.name}: {line}"))
     for said in result.audit.unexpected_exits:

@@ -1,12 +1,13 @@
-"""Breaks everything that can break, by a seed, and says where each accepted job ended.
+"""Injects faults into workers, Redis and the network, and audits the result of each accepted job.
 
-    schedule    which fault when, from a seed
-    site        a Redis, workers behind proxies, producers behind proxies: real processes
-    faults      inflicts a schedule on a site
-    producer    sends jobs, and notes each that was accepted, in a file
-    answers     hears each final answer that is published
-    audit       reads all of these, and Redis, and says what was lost, wrong or done twice
-    run         the whole: a plan in, a report out
+    schedule    the faults and their times, drawn from a seed
+    site        real processes: a Redis, and workers and producers behind proxies
+    faults      injects a schedule into a site
+    jobs        the texts of each job
+    producer    sends jobs, and records each accepted one in a file
+    audit       counts lost, wrong and duplicate results from these records and Redis
+    recovery    measures the recovery from a single fault
+    run         executes a plan and returns its audit
 
-The test in `tests/faults` and `benchmarks/chaos.py` run the same code, at different sizes.
+The tests in `tests/faults` and `benchmarks/chaos.py` run the same code with different sizes.
 """

@@ -1,5 +1,5 @@
-"""Where each accepted job ended: what the oracle, the records of the workers, those who heard the
-answers, and Redis say, put together."""
+"""The result of each accepted job, from the records of producers and workers, the published
+results, and Redis."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ import orjson
 import redis
 
 from sentq.wire.dead_letters import DEAD_LETTERS_KEY
-from tests.chaos.answers import PublishedOutcomes
-from tests.chaos.faults import Inflicted
+from tests.chaos.faults import Injected
 from tests.chaos.jobs import texts_of
 from tests.chaos.producer import accepted_by, unknown_by
 from tests.chaos.schedule import NETWORK, FaultKind
 from tests.chaos.site import ChaosSite
+from tests.support.celery.published_results import PublishedResults
 from tests.support.workers.standin import hash_score
 
-__all__ = ["Audit", "Is", "audit", "is_hashed", "settle"]
+__all__ = ["Audit", "IsRight", "audit", "is_hashed", "settle"]
 
-#: Whether what was answered to a text is right.
-Is = Callable[[str, Mapping[str, Any]], bool]
+#: Whether the outcome of a text is right.
+IsRight = Callable[[str, Mapping[str, Any]], bool]
 
-_AT_ONCE: Final = 1000
+_READ_AT_ONCE: Final = 1000
 
 #: The queues, with kombu's four priorities.
 _QUEUES: Final = [
@@ -38,14 +38,14 @@ _QUEUES: Final = [
     for priority in ("", "\x06\x163", "\x06\x166", "\x06\x169")
 ]
 
-#: For how long after it ended a fault may be why a job is run again: until the worker works again.
+#: How long after its end a fault can cause a second run of a job: until the worker is ready again.
 _AFTER_NETWORK_S: Final = 20.0
 _AFTER_REDIS_S: Final = 10.0
 
 
 @dataclass
 class Audit:
-    """What became of the jobs of a run. Times are in seconds."""
+    """Counts of the jobs of a run. Times are in seconds."""
 
     accepted: int = 0
     unknown: int = 0
@@ -68,7 +68,7 @@ class Audit:
 
     @property
     def figures(self) -> dict[str, Any]:
-        """What can be printed: times as their median and maximum."""
+        """The figures to print, with the median and maximum of times."""
         figures = dict(vars(self))
         for name in ("after_kill_s", "after_half_open_s", "after_redis_s"):
             times = figures.pop(name)
@@ -79,19 +79,21 @@ class Audit:
 
 
 def is_hashed(text: str, outcome: Mapping[str, Any]) -> bool:
-    """Whether the stand-in's answer is right."""
+    """Whether an outcome is that of the stand-in worker."""
     return bool(outcome.get("score") == hash_score(text))
 
 
 def settle(site: ChaosSite, *, within_s: float, quiet_s: float) -> None:
-    """Wait until every queue is empty, nobody holds a job, and no answer came for `quiet_s`; or
-    until `within_s` have passed without a change."""
+    """Wait until no job is queued or in flight and no result came for `quiet_s` seconds.
+
+    Returns also after `within_s` seconds without a change.
+    """
     changed_s, before = time.monotonic(), (-1, -1)
     with site.redis.client() as client:
         while True:
             now = time.monotonic()
             left = _left(client)
-            state = left, len(site.answers.at_s)
+            state = left, len(site.published.at_s)
             if state != before:
                 changed_s, before = now, state
             if now - changed_s > (within_s if left else quiet_s):
@@ -99,8 +101,8 @@ def settle(site: ChaosSite, *, within_s: float, quiet_s: float) -> None:
             time.sleep(0.1)
 
 
-def audit(site: ChaosSite, done: Sequence[Inflicted], *, is_right: Is) -> Audit:
-    """Read everything and say what became of the jobs."""
+def audit(site: ChaosSite, done: Sequence[Injected], *, is_right: IsRight) -> Audit:
+    """Read all records, and count the results of the jobs."""
     found = Audit(faults=dict(Counter(str(each.fault.kind) for each in done)))
     accepted: dict[str, str] = {}
     for order in site.orders:
@@ -108,32 +110,32 @@ def audit(site: ChaosSite, done: Sequence[Inflicted], *, is_right: Is) -> Audit:
     found.accepted = len(accepted)
     found.unknown = sum(len(unknown_by(order)) for order in site.orders)
     with site.redis.client() as client:
-        _read_answers(found, client, accepted, site.answers, is_right)
+        _read_results(found, client, accepted, site.published, is_right)
         found.dead_letters = int(client.xlen(DEAD_LETTERS_KEY))
         found.left_in_queues = _left(client)
-    found.answered_twice += len(site.answers.again)
-    _read_rounds(found, site, done)
+    found.answered_twice += len(site.published.duplicates)
+    _read_batches(found, site, done)
     _read_times(found, site, done, accepted)
-    for place in site.places:
-        found.unexpected_exits += place.unexpected
+    for worker in site.workers:
+        found.unexpected_exits += worker.unexpected
     return found
 
 
 def _left(client: redis.Redis) -> int:
-    """How many jobs are in a queue or in somebody's hands."""
+    """Return the number of jobs that are queued or in flight."""
     return int(client.hlen("unacked")) + sum(int(client.llen(queue)) for queue in _QUEUES)
 
 
-def _read_answers(
+def _read_results(
     found: Audit,
     client: redis.Redis,
     accepted: Mapping[str, str],
-    heard: PublishedOutcomes,
-    is_right: Is,
+    published: PublishedResults,
+    is_right: IsRight,
 ) -> None:
     ids = list(accepted)
-    for first in range(0, len(ids), _AT_ONCE):
-        some = ids[first : first + _AT_ONCE]
+    for first in range(0, len(ids), _READ_AT_ONCE):
+        some = ids[first : first + _READ_AT_ONCE]
         documents: Any = client.mget([f"celery-task-meta-{job_id}" for job_id in some])
         for job_id, raw in zip(some, documents, strict=True):
             document: dict[str, Any] = orjson.loads(raw) if raw else {"status": None}
@@ -147,44 +149,46 @@ def _read_answers(
                 texts, outcomes = texts_of(accepted[job_id]), document["result"]["outcomes"]
                 rights = map(is_right, texts, outcomes)
                 found.wrong += not (len(texts) == len(outcomes) and all(rights))
-            found.answered_twice += job_id not in heard.again and heard.first.get(
+            found.answered_twice += job_id not in published.duplicates and published.first.get(
                 job_id, hash(raw)
             ) != hash(raw)
 
 
-def _read_rounds(found: Audit, site: ChaosSite, done: Sequence[Inflicted]) -> None:
-    """What was executed more than once, and why."""
+def _read_batches(found: Audit, site: ChaosSite, done: Sequence[Injected]) -> None:
+    """Count the batches, and the jobs that were executed more than once, by cause."""
     runs: dict[str, list[tuple[float, Path, int]]] = defaultdict(list)
     sizes: list[int] = []
-    for number, each in enumerate(site.places):
-        for life in each.lives:
-            for at_s, names in _rounds(life.record):
+    for number, each in enumerate(site.workers):
+        for run in each.runs:
+            for at_s, names in _batches(run.record):
                 sizes.append(len(names))
                 for name in names:
-                    runs[name].append((at_s, life.record, number))
+                    runs[name].append((at_s, run.record, number))
     found.jobs_per_round = round(statistics.mean(sizes), 1) if sizes else 0.0
     found.largest_round = max(sizes, default=0)
     causes: Counter[str] = Counter()
     for several in runs.values():
         several.sort()
-        for (at_s, record, place), (again_s, _, _) in pairwise(several):
-            causes[_cause(done, record, place, at_s, again_s)] += 1
+        for (at_s, record, number), (again_s, _, _) in pairwise(several):
+            causes[_cause(done, record, number, at_s, again_s)] += 1
     found.executed_twice = dict(causes)
     kills = found.faults.get(FaultKind.KILL, 0)
     found.executed_twice_per_kill = round(causes[FaultKind.KILL] / kills, 1) if kills else 0.0
 
 
-def _rounds(record: Path) -> list[tuple[float, list[str]]]:
-    """The rounds of a process: when each began, and the names of its jobs."""
+def _batches(record: Path) -> list[tuple[float, list[str]]]:
+    """Return the batches of a process: the start of each, and the names of its jobs."""
     if not record.exists():
         return []
     *lines, _half = record.read_text().split("\n")
     return [(float(at_s), names) for at_s, *names in (line.split(" ") for line in lines)]
 
 
-def _cause(done: Sequence[Inflicted], record: Path, place: int, at_s: float, again_s: float) -> str:
-    """Why a job that this process began at `at_s` was begun again: because it was killed in
-    between, if it was, whatever else befell it."""
+def _cause(done: Sequence[Injected], record: Path, number: int, at_s: float, again_s: float) -> str:
+    """Return why a job that a process started at `at_s` was started again at `again_s`.
+
+    A kill of the process takes precedence over other faults.
+    """
     causes = set()
     for each in done:
         fault, after_s = each.fault, 0.0
@@ -192,9 +196,9 @@ def _cause(done: Sequence[Inflicted], record: Path, place: int, at_s: float, aga
             after_s = _AFTER_REDIS_S
         elif fault.kind in NETWORK:
             after_s = _AFTER_NETWORK_S
-            if fault.place != place:
+            if fault.target != number:
                 continue
-        elif each.life is None or each.life.record != record:
+        elif each.run is None or each.run.record != record:
             continue
         if each.began_s <= again_s and at_s <= each.ended_s + after_s:
             causes.add("network" if fault.kind in NETWORK else str(fault.kind))
@@ -203,29 +207,31 @@ def _cause(done: Sequence[Inflicted], record: Path, place: int, at_s: float, aga
 
 
 def _read_times(
-    found: Audit, site: ChaosSite, done: Sequence[Inflicted], accepted: Mapping[str, str]
+    found: Audit, site: ChaosSite, done: Sequence[Injected], accepted: Mapping[str, str]
 ) -> None:
-    """How long it took until things went on."""
-    heard = site.answers
+    """Measure the time from the end of each fault until work continued."""
+    published = site.published
     ids = {name: job_id for job_id, name in accepted.items()}
     for each in done:
         kind = each.fault.kind
         if kind is FaultKind.KILL:
-            times = [heard.at_s[job_id] for job_id in each.held if job_id in heard.at_s]
+            times = [
+                published.at_s[job_id] for job_id in each.in_flight if job_id in published.at_s
+            ]
             if times:
                 found.after_kill_s.append(max(0.0, max(times) - each.ended_s))
         elif kind is FaultKind.REDIS:
-            first_s = heard.first_after(each.ended_s)
+            first_s = published.first_after(each.ended_s)
             if first_s is not None:
                 found.after_redis_s.append(first_s - each.ended_s)
-        elif kind is FaultKind.HALF_OPEN and each.life is not None:
-            # A round of that very worker, begun after, and answered.
+        elif kind is FaultKind.HALF_OPEN and each.run is not None:
+            # The first batch that the same worker started after the fault, once it has results.
             answered = [
-                heard.at_s[ids[name]]
-                for at_s, names in _rounds(each.life.record)
+                published.at_s[ids[name]]
+                for at_s, names in _batches(each.run.record)
                 if at_s > each.ended_s
                 for name in names
-                if name in ids and heard.at_s.get(ids[name], 0.0) > each.ended_s
+                if name in ids and published.at_s.get(ids[name], 0.0) > each.ended_s
             ]
             if answered:
                 found.after_half_open_s.append(min(answered) - each.ended_s)

@@ -1,4 +1,4 @@
-"""Inflicts a schedule on a site, and keeps a record of what was done, to whom, and when."""
+"""Injects a schedule of faults into a site, and records the target and time of each fault."""
 
 from __future__ import annotations
 
@@ -12,26 +12,26 @@ import orjson
 import redis
 
 from tests.chaos.schedule import FaultKind, InjectedFault
-from tests.chaos.site import ChaosSite, Life, Place
+from tests.chaos.site import ChaosSite, SupervisedWorker, WorkerRun
 from tests.support.proxy import Proxy, Trap
 
-__all__ = ["Inflicted", "inflict"]
+__all__ = ["Injected", "inject"]
 
-#: The queue for bulk work, whose jobs wait for all others.
+#: The queue for bulk jobs, which wait for all single jobs.
 _BULK_QUEUE: Final = "sentq.bulk"
 
-#: How long to wait until a worker that is to break has started.
+#: How long to wait until the target worker has started.
 _READY_WITHIN_S: Final = 30.0
 
-#: How long a trap waits for its bytes, or its point in a round, before the fault comes anyway.
-_TRAPPED_WITHIN_S: Final = 3.0
+#: How long a trap waits for its bytes, or its point in a batch, before the fault comes anyway.
+_TRAP_WAIT_S: Final = 3.0
 
-#: How long everything that passes is kept back while a connection is slow, each time.
+#: How long a slow connection delays each chunk of data.
 _DELAY_S: Final = 0.3
 
-_LOOK_AGAIN_S: Final = 0.01
+_POLL_INTERVAL_S: Final = 0.01
 
-#: The traps of kill points and of what is torn. Stock Celery takes with BRPOP.
+#: Patterns, on_reply and forward_first of each trap. Stock Celery takes jobs with BRPOP.
 _TRAPS: Final = {
     "take": ((b"LTRIM", b"BRPOP"), False, False),
     "taken": ((b"LTRIM", b"BRPOP"), False, True),
@@ -43,42 +43,43 @@ _TRAPS: Final = {
 
 
 @dataclass(frozen=True)
-class Inflicted:
-    """A fault as it came to pass, between two points of monotonic time.
+class Injected:
+    """An injected fault, with its start and end in monotonic time.
 
-    `life` is the worker's process that was hit, if one was; `held` are the ids of the jobs that
-    somebody held just after a kill. Not those of the queue for bulk work: given back, they wait
-    for all single jobs, however many there are.
+    Attributes:
+        run: The worker process that was the target; None if the target was not a worker.
+        in_flight: The ids of the single jobs that were unacknowledged just after a kill. Bulk
+            jobs are left out, because requeued bulk jobs wait for all single jobs.
     """
 
     fault: InjectedFault
     began_s: float
     ended_s: float
-    life: Life | None = None
-    held: Sequence[str] = ()
+    run: WorkerRun | None = None
+    in_flight: Sequence[str] = ()
 
 
-def inflict(
+def inject(
     site: ChaosSite, schedule: Sequence[InjectedFault], *, say: Callable[[str], None]
-) -> list[Inflicted]:
-    """Do what the schedule says, one fault after the other; what lasts, lasts beside the next.
+) -> list[Injected]:
+    """Inject the faults of a schedule one after the other; lasting faults overlap with later ones.
 
     Args:
-        site: Where.
-        schedule: What, in the order of time. Where one takes long, the next ones come late.
-        say: Is told of each fault.
+        site: The processes to break.
+        schedule: The faults in order of time. After a slow one, the next ones are late.
+        say: Called with a line of progress for each fault.
     """
     started = time.monotonic()
-    done: list[Inflicted] = []
+    done: list[Injected] = []
     for number, fault in enumerate(schedule):
         time.sleep(max(0.0, started + fault.at_s - time.monotonic()))
-        done.append(_one(site, fault))
+        done.append(_inject_one(site, fault))
         say(f"{number + 1}/{len(schedule)} {fault.kind} {fault.detail}".rstrip())
-    _thaw(site, done)
+    _wait_until_over(done)
     return done
 
 
-def _one(site: ChaosSite, fault: InjectedFault) -> Inflicted:
+def _inject_one(site: ChaosSite, fault: InjectedFault) -> Injected:
     match fault.kind:
         case FaultKind.REDIS:
             return _kill_redis(site, fault)
@@ -90,44 +91,44 @@ def _one(site: ChaosSite, fault: InjectedFault) -> Inflicted:
             return _break_network(site, fault)
 
 
-def _kill_redis(site: ChaosSite, fault: InjectedFault) -> Inflicted:
+def _kill_redis(site: ChaosSite, fault: InjectedFault) -> Injected:
     began_s = time.monotonic()
     site.redis.kill()
     site.redis.start(within_s=300)
-    return Inflicted(fault, began_s, time.monotonic())
+    return Injected(fault, began_s, time.monotonic())
 
 
-def _kill(site: ChaosSite, fault: InjectedFault) -> Inflicted:
-    place = site.places[fault.place]
-    life = _ready(place)
-    process = life.worker.process
-    life.is_doomed = True
+def _kill(site: ChaosSite, fault: InjectedFault) -> Injected:
+    worker = site.workers[fault.target]
+    run = _ready(worker)
+    process = run.worker.process
+    run.is_end_expected = True
     began_s = time.monotonic()
     if fault.detail in ("before", "after"):
-        told = life.record.with_name(f"{life.record.name}.kill-{fault.detail}")
-        told.touch()
+        kill_file = run.record.with_name(f"{run.record.name}.kill-{fault.detail}")
+        kill_file.touch()
         _until(lambda: process.poll() is not None)
-        told.unlink(missing_ok=True)
+        kill_file.unlink(missing_ok=True)
     elif fault.detail in _TRAPS:
-        _spring(place.proxy, _trap(site, fault.detail, process.kill))
+        _set_trap(worker.proxy, _trap(site, fault.detail, process.kill))
         _until(lambda: process.poll() is not None, within_s=0.5)
     process.kill()
     process.wait(10)
     ended_s = time.monotonic()
-    return Inflicted(fault, began_s, ended_s, life, _held(site.redis.client()))
+    return Injected(fault, began_s, ended_s, run, _single_jobs_in_flight(site.redis.client()))
 
 
-def _term(site: ChaosSite, fault: InjectedFault) -> Inflicted:
-    life = _ready(site.places[fault.place])
-    life.is_doomed = True
+def _term(site: ChaosSite, fault: InjectedFault) -> Injected:
+    run = _ready(site.workers[fault.target])
+    run.is_end_expected = True
     began_s = time.monotonic()
-    life.worker.stop(within_s=60)
-    return Inflicted(fault, began_s, time.monotonic(), life)
+    run.worker.stop(within_s=60)
+    return Injected(fault, began_s, time.monotonic(), run)
 
 
-def _break_network(site: ChaosSite, fault: InjectedFault) -> Inflicted:
-    proxy = site.proxy_of(fault.place)
-    life = _ready(site.places[fault.place]) if fault.place < len(site.places) else None
+def _break_network(site: ChaosSite, fault: InjectedFault) -> Injected:
+    proxy = site.proxy_of(fault.target)
+    run = _ready(site.workers[fault.target]) if fault.target < len(site.workers) else None
     began_s = time.monotonic()
     match fault.kind:
         case FaultKind.CUT:
@@ -146,33 +147,33 @@ def _break_network(site: ChaosSite, fault: InjectedFault) -> Inflicted:
         case _:
             trap = _trap(site, fault.detail, lambda: None)
             trap.tears = True
-            _spring(proxy, trap)
-    return Inflicted(fault, began_s, time.monotonic() + fault.lasts_s, life)
+            _set_trap(proxy, trap)
+    return Injected(fault, began_s, time.monotonic() + fault.lasts_s, run)
 
 
 def _trap(site: ChaosSite, name: str, action: Callable[[], None]) -> Trap:
     patterns, on_reply, forward_first = _TRAPS[name]
-    pattern = patterns[-1 if site.team.name == "stock" else 0]
+    pattern = patterns[-1 if site.worker_kind.name == "stock" else 0]
     return Trap(pattern, action, on_reply, forward_first)
 
 
-def _spring(proxy: Proxy, trap: Trap) -> None:
-    """Set a trap, and take it away when it was hit, or nobody came."""
+def _set_trap(proxy: Proxy, trap: Trap) -> None:
+    """Set a trap, and remove it when it was hit, or after `_TRAP_WAIT_S`."""
     proxy.trap = trap
     _until(lambda: trap.hits > 0)
     proxy.trap = None
 
 
-def _ready(place: Place) -> Life:
-    """The worker's process that takes jobs now."""
-    _until(lambda: place.life.is_ready, within_s=_READY_WITHIN_S)
-    return place.life
+def _ready(worker: SupervisedWorker) -> WorkerRun:
+    """Wait until the worker takes jobs, and return its process."""
+    _until(lambda: worker.current.is_ready, within_s=_READY_WITHIN_S)
+    return worker.current
 
 
-def _until(look: Callable[[], bool], *, within_s: float = _TRAPPED_WITHIN_S) -> None:
+def _until(is_so: Callable[[], bool], *, within_s: float = _TRAP_WAIT_S) -> None:
     deadline = time.monotonic() + within_s
-    while not look() and time.monotonic() < deadline:
-        time.sleep(_LOOK_AGAIN_S)
+    while not is_so() and time.monotonic() < deadline:
+        time.sleep(_POLL_INTERVAL_S)
 
 
 def _later(delay_s: float, proxy: Proxy, name: str, *, value: object) -> None:
@@ -181,14 +182,14 @@ def _later(delay_s: float, proxy: Proxy, name: str, *, value: object) -> None:
     timer.start()
 
 
-def _thaw(site: ChaosSite, done: Sequence[Inflicted]) -> None:
-    """Wait until what lasts is over."""
+def _wait_until_over(done: Sequence[Injected]) -> None:
+    """Wait until all lasting faults are over."""
     last_s = max((each.ended_s for each in done), default=0.0)
     time.sleep(max(0.0, last_s - time.monotonic()) + 0.2)
 
 
-def _held(client: redis.Redis) -> list[str]:
-    """The ids of the jobs that somebody holds."""
+def _single_jobs_in_flight(client: redis.Redis) -> list[str]:
+    """Return the ids of the unacknowledged jobs, bulk jobs left out."""
     with client:
         entries = client.hvals("unacked")
     found = [orjson.loads(entry) for entry in entries]

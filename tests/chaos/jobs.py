@@ -1,4 +1,4 @@
-"""The jobs of a run: each has a name, and its texts follow from that."""
+"""The jobs of a run: the texts of a job follow from its name."""
 
 from __future__ import annotations
 
@@ -6,5 +6,5 @@ __all__ = ["texts_of"]
 
 
 def texts_of(name: str) -> list[str]:
-    """The texts of a job: one to three, each of which begins with the job's name."""
+    """Return the one to three texts of a job, each of which begins with the job's name."""
     return [f"{name} text {place}" for place in range(1 + int(name.rpartition("-")[2]) % 3)]

@@ -1,8 +1,8 @@
-"""A producer, as a process of its own: sends jobs at a steady pace, and keeps the oracle.
+"""A producer process, which sends jobs at a steady rate and records the accepted ones.
 
-What was accepted is added to a file only after `submit` has returned: `<name> <job id>` a line.
-A producer with keys sends again, under the same keys, what nobody confirmed, until somebody does.
-One without notes it as unknown, in a second file, and goes on with other jobs.
+A job is added to a file only after `submit` has returned, as a line `<name> <job id>`. A producer
+with keys sends an unconfirmed job again under the same key, until it is confirmed. A producer
+without keys records the job as unknown, in a second file, and continues with other jobs.
 """
 
 from __future__ import annotations
@@ -21,22 +21,28 @@ from sentq import Client
 from sentq.errors import BrokerUnavailable, Overloaded, ResultsUnavailable
 from tests.chaos.jobs import texts_of
 
-__all__ = ["Order", "accepted_by", "main", "unknown_by"]
+__all__ = ["ProducerOrder", "accepted_by", "main", "unknown_by"]
 
 _VARIABLE: Final = "CHAOS_ORDER"
 
-#: Jobs that are sent together, at most.
+#: The largest number of jobs that are sent together.
 _MOST_TOGETHER: Final = 500
 
 _PAUSE_S: Final = 0.02
 
 
 @dataclass(frozen=True)
-class Order:
-    """What a producer is to do.
+class ProducerOrder:
+    """The jobs that a producer sends.
 
-    `jobs` are accepted in the end, in `duration_s` where nothing breaks. `name` begins the names
-    of its jobs; `folder` is where it leaves what it knows.
+    Attributes:
+        name: The prefix of the names of its jobs.
+        url: The address of Redis.
+        folder: Where the producer writes its files.
+        jobs: The number of jobs that must be accepted.
+        duration_s: The time to send them in, if there is no fault.
+        seed: Determines the size and queue of each submission.
+        has_keys: Whether the jobs have idempotency keys.
     """
 
     name: str
@@ -49,7 +55,7 @@ class Order:
 
     @property
     def environment(self) -> dict[str, str]:
-        """What tells the producer's process."""
+        """The environment that passes the order to a producer process."""
         return {_VARIABLE: orjson.dumps(asdict(self)).decode()}
 
     @property
@@ -61,14 +67,14 @@ class Order:
         return Path(self.folder, f"{self.name}.unknown")
 
 
-def accepted_by(order: Order) -> dict[str, str]:
-    """Ids and names of the jobs that were accepted; a half line at the end says nothing."""
+def accepted_by(order: ProducerOrder) -> dict[str, str]:
+    """Return the names of accepted jobs by job id; an incomplete last line is ignored."""
     lines = _lines(order.accepted_file)
     return {job_id: name for name, job_id in (line.split() for line in lines)}
 
 
-def unknown_by(order: Order) -> list[str]:
-    """The names of jobs of which nobody knows whether they were accepted."""
+def unknown_by(order: ProducerOrder) -> list[str]:
+    """Return the names of the jobs whose acceptance is unknown."""
     return _lines(order.unknown_file)
 
 
@@ -82,7 +88,7 @@ def _lines(file: Path) -> list[str]:
 class Producer:
     """Sends the jobs of an order."""
 
-    def __init__(self, order: Order) -> None:
+    def __init__(self, order: ProducerOrder) -> None:
         self._order = order
         self._random = random.Random(order.seed)
         self._client = Client(broker_url=order.url)
@@ -92,7 +98,7 @@ class Producer:
         self._next = 0
 
     def run(self) -> None:
-        """Send until all are accepted."""
+        """Send jobs until all are accepted."""
         order = self._order
         started = time.monotonic()
         accepted = 0
@@ -102,14 +108,14 @@ class Producer:
             if due < 1:
                 time.sleep(_PAUSE_S)
                 continue
-            # Some jobs go one by one, as a web process sends them.
+            # Some jobs are sent one by one, as a web process does.
             together = 1 if self._random.random() < 0.2 else min(due, _MOST_TOGETHER)
             names = [f"{order.name}-{self._next + n}" for n in range(together)]
             self._next += together
             accepted += self._send(names)
 
     def _send(self, names: Sequence[str]) -> int:
-        """Send jobs; returns how many were certainly accepted."""
+        """Send jobs, and return the number of confirmed ones."""
         bulk = self._random.random() < 0.5
         count = 0
         while names:
@@ -132,8 +138,8 @@ class Producer:
 
 
 def main() -> None:
-    """Do what the environment says."""
-    Producer(Order(**orjson.loads(os.environ[_VARIABLE]))).run()
+    """Send the jobs of the order in the environment."""
+    Producer(ProducerOrder(**orjson.loads(os.environ[_VARIABLE]))).run()
 
 
 if __name__ == "__main__":

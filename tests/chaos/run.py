@@ -1,4 +1,4 @@
-"""A whole run: start everything, break it by the schedule, let it settle, and look."""
+"""A whole run: start the processes, inject the schedule, wait for the last results, and audit."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from tests.chaos.audit import Audit, Is, audit, is_hashed, settle
-from tests.chaos.faults import inflict
+from tests.chaos.audit import Audit, IsRight, audit, is_hashed, settle
+from tests.chaos.faults import inject
 from tests.chaos.schedule import draw
-from tests.chaos.site import ChaosSite, Team
+from tests.chaos.site import ChaosSite, WorkerKind
 
 __all__ = ["ChaosRun", "Plan", "run"]
 
@@ -20,7 +20,7 @@ _PRODUCERS: Final = 2
 
 @dataclass(frozen=True)
 class Plan:
-    """How much of what. All that is left to chance follows from `seed`."""
+    """The numbers of jobs and faults of a run. All random choices follow from `seed`."""
 
     seed: int
     jobs: int
@@ -31,13 +31,13 @@ class Plan:
     terms: int = 4
     workers: int = 3
     visibility_timeout_s: int = 5
-    #: How long nothing may move before what is left counts as lost.
+    #: After this time without a change, the remaining jobs count as lost.
     patience_s: float = 60.0
 
 
 @dataclass(frozen=True)
 class ChaosRun:
-    """What a run found, and how long it took."""
+    """The audit of a run, and its duration."""
 
     plan: Plan
     audit: Audit
@@ -46,26 +46,29 @@ class ChaosRun:
 
     @property
     def figures(self) -> dict[str, Any]:
-        """What can be printed."""
+        """The figures to print."""
         return vars(self.plan) | self.audit.figures | {"took_s": round(self.took_s, 1)}
 
 
 def run(
     plan: Plan,
-    team: Team,
+    worker_kind: WorkerKind,
     folder: Path,
     *,
-    is_right: Is = is_hashed,
+    is_right: IsRight = is_hashed,
     say: Callable[[str], None] = lambda _: None,
 ) -> ChaosRun:
-    """ChaosRun a plan in an empty folder.
+    """Run a plan in an empty folder.
 
     Args:
-        plan: What to do.
-        team: Whom to do it to.
-        folder: Where everything is left, for whoever wants to see more.
-        is_right: Judges the outcome of a text.
-        say: Is told how far it is.
+        plan: The numbers of jobs and faults.
+        worker_kind: The kind of worker to run.
+        folder: Where logs and records are kept.
+        is_right: Checks the outcome of a text.
+        say: Called with a line of progress at each stage.
+
+    Raises:
+        RuntimeError: A producer failed.
     """
     started = time.monotonic()
     schedule = draw(
@@ -90,22 +93,22 @@ def run(
     ]
     with ChaosSite(
         folder,
-        team,
+        worker_kind,
         workers=plan.workers,
         producers=orders,
         visibility_timeout_s=plan.visibility_timeout_s,
     ) as site:
         site.start_producers()
-        done = inflict(site, schedule, say=say)
+        done = inject(site, schedule, say=say)
         say("the schedule is over")
         for producer, order in zip(site.producers, site.orders, strict=True):
             code = producer.wait(plan.duration_s * 10 + 600)
             if code:
-                said = (folder / f"{order.name}.log").read_text()
-                raise RuntimeError(f"a producer ended with exit code {code}: {said}")
+                log = (folder / f"{order.name}.log").read_text()
+                raise RuntimeError(f"a producer ended with exit code {code}: {log}")
         say("all jobs are accepted")
         settle(site, within_s=plan.patience_s, quiet_s=plan.visibility_timeout_s + 1)
-        say("all is quiet")
+        say("no job is left")
         found = audit(site, done, is_right=is_right)
         codes = site.stop_workers()
     return ChaosRun(plan, found, time.monotonic() - started, codes)

@@ -1,4 +1,4 @@
-"""Which fault when: drawn from a seed, so that a run can be had again."""
+"""The faults of a run and their times, drawn from a seed, so that a run can be repeated."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ __all__ = ["KILL_POINTS", "NETWORK", "FaultKind", "InjectedFault", "draw"]
 
 
 class FaultKind(StrEnum):
-    """What breaks."""
+    """The kinds of faults."""
 
     KILL = "kill"  # kill -9 of a worker, at `detail`
     TERM = "term"  # SIGTERM of a worker
     REDIS = "redis"  # kill -9 of Redis, which starts again
-    CUT = "cut"  # all connections of a worker or producer, in good order
-    RESET = "reset"  # the same with RST
-    HALF_OPEN = "half-open"  # they stay open and swallow; new ones work
-    FREEZE = "freeze"  # the same, and new ones swallow too, for a while
-    DELAY = "delay"  # all that passes is late, for a while
-    TEAR = "tear"  # half of a request or of its reply passes, then the connection is cut
+    CUT = "cut"  # all connections of a worker or producer, closed with FIN
+    RESET = "reset"  # the same, closed with RST
+    HALF_OPEN = "half-open"  # they stay open and discard all data; new ones work
+    FREEZE = "freeze"  # the same, and new ones discard data too, for a while
+    DELAY = "delay"  # all data is delayed, for a while
+    TEAR = "tear"  # half of a request or of its reply is forwarded, then the connection is cut
 
 
 #: Faults between a process and Redis.
@@ -35,21 +35,23 @@ NETWORK: Final = (
     FaultKind.TEAR,
 )
 
-#: Where a worker is killed: now, as a round begins or is scored, or as bytes pass on the wire.
+#: Where a worker is killed: now, before or after a batch is scored, or at bytes on the wire.
 KILL_POINTS: Final = ("now", "before", "after", "take", "taken", "finish", "finished")
 
-#: What is torn: what takes jobs and what ends them, on the way there and on the way back.
+#: What is torn: the request that takes jobs, the one that finishes them, and their replies.
 TORN: Final = ("take", "take-reply", "finish", "finish-reply")
 
 
 @dataclass(frozen=True)
 class InjectedFault:
-    """Something that breaks `at_s` seconds after the start. `place` is the number of a worker,
-    or, beyond these, of a producer."""
+    """A fault `at_s` seconds after the start.
+
+    `target` is the number of a worker, or, beyond these, of a producer.
+    """
 
     at_s: float
     kind: FaultKind
-    place: int = 0
+    target: int = 0
     detail: str = ""
     lasts_s: float = 0.0
 
@@ -65,7 +67,7 @@ def draw(
     redis_kills: int,
     network_faults: int,
 ) -> Sequence[InjectedFault]:
-    """Draw a schedule: as many faults of each kind, in any order, spread over the run."""
+    """Draw a schedule with these numbers of faults, in random order, spread over the run."""
     chance = random.Random(seed)
     kinds = [FaultKind.KILL] * kills + [FaultKind.TERM] * terms + [FaultKind.REDIS] * redis_kills
     kinds += [NETWORK[n % len(NETWORK)] for n in range(network_faults)]
@@ -87,7 +89,7 @@ def _fault(
         return InjectedFault(at_s, kind, worker, chance.choice(TORN))
     if kind in (FaultKind.TERM, FaultKind.REDIS):
         return InjectedFault(at_s, kind, worker)
-    # A fifth of the rest hits a producer.
-    place = worker if chance.random() < 0.8 else workers + chance.randrange(producers)
+    # A fifth of the other faults have a producer as target.
+    target = worker if chance.random() < 0.8 else workers + chance.randrange(producers)
     lasts_s = chance.uniform(1, 4) if kind in (FaultKind.FREEZE, FaultKind.DELAY) else 0.0
-    return InjectedFault(at_s, kind, place, lasts_s=lasts_s)
+    return InjectedFault(at_s, kind, target, lasts_s=lasts_s)

@@ -1,5 +1,5 @@
-"""Where a run takes place: a Redis that writes everything down before it answers, workers and
-producers with a proxy each, and somebody who starts a worker again when it has ended."""
+"""The processes of a run: a Redis that syncs each write, workers and producers behind proxies,
+and a supervisor that restarts workers."""
 
 from __future__ import annotations
 
@@ -12,27 +12,33 @@ from pathlib import Path
 from typing import Final, Self
 
 from sentq.dev.embedded import find_redis_server
-from tests.chaos.answers import PublishedOutcomes
-from tests.chaos.producer import Order
-from tests.support.forks import Forked, Nursery
+from tests.chaos.producer import ProducerOrder
+from tests.support.celery.published_results import PublishedResults
+from tests.support.fork_server import ForkedProcess, ForkServer
 from tests.support.processes import RedisProcess, WorkerProcess
 from tests.support.proxy import Proxy
 
-__all__ = ["OURS", "STOCK", "ChaosSite", "Life", "Place", "Team"]
+__all__ = ["SENTQ", "STOCK", "ChaosSite", "SupervisedWorker", "WorkerKind", "WorkerRun"]
 
 _REDIS_OPTIONS: Final = (
     *("--appendfsync", "always"),
-    # Whoever counts answers must not be cut off because it is slow.
+    # The subscriber of all results must not be disconnected because it is slow.
     *("--client-output-buffer-limit", "pubsub", "0", "0", "0"),
 )
 
-_LOOK_AGAIN_S: Final = 0.05
+_POLL_INTERVAL_S: Final = 0.05
 
 
 @dataclass(frozen=True)
-class Team:
-    """A kind of worker: the module whose `main()` it runs, what it is told, and what is imported
-    once for all of them."""
+class WorkerKind:
+    """A kind of worker.
+
+    Attributes:
+        name: Its name in figures.
+        module: The module whose `main()` it runs.
+        environment: Its environment variables.
+        imports: Modules to import once, before workers are forked.
+    """
 
     name: str
     module: str
@@ -40,96 +46,96 @@ class Team:
     imports: tuple[str, ...] = ()
 
 
-OURS: Final = Team("sentq", "tests.support.workers.standin")
-STOCK: Final = Team("stock", "tests.support.workers.stock")
+SENTQ: Final = WorkerKind("sentq", "tests.support.workers.standin")
+STOCK: Final = WorkerKind("stock", "tests.support.workers.stock")
 
 
 @dataclass
-class Life:
-    """One process of a worker's place, from its start to its end."""
+class WorkerRun:
+    """One process of a supervised worker, from its start to its end."""
 
     worker: WorkerProcess
     record: Path
     started_s: float
     is_ready: bool = False
-    #: Whether somebody meant it to end.
-    is_doomed: bool = False
+    #: Whether a fault or the test ends the process on purpose.
+    is_end_expected: bool = False
 
 
-class Place:
-    """A worker's place behind a proxy: when its process ends the next one starts."""
+class SupervisedWorker:
+    """A worker behind a proxy, which is restarted when its process ends."""
 
     def __init__(self, site: ChaosSite, number: int, proxy: Proxy) -> None:
         self._site = site
         self._number = number
         self.proxy = proxy
-        self.lives: list[Life] = []
-        #: What was said by processes that ended though nobody meant them to.
+        self.runs: list[WorkerRun] = []
+        #: Exit code and log of each process that ended unexpectedly.
         self.unexpected: list[str] = []
-        self.begin()
+        self.start()
 
     @property
-    def life(self) -> Life:
-        """The process that runs now, or ran last."""
-        return self.lives[-1]
+    def current(self) -> WorkerRun:
+        """The process that runs, or the last one."""
+        return self.runs[-1]
 
-    def begin(self) -> None:
-        """Start a process."""
+    def start(self) -> None:
+        """Start a new process."""
         site = self._site
-        record = site.folder / f"worker-{self._number}-{len(self.lives)}.rounds"
+        record = site.folder / f"worker-{self._number}-{len(self.runs)}.batches"
         environment = {
             "SENTQ_BROKER_URL": self.proxy.url,
             "SENTQ_VISIBILITY_TIMEOUT_S": str(site.visibility_timeout_s),
             "SENTQ_WORKER_THREADS": "1",
             "STANDIN_RECORD": str(record),
-            **site.team.environment,
+            **site.worker_kind.environment,
         }
-        command = (site.team.module,)
-        worker = WorkerProcess(site.folder, environment, command, nursery=site.nursery)
-        self.lives.append(Life(worker, record, time.monotonic()))
+        command = (site.worker_kind.module,)
+        worker = WorkerProcess(site.folder, environment, command, fork_server=site.fork_server)
+        self.runs.append(WorkerRun(worker, record, time.monotonic()))
 
-    def look(self) -> None:
-        """Note whether the process is ready; start the next one where it has ended."""
-        life = self.life
-        ended = life.worker.process.poll()
+    def supervise(self) -> None:
+        """Check whether the process is ready; start a new one if it has ended."""
+        current = self.current
+        ended = current.worker.process.poll()
         if ended is not None:
-            if not life.is_doomed:
-                self.unexpected.append(f"exit code {ended}: {life.worker.log[-2000:]}")
-            self.begin()
-        elif not life.is_ready:
-            life.is_ready = "ready." in life.worker.log
+            if not current.is_end_expected:
+                self.unexpected.append(f"exit code {ended}: {current.worker.log[-2000:]}")
+            self.start()
+        elif not current.is_ready:
+            current.is_ready = "ready." in current.worker.log
 
 
 class ChaosSite:
-    """Real processes, in a folder. A context manager; leaving it kills what still runs.
+    """The processes of a run. A context manager, which kills them at the end.
 
     Args:
-        folder: Where everything lies: the append-only file, logs, records, the oracle.
-        team: Which workers.
-        workers: How many.
-        producers: What each producer is to do, but for its address; see `Order`.
-        visibility_timeout_s: After how long the jobs of a lost worker come back.
+        folder: Where the append-only file, logs and records are kept.
+        worker_kind: The kind of worker.
+        workers: The number of workers.
+        producers: The order of each producer without its address; see `ProducerOrder`.
+        visibility_timeout_s: When the jobs of a lost worker are requeued.
     """
 
     def __init__(
         self,
         folder: Path,
-        team: Team,
+        worker_kind: WorkerKind,
         *,
         workers: int,
         producers: Sequence[Mapping[str, object]],
         visibility_timeout_s: int,
     ) -> None:
         self.folder = folder
-        self.team = team
+        self.worker_kind = worker_kind
         self.visibility_timeout_s = visibility_timeout_s
-        self._workers = workers
+        self._worker_count = workers
         self._orders_without_address = producers
         self._stack = ExitStack()
         self._ended = threading.Event()
-        self.places: list[Place] = []
-        self.orders: list[Order] = []
-        self.producers: list[Forked] = []
+        self.workers: list[SupervisedWorker] = []
+        self.orders: list[ProducerOrder] = []
+        self.producers: list[ForkedProcess] = []
         self.producer_proxies: list[Proxy] = []
 
     def __enter__(self) -> Self:
@@ -137,54 +143,55 @@ class ChaosSite:
         data.mkdir()
         self.redis = RedisProcess(find_redis_server(), data, *_REDIS_OPTIONS).start()
         self._stack.callback(self.redis.kill)
-        self.nursery = self._stack.enter_context(Nursery(self.team.imports))
-        self.answers = PublishedOutcomes(self.redis.port)
-        self.answers.start()
-        self._stack.callback(self.answers.close)
-        for number in range(self._workers):
+        self.fork_server = self._stack.enter_context(ForkServer(self.worker_kind.imports))
+        self.published = PublishedResults(self.redis.port)
+        self.published.start()
+        self._stack.callback(self.published.close)
+        for number in range(self._worker_count):
             proxy = self._stack.enter_context(Proxy(self.redis.port))
-            self.places.append(Place(self, number, proxy))
+            self.workers.append(SupervisedWorker(self, number, proxy))
         self._supervisor = threading.Thread(target=self._supervise, daemon=True)
         self._supervisor.start()
         return self
 
     def __exit__(self, *_: object) -> None:
         self.stop_supervising()
-        for place in self.places:
-            if place.life.worker.process.poll() is None:
-                place.life.worker.process.kill()
-                place.life.worker.process.wait(10)
+        for worker in self.workers:
+            process = worker.current.worker.process
+            if process.poll() is None:
+                process.kill()
+                process.wait(10)
         self._stack.close()
 
     def start_producers(self) -> None:
-        """Let the producers begin."""
+        """Start the producers."""
         for given in self._orders_without_address:
             proxy = self._stack.enter_context(Proxy(self.redis.port))
-            order = Order(url=proxy.url, folder=str(self.folder), **given)  # type: ignore[arg-type]
+            order = ProducerOrder(url=proxy.url, folder=str(self.folder), **given)  # type: ignore[arg-type]
             log = self.folder / f"{order.name}.log"
             self.producer_proxies.append(proxy)
             self.orders.append(order)
             self.producers.append(
-                self.nursery.start("tests.chaos.producer", order.environment, log)
+                self.fork_server.start("tests.chaos.producer", order.environment, log)
             )
 
-    def proxy_of(self, place: int) -> Proxy:
-        """The proxy of a worker, or, beyond these, of a producer."""
-        if place < len(self.places):
-            return self.places[place].proxy
-        return self.producer_proxies[place - len(self.places)]
+    def proxy_of(self, target: int) -> Proxy:
+        """Return the proxy of a worker, or, beyond these, of a producer."""
+        if target < len(self.workers):
+            return self.workers[target].proxy
+        return self.producer_proxies[target - len(self.workers)]
 
     def stop_supervising(self) -> None:
-        """Start no worker again from now on."""
+        """Stop restarting workers."""
         self._ended.set()
         self._supervisor.join(10)
 
     def stop_workers(self) -> list[int]:
-        """Ask all workers to end with SIGTERM, and return their exit codes."""
+        """Send SIGTERM to all workers, and return their exit codes."""
         self.stop_supervising()
-        return [place.life.worker.stop() for place in self.places]
+        return [worker.current.worker.stop() for worker in self.workers]
 
     def _supervise(self) -> None:
-        while not self._ended.wait(_LOOK_AGAIN_S):
-            for place in self.places:
-                place.look()
+        while not self._ended.wait(_POLL_INTERVAL_S):
+            for worker in self.workers:
+                worker.supervise()

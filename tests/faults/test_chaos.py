@@ -1,6 +1,6 @@
-"""Everything breaks, at random and all at once, and each accepted job is answered once, and right.
+"""Random faults of workers, Redis and the network: each accepted job gets one correct result.
 
-`CHAOS_SEED` makes it another run. `make chaos` is the same at fifty times the size.
+`CHAOS_SEED` selects another run. `make chaos` runs the same with fifty times as many jobs.
 """
 
 from __future__ import annotations
@@ -19,22 +19,22 @@ from sentq_worker.settings import WorkerSettings
 from tests.chaos.audit import audit, is_hashed, settle
 from tests.chaos.recovery import after_half_open_s, after_kill_s, after_redis_s
 from tests.chaos.run import ChaosRun, Plan, run
-from tests.chaos.site import OURS, ChaosSite, Team
+from tests.chaos.site import SENTQ, ChaosSite, WorkerKind
 from tests.support.processes import eventually, worker_environment
 
-#: Some machines are slow, and a run has as much patience as it takes.
+#: A run waits as long as it needs on a slow machine.
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 SEED = int(os.environ.get("CHAOS_SEED", "1"))
 
-#: So long that most kills and cuts find a round in the engine.
-ROUND_S = 0.05
+#: Long enough that most kills and cuts occur while a batch is scored.
+BATCH_S = 0.05
 
-WORKERS = replace(OURS, environment={"STANDIN_DELAY_S": str(ROUND_S)})
+WORKERS = replace(SENTQ, environment={"STANDIN_DELAY_S": str(BATCH_S)})
 
 
 def _check(run: ChaosRun) -> None:
-    """Nothing is lost or wrong. What fails is shown with the plan, which holds the seed."""
+    """Check that no job is lost or wrong; a failure shows the plan, which has the seed."""
     found = run.audit
     assert found.accepted == run.plan.jobs, run.figures
     assert found.answered == found.accepted, run.figures
@@ -67,12 +67,14 @@ def test_no_job_is_lost_with_a_real_model(
         seed=SEED, jobs=300, duration_s=12, kills=2, redis_kills=1, network_faults=4, terms=1
     )
     del environment["SENTQ_BROKER_URL"]
-    team = Team("model", "sentq_worker.cli", environment, ("sentq_worker.inference.model",))
-    _check(run(replace(plan, workers=2), team, tmp_path, is_right=_as_undisturbed()))
+    worker_kind = WorkerKind(
+        "model", "sentq_worker.cli", environment, ("sentq_worker.inference.model",)
+    )
+    _check(run(replace(plan, workers=2), worker_kind, tmp_path, is_right=_equals_local_scores()))
 
 
-def _as_undisturbed() -> Callable[[str, Mapping[str, Any]], bool]:
-    """Whether an outcome is what the model says to the text alone, with nothing in its way."""
+def _equals_local_scores() -> Callable[[str, Mapping[str, Any]], bool]:
+    """Return a check whether an outcome has the scores of the text alone, without faults."""
     scorer = load_scorer(WorkerSettings.load(), Settings().limits)
 
     def is_right(text: str, outcome: Mapping[str, Any]) -> bool:
@@ -84,7 +86,7 @@ def _as_undisturbed() -> Callable[[str, Mapping[str, Any]], bool]:
 
 @pytest.fixture
 def site(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[ChaosSite]:
-    """A Redis and workers, that nobody breaks but the test."""
+    """A Redis and workers without a schedule of faults."""
     with ChaosSite(
         tmp_path, WORKERS, workers=request.param, producers=[], visibility_timeout_s=5
     ) as site:
@@ -110,18 +112,20 @@ def test_work_continues_within_ten_seconds_of_a_restart_of_redis(site: ChaosSite
 
 def test_the_audit_detects_lost_wrong_and_duplicate_outcomes(tmp_path: Path) -> None:
     order = {"name": "p", "jobs": 20, "duration_s": 0.0, "seed": 1, "has_keys": True}
-    with ChaosSite(tmp_path, OURS, workers=1, producers=[order], visibility_timeout_s=5) as site:
+    with ChaosSite(tmp_path, SENTQ, workers=1, producers=[order], visibility_timeout_s=5) as site:
         site.start_producers()
         assert site.producers[0].wait(60) == 0
         settle(site, within_s=60, quiet_s=0.5)
         assert audit(site, [], is_right=is_hashed).answered == 20
-        lost, wrong, twice, *_ = (f"celery-task-meta-{job_id}" for job_id in site.answers.at_s)
+        lost, wrong, duplicate, *_ = (
+            f"celery-task-meta-{job_id}" for job_id in site.published.at_s
+        )
         with site.redis.client() as redis:
             redis.delete(lost)
             redis.set(wrong, str(redis.get(wrong), "utf-8").replace('"score":', '"score":1'))
-            redis.publish(twice, redis.get(twice))
-        eventually(lambda: site.answers.again, what="the second answer is heard")
+            redis.publish(duplicate, redis.get(duplicate))
+        eventually(lambda: site.published.duplicates, what="the second published result")
         found = audit(site, [], is_right=is_hashed)
     assert (found.lost, found.wrong, found.answered) == (1, 1, 19)
-    # A document that has changed since it was published is a second answer as well.
+    # A document that changed after it was published counts as a second result too.
     assert found.answered_twice == 2

@@ -1,4 +1,4 @@
-"""What a worker holds is its own while it lives, and another's soon after it died."""
+"""Leases: a live worker keeps its jobs, and another worker reclaims those of a dead one."""
 
 from __future__ import annotations
 
@@ -9,24 +9,24 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, Final, cast
+from typing import Final, cast
 
 import pytest
 import redis
 from celery import Celery
 
-from sentq import Client, Job, JobStatus, Prediction, errors
+from sentq import Client, Job, JobStatus, errors
 from sentq.contract import DELIVERIES_HEADER
-from sentq.wire.dead_letters import DEAD_LETTERS_KEY, DeadLetter, parse_dead_letter
 from sentq.wire.reports import read_reports
+from tests.support.celery.dead_letters import read_dead_letters
 from tests.support.processes import RedisProcess, WorkerProcess, eventually
 from tests.support.proxy import Proxy
 from tests.support.workers.leased import POISON, executed
-from tests.support.workers.standin import hash_score
+from tests.support.workers.standin import has_hash_scores
 
 TIMEOUT_S: Final = 2
 
-#: Beyond the time-out, until a dead worker's jobs must be answered.
+#: The time after the time-out within which a dead worker's jobs must be finished.
 RECOVERY_S: Final = 5
 
 Start = Callable[..., WorkerProcess]
@@ -34,17 +34,17 @@ Start = Callable[..., WorkerProcess]
 
 @pytest.fixture
 def start(tmp_path: Path, own_redis: RedisProcess) -> Iterator[Start]:
-    """Start workers; none outlives its test."""
+    """Start workers, and kill them after the test."""
     started: list[WorkerProcess] = []
 
     def start(url: str = own_redis.url, *, wait: bool = True, **environment: str) -> WorkerProcess:
-        told = {
+        variables = {
             "SENTQ_BROKER_URL": url,
             "SENTQ_VISIBILITY_TIMEOUT_S": str(TIMEOUT_S),
             "SENTQ_WORKER_SHUTDOWN_GRACE_S": "1",
             "EXECUTED_URL": own_redis.url,
         }
-        worker = WorkerProcess(tmp_path, told | environment, ("tests.support.workers.leased",))
+        worker = WorkerProcess(tmp_path, variables | environment, ("tests.support.workers.leased",))
         started.append(worker)
         return worker.wait_until_ready() if wait else worker
 
@@ -71,24 +71,17 @@ def server(own_redis: RedisProcess) -> Iterator[redis.Redis]:
 @pytest.fixture
 def stock(own_redis: RedisProcess) -> Iterator[Celery]:
     url = own_redis.url
-    with Celery("somebody", broker=url, backend=url, set_as_current=False) as stock:
+    with Celery("stock", broker=url, backend=url, set_as_current=False) as stock:
         yield stock
 
 
 def _is_right(job: Job, *texts: str, timeout: float = 30) -> bool:
-    rows = job.result(timeout=timeout).outcomes
-    scores = [row.score for row in rows if isinstance(row, Prediction)]
-    return scores == [hash_score(text) for text in texts]
+    return has_hash_scores(job.result(timeout=timeout), *texts)
 
 
 def _kill(worker: WorkerProcess) -> None:
     os.kill(worker.process.pid, signal.SIGKILL)
     worker.process.wait()
-
-
-def _letters(server: redis.Redis) -> list[DeadLetter]:
-    entries: Any = server.xrange(DEAD_LETTERS_KEY)
-    return [parse_dead_letter(*entry) for entry in entries]
 
 
 def _is_settled(server: redis.Redis) -> bool:
@@ -98,23 +91,23 @@ def _is_settled(server: redis.Redis) -> bool:
 def test_jobs_of_a_killed_worker_are_finished_by_another_in_time_and_in_order(
     start: Start, client: Client, server: redis.Redis
 ) -> None:
-    doomed = start()
+    killed = start()
     busy = client.submit("once:60")
     eventually(lambda: busy.status() is JobStatus.RUNNING)
     others = [client.submit(f"text {number}") for number in range(250)]
-    eventually(lambda: server.hlen("unacked") == 64, what="a full prefetch")
-    heir = start()  # It takes the others, and has passed the time in which owners go first.
+    eventually(lambda: server.hlen("unacked") == 64, what="a full prefetch window")
+    successor = start()  # It takes the other jobs, and its start delay before reclaiming passes.
     assert all(_is_right(job, f"text {n}") for n, job in enumerate(others) if n >= 63)
     time.sleep(RECOVERY_S)
-    _kill(doomed)
+    _kill(killed)
     began = time.monotonic()
     assert all(_is_right(job, f"text {n}") for n, job in enumerate(others[:63]))
     assert time.monotonic() - began < TIMEOUT_S + RECOVERY_S
-    came_back = [text for text in executed(server) if text.startswith("text ")][-63:]
-    assert came_back == [f"text {number}" for number in range(63)]
+    reclaimed = [text for text in executed(server) if text.startswith("text ")][-63:]
+    assert reclaimed == [f"text {number}" for number in range(63)]
     assert _is_right(busy, "once:60")
     eventually(lambda: _is_settled(server), what="everything acknowledged")
-    assert "64 jobs of workers that were lost went back to the queue" in heir.log
+    assert "64 jobs of workers that were lost went back to the queue" in successor.log
 
 
 @pytest.mark.slow
@@ -163,13 +156,13 @@ def test_workers_keep_their_jobs_after_an_outage_of_redis_beyond_the_timeout(
     waiting = [client.submit(f"waits {number}") for number in range(10)]
     eventually(lambda: server.hlen("unacked") == 11)
     start()
-    time.sleep(RECOVERY_S)  # Until the other one may sweep.
+    time.sleep(RECOVERY_S)  # Until the other worker may reclaim expired leases.
     assert own_redis.process is not None
     for process in (own_redis.process, owner.process):
         process.send_signal(signal.SIGSTOP)
     time.sleep(2 * TIMEOUT_S)
     own_redis.process.send_signal(signal.SIGCONT)
-    time.sleep(RECOVERY_S / 2)  # The owner is slower to find it again.
+    time.sleep(RECOVERY_S / 2)  # The owner reconnects later than the other worker.
     owner.process.send_signal(signal.SIGCONT)
     assert _is_right(slow, "slow:20")
     assert all(_is_right(job, f"waits {number}") for number, job in enumerate(waiting))
@@ -190,11 +183,13 @@ def test_a_stopped_worker_discards_jobs_that_others_reclaimed(
     start()
     assert all(_is_right(job, f"waits {number}") for number, job in enumerate(waiting))
     frozen.process.send_signal(signal.SIGCONT)
-    eventually(lambda: "10 jobs went to other workers" in frozen.log, what="to let go")
+    eventually(lambda: "10 jobs went to other workers" in frozen.log, what="discarded jobs")
     assert _is_right(busy, "once:25")
     assert frozen.stop() == 0
-    twice = Counter({text: count for text, count in Counter(executed(server)).items() if count > 1})
-    assert twice == {"once:25": 2}
+    repeated = Counter(
+        {text: count for text, count in Counter(executed(server)).items() if count > 1}
+    )
+    assert repeated == {"once:25": 2}
 
 
 @pytest.mark.slow
@@ -244,7 +239,7 @@ def test_a_job_with_an_eta_beyond_the_timeout_stays_with_one_worker_and_runs_onc
     job = stock.send_task(
         "sentq.score", args=[["later"]], queue="sentq", countdown=RECOVERY_S + 2 * TIMEOUT_S
     )
-    (tag,) = eventually(lambda: server.hkeys("unacked"), what="a job that is held")
+    (tag,) = eventually(lambda: server.hkeys("unacked"), what="an unacknowledged job")
     eventually(lambda: job.status == "SUCCESS", within_s=30)
     assert executed(server) == ["later"]
     assert not any("went back to the queue" in worker.log for worker in workers)
@@ -256,12 +251,12 @@ def test_a_job_with_an_eta_beyond_the_timeout_stays_with_one_worker_and_runs_onc
 def test_messages_of_other_queues_are_not_reclaimed(
     start: Start, client: Client, server: redis.Redis
 ) -> None:
-    server.hset("unacked", "theirs", json.dumps([{"body": ""}, "", "somebody's"]))
-    server.zadd("unacked_index", {"theirs": 1, "an orphan": 1})
+    server.hset("unacked", "theirs", json.dumps([{"body": ""}, "", "another"]))
+    server.zadd("unacked_index", {"theirs": 1, "a lease alone": 1})
     start()
-    # As the stock worker of an application leaves it whose queue names are spelt oddly.
+    # As left by a stock worker of another application that shares the Redis database.
     assert _is_right(client.submit("a"), "a")
-    eventually(lambda: not server.zscore("unacked_index", "an orphan"), what="a sweep")
+    eventually(lambda: not server.zscore("unacked_index", "a lease alone"), what="a reaper run")
     assert server.hexists("unacked", "theirs")
 
 
@@ -273,23 +268,27 @@ def test_a_poison_job_becomes_a_dead_letter_and_its_neighbours_are_scored(
     poison = client.submit(POISON)
     neighbours += [client.submit(f"neighbour {number}") for number in range(5, 10)]
     for _ in range(3):
-        doomed = start(wait=False)
-        assert doomed.process.wait(60) == -signal.SIGKILL, doomed.log
+        killed = start(wait=False)
+        assert killed.process.wait(60) == -signal.SIGKILL, killed.log
     survivor = start()
     with pytest.raises(errors.JobFailed, match="3 workers were lost over this job") as raised:
         poison.result(timeout=30)
     assert raised.value.code == "WorkerLost"
     assert all(_is_right(job, f"neighbour {number}") for number, job in enumerate(neighbours))
     assert executed(server).count(POISON) == 3
-    (letter,) = _letters(server)
-    assert (letter.code, letter.job_id, letter.deliveries) == ("worker_lost", poison.id, 3)
-    assert letter.first_error == letter.last_error == "its worker was lost"
-    assert letter.queue == "sentq"
-    assert letter.worker is not None
-    assert letter.worker.startswith("celery@")
-    assert abs(letter.at_s - time.time()) < 60
-    assert POISON not in letter.reason
-    assert json.loads(letter.message)["headers"][DELIVERIES_HEADER] == 3
+    (dead_letter,) = read_dead_letters(server)
+    assert (dead_letter.code, dead_letter.job_id, dead_letter.deliveries) == (
+        "worker_lost",
+        poison.id,
+        3,
+    )
+    assert dead_letter.first_error == dead_letter.last_error == "its worker was lost"
+    assert dead_letter.queue == "sentq"
+    assert dead_letter.worker is not None
+    assert dead_letter.worker.startswith("celery@")
+    assert abs(dead_letter.at_s - time.time()) < 60
+    assert POISON not in dead_letter.reason
+    assert json.loads(dead_letter.message)["headers"][DELIVERIES_HEADER] == 3
     assert f"job {poison.id} became a dead letter" in survivor.log
     eventually(lambda: _is_settled(server), what="everything acknowledged")
     assert survivor.stop() == 0

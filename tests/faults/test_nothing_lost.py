@@ -1,7 +1,7 @@
-"""Jobs that were accepted are answered, once, and right: whatever is cut or killed, and when.
+"""Each accepted job gets one correct result, whichever step a cut or a kill interrupts.
 
-Each step of the protocol is caught on the wire: the proxy sees its bytes, and cuts the
-connection or kills the worker at that point.
+The proxy recognizes each step of the protocol by its bytes, and cuts the connection or kills the
+worker at that point.
 """
 
 from __future__ import annotations
@@ -10,9 +10,7 @@ import base64
 import json
 import os
 import signal
-import threading
 import time
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
@@ -24,7 +22,8 @@ import pytest
 
 from sentq import Client, Job, JobStatus, Prediction
 from sentq.wire.ids import new_job_id
-from tests.support.forks import Nursery
+from tests.support.celery.published_results import PublishedResults
+from tests.support.fork_server import ForkServer
 from tests.support.processes import RedisProcess, WorkerProcess, eventually
 from tests.support.proxy import Proxy, Trap
 from tests.support.workers.standin import hash_score
@@ -33,18 +32,18 @@ pytestmark = pytest.mark.slow
 
 VISIBILITY_TIMEOUT_S = "3"
 
-#: How often each step breaks; `make faults` says 100.
+#: The number of faults at each step; 100 in `make faults`.
 TIMES = int(os.environ.get("FAULT_TIMES", "20"))
 
-#: Workers that are cut off side by side, each with a proxy of its own: some steps are tried again
-#: only after a second.
+#: The number of workers whose connections are cut at the same time, each with its own proxy. One
+#: worker alone is slow, because some steps are retried only after a second.
 WORKERS = 4
 
-#: Workers that are killed before the jobs of all are answered. A job that lost its worker again
-#: and again would become a dead letter.
+#: The number of workers that are killed together. The jobs of all are finished before the next
+#: kills, because a job that loses several workers becomes a dead letter.
 KILLED_TOGETHER = 20
 
-#: Where things break: what passes on the wire, and which side of it.
+#: The steps at which a fault occurs: the bytes on the wire, and before or after they pass.
 STEPS = {
     "wait": Trap(b"BLMOVE"),
     "take, before Redis has it": Trap(b"LTRIM"),
@@ -55,8 +54,8 @@ STEPS = {
     "finish, before the reply": Trap(b'"SUCCESS"', on_reply=True),
 }
 
-#: The same where results lie in another database than messages: then jobs are acknowledged
-#: after they were stored.
+#: The further steps if results are in another database than messages: jobs are then acknowledged
+#: after their results are stored.
 STEPS_APART = {
     "store, before Redis has it": Trap(b'"SUCCESS"'),
     "stored, before it is acknowledged": Trap(b'"SUCCESS"', forward_first=True),
@@ -72,58 +71,30 @@ def _trap(step: str, action: Callable[[], None] = lambda: None, times: int = 1) 
     return Trap(plan.pattern, action, plan.on_reply, plan.forward_first, times)
 
 
-class PublishedResults:
-    """Counts the final answers that are published for each job."""
-
-    def __init__(self, redis: RedisProcess) -> None:
-        self.counts: Counter[bytes] = Counter()
-        self._client = redis.client()
-        self._listener = self._client.pubsub(ignore_subscribe_messages=True)
-        self._listener.psubscribe("celery-task-meta-*")
-        self._ended = threading.Event()
-        self._thread = threading.Thread(target=self._listen)
-        self._thread.start()
-
-    def _listen(self) -> None:
-        while not self._ended.is_set():
-            message = self._listener.get_message(timeout=0.1)
-            if message and b'"SUCCESS"' in message["data"]:
-                self.counts[message["channel"]] += 1
-
-    def close(self) -> None:
-        self._ended.set()
-        self._thread.join()
-        self._listener.close()
-        self._client.close()
-
-
 @pytest.fixture
-def answers(redis_server: RedisProcess) -> Iterator[PublishedResults]:
-    counted = PublishedResults(redis_server)
-    yield counted
-    counted.close()
+def published(redis_server: RedisProcess) -> Iterator[PublishedResults]:
+    with PublishedResults(redis_server.port) as published:
+        yield published
 
 
 T = TypeVar("T")
 
 Start = Callable[..., WorkerProcess]
 
-OURS = ("tests.support.workers.standin",)
-
-
+SENTQ = ("tests.support.workers.standin",)
 STOCK = ("tests.support.workers.stock",)
 
 
 @pytest.fixture
-def start(tmp_path: Path, nursery: Nursery) -> Iterator[Start]:
-    """Start workers of the given Redis. None outlives its test, not even one that fails."""
+def start(tmp_path: Path, fork_server: ForkServer) -> Iterator[Start]:
+    """Start workers of the given Redis, and kill them after the test, also if it fails."""
     started: list[WorkerProcess] = []
 
     def start(
-        url: str, command: Sequence[str] = OURS, *, wait: bool = True, **environment: str
+        url: str, command: Sequence[str] = SENTQ, *, wait: bool = True, **environment: str
     ) -> WorkerProcess:
-        told = {"SENTQ_BROKER_URL": url, "SENTQ_VISIBILITY_TIMEOUT_S": VISIBILITY_TIMEOUT_S}
-        worker = WorkerProcess(tmp_path, told | environment, command, nursery=nursery)
+        variables = {"SENTQ_BROKER_URL": url, "SENTQ_VISIBILITY_TIMEOUT_S": VISIBILITY_TIMEOUT_S}
+        worker = WorkerProcess(tmp_path, variables | environment, command, fork_server=fork_server)
         started.append(worker)
         return worker.wait_until_ready() if wait else worker
 
@@ -136,14 +107,14 @@ def start(tmp_path: Path, nursery: Nursery) -> Iterator[Start]:
 
 @pytest.fixture
 def results(request: pytest.FixtureRequest, redis_server: RedisProcess) -> ResultDatabase:
-    """Where the results of a step lie."""
+    """The database of results at a step."""
     database = 1 if request.getfixturevalue("step") in STEPS_APART else 0
     return ResultDatabase(redis_server, database)
 
 
 @dataclass
 class ResultDatabase:
-    """A database of Redis, and how clients and workers are told of it."""
+    """A Redis database for results, with its address for clients and workers."""
 
     redis: RedisProcess
     database: int
@@ -159,7 +130,7 @@ def _texts(number: int) -> list[str]:
     return [f"text {number}.{i}" for i in range(1 + number % 5)]
 
 
-def _check(jobs: dict[int, Job], answers: PublishedResults, redis_server: RedisProcess) -> None:
+def _check(jobs: dict[int, Job], published: PublishedResults, redis_server: RedisProcess) -> None:
     for number, job in jobs.items():
         outcome = job.result(timeout=60)
         scores = [row.score for row in outcome.outcomes if isinstance(row, Prediction)]
@@ -168,19 +139,20 @@ def _check(jobs: dict[int, Job], answers: PublishedResults, redis_server: RedisP
         eventually(lambda: redis.hlen("unacked") == 0, what="everything acknowledged")
         assert redis.zcard("unacked_index") == 0
         assert redis.llen("sentq") == 0
-    eventually(lambda: len(answers.counts) >= len(jobs), what="all answers seen")
-    assert set(answers.counts.values()) == {1}, "a job was answered twice"
+    ids = {job.id for job in jobs.values()}
+    eventually(lambda: ids <= published.at_s.keys(), what="all published results")
+    assert not published.duplicates, "two results of a job"
 
 
-def _all(them: Iterable[T], is_so: Callable[[T], object]) -> bool:
-    return all(map(is_so, them))
+def _all(items: Iterable[T], is_so: Callable[[T], object]) -> bool:
+    return all(map(is_so, items))
 
 
 def _submit_until(client: Client, jobs: dict[int, Job], broken: Callable[[], bool]) -> None:
-    """Send jobs, some at a time, until all of the workers met their trap."""
+    """Send jobs, some at a time, until all workers have hit their trap."""
     deadline = time.monotonic() + 60
     while not broken():
-        assert time.monotonic() < deadline, "not every worker came to the step"
+        assert time.monotonic() < deadline, "not every worker reached the step"
         for number in range(len(jobs), len(jobs) + 30):
             jobs[number] = client.submit(_texts(number))
         with suppress(AssertionError):
@@ -192,7 +164,7 @@ def test_a_connection_cut_at_any_step_loses_no_job(
     start: Start,
     redis_server: RedisProcess,
     results: ResultDatabase,
-    answers: PublishedResults,
+    published: PublishedResults,
     step: str,
 ) -> None:
     with ExitStack() as stack:
@@ -205,14 +177,14 @@ def test_a_connection_cut_at_any_step_loses_no_job(
             for proxy, trap in zip(proxies, traps, strict=True):
                 proxy.trap = trap
             _submit_until(client, jobs, partial(_all, traps, lambda trap: bool(trap.hits)))
-        _check(jobs, answers, redis_server)
+        _check(jobs, published, redis_server)
         for worker in workers:
             assert worker.process.poll() is None
             assert worker.stop() == 0
 
 
-def _killed_together() -> Iterator[int]:
-    """How many workers are killed at once, each time."""
+def _rounds_of_kills() -> Iterator[int]:
+    """Yield the number of workers of each round of kills."""
     for killed in range(0, TIMES, KILLED_TOGETHER):
         yield min(KILLED_TOGETHER, TIMES - killed)
 
@@ -222,13 +194,13 @@ def test_a_worker_killed_at_any_step_loses_no_job(
     start: Start,
     redis_server: RedisProcess,
     results: ResultDatabase,
-    answers: PublishedResults,
+    published: PublishedResults,
     step: str,
 ) -> None:
     with ExitStack() as stack:
         client = stack.enter_context(results.client())
         jobs: dict[int, Job] = {}
-        for count in _killed_together():
+        for count in _rounds_of_kills():
             proxies = [stack.enter_context(Proxy(redis_server.port)) for _ in range(count)]
             started = [
                 start(each.url, wait=False, SENTQ_RESULT_URL=results.url(each.port))
@@ -241,16 +213,16 @@ def test_a_worker_killed_at_any_step_loses_no_job(
             _submit_until(client, jobs, ended)
             assert {worker.wait() for worker in workers} == {-signal.SIGKILL}
             successor = start(redis_server.url, SENTQ_RESULT_URL=results.url(redis_server.port))
-            _check(jobs, answers, redis_server)
+            _check(jobs, published, redis_server)
             assert successor.stop() == 0
 
 
-def _is_computing(jobs: Iterable[Job]) -> bool:
+def _is_scoring(jobs: Iterable[Job]) -> bool:
     return any(job.status() is JobStatus.RUNNING for job in jobs)
 
 
 def test_a_connection_cut_during_scoring_loses_no_job(
-    start: Start, redis_server: RedisProcess, client: Client, answers: PublishedResults
+    start: Start, redis_server: RedisProcess, client: Client, published: PublishedResults
 ) -> None:
     with Proxy(redis_server.port) as proxy:
         worker = start(proxy.url, STANDIN_DELAY_S="1")
@@ -258,10 +230,10 @@ def test_a_connection_cut_during_scoring_loses_no_job(
         for cut in range(TIMES):
             these = range(cut * 30, cut * 30 + 30)
             jobs |= {number: client.submit(_texts(number)) for number in these}
-            eventually(partial(_is_computing, [jobs[number] for number in these]))
+            eventually(partial(_is_scoring, [jobs[number] for number in these]))
             proxy.cut()
         try:
-            _check(jobs, answers, redis_server)
+            _check(jobs, published, redis_server)
             assert worker.process.poll() is None
         finally:
             assert worker.stop() == 0
@@ -271,31 +243,31 @@ def test_a_worker_killed_during_scoring_loses_no_job(
     start: Start,
     redis_server: RedisProcess,
     client: Client,
-    answers: PublishedResults,
+    published: PublishedResults,
     tmp_path: Path,
 ) -> None:
     jobs: dict[int, Job] = {}
-    for count in _killed_together():
-        records = [tmp_path / f"{len(jobs)}-{number}.rounds" for number in range(count)]
+    for count in _rounds_of_kills():
+        records = [tmp_path / f"{len(jobs)}-{number}.batches" for number in range(count)]
         workers = [
             start(redis_server.url, wait=False, STANDIN_DELAY_S="60", STANDIN_RECORD=str(record))
             for record in records
         ]
-        computing = partial(_all, records, lambda record: record.exists() and record.read_text())
-        _submit_until(client, jobs, computing)
+        scoring = partial(_all, records, lambda record: record.exists() and record.read_text())
+        _submit_until(client, jobs, scoring)
         for worker in workers:
             worker.process.kill()
             assert worker.process.wait() == -signal.SIGKILL
         successor = start(redis_server.url)
-        _check(jobs, answers, redis_server)
+        _check(jobs, published, redis_server)
         assert successor.stop() == 0
 
 
 def _with_bad_bodies(client: Client, redis_server: RedisProcess) -> list[bytes]:
-    """Messages as a client sends them, but for the body or a header."""
+    """Return messages as a client sends them, each with an invalid body or header."""
     client.submit("CANARY")
     with redis_server.client() as redis:
-        good = json.loads(redis.rpop("sentq"))
+        valid = json.loads(redis.rpop("sentq"))
         redis.flushall()
     bodies = [
         b"null",
@@ -308,15 +280,15 @@ def _with_bad_bodies(client: Client, redis_server: RedisProcess) -> list[bytes]:
     encoded = [base64.b64encode(body).decode() for body in bodies]
     headers = [{"timelimit": "x"}, {"eta": "never"}, {"id": 5}, {"task": "CANARY.other"}, {}]
     return [
-        *(json.dumps(good | {"body": body}).encode() for body in [*encoded, "not base64"]),
-        *(json.dumps(good | {"headers": good["headers"] | bad}).encode() for bad in headers[:-1]),
-        json.dumps(good | {"headers": headers[-1]}).encode(),
-        json.dumps(good | {"content-type": "application/x-python-serialize"}).encode(),
+        *(json.dumps(valid | {"body": body}).encode() for body in [*encoded, "not base64"]),
+        *(json.dumps(valid | {"headers": valid["headers"] | bad}).encode() for bad in headers[:-1]),
+        json.dumps(valid | {"headers": headers[-1]}).encode(),
+        json.dumps(valid | {"content-type": "application/x-python-serialize"}).encode(),
     ]
 
 
 def test_an_unreadable_message_becomes_a_dead_letter_and_the_worker_continues(
-    start: Start, redis_server: RedisProcess, client: Client, answers: PublishedResults
+    start: Start, redis_server: RedisProcess, client: Client, published: PublishedResults
 ) -> None:
     garbage = [
         *_with_bad_bodies(client, redis_server),
@@ -335,7 +307,7 @@ def test_an_unreadable_message_becomes_a_dead_letter_and_the_worker_continues(
             for each in garbage:
                 redis.lpush("sentq", each)
             job = client.submit(_texts(1))
-            _check({1: job}, answers, redis_server)
+            _check({1: job}, published, redis_server)
             assert redis.xlen("sentq.dead") == len(garbage)
         assert "CANARY" not in worker.log
         assert worker.log.count("became a dead letter") == len(garbage)
@@ -343,11 +315,15 @@ def test_an_unreadable_message_becomes_a_dead_letter_and_the_worker_continues(
         assert worker.stop() == 0
 
 
-@pytest.mark.parametrize("holder", ["ours", "stock"])
+@pytest.mark.parametrize("first_kind", ["sentq", "stock"])
 def test_stock_workers_and_sentq_workers_restore_each_others_messages(
-    start: Start, redis_server: RedisProcess, client: Client, answers: PublishedResults, holder: str
+    start: Start,
+    redis_server: RedisProcess,
+    client: Client,
+    published: PublishedResults,
+    first_kind: str,
 ) -> None:
-    first, second = (OURS, STOCK) if holder == "ours" else (STOCK, OURS)
+    first, second = (SENTQ, STOCK) if first_kind == "sentq" else (STOCK, SENTQ)
     worker = start(redis_server.url, first, STANDIN_DELAY_S="60")
     jobs = {number: client.submit(_texts(number)) for number in range(3)}
     with redis_server.client() as redis:
@@ -357,13 +333,13 @@ def test_stock_workers_and_sentq_workers_restore_each_others_messages(
         assert redis.hlen("unacked") > 0
     successor = start(redis_server.url, second)
     try:
-        _check(jobs, answers, redis_server)
+        _check(jobs, published, redis_server)
     finally:
         successor.stop()
 
 
 def test_a_stored_outcome_is_not_changed_by_a_second_delivery(
-    start: Start, redis_server: RedisProcess, client: Client, answers: PublishedResults
+    start: Start, redis_server: RedisProcess, client: Client, published: PublishedResults
 ) -> None:
     job_id = new_job_id()
     app = client._app
@@ -373,6 +349,6 @@ def test_a_stored_outcome_is_not_changed_by_a_second_delivery(
             app.send_task("sentq.score", args=[_texts(2)], task_id=job_id, queue="sentq")
         job = client.job(job_id)
         eventually(lambda: job.status() is JobStatus.DONE)
-        _check({2: job}, answers, redis_server)
+        _check({2: job}, published, redis_server)
     finally:
         assert worker.stop() == 0

@@ -1,14 +1,14 @@
-"""A Hub for tests, on this machine: as much of the real one as a download of a model needs.
+"""A local Hugging Face Hub for tests, with the part of its API that downloads need.
 
-    GET  /api/models/{repo}/revision/{revision}      which commit a branch or tag stands for
+    GET  /api/models/{repo}/revision/{revision}      the commit of a branch or tag
     GET  /api/models/{repo}/tree/{commit}            the files of a commit
-    HEAD /{repo}/resolve/{revision}/{file}           commit, ETag and size of one of them
+    HEAD /{repo}/resolve/{revision}/{file}           commit, ETag and size of a file
     GET  /{repo}/resolve/{revision}/{file}           the file
 
-Datasets have the same, under /api/datasets and /datasets: here their names begin with `datasets/`.
+Datasets have the same paths under /api/datasets and /datasets; their names begin with `datasets/`.
 
-What it refuses it refuses as the real one does: by status and `X-Error-Code`. A gated
-repository lists its files and hands out none of them.
+Errors have the status and `X-Error-Code` of the real Hub. A gated repository lists its files but
+serves none of them.
 """
 
 from __future__ import annotations
@@ -38,12 +38,12 @@ _ROUTES: Final = (
     ),
 )
 
-#: Weights are kept as Git LFS objects there, and known by another hash.
+#: The Hub stores these files as Git LFS objects, which have another hash.
 _LFS_SUFFIXES: Final = (".safetensors", ".bin", ".onnx", ".parquet")
 
 
 def files_of(folder: Path) -> dict[str, bytes]:
-    """The files of a folder, by their path in it."""
+    """Return the contents of the files of a folder, by relative path."""
     return {
         file.relative_to(folder).as_posix(): file.read_bytes()
         for file in sorted(folder.rglob("*"))
@@ -52,9 +52,9 @@ def files_of(folder: Path) -> dict[str, bytes]:
 
 
 class HubServer:
-    """Serves repositories from memory as long as this context lasts.
+    """Serves repositories from memory while its context is open.
 
-    `requests` lists what was asked for, such as `GET /owner/name/resolve/…/config.json`.
+    `requests` lists all requests, such as `GET /owner/name/resolve/…/config.json`.
     """
 
     def __init__(self) -> None:
@@ -65,13 +65,13 @@ class HubServer:
 
     @property
     def url(self) -> str:
-        """What to give as `HF_ENDPOINT`."""
+        """The value of `HF_ENDPOINT`."""
         return f"http://127.0.0.1:{self._port}"
 
     def commit(
         self, repo: str, files: Mapping[str, bytes], *, branch: str = "main", gated: bool = False
     ) -> str:
-        """Make a commit of these files at the top of a branch, and return its hash."""
+        """Commit these files on a branch, and return the hash of the commit."""
         known = self._repos.setdefault(repo, _Repo())
         known.gated = gated
         digest = hashlib.sha1(f"{len(known.commits)} of {repo}".encode(), usedforsecurity=False)
@@ -83,11 +83,11 @@ class HubServer:
         return commit
 
     def tag(self, repo: str, name: str, commit: str) -> None:
-        """Give a commit a name that stays."""
+        """Tag a commit."""
         self._repos[repo].refs[name] = commit
 
     def downloaded(self) -> list[str]:
-        """The files that were fetched, in the order asked for."""
+        """Return the paths of the downloaded files, in order of the requests."""
         return [
             request.split("/resolve/")[1].partition("/")[2]
             for request in self.requests
@@ -95,13 +95,13 @@ class HubServer:
         ]
 
     def switch_on(self) -> None:
-        """Listen; at the same address as before, where it was on before."""
+        """Start the server, at the same address as before."""
         self._server = _HubHttpServer(("127.0.0.1", self._port), self._repos, self.requests)
         self._port = self._server.server_port
         threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
 
     def switch_off(self) -> None:
-        """Refuse connections from now on. May be called twice."""
+        """Stop the server. A second call has no effect."""
         if self._server is not None:
             self._server.shutdown()
             self._server.server_close()
@@ -117,7 +117,7 @@ class HubServer:
 
 @dataclass(frozen=True, slots=True)
 class _Blob:
-    """One version of a file, and the hashes that Git and Git LFS know it by."""
+    """One version of a file, with its hashes in Git and Git LFS."""
 
     content: bytes
     path: str
@@ -140,7 +140,7 @@ class _Blob:
         return self.sha256 if self.is_lfs else self.oid
 
     def entry(self) -> dict[str, object]:
-        """As it stands in a listing."""
+        """Return the file's entry in a listing."""
         size = len(self.content)
         entry: dict[str, object] = {
             "type": "file", "oid": self.oid, "size": size, "path": self.path
@@ -152,21 +152,21 @@ class _Blob:
 
 @dataclass(slots=True)
 class _Repo:
-    """A repository: its commits, the names of some of them, and who may have its files."""
+    """A repository: its commits, its branches and tags, and whether it is gated."""
 
     commits: dict[str, dict[str, _Blob]] = field(default_factory=dict)
     refs: dict[str, str] = field(default_factory=dict)
     gated: bool = False
 
     def resolve(self, revision: str) -> str | None:
-        """The commit of a branch, a tag, or the beginning of a commit's hash."""
+        """Return the commit of a branch, a tag, or a prefix of a commit's hash."""
         if revision in self.refs:
             return self.refs[revision]
         return next((commit for commit in self.commits if commit.startswith(revision)), None)
 
 
-class _Refused(Exception):
-    """An answer other than 200, as the real Hub words it."""
+class _HttpError(Exception):
+    """A reply other than 200, with the error code of the real Hub."""
 
     def __init__(self, status: int, code: str) -> None:
         super().__init__(code)
@@ -187,7 +187,7 @@ class _HubHttpServer(ThreadingHTTPServer):
 
 
 class _Handler(BaseHTTPRequestHandler):
-    """Answers one request and closes, so that nothing is left open when the Hub goes off."""
+    """Handles one request per connection, so that no connection is open when the Hub stops."""
 
     server: _HubHttpServer
 
@@ -198,34 +198,34 @@ class _Handler(BaseHTTPRequestHandler):
         self._handle()
 
     def log_message(self, *_: object) -> None:
-        """Say nothing."""
+        """Do not log requests."""
 
     def _handle(self) -> None:
         address = unquote(urlsplit(self.path).path)
         self.server.requests.append(f"{self.command} {address}")
         try:
-            headers, body = self._answer(address)
-        except _Refused as refused:
-            self._send(refused.status, {"X-Error-Code": refused.code}, b"{}")
+            headers, body = self._reply(address)
+        except _HttpError as error:
+            self._send(error.status, {"X-Error-Code": error.code}, b"{}")
         else:
             self._send(200, headers, body)
 
-    def _answer(self, address: str) -> tuple[dict[str, str], bytes]:
+    def _reply(self, address: str) -> tuple[dict[str, str], bytes]:
         for kind, pattern in _ROUTES:
             if found := pattern.fullmatch(address):
                 return self._routed(kind, **found.groupdict())
-        raise _Refused(404, "EntryNotFound")
+        raise _HttpError(404, "EntryNotFound")
 
     def _routed(
         self, kind: str, *, repo: str, revision: str | None, path: str = ""
     ) -> tuple[dict[str, str], bytes]:
         known = self.server.repos.get(repo)
         if known is None:
-            # 401 rather than 404, so that nobody learns which private repositories exist.
-            raise _Refused(401, "RepoNotFound")
+            # The Hub replies 401 instead of 404, so as not to disclose private repositories.
+            raise _HttpError(401, "RepoNotFound")
         commit = known.resolve(revision or "main")
         if commit is None:
-            raise _Refused(404, "RevisionNotFound")
+            raise _HttpError(404, "RevisionNotFound")
         files = known.commits[commit]
         if kind == "info":
             siblings = [{"rfilename": name} for name in files]
@@ -233,9 +233,9 @@ class _Handler(BaseHTTPRequestHandler):
         if kind == "tree":
             return _as_json([blob.entry() for blob in files.values()])
         if known.gated:
-            raise _Refused(403, "GatedRepo")
+            raise _HttpError(403, "GatedRepo")
         if path not in files:
-            raise _Refused(404, "EntryNotFound")
+            raise _HttpError(404, "EntryNotFound")
         blob = files[path]
         return {"X-Repo-Commit": commit, "ETag": f'"{blob.etag}"'}, blob.content
 

@@ -47,7 +47,7 @@ _FIXTURES: Final = {
     "own_redis": "redis",
     "tiny_model": "models",
     "start_worker": "process",
-    "nursery": "fault",
+    "fork_server": "fault",
 }
 
 _RANKS: Final = {kind: rank for rank, kind in enumerate(KINDS)}

@@ -1,4 +1,4 @@
-"""Labelled rows for trainings: sentences whose label one word gives away."""
+"""Labelled rows for trainings: sentences in which one word determines the label."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _FILLERS: Final = ("the", "movie", "was", "this", "hotel", "food", "day", "so", 
 
 
 def separable_rows(count: int, *, seed: int) -> list[dict[str, Any]]:
-    """Make sentences whose label one word gives away."""
+    """Return sentences in which one word determines the label."""
     chance = random.Random(seed)
     rows = []
     for _ in range(count):

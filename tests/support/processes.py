@@ -1,4 +1,4 @@
-"""Real processes for tests: started here, watched with a deadline, stopped by their own pid."""
+"""Real processes for tests: started and awaited with a deadline, and stopped by their pid."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Self, TypeVar
 
 import redis
 
-from tests.support.forks import Forked, Nursery
+from tests.support.fork_server import ForkedProcess, ForkServer
 from tests.support.logs import register_log
 from tests.support.ports import free_port
 
@@ -29,22 +29,22 @@ __all__ = [
 T = TypeVar("T")
 
 
-def eventually(look: Callable[[], T], *, within_s: float = 20.0, what: str = "") -> T:
-    """Look until there is something true to see, and return it.
+def eventually(check: Callable[[], T], *, within_s: float = 20.0, what: str = "") -> T:
+    """Call `check` until it returns a true value, and return that value.
 
     Raises:
-        AssertionError: There was nothing within `within_s` seconds.
+        AssertionError: There was no true value within `within_s` seconds.
     """
     deadline = time.monotonic() + within_s
     while True:
-        if seen := look():
-            return seen
-        assert time.monotonic() < deadline, f"not within {within_s} s: {what or look}"
+        if found := check():
+            return found
+        assert time.monotonic() < deadline, f"not within {within_s} s: {what or check}"
         time.sleep(0.02)
 
 
 class RedisProcess:
-    """A real Redis on a port of its own, in a folder of its own."""
+    """A real Redis with its own port and folder."""
 
     def __init__(self, server: Path, folder: Path, *options: str) -> None:
         self._server = server
@@ -56,7 +56,7 @@ class RedisProcess:
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self, *, within_s: float = 20.0) -> Self:
-        """Start it, again where it was stopped, and wait until it answers."""
+        """Start the server with the data it has, and wait until it replies."""
         with self.log_file.open("ab") as log:
             self.process = subprocess.Popen(
                 [
@@ -69,12 +69,12 @@ class RedisProcess:
                 stdout=log,
                 stderr=subprocess.STDOUT,
             )
-        eventually(lambda: self._answers() or self._has_ended(), within_s=within_s, what="a Redis")
+        eventually(lambda: self._replies() or self._has_ended(), within_s=within_s, what="a Redis")
         assert not self._has_ended(), self.log_file.read_text(errors="replace")
         return self
 
     def stop(self) -> None:
-        """Stop it in good order; its data stays."""
+        """Stop the server with SIGTERM, and keep its data."""
         if self.process is not None:
             self.process.terminate()
             self.process.wait(10)
@@ -91,7 +91,7 @@ class RedisProcess:
         """A connection of the test's own."""
         return redis.Redis(port=self.port)
 
-    def _answers(self) -> bool:
+    def _replies(self) -> bool:
         try:
             with self.client() as client:
                 return bool(client.ping())
@@ -103,8 +103,10 @@ class RedisProcess:
 
 
 class WorkerProcess:
-    """A real worker. `command` is what comes after `python -m`; a nursery knows only modules
-    that have a `main()`."""
+    """A real worker.
+
+    `command` follows `python -m`. With a fork server, it is a module that has a `main()`.
+    """
 
     def __init__(
         self,
@@ -112,13 +114,13 @@ class WorkerProcess:
         environment: dict[str, str],
         command: Sequence[str] = ("sentq_worker",),
         *,
-        nursery: Nursery | None = None,
+        fork_server: ForkServer | None = None,
     ) -> None:
         self.log_file = register_log(folder / f"worker-{time.monotonic_ns()}.log")
-        self.process: subprocess.Popen[bytes] | Forked
-        if nursery is not None:
+        self.process: subprocess.Popen[bytes] | ForkedProcess
+        if fork_server is not None:
             (module,) = command
-            self.process = nursery.start(module, environment, self.log_file)
+            self.process = fork_server.start(module, environment, self.log_file)
             return
         with self.log_file.open("wb") as log:
             self.process = subprocess.Popen(
@@ -131,11 +133,11 @@ class WorkerProcess:
 
     @property
     def log(self) -> str:
-        """All that it has said so far."""
+        """Its output so far."""
         return self.log_file.read_text(errors="replace") if self.log_file.exists() else ""
 
     def wait_until_ready(self) -> Self:
-        """Wait until it takes jobs."""
+        """Wait until the worker takes jobs."""
         eventually(
             lambda: "ready." in self.log or self.process.poll() is not None,
             within_s=90,
@@ -145,7 +147,7 @@ class WorkerProcess:
         return self
 
     def stop(self, *, within_s: float = 30) -> int:
-        """Ask it to end with SIGTERM and return its exit code."""
+        """Send SIGTERM, and return the exit code."""
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
         try:

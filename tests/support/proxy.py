@@ -1,5 +1,4 @@
-"""A TCP proxy that breaks connections where it is told to: at once, for a while, or at a byte
-pattern, in either direction."""
+"""A TCP proxy that breaks connections: at once, for a while, or at a byte pattern."""
 
 from __future__ import annotations
 
@@ -14,21 +13,26 @@ from typing import Final, Self
 
 __all__ = ["Proxy", "Trap"]
 
-#: Replies that bring nothing.
+#: Redis replies without a value.
 _EMPTY: Final = (b"*0\r\n", b"*-1\r\n", b"$-1\r\n")
 
-#: `SO_LINGER` with no time at all: a close sends RST.
-_AT_ONCE: Final = struct.pack("ii", 1, 0)
+#: `SO_LINGER` with a time of 0 s: a close sends RST.
+_LINGER_0_S: Final = struct.pack("ii", 1, 0)
 
 
 @dataclass
 class Trap:
-    """What to do when `pattern` passes.
+    """A fault that occurs when a request contains `pattern`.
 
-    `pattern` is looked for in requests. The trap springs at the request, or (`on_reply`) at the
-    reply to it that is not empty. `forward_first` lets the request through before; a reply is
-    always kept back, but for the first half of what arrived where it `tears`, as does a request.
-    Each of the first `times` hits calls the action and cuts the connection.
+    Attributes:
+        pattern: Bytes of a request.
+        action: Called at a hit, before the connection is cut.
+        on_reply: Whether the hit is at the reply to the request, unless the reply is empty. The
+            reply is not forwarded.
+        forward_first: Whether the request is forwarded before the action.
+        times: The number of hits that have an effect.
+        hits: The number of hits so far.
+        tears: Whether the first half of the request or reply is forwarded.
     """
 
     pattern: bytes
@@ -41,18 +45,18 @@ class Trap:
 
 
 class _Link:
-    """A connection through the proxy: its near end, and its far end towards Redis."""
+    """A connection through the proxy: the client's side (near) and Redis' side (far)."""
 
     def __init__(self, near: socket.socket, far: socket.socket | None) -> None:
         self.near = near
         self.far = far
         self.is_frozen = far is None
-        self.asked = threading.Event()
+        self.expects_reply = threading.Event()
         self._lock = threading.Lock()
         self._has_ended = False
 
     def end(self, *, reset: bool = False) -> None:
-        """Close both ends, in good order or with RST."""
+        """Close both sides, with FIN or with RST."""
         with self._lock:
             if self._has_ended:
                 return
@@ -62,23 +66,23 @@ class _Link:
                 continue
             with suppress(OSError):
                 if reset:
-                    each.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _AT_ONCE)
-                # This wakes whoever reads; only the other way of shutting down says FIN.
+                    each.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_0_S)
+                # This wakes a blocked reader; only SHUT_RDWR also sends FIN.
                 each.shutdown(socket.SHUT_RD if reset else socket.SHUT_RDWR)
             each.close()
 
 
 class Proxy:
-    """Stands between a worker and Redis, on a port of its own."""
+    """A proxy between a client and Redis, with its own port."""
 
     def __init__(self, target_port: int) -> None:
         self._target_port = target_port
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listener.getsockname()[1]
         self.trap: Trap | None = None
-        #: How long whatever passes is kept back, in seconds.
+        #: The delay of each chunk of data, in seconds.
         self.delay_s = 0.0
-        #: Whether new connections are accepted, and all that arrives on them is swallowed.
+        #: Whether new connections are accepted and all their data is discarded.
         self.swallows_new = False
         self._lock = threading.Lock()
         self._links: set[_Link] = set()
@@ -113,7 +117,7 @@ class Proxy:
             link.end(reset=True)
 
     def freeze(self) -> None:
-        """Make all connections half-open: they swallow what arrives, and never say a word."""
+        """Make all connections half-open: they discard all data and never reply."""
         for link in list(self._links):
             link.is_frozen = True
 
@@ -146,7 +150,7 @@ class Proxy:
             trap = self.trap
             if trap and trap.pattern in data:
                 if trap.on_reply:
-                    link.asked.set()
+                    link.expects_reply.set()
                 elif self._hit(trap):
                     if trap.forward_first or trap.tears:
                         _send(link.far, _half(data) if trap.tears else data)
@@ -158,19 +162,19 @@ class Proxy:
     def _replies(self, link: _Link, far: socket.socket) -> None:
         for data in self._chunks(link, far):
             trap = self.trap
-            if trap and link.asked.is_set() and data not in _EMPTY:
-                link.asked.clear()
+            if trap and link.expects_reply.is_set() and data not in _EMPTY:
+                link.expects_reply.clear()
                 if self._hit(trap):
                     if trap.tears:
                         _send(link.near, _half(data))
                     trap.action()
                     break
-            link.asked.clear()
+            link.expects_reply.clear()
             _send(link.near, data)
         self._end(link, far)
 
     def _chunks(self, link: _Link, connection: socket.socket) -> Iterator[bytes]:
-        """What arrives and is to pass on, until the connection ends."""
+        """Yield the data to forward, until the connection ends."""
         with suppress(OSError):
             while data := connection.recv(1 << 20):
                 if self.delay_s:
@@ -179,8 +183,7 @@ class Proxy:
                     yield data
 
     def _end(self, link: _Link, side: socket.socket) -> None:
-        """End a connection because one side of it ended. The other side of a half-open one does
-        not hear of that."""
+        """Close a connection whose one side has ended; a half-open one keeps its other side."""
         if link.is_frozen and link.far is not None and not self._ended:
             side.close()
             return

@@ -1,4 +1,4 @@
-"""The model in the box: found by default, the same to everybody who loads it, and sensible."""
+"""The bundled model: the default, equal in all libraries that load it, and accurate."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def test_the_bundled_model_is_the_default_and_small_and_has_a_model_card() -> No
 
 @pytest.mark.slow
 def test_the_pipeline_of_transformers_agrees_on_200_texts() -> None:
-    # `auto` may take bfloat16, which the pipeline does not.
+    # `auto` may select bfloat16, which the pipeline does not use.
     scorer = load_scorer(WorkerSettings.load(dtype="float32"), Limits())
     texts = _texts()
     assert len(texts) == 200
@@ -77,7 +77,7 @@ def test_the_bundled_model_agrees_with_human_labels_on_most_reviews(
         if review.expect is not None
     ]
     assert len(judged) > 180
-    assert sum(judged) / len(judged) >= 0.92  # 0.95 when it was trained
+    assert sum(judged) / len(judged) >= 0.92  # 0.95 at its training
 
 
 def test_the_longest_review_is_read_to_its_end_and_an_empty_one_is_an_error(

@@ -1,4 +1,4 @@
-"""Every kind of Redis that kombu knows: its versions, TLS, Sentinel, users, prefixes, databases."""
+"""All kinds of Redis that kombu supports: versions, TLS, Sentinel, users, prefixes, databases."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ import pytest
 import redis
 from celery import Celery, group
 
-from sentq import Client, JobOutcome, JobStatus, Prediction, errors
+from sentq import Client, JobStatus, errors
 from sentq.admin.dead import RetryResult
 from sentq.dev.embedded import find_redis_server
 from sentq.results.cancel import cancelled_ids
 from sentq.wire.dead_letters import dead_letter_fields
 from sentq.wire.reports import WorkerReport, write_report
-from tests.support.celery_site import stock_app
+from tests.support.celery.site import stock_app
 from tests.support.processes import RedisProcess, WorkerProcess, eventually, free_port
 from tests.support.workers.redis_kinds import with_options
-from tests.support.workers.standin import hash_score
+from tests.support.workers.standin import has_hash_scores
 
 pytestmark = pytest.mark.slow
 
@@ -35,24 +35,24 @@ WAIT_S: Final = 30
 NAME: Final = "kinds@test"
 MASTER: Final = "the-master"
 PREFIX: Final = "acme:"
-#: Every character of it means something in a URL.
+#: Each special character has a meaning in a URL.
 PASSWORD: Final = "p@ss:w/o?r#d%"
 PASSWORD_IN_URL: Final = "p%40ss%3Aw%2Fo%3Fr%23d%25"
 
 
 @dataclass
 class RedisKind:
-    """A Redis that runs, and how to reach it."""
+    """A running Redis, and its address."""
 
     server: RedisProcess
     url: str
-    #: A connection of the test's own, to where the jobs are.
+    #: The test's own connection to the database of jobs.
     redis: redis.Redis
-    #: What a URL cannot say.
+    #: Transport options that are not part of a URL.
     options: dict[str, Any] = field(default_factory=dict)
 
     def key(self, name: str) -> str:
-        """The name under which Redis has something."""
+        """Return a key with the global key prefix."""
         return f"{self.options.get('global_keyprefix', '')}{name}"
 
 
@@ -111,7 +111,7 @@ def _user(folder: Path) -> Iterator[RedisKind]:
 
 @contextmanager
 def _socket(folder: Path) -> Iterator[RedisKind]:
-    # A socket's path must be short, and a test's folder is not.
+    # The path of a socket must be short; the path of a test's folder is long.
     with tempfile.TemporaryDirectory(prefix="sentq-") as short:
         path = f"{short}/redis.sock"
         with _run(folder / "redis", "--unixsocket", path) as server, server.client() as client:
@@ -128,10 +128,10 @@ def _prefix(folder: Path) -> Iterator[RedisKind]:
 @contextmanager
 def _tls(folder: Path) -> Iterator[RedisKind]:
     program = find_redis_server()
-    # It names the first option that it does not know, and ends.
-    asked = [str(program), "--tls-port", "0", "--no-such-option", "x"]
-    answer = subprocess.run(asked, capture_output=True, text=True, timeout=10, check=False)
-    if "tls-port" in answer.stdout + answer.stderr:
+    # The server names the first unknown option, and exits.
+    command = [str(program), "--tls-port", "0", "--no-such-option", "x"]
+    reply = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)
+    if "tls-port" in reply.stdout + reply.stderr:
         pytest.skip(f"{program} was built without TLS")
     key, certificate = folder / "key.pem", folder / "certificate.pem"
     command = [
@@ -151,8 +151,8 @@ def _tls(folder: Path) -> Iterator[RedisKind]:
     }
     words = [str(word) for option in options.items() for word in option]
     with _run(folder / "redis", *words, program=program) as server, server.client() as client:
-        asks = f"ssl_cert_reqs=required&ssl_ca_certs={certificate}"
-        yield RedisKind(server, f"rediss://127.0.0.1:{port}/0?{asks}", client)
+        query = f"ssl_cert_reqs=required&ssl_ca_certs={certificate}"
+        yield RedisKind(server, f"rediss://127.0.0.1:{port}/0?{query}", client)
 
 
 @contextmanager
@@ -164,7 +164,7 @@ def _sentinel(folder: Path) -> Iterator[RedisKind]:
 
 @contextmanager
 def _sentinel_for(folder: Path, master: RedisProcess) -> Iterator[int]:
-    """A Sentinel that watches a Redis; the context gets its port."""
+    """Run a Sentinel that monitors a Redis, and yield its port."""
     port = free_port()
     configuration = folder / "sentinel.conf"
     configuration.write_text(
@@ -207,15 +207,15 @@ KINDS: Final[dict[str, Callable[[Path], AbstractContextManager[RedisKind]]]] = {
 
 @pytest.fixture(params=list(KINDS.values()), ids=list(KINDS))
 def kind(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[RedisKind]:
-    """Each kind by turns."""
+    """Run each kind of Redis in turn."""
     with request.param(tmp_path) as kind:
         yield kind
 
 
 @contextmanager
 def _worker(folder: Path, kind: RedisKind, **environment: str) -> Iterator[WorkerProcess]:
-    """A worker that is ready, and ends in good order, at the latest with the context."""
-    told = {"SENTQ_BROKER_URL": kind.url, "SENTQ_TRANSPORT_OPTIONS": json.dumps(kind.options)}
+    """Run a worker, and check that it ends with exit code 0."""
+    variables = {"SENTQ_BROKER_URL": kind.url, "SENTQ_TRANSPORT_OPTIONS": json.dumps(kind.options)}
     command = (
         "celery",
         "-A",
@@ -226,7 +226,7 @@ def _worker(folder: Path, kind: RedisKind, **environment: str) -> Iterator[Worke
         "--loglevel",
         "INFO",
     )
-    worker = WorkerProcess(folder, told | environment, (*command, "--without-mingle"))
+    worker = WorkerProcess(folder, variables | environment, (*command, "--without-mingle"))
     try:
         yield worker.wait_until_ready()
     finally:
@@ -244,17 +244,12 @@ def _score(stock: Celery, text: str, **options: Any) -> Any:
     return stock.send_task("sentq.score", args=[[text]], **({"queue": "sentq"} | options))
 
 
-def _is_answered(outcome: Any, text: str) -> bool:
-    rows = JobOutcome.model_validate(outcome).outcomes
-    return [row.score for row in rows if isinstance(row, Prediction)] == [hash_score(text)]
-
-
 def test_jobs_are_taken_and_scored(kind: RedisKind, tmp_path: Path) -> None:
     with _worker(tmp_path, kind) as worker, _stock(kind) as stock:
         jobs = {f"text {number}": _score(stock, f"text {number}") for number in range(20)}
         jobs["later"] = _score(stock, "later", countdown=0.1)
         jobs["bulk"] = _score(stock, "bulk", queue="sentq.bulk")
-        assert all(_is_answered(job.get(timeout=WAIT_S), text) for text, job in jobs.items())
+        assert all(has_hash_scores(job.get(timeout=WAIT_S), text) for text, job in jobs.items())
         signature = stock.signature("sentq.score", args=(["part"],), queue="sentq")
         together = group(signature, signature, app=stock).apply_async()
         assert len(together.get(timeout=WAIT_S)) == 2
@@ -301,8 +296,8 @@ def test_send_options_and_replay_of_dead_letters_work(kind: RedisKind) -> None:
         seen = client.service_status()
         assert (seen.queues[0].waiting_jobs, seen.dead_letters) == (1, 1)
         assert seen.workers == (report,)
-        (letter,) = client.dead.letters()
-        assert client.dead.retry(letter) is RetryResult.RETRIED
+        (dead_letter,) = client.dead.letters()
+        assert client.dead.retry(dead_letter) is RetryResult.RETRIED
         assert kind.redis.llen(kind.key("sentq")) == 2
         assert client.dead.count() == {}
         keys = [key.decode() for key in kind.redis.scan_iter(count=1000)]
@@ -321,7 +316,7 @@ def test_jobs_that_a_worker_cannot_finish_are_requeued(
         assert kind.redis.llen(kind.key("sentq")) == 3
         assert not kind.redis.exists(kind.key("unacked"), kind.key("unacked_index"))
         with _worker(tmp_path, kind):
-            assert all(_is_answered(job.get(timeout=WAIT_S), text) for text, job in jobs.items())
+            assert all(has_hash_scores(job.get(timeout=WAIT_S), text) for text, job in jobs.items())
 
 
 def test_a_server_with_an_unknown_certificate_is_not_trusted(tmp_path: Path) -> None:
@@ -341,7 +336,7 @@ def test_worker_and_client_follow_sentinel_to_the_new_master(tmp_path: Path) -> 
         first_client, second_client = (
             stack.enter_context(server.client()) for server in (master, second)
         )
-        eventually(lambda: first_client.wait(1, 100) == 1, what="a replica in step")
+        eventually(lambda: first_client.wait(1, 100) == 1, what="a synchronized replica")
         port = stack.enter_context(_sentinel_for(tmp_path, master))
         kind = RedisKind(
             master, f"sentinel://127.0.0.1:{port}/0", first_client, {"master_name": MASTER}
@@ -350,11 +345,11 @@ def test_worker_and_client_follow_sentinel_to_the_new_master(tmp_path: Path) -> 
         eventually(lambda: sentinel.sentinel_master(MASTER)["num-slaves"] == 1)
         worker = stack.enter_context(_worker(tmp_path, kind))
         with _stock(kind) as stock:
-            assert _is_answered(_score(stock, "before").get(timeout=WAIT_S), "before")
+            assert has_hash_scores(_score(stock, "before").get(timeout=WAIT_S), "before")
         assert first_client.wait(1, 10_000) == 1
         assert master.process is not None
         master.process.send_signal(signal.SIGKILL)
         eventually(lambda: second_client.role()[0] == b"master", what="a failover")
         with _stock(kind) as stock:
-            assert _is_answered(_score(stock, "after").get(timeout=WAIT_S), "after")
+            assert has_hash_scores(_score(stock, "after").get(timeout=WAIT_S), "after")
         assert worker.process.poll() is None

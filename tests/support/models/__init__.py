@@ -1,1 +1,1 @@
-"""Small models, scripted engines and providers, and what the reference implementation says."""
+"""Small models, scripted engines and providers, and the reference implementation's scores."""

@@ -1,4 +1,4 @@
-"""A scripted engine: answers from the tokens, fails where it was told to."""
+"""A scripted engine, whose scores follow from the tokens and which fails on request."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ __all__ = ["ScriptedEngine", "window"]
 
 
 def window(*token_ids: int) -> Window:
-    """A window of these tokens."""
+    """Return a window of these tokens."""
     return Window(list(token_ids), own_tokens=len(token_ids))
 
 
 class ScriptedEngine:
-    """Gives each window a row that only depends on its tokens; records the batches it saw.
+    """Scores each window by its tokens alone, and records the batches.
 
     Args:
-        fails: Says for a window whether a batch that holds it raises.
-        row: The probabilities of a window.
-        precise_row: The same, computed precisely; `row` where it is not given.
-        pads: Whether a batch costs as much as its longest window says.
+        fails: Whether a batch with this window raises an error.
+        row: Returns the probabilities of a window.
+        precise_row: Returns them in full precision; the default is `row`.
+        pads: Whether the cost of a batch depends on its longest window.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Small random classifiers of many families, with the tokenizer of the tiny BERT."""
+"""Small random classifiers of many model families, with the tokenizer of the tiny BERT."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.support.models.tiny import LABELS, make_tiny_model
 
 __all__ = ["PACKED", "PADDED", "make_family_model"]
 
-#: How many tokens each reads at once; two positions more are for families that skip some.
+#: The tokens of a window. Models have two more positions, for families that skip some.
 _WINDOW_TOKENS: Final = 64
 
 _USUAL: Final = {
@@ -42,7 +42,7 @@ _GPT2: Final = {
 }
 _LLAMA: Final = _USUAL | {"bos_token_id": None, "eos_token_id": None}
 
-#: Families that read packed windows.
+#: Families that support packed windows.
 PACKED: Final[dict[str, dict[str, Any]]] = {
     "Albert": _USUAL | {"embedding_size": 16},
     "Bert": _USUAL,
@@ -57,7 +57,7 @@ PACKED: Final[dict[str, dict[str, Any]]] = {
     "XLMRobertaXL": _USUAL,
 }
 
-#: Families whose attention is their own, causal, or sliding.
+#: Families with a custom, causal or sliding attention, whose windows are padded.
 PADDED: Final[dict[str, dict[str, Any]]] = {
     "DebertaV2": _USUAL | {"relative_attention": True, "pos_att_type": ["c2p", "p2c"]},
     "GPT2": _GPT2,
@@ -70,9 +70,9 @@ PADDED: Final[dict[str, dict[str, Any]]] = {
 
 
 def make_family_model(folder: Path, family: str, **options: Any) -> Path:
-    """Write a random classifier of `family` to `folder`, the same each time."""
+    """Write a random classifier of `family` to `folder`, with the same weights each time."""
     make_tiny_model(folder, max_positions=_WINDOW_TOKENS)
-    # Without BERT's token types, which would mean something else to a GPT-2.
+    # Without BERT's token types, which have another meaning in GPT-2.
     tokenizer = transformers.PreTrainedTokenizerFast(
         tokenizer_file=str(folder / "tokenizer.json"),
         model_max_length=_WINDOW_TOKENS,

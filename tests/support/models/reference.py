@@ -1,4 +1,4 @@
-"""What the users' alternative says: the pipeline of Transformers."""
+"""The reference implementation: the sentiment pipeline of Transformers."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["pipeline_scores"]
 
 
 def pipeline_scores(model: Path | str, texts: Sequence[str]) -> list[dict[str, float]]:
-    """The probability of each label, a dictionary a text, as `pipeline` gives them."""
+    """Return the probability of each label per text, from Transformers' `pipeline`."""
     make: Any = transformers.pipeline
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

@@ -1,4 +1,4 @@
-"""A tiny random BERT classifier, made on the spot, so that no test needs a download.
+"""A tiny random BERT classifier, created at run time, so that no test needs a download.
 
 `make_tiny_model(folder)` writes an ordinary `save_pretrained` folder: model.safetensors,
 config.json and a fast lower-casing WordPiece tokenizer that knows every ASCII character.
@@ -45,7 +45,7 @@ def make_tiny_model(
 
     The same arguments give the same weights, and the global random state stays untouched.
     `spread` is the deviation of the initial weights: the default is ten times BERT's own, so
-    that different texts get clearly different scores. `max_positions` counts [CLS] and [SEP].
+    that different texts get clearly different scores. `max_positions` includes [CLS] and [SEP].
 
     Returns `folder`, created if missing.
     """
@@ -77,8 +77,10 @@ def make_tiny_model(
 
 
 def long_texts() -> list[str]:
-    """As much as fits into one job: some two seconds of the tiny model. No two are the same, or
-    they would be scored once."""
+    """Return the largest texts that fit into one job: about two seconds of the tiny model.
+
+    All differ, because equal texts are scored once.
+    """
     return [f"{number} {'a ' * 49_000}" for number in range(10)]
 
 

@@ -1,4 +1,4 @@
-"""A stand-in for torch's attention of variable length, whose kernels run on CUDA alone."""
+"""A stand-in for torch's variable-length attention, whose kernels run only on CUDA."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _SIGNATURE = inspect.signature(varlen_attn)
 
 
 def standin_varlen_attn(*args: object, **options: object) -> torch.Tensor:
-    """What torch's own promises, segment by segment in fp32; asserts what its kernel checks."""
+    """Compute the attention of each segment in fp32, with the checks of torch's kernel."""
     return _attended(**_SIGNATURE.bind(*args, **options).arguments)
 
 
@@ -49,12 +49,12 @@ def _attended(
 
 
 def _heads(states: torch.Tensor, bounds: tuple[int, int]) -> torch.Tensor:
-    """A segment, (heads, L, d)."""
+    """Return a segment, (heads, L, d)."""
     return states[bounds[0] : bounds[1]].float().transpose(0, 1)
 
 
 def _bounds(states: torch.Tensor, cu_seq: torch.Tensor, longest: int) -> list[tuple[int, int]]:
-    """Where each segment begins and ends."""
+    """Return the begin and end of each segment."""
     assert cu_seq.dtype is torch.int32
     assert cu_seq.is_contiguous()
     assert cu_seq.device == states.device

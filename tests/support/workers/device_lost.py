@@ -1,7 +1,7 @@
-"""A stand-in worker whose device is lost as soon as somebody asks for it.
+"""A stand-in worker that loses its device at a certain text.
 
-`python -m tests.support.workers.device_lost` is a real worker in all but the scoring, until it
-meets `LOSES_DEVICE`.
+`python -m tests.support.workers.device_lost` is a real worker except for the scoring, until it
+gets the text `LOSES_DEVICE`.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from tests.support.workers.standin import HashScorer, run
 
 __all__ = ["LOSES_DEVICE", "LostEngine"]
 
-#: A text that a kernel chokes on.
+#: A text at which a kernel fails.
 LOSES_DEVICE: Final = "CANARY the device goes"
 
 
 class LostEngine(ScriptedEngine):
-    """Had a device."""
+    """Raises `DeviceLost` for each batch."""
 
     def predict(self, batch: Sequence[Window]) -> list[list[float]]:
         self.batches.append(list(batch))
@@ -31,7 +31,7 @@ class LostEngine(ScriptedEngine):
 
 
 class LostScorer(HashScorer):
-    """Answers from a hash of the text, as long as it has a device."""
+    """Score a text by its hash, until the device is lost."""
 
     def __init__(self, settings: WorkerSettings, limits: Limits) -> None:
         super().__init__(settings, limits)

@@ -1,11 +1,15 @@
-"""A stand-in worker whose engine waits and fails where a text says so, and which keeps a record.
+"""A stand-in worker whose engine waits and fails as texts say, and which records its calls.
 
-`celery -A tests.support.workers.gated worker` is a real worker in all but the scoring. In its Redis
-it notes each text that went into the engine and each of Celery's signals. A text that begins with
-`hold:<name>` keeps the engine busy until `release(redis, name)`; one that begins with `fail:`
-breaks the engine, with an error that quotes it. For one that begins with `short:<n>` memory is
-short n times. Between `take_away(redis)` and `bring_back(redis)` there is no engine. It takes
-`GATED_LOAD_S` to load.
+`celery -A tests.support.workers.gated worker` is a real worker except for the scoring. It records
+in its Redis each text that the engine receives and each of Celery's signals. The engine obeys the
+beginning of a text:
+
+- `hold:<name>` blocks it until `release(redis, name)`;
+- `fail:` makes it raise an error that quotes the text;
+- `short:<n>` makes it run out of memory n times.
+
+The engine is unavailable between `make_unavailable(redis)` and `make_available(redis)`. It takes
+`GATED_LOAD_S` seconds to load.
 """
 
 from __future__ import annotations
@@ -26,29 +30,29 @@ from sentq_worker.settings import WorkerSettings
 from tests.support.workers.standin import HashScorer
 
 __all__ = [
-    "asked",
-    "bring_back",
-    "prefetch",
+    "batches",
+    "failed_calls",
+    "make_available",
+    "make_unavailable",
+    "prefetched",
     "release",
-    "rounds",
     "scored",
     "signalled",
-    "take_away",
 ]
 
 _SCORED: Final = "tests.scored"
-_ROUNDS: Final = "tests.rounds"
-_AHEAD: Final = "tests.ahead"
+_BATCHES: Final = "tests.batches"
+_PREFETCHED: Final = "tests.prefetched"
 _SIGNALS: Final = "tests.signals"
-_AWAY: Final = "tests.away"
-_ASKED: Final = "tests.asked"
+_UNAVAILABLE: Final = "tests.unavailable"
+_FAILED_CALLS: Final = "tests.failed_calls"
 
-#: A test that fails must not leave a worker behind that nobody can stop.
-_HELD_AT_MOST_S: Final = 20
+#: A blocked engine continues after this time, so that the worker of a failed test can be stopped.
+_MOST_BLOCKED_S: Final = 20
 
 
 class GatedScorer(HashScorer):
-    """Answers from a hash of the text, unless the text says something else."""
+    """Score a text by its hash, unless its beginning says something else."""
 
     def __init__(self, settings: WorkerSettings, limits: Limits) -> None:
         super().__init__(settings, limits)
@@ -56,23 +60,23 @@ class GatedScorer(HashScorer):
         time.sleep(float(os.environ.get("GATED_LOAD_S", "0")))
 
     def prefetch(self, jobs: Sequence[Sequence[object]]) -> None:
-        """Note what is said to come next."""
+        """Record the texts that are announced as next."""
         texts = [_sendable(str(text)) for job in jobs for text in job]
-        self._redis.rpush(_AHEAD, json.dumps(texts))
+        self._redis.rpush(_PREFETCHED, json.dumps(texts))
 
     def score(self, jobs: Sequence[Sequence[object]]) -> list[list[Outcome]]:
-        """One prediction a text."""
-        if retry_after_s := cast("bytes | None", self._redis.get(_AWAY)):
-            self._redis.incr(_ASKED)
-            raise EngineUnavailable("somebody took it", retry_after_s=float(retry_after_s))
+        """Return one prediction per text."""
+        if retry_after_s := cast("bytes | None", self._redis.get(_UNAVAILABLE)):
+            self._redis.incr(_FAILED_CALLS)
+            raise EngineUnavailable("made unavailable", retry_after_s=float(retry_after_s))
         sendable = [[_sendable(str(text)) for text in job] for job in jobs]
         texts = [text for job in sendable for text in job]
         self._redis.rpush(_SCORED, *(f"{time.time()} {text}" for text in texts))
-        self._redis.rpush(_ROUNDS, json.dumps(texts))
+        self._redis.rpush(_BATCHES, json.dumps(texts))
         for text in texts:
             kind, _, rest = text.partition(":")
             if kind == "hold":
-                self._redis.blpop([_gate(rest)], timeout=_HELD_AT_MOST_S)
+                self._redis.blpop([_gate(rest)], timeout=_MOST_BLOCKED_S)
             elif kind == "fail":
                 raise RuntimeError(f"cannot score {text}")
         return [
@@ -83,48 +87,48 @@ class GatedScorer(HashScorer):
     def _outcome(self, text: str, outcome: Outcome) -> Outcome:
         kind, _, rest = text.partition(":")
         if kind == "short" and self._redis.incr(f"tests.{text}") <= int(rest.split()[0]):
-            return TextError(code=ErrorCode.RESOURCE_EXHAUSTED, message="there is no room")
+            return TextError(code=ErrorCode.RESOURCE_EXHAUSTED, message="out of memory")
         return outcome
 
 
 def scored(client: redis.Redis) -> dict[str, float]:
-    """The texts that went into the engine, in order, and the time at which they did."""
+    """Return the texts that the engine received, in order, each with its Unix time in seconds."""
     entries = [entry.split(" ", 1) for entry in _strings(client, _SCORED)]
     return {text: float(at_s) for at_s, text in entries}
 
 
-def rounds(client: redis.Redis) -> list[list[str]]:
-    """The texts of each round, in order."""
-    return [json.loads(entry) for entry in _strings(client, _ROUNDS)]
+def batches(client: redis.Redis) -> list[list[str]]:
+    """Return the texts of each batch of jobs, in order."""
+    return [json.loads(entry) for entry in _strings(client, _BATCHES)]
 
 
-def prefetch(client: redis.Redis) -> list[list[str]]:
-    """The texts that were said to come next, a list each time something was said, in order."""
-    return [json.loads(entry) for entry in _strings(client, _AHEAD)]
+def prefetched(client: redis.Redis) -> list[list[str]]:
+    """Return the texts of each prefetch call, in order."""
+    return [json.loads(entry) for entry in _strings(client, _PREFETCHED)]
 
 
 def release(client: redis.Redis, name: str) -> None:
-    """Let the engine go on that waits at `hold:<name>`."""
+    """Unblock the engine that waits at `hold:<name>`."""
     client.rpush(_gate(name), "go")
 
 
-def take_away(client: redis.Redis, *, retry_after_s: float) -> None:
-    """Let there be no engine."""
-    client.set(_AWAY, retry_after_s)
+def make_unavailable(client: redis.Redis, *, retry_after_s: float) -> None:
+    """Make the engine unavailable."""
+    client.set(_UNAVAILABLE, retry_after_s)
 
 
-def asked(client: redis.Redis) -> int:
-    """How often the engine was asked while it was away."""
-    return int(cast("bytes", client.get(_ASKED) or b"0"))
+def failed_calls(client: redis.Redis) -> int:
+    """Return the number of calls while the engine was unavailable."""
+    return int(cast("bytes", client.get(_FAILED_CALLS) or b"0"))
 
 
-def bring_back(client: redis.Redis) -> None:
-    """Let there be an engine again."""
-    client.delete(_AWAY, _ASKED)
+def make_available(client: redis.Redis) -> None:
+    """Make the engine available again."""
+    client.delete(_UNAVAILABLE, _FAILED_CALLS)
 
 
 def signalled(client: redis.Redis, job_id: str) -> list[str]:
-    """Celery's signals of a job, in order."""
+    """Return Celery's signals of a job, in order."""
     return _strings(client, f"{_SIGNALS}:{job_id}")
 
 
@@ -144,15 +148,15 @@ def _connect() -> redis.Redis:
     return redis.Redis.from_url(os.environ["SENTQ_BROKER_URL"], socket_timeout=None)
 
 
-def _note_signals() -> None:
+def _record_signals() -> None:
     client = _connect()
 
     def connect(name: str) -> None:
-        def note(sender: Any = None, task_id: str | None = None, **more: Any) -> None:
+        def record(sender: Any = None, task_id: str | None = None, **more: Any) -> None:
             request: Any = more.get("request") or getattr(sender, "request", None)
             client.rpush(_sendable(f"{_SIGNALS}:{task_id or request.id}"), name)
 
-        getattr(signals, name).connect(note, weak=False)
+        getattr(signals, name).connect(record, weak=False)
 
     for kind in ("received", "prerun", "postrun", "success", "failure", "retry", "revoked"):
         connect(f"task_{kind}")
@@ -160,4 +164,4 @@ def _note_signals() -> None:
 
 if "SENTQ_BROKER_URL" in os.environ:  # This process is the worker, not the test.
     app = make_worker_app(load=GatedScorer)
-    _note_signals()
+    _record_signals()

@@ -1,9 +1,9 @@
-"""A stand-in worker for tests of leases: it notes what it executes, and may be slow, or die.
+"""A stand-in worker for tests of leases, which records its texts, and can be slow or die.
 
-`python -m tests.support.workers.leased` is `sentq-worker` in all but the scoring. It notes each
-text in the list `tests.executed` of its Redis, as the engine gets it. A text `slow:<s>` takes that
-long, `once:<s>` does when it is executed first, and `poison` kills the worker. `CLOCK_OFFSET_S`
-sets the clock that it goes by.
+`python -m tests.support.workers.leased` is `sentq-worker` except for the scoring. It appends each
+text to the list `tests.executed` of its Redis when the engine receives it. The text `slow:<s>`
+takes that many seconds, `once:<s>` takes them at its first execution only, and `poison` kills the
+worker. `CLOCK_OFFSET_S` changes the worker's clock by this offset.
 """
 
 from __future__ import annotations
@@ -23,24 +23,24 @@ POISON: Final = "poison"
 
 
 def executed(client: redis.Redis) -> list[str]:
-    """The texts that went into an engine, in order."""
+    """Return the texts that engines received, in order."""
     return [raw.decode() for raw in client.lrange(EXECUTED_KEY, 0, -1)]  # type: ignore[union-attr]
 
 
 def _set_clock(offset_s: float) -> None:
-    right = time.time
-    time.time = lambda: right() + offset_s
+    true_time = time.time
+    time.time = lambda: true_time() + offset_s
 
 
 def _run() -> None:
-    # Before anybody can keep the right one for himself.
+    # Before any import binds `time.time`.
     _set_clock(float(os.environ.get("CLOCK_OFFSET_S", "0")))
     from sentq.contract import Limits, Outcome
     from sentq_worker.settings import WorkerSettings
     from tests.support.workers.standin import HashScorer, run
 
     class LeasedScorer(HashScorer):
-        """Answers from a hash of the text, unless the text says something else."""
+        """Score a text by its hash, unless the text says something else."""
 
         def __init__(self, settings: WorkerSettings, limits: Limits) -> None:
             super().__init__(settings, limits)

@@ -1,7 +1,6 @@
-"""Somebody else's Celery app, whose tasks come before and after our jobs. Nothing of sentq in it.
+"""A Celery app without sentq, whose tasks come before and after jobs in a canvas.
 
-`celery -A tests.support.workers.other_app worker` is a stock worker that takes them from a queue of
-its own.
+`celery -A tests.support.workers.other_app worker` is a stock worker with its own queue.
 """
 
 from __future__ import annotations
@@ -25,22 +24,22 @@ app.conf.update(
 
 
 def write(*texts: str) -> list[str]:
-    """What comes before a job: it finds the texts."""
+    """Return the texts, as a task before a job."""
     return list(texts)
 
 
 def save(outcome: dict[str, Any]) -> int:
-    """What comes after a job: it does something with the outcomes, here counts them."""
+    """Count the outcomes, as a task after a job."""
     return len(outcome["outcomes"])
 
 
 def collect(outcomes: list[dict[str, Any]]) -> int:
-    """The body of a chord over jobs."""
+    """Count the outcomes of all jobs, as the body of a chord."""
     return sum(map(save, outcomes))
 
 
 def regret(failed_id: str) -> str:
-    """What is called where a job failed."""
+    """Return a message with the id of a failed job, as an error callback."""
     return f"sorry for {failed_id}"
 
 

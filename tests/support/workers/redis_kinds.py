@@ -18,7 +18,7 @@ __all__ = ["with_options"]
 
 
 def with_options(app: Celery, options: dict[str, Any]) -> Celery:
-    """Let a stock app use these transport options for jobs and for results."""
+    """Set these transport options of a stock app, for jobs and for results."""
     for name in ("broker_transport_options", "result_backend_transport_options"):
         app.conf[name] = dict(app.conf[name]) | options
     return app

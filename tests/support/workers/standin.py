@@ -1,10 +1,10 @@
-"""A worker with a stand-in for the model: starts in a second, answers from a hash of the text.
+"""A worker with a stand-in for the model: starts in a second, scores a text by its hash.
 
-`python -m tests.support.workers.standin` is `sentq-worker` in all but the scoring.
-`STANDIN_DELAY_S` makes each round take that long. `STANDIN_RECORD` names a file to which each round
-is added as it begins: the monotonic time and the first word of each job. Where a file of that name
-and `.kill-before` or `.kill-after` is found, the worker removes it and kills itself at that point
-of a round.
+`python -m tests.support.workers.standin` is `sentq-worker` except for the scoring.
+`STANDIN_DELAY_S` is the duration of each batch. `STANDIN_RECORD` names a file to which each batch
+is appended at its start: the monotonic time and the first word of each job. If a file of that name
+with the suffix `.kill-before` or `.kill-after` exists, the worker removes it and kills itself
+before or after it scores a batch.
 """
 
 from __future__ import annotations
@@ -16,18 +16,25 @@ import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from sentq.contract import Limits, Outcome
+from sentq.contract import JobOutcome, Limits, Outcome, Prediction
 from sentq_worker.app import make_worker_app
 from sentq_worker.providers.loading import LoadScorer
 from sentq_worker.settings import WorkerSettings
 from tests.support.models.engines import ScriptedEngine
 from tests.support.models.providers import prediction
 
-__all__ = ["HashScorer", "Record", "hash_outcomes", "hash_score", "run"]
+__all__ = [
+    "ExecutionRecord",
+    "HashScorer",
+    "has_hash_scores",
+    "hash_outcomes",
+    "hash_score",
+    "run",
+]
 
 
 def hash_score(text: str) -> float:
-    """The one right answer to a text."""
+    """Return the correct score of a text."""
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=4).digest()) / 2**32
 
 
@@ -37,10 +44,10 @@ class HashScorer:
     def __init__(self, _settings: WorkerSettings, _limits: Limits) -> None:
         self.engine = ScriptedEngine()
         self._delay_s = float(os.environ.get("STANDIN_DELAY_S", "0"))
-        self._record = Record.named()
+        self._record = ExecutionRecord.from_environment()
 
     def score(self, jobs: Sequence[Sequence[object]]) -> list[list[Outcome]]:
-        """One prediction a text."""
+        """Return one prediction per text."""
         self._record.begin(jobs)
         time.sleep(self._delay_s)
         outcomes = [hash_outcomes(job) for job in jobs]
@@ -48,8 +55,8 @@ class HashScorer:
         return outcomes
 
 
-class Record:
-    """What a worker executed, in a file that outlives it; and where it is to kill itself."""
+class ExecutionRecord:
+    """The batches that a worker executed, in a file, and the points at which it kills itself."""
 
     def __init__(self, file: Path | None) -> None:
         self._file = file
@@ -57,38 +64,45 @@ class Record:
         self._fd = None if file is None else os.open(file, flags, 0o644)
 
     @classmethod
-    def named(cls) -> Record:
-        """The record that the environment names, if it does."""
+    def from_environment(cls) -> ExecutionRecord:
+        """Return the record that `STANDIN_RECORD` names; without it, one that records nothing."""
         name = os.environ.get("STANDIN_RECORD")
         return cls(Path(name) if name else None)
 
     def begin(self, jobs: Iterable[Sequence[object]]) -> None:
-        """Add a round."""
+        """Append a batch at its start."""
         if self._fd is not None:
-            self._die_if_told("before")
+            self._kill_if_requested("before")
             words = " ".join(str(job[0]).split(" ", 1)[0] for job in jobs)
             os.write(self._fd, f"{time.monotonic():.6f} {words}\n".encode())
 
     def end(self) -> None:
-        """The round is scored, and nobody was told yet."""
-        self._die_if_told("after")
+        """Handle the end of scoring, before the results are stored."""
+        self._kill_if_requested("after")
 
-    def _die_if_told(self, point: str) -> None:
+    def _kill_if_requested(self, point: str) -> None:
         if self._file is None:
             return
-        told = self._file.with_name(f"{self._file.name}.kill-{point}")
-        if told.exists():
-            told.unlink()
+        kill_file = self._file.with_name(f"{self._file.name}.kill-{point}")
+        if kill_file.exists():
+            kill_file.unlink()
             os.kill(os.getpid(), signal.SIGKILL)
 
 
 def hash_outcomes(texts: Sequence[object]) -> list[Outcome]:
-    """The one right answer to a job."""
+    """Return the correct outcomes of a job."""
     return [prediction(hash_score(str(text))) for text in texts]
 
 
+def has_hash_scores(outcome: object, *texts: str) -> bool:
+    """Whether a job's outcome, or its JSON document, has the correct score of each text."""
+    rows = JobOutcome.model_validate(outcome).outcomes
+    scores = [row.score for row in rows if isinstance(row, Prediction)]
+    return scores == [hash_score(text) for text in texts]
+
+
 def run(load: LoadScorer) -> None:
-    """Run a worker with this scorer until it is told to stop."""
+    """Run a worker with this scorer until it is stopped."""
     app = make_worker_app(load=load)
     worker = app.Worker(loglevel="INFO", without_mingle=True, without_gossip=True)
     worker.start()
@@ -96,7 +110,7 @@ def run(load: LoadScorer) -> None:
 
 
 def main() -> None:
-    """Run a worker that answers from a hash of the text."""
+    """Run a worker that scores a text by its hash."""
     run(HashScorer)
 
 

@@ -1,4 +1,4 @@
-"""A stock Celery app that answers `sentq.score` as the stand-in does, with nothing of ours."""
+"""A stock Celery app that runs `sentq.score` as the stand-in worker does, without sentq_worker."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 from celery import Celery
 
 from sentq.contract import JobOutcome
-from tests.support.workers.standin import Record, hash_outcomes
+from tests.support.workers.standin import ExecutionRecord, hash_outcomes
 
 app = Celery(
     "stock", broker=os.environ.get("SENTQ_BROKER_URL"), backend=os.environ.get("SENTQ_BROKER_URL")
@@ -33,11 +33,11 @@ app.conf.update(
     },
 )
 
-_record = Record.named()
+_record = ExecutionRecord.from_environment()
 
 
 def score(texts: list[str]) -> dict[str, Any]:
-    """Answer after the stand-in's delay."""
+    """Score texts after the stand-in's delay."""
     _record.begin([texts])
     time.sleep(float(os.environ.get("STANDIN_DELAY_S", "0")))
     outcomes = hash_outcomes(texts)
@@ -58,7 +58,7 @@ app.task(name="sentq.score")(score)
 
 
 def main() -> None:
-    """Run a worker until it is told to stop."""
+    """Run a worker until it is stopped."""
     app.worker_main([*("worker", "-P", "solo", "-l", "INFO", "-Q", "sentq,sentq.bulk")])
 
 

@@ -1,4 +1,4 @@
-"""What Celery promises holds for our jobs: asked by stock Celery, followed by a stock worker.
+"""Celery's features work for sentq jobs, with a stock Celery client and a stock Celery worker.
 
 docs/celery.md lists Celery's features; each row of its tables names a test, most of them here.
 """
@@ -21,14 +21,14 @@ from celery import Celery, chain, chord, group
 from celery.exceptions import ChordError, TaskRevokedError
 from celery.result import ResultSet
 
-from sentq import JobOutcome, Prediction, errors
-from tests.support.celery_site import NAME, Site, run_site, start_followup, start_gated
-from tests.support.events import Events
+from sentq import errors
+from tests.support.celery.events import Events
+from tests.support.celery.site import NAME, Site, run_site, start_followup, start_gated
 from tests.support.processes import WorkerProcess, eventually
-from tests.support.workers.gated import release, rounds, scored, signalled
-from tests.support.workers.standin import hash_score
+from tests.support.workers.gated import batches, release, scored, signalled
+from tests.support.workers.standin import has_hash_scores
 
-#: Every text holds it; nothing that anybody may look at does.
+#: Every text contains it; no log, event or inspect reply may.
 CANARY = "CANARY9c41"
 
 WAIT_S = 30
@@ -62,22 +62,16 @@ def _text(about: str) -> str:
     return f"{CANARY} {about} {uuid.uuid4()}"
 
 
-def _is_answered(outcome: Any, *texts: str) -> bool:
-    rows = JobOutcome.model_validate(outcome).outcomes
-    scores = [row.score for row in rows if isinstance(row, Prediction)]
-    return scores == [hash_score(text) for text in texts]
-
-
-# --- Reading ---------------------------------------------------------------------------------
+# --- Results ---------------------------------------------------------------------------------
 
 
 def test_a_stock_result_reads_an_outcome(site: Site) -> None:
     text = _text("read")
     job = site.score(text, text)
-    assert _is_answered(job.get(timeout=WAIT_S), text, text)
+    assert has_hash_scores(job.get(timeout=WAIT_S), text, text)
     assert (job.status, job.successful(), job.ready()) == ("SUCCESS", True, True)
     again = site.stock.AsyncResult(job.id)
-    assert _is_answered(again.get(timeout=WAIT_S), text, text)
+    assert has_hash_scores(again.get(timeout=WAIT_S), text, text)
     again.forget()
     assert again.status == "PENDING"
 
@@ -86,7 +80,7 @@ def test_a_stock_result_set_reads_many_at_once(site: Site) -> None:
     texts = [_text(f"set {number}") for number in range(40)]
     results = ResultSet([site.score(text) for text in texts], app=site.stock)
     outcomes = results.join_native(timeout=WAIT_S)
-    assert all(map(_is_answered, outcomes, texts))
+    assert all(map(has_hash_scores, outcomes, texts))
     assert sorted(job_id for job_id, _ in results.iter_native(timeout=WAIT_S)) == sorted(
         job.id for job in results
     )
@@ -109,7 +103,7 @@ def test_a_chain_passes_the_outcome_to_a_stock_worker(site: Site, follower: Work
     texts = [_text("chain"), _text("chain")]
     chained = chain(site.signature(*texts), site.followup("save"), app=site.stock).apply_async()
     assert chained.get(timeout=WAIT_S) == 2
-    assert _is_answered(chained.parent.get(timeout=WAIT_S), *texts)
+    assert has_hash_scores(chained.parent.get(timeout=WAIT_S), *texts)
 
 
 def test_a_chain_passes_the_result_of_a_stock_worker_to_a_job(
@@ -118,22 +112,22 @@ def test_a_chain_passes_the_result_of_a_stock_worker_to_a_job(
     text = _text("found")
     score = site.signature(args=())
     chained = chain(site.followup("write", text), score, app=site.stock).apply_async()
-    assert _is_answered(chained.get(timeout=WAIT_S), text)
+    assert has_hash_scores(chained.get(timeout=WAIT_S), text)
 
 
 def test_a_chained_task_without_a_queue_goes_to_celerys_default_queue(site: Site) -> None:
-    follows = site.stock.signature("followup.save")  # Its author named no queue.
+    follows = site.stock.signature("followup.save")  # The signature names no queue.
     chain(site.signature(_text("routed")), follows, app=site.stock).apply_async()
     eventually(lambda: site.redis.llen("celery") or site.redis.xlen("sentq.dead"))
-    taken, refused = site.pop("celery"), site.pop_letter()
-    assert refused is None
+    taken, dead_letter = site.pop("celery"), site.pop_dead_letter()
+    assert dead_letter is None
     assert taken["headers"]["task"] == "followup.save"
 
 
 def test_a_group_returns_its_outcomes_in_order(site: Site) -> None:
     texts = [_text(f"group {number}") for number in range(20)]
     together = group((site.signature(text) for text in texts), app=site.stock).apply_async()
-    assert all(map(_is_answered, together.get(timeout=WAIT_S), texts))
+    assert all(map(has_hash_scores, together.get(timeout=WAIT_S), texts))
     assert together.completed_count() == len(texts)
 
 
@@ -156,7 +150,7 @@ def test_a_link_is_called_with_the_outcome(site: Site, follower: WorkerProcess) 
     link = site.followup("save").set(task_id=linked.id)
     job = site.score(*(texts := [_text("link")] * 3), link=link)
     assert linked.get(timeout=WAIT_S) == 3
-    assert _is_answered(job.get(timeout=WAIT_S), *texts)
+    assert has_hash_scores(job.get(timeout=WAIT_S), *texts)
 
 
 def test_an_error_link_is_called_for_a_failed_job(site: Site, follower: WorkerProcess) -> None:
@@ -175,11 +169,11 @@ def test_an_error_link_is_called_for_a_failed_job(site: Site, follower: WorkerPr
 def test_a_countdown_delays_only_its_own_job(site: Site) -> None:
     sent_at_s, later_text = time.time(), _text("later")
     later = site.score(later_text, countdown=1)
-    eventually(lambda: [job["request"]["id"] for job in site.ask("scheduled")] == [later.id])
+    eventually(lambda: [job["request"]["id"] for job in site.inspect("scheduled")] == [later.id])
     now = site.score(now_text := _text("now"))
-    assert _is_answered(now.get(timeout=WAIT_S), now_text)
+    assert has_hash_scores(now.get(timeout=WAIT_S), now_text)
     assert later.status == "PENDING"
-    assert _is_answered(later.get(timeout=WAIT_S), later_text)
+    assert has_hash_scores(later.get(timeout=WAIT_S), later_text)
     assert scored(site.redis)[later_text] - sent_at_s >= 1
 
 
@@ -188,12 +182,12 @@ def test_an_expired_job_is_never_scored(site: Site) -> None:
     with pytest.raises(TaskRevokedError, match="expired"):
         job.get(timeout=WAIT_S)
     in_time = site.score(kept := _text("in time"), expires=600)
-    assert _is_answered(in_time.get(timeout=WAIT_S), kept)
+    assert has_hash_scores(in_time.get(timeout=WAIT_S), kept)
     assert not site.was_scored(text)
 
 
 def test_a_job_that_expires_while_it_waits_for_the_engine_is_not_scored(site: Site) -> None:
-    with site.engine_held("expiry"):
+    with site.engine_busy("expiry"):
         job = site.score(text := _text("too late"), expires=0.3)
         deadline = time.monotonic() + 0.5
         eventually(lambda: time.monotonic() > deadline)
@@ -204,7 +198,7 @@ def test_a_job_that_expires_while_it_waits_for_the_engine_is_not_scored(site: Si
 
 def test_time_limits_are_accepted_but_not_enforced_as_in_every_solo_pool(site: Site) -> None:
     job = site.score(text := _text("limit"), time_limit=1e-6, soft_time_limit=1e-6)
-    assert _is_answered(job.get(timeout=WAIT_S), text)
+    assert has_hash_scores(job.get(timeout=WAIT_S), text)
 
 
 # --- Revoking --------------------------------------------------------------------------------
@@ -223,13 +217,13 @@ def test_a_job_revoked_before_it_is_queued_is_not_scored(
 
 
 def test_a_job_revoked_while_it_is_queued_is_not_scored(site: Site, events: Events) -> None:
-    with site.engine_held("queued"):
+    with site.engine_busy("queued"):
         job, other = site.score(text := _text("revoked")), site.score(kept := _text("kept"))
-        eventually(lambda: len(site.ask("reserved")) == 2)
+        eventually(lambda: len(site.inspect("reserved")) == 2)
         site.revoke(job.id)
     with pytest.raises(TaskRevokedError):
         job.get(timeout=WAIT_S)
-    assert _is_answered(other.get(timeout=WAIT_S), kept)
+    assert has_hash_scores(other.get(timeout=WAIT_S), kept)
     assert (job.status, site.was_scored(text)) == ("REVOKED", False)
     eventually(lambda: events.of(job.id) == {"task-received": 1, "task-revoked": 1})
 
@@ -243,17 +237,17 @@ def test_a_job_revoked_while_it_is_scheduled_is_not_scored(site: Site) -> None:
 
 
 def test_a_job_revoked_while_it_is_scored_still_returns_its_outcome(site: Site) -> None:
-    with site.engine_held("late") as job:
+    with site.engine_busy("late") as job:
         eventually(lambda: job.status == "STARTED")
         site.stock.control.revoke(job.id, terminate=True)
-        eventually(lambda: job.id in site.ask("revoked"))
-    assert _is_answered(job.get(timeout=WAIT_S), "hold:late")
+        eventually(lambda: job.id in site.inspect("revoked"))
+    assert has_hash_scores(job.get(timeout=WAIT_S), "hold:late")
 
 
 def test_jobs_are_revoked_by_stamped_headers(site: Site) -> None:
     stamped = site.signature(text := _text("stamped"))
     stamped.stamp(tenant="acme")
-    assert _is_answered(stamped.apply_async().get(timeout=WAIT_S), text)
+    assert has_hash_scores(stamped.apply_async().get(timeout=WAIT_S), text)
     assert "ok" in site.control("revoke_by_stamped_headers", {"tenant": ["evil"]})
     unwanted = site.signature(never := _text("unwanted"))
     unwanted.stamp(tenant="evil")
@@ -262,7 +256,7 @@ def test_jobs_are_revoked_by_stamped_headers(site: Site) -> None:
     assert not site.was_scored(never)
 
 
-# --- How it travels --------------------------------------------------------------------------
+# --- Delivery --------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("retries", "attempts"), [(0, 1), (1, 2), (3, 4)])
@@ -271,20 +265,20 @@ def test_a_retried_job_reports_its_number_of_attempts(
 ) -> None:
     job = site.score(text := _text("retried"), retries=retries)
     outcome = job.get(timeout=WAIT_S)
-    assert _is_answered(outcome, text)
+    assert has_hash_scores(outcome, text)
     assert outcome["attempts"] == attempts
 
 
 def test_a_duplicate_delivery_of_a_job_in_flight_is_scored_once(site: Site) -> None:
-    with site.engine_held("again") as held:
+    with site.engine_busy("again") as blocking:
         first = site.score("twice here")
-        for text, job in (("hold:again", held), ("twice here", first)):
+        for text, job in (("hold:again", blocking), ("twice here", first)):
             site.score(text, task_id=job.id)
         eventually(lambda: not site.redis.llen("sentq"), what="four messages taken")
     first.get(timeout=WAIT_S)
-    held.get(timeout=WAIT_S)
+    blocking.get(timeout=WAIT_S)
     eventually(site.is_settled)
-    texts = [text for batch in rounds(site.redis) for text in batch]
+    texts = [text for batch in batches(site.redis) for text in batch]
     assert (texts.count("twice here"), texts.count("hold:again")) == (1, 1)
 
 
@@ -292,13 +286,13 @@ def test_a_duplicate_delivery_of_a_job_in_flight_is_scored_once(site: Site) -> N
 def test_a_redelivered_job_is_scored_and_reports_two_attempts(
     site: Site, options: dict[str, Any]
 ) -> None:
-    job = site.score(text := _text("again"), queue="tests.kept", **options)
-    message = site.pop("tests.kept")
+    job = site.score(text := _text("again"), queue="tests.moved", **options)
+    message = site.pop("tests.moved")
     message["headers"]["redelivered"] = True
     message["properties"]["delivery_info"] |= {"redelivered": True, "routing_key": "sentq"}
     site.redis.rpush("sentq", json.dumps(message))
     outcome = job.get(timeout=WAIT_S)
-    assert _is_answered(outcome, text)
+    assert has_hash_scores(outcome, text)
     assert outcome["attempts"] == 2
 
 
@@ -308,7 +302,7 @@ def test_jobs_are_taken_in_order_of_priority(site: Site) -> None:
     texts = {priority: _text(f"priority {priority}") for priority in (9, 4, 0, 7, 2, 3, 6, 5, 1, 8)}
     jobs = [site.score(text, priority=priority) for priority, text in texts.items()]
     bulk = site.score(last := _text("bulk"), queue="sentq.bulk")
-    bulk.get(timeout=WAIT_S)  # A queue that nobody cancelled goes on.
+    bulk.get(timeout=WAIT_S)  # The other queue is still consumed.
     assert {job.status for job in jobs} == {"PENDING"}
     site.control("add_consumer", "sentq")
     for job in jobs:
@@ -321,7 +315,7 @@ def test_jobs_are_taken_in_order_of_priority(site: Site) -> None:
 
 @pytest.fixture(scope="module")
 def narrow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    """A worker that takes one job at a time, so that what it takes next is seen; without `-E`."""
+    """A worker that takes one job at a time, which shows the order of taking; without `-E`."""
     folder = tmp_path_factory.mktemp("narrow")
     with run_site(folder, SENTQ_WORKER_PREFETCH_JOBS="1") as site:
         yield site
@@ -338,7 +332,7 @@ def narrow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
 def test_single_jobs_are_taken_before_bulk_jobs(narrow: Site, commands: tuple[str, ...]) -> None:
     for command in commands:
         narrow.control(command, "sentq")
-    with narrow.engine_held(f"order {commands}"):
+    with narrow.engine_busy(f"order {commands}"):
         bulk = [narrow.score(_text("bulk"), queue="sentq.bulk") for _ in range(2)]
         single = narrow.score(text := _text("single"))
     for job in (single, *bulk):
@@ -349,20 +343,20 @@ def test_single_jobs_are_taken_before_bulk_jobs(narrow: Site, commands: tuple[st
 @pytest.mark.parametrize("compression", ["zlib", "gzip", "bzip2", "lzma"])
 def test_compressed_jobs_are_scored(site: Site, compression: str) -> None:
     job = site.score(text := _text(compression), compression=compression)
-    assert _is_answered(job.get(timeout=WAIT_S), text)
+    assert has_hash_scores(job.get(timeout=WAIT_S), text)
 
 
 def test_other_options_of_a_sender_have_no_effect(site: Site) -> None:
     job = site.score(
         text := _text("options"),
-        headers={"x-trace": "1", "x-user": "somebody"},
+        headers={"x-trace": "1", "x-user": "a user"},
         argsrepr=CANARY,
         delivery_mode=1,
-        reply_to="nobody",
+        reply_to="unknown",
         correlation_id="x",
         shadow="a.name",
     )
-    assert _is_answered(job.get(timeout=WAIT_S), text)
+    assert has_hash_scores(job.get(timeout=WAIT_S), text)
 
 
 def test_a_message_of_celerys_protocol_1_is_scored(site: Site) -> None:
@@ -370,7 +364,7 @@ def test_a_message_of_celerys_protocol_1_is_scored(site: Site) -> None:
     with Celery("old", broker=site.server.url, set_as_current=False) as old:
         old.conf.task_protocol = 1
         sent = old.send_task("sentq.score", args=[[text]], queue="sentq", argsrepr="hidden")
-    assert _is_answered(site.stock.AsyncResult(sent.id).get(timeout=WAIT_S), text)
+    assert has_hash_scores(site.stock.AsyncResult(sent.id).get(timeout=WAIT_S), text)
 
 
 @pytest.mark.parametrize("serializer", ["pickle", "yaml"])
@@ -380,29 +374,30 @@ def test_a_job_that_is_not_json_is_dead_lettered_and_its_client_gets_the_error(
     job = site.score(_text("pickled"), serializer=serializer)
     with pytest.raises(errors.InvalidInput, match="ContentDisallowed"):
         job.get(timeout=WAIT_S)
-    letter = eventually(site.pop_letter, what="a dead letter")
-    assert letter is not None
-    assert letter.reason == "ContentDisallowed as it was read"
-    assert (letter.code, letter.job_id, letter.queue) == ("malformed", job.id, "sentq")
+    dead_letter = eventually(site.pop_dead_letter, what="a dead letter")
+    assert dead_letter is not None
+    assert dead_letter.reason == "ContentDisallowed as it was read"
+    found = (dead_letter.code, dead_letter.job_id, dead_letter.queue)
+    assert found == ("malformed", job.id, "sentq")
 
 
-# --- The operator ----------------------------------------------------------------------------
+# --- Inspection, control and events ----------------------------------------------------------
 
 
 def test_a_busy_worker_answers_inspect_commands(site: Site) -> None:
-    with site.engine_held("inspect") as active:
+    with site.engine_busy("inspect") as active:
         waiting = site.score(_text("waiting"))
-        assert site.ask("ping") == {"ok": "pong"}
-        assert [job["id"] for job in site.ask("active")] == [active.id]
-        eventually(lambda: [job["id"] for job in site.ask("reserved")] == [waiting.id])
-        found = site.ask("query_task", [active.id, waiting.id])
+        assert site.inspect("ping") == {"ok": "pong"}
+        assert [job["id"] for job in site.inspect("active")] == [active.id]
+        eventually(lambda: [job["id"] for job in site.inspect("reserved")] == [waiting.id])
+        found = site.inspect("query_task", [active.id, waiting.id])
         assert {job_id: state for job_id, (state, _) in found.items()} == {
             active.id: "active",
             waiting.id: "reserved",
         }
-        assert site.ask("registered") == ["sentq.score"]
-        assert {queue["name"] for queue in site.ask("active_queues")} == {"sentq", "sentq.bulk"}
-        shown = repr([site.ask("active"), site.ask("reserved"), found])
+        assert site.inspect("registered") == ["sentq.score"]
+        assert {queue["name"] for queue in site.inspect("active_queues")} == {"sentq", "sentq.bulk"}
+        shown = repr([site.inspect("active"), site.inspect("reserved"), found])
     assert "<1 text>" in shown
     assert CANARY not in shown
     waiting.get(timeout=WAIT_S)
@@ -421,7 +416,7 @@ def test_a_worker_answers_ping_while_a_job_on_celerys_own_path_is_scored(site: S
 
 def test_heartbeats_count_active_jobs(site: Site) -> None:
     with Events(site.stock) as events:
-        with site.engine_held("heartbeat"):
+        with site.engine_busy("heartbeat"):
             eventually(lambda: _active(events) == 1, what="a heartbeat of a busy worker")
         eventually(lambda: _active(events) == 0, what="a heartbeat of an idle worker")
 
@@ -432,14 +427,14 @@ def _active(events: Events) -> int | None:
 
 
 def test_statistics_count_every_job(site: Site) -> None:
-    before = site.ask("stats")["total"].get("sentq.score", 0)
+    before = site.inspect("stats")["total"].get("sentq.score", 0)
     plain, unusual = (
         [site.score(_text("count"), **options) for _ in range(5)]
         for options in ({}, {"retries": 1})
     )
     for job in (*plain, *unusual):
         job.get(timeout=WAIT_S)
-    assert site.ask("stats")["total"]["sentq.score"] == before + 10
+    assert site.inspect("stats")["total"]["sentq.score"] == before + 10
 
 
 def test_celery_inspect_reaches_the_worker_from_the_command_line(site: Site) -> None:
@@ -482,7 +477,7 @@ def test_each_event_of_a_job_is_sent_once(
             for _ in range(50)
         ]
     expected = ONCE | {"task-sent": 1}
-    # What Celery sends about arguments as a job is sent is its sender's choice, not ours.
+    # The `task-sent` event is the sender's, and its arguments are the sender's choice.
     eventually(lambda: all(events.of(job) == expected for job in jobs), what="all events")
     for event in events.all:
         if event["type"] == "task-sent":
@@ -491,15 +486,15 @@ def test_each_event_of_a_job_is_sent_once(
 
 def test_events_can_be_enabled_and_disabled_while_a_worker_runs(narrow: Site) -> None:
     with Events(narrow.stock) as events:
-        unheard = []
+        silent = []
         for _ in range(2):
-            unheard.append(narrow.score(_text("unheard")))
-            unheard[-1].get(timeout=WAIT_S)
+            silent.append(narrow.score(_text("silent")))
+            silent[-1].get(timeout=WAIT_S)
             assert "ok" in narrow.control("enable_events")
-            heard = narrow.score(_text("heard"))
-            eventually(lambda job=heard: events.of(job.id) == ONCE)  # type: ignore[misc]
+            announced = narrow.score(_text("announced"))
+            eventually(lambda job=announced: events.of(job.id) == ONCE)  # type: ignore[misc]
             assert "ok" in narrow.control("disable_events")
-        assert [events.of(job.id) for job in unheard] == [{}, {}]
+        assert [events.of(job.id) for job in silent] == [{}, {}]
 
 
 def test_an_invalid_job_sends_a_task_failed_event(site: Site, events: Events) -> None:
@@ -543,7 +538,7 @@ def test_the_error_of_a_failing_engine_does_not_quote_the_text(
 
 def test_control_shutdown_finishes_the_batch_and_loses_no_job(tmp_path: Path) -> None:
     with run_site(tmp_path, SENTQ_WORKER_PREFETCH_JOBS="8") as site:
-        with site.engine_held("shutdown") as first:
+        with site.engine_busy("shutdown") as first:
             jobs = [first, *(site.score(_text(f"job {number}")) for number in range(20))]
             eventually(lambda: site.redis.hlen("unacked") == 8)
             site.stock.control.shutdown(destination=[NAME])

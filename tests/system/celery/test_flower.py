@@ -1,4 +1,4 @@
-"""Flower, the monitor that operators of Celery know: it sees the work, and none of the texts."""
+"""Flower, Celery's monitor: it shows tasks and workers, and no text."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from celery import Celery
 
 from sentq import Client
 from sentq.dev.embedded import find_redis_server
-from tests.support.flower import USER, Flower, start_flower
+from tests.support.celery.flower import USER, Flower, start_flower
 from tests.support.processes import RedisProcess, WorkerProcess, eventually, worker_environment
 
 pytestmark = pytest.mark.slow
@@ -23,7 +23,7 @@ CANARY = "CANARY5d1c"
 
 @dataclass(frozen=True)
 class FlowerSite:
-    """All that an operator runs, and two kinds of clients."""
+    """The services that an operator runs, a sentq client and a stock Celery client."""
 
     flower: Flower
     worker: WorkerProcess
@@ -42,7 +42,7 @@ def site(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Iterator
         (*celery, "worker", "-P", "solo", "-E", "-l", "DEBUG"),
     )
     flower = start_flower(tmp_path_factory.mktemp("flower"), environment)
-    stock = Celery("somebody", broker=redis.url, backend=redis.url, set_as_current=False)
+    stock = Celery("stock", broker=redis.url, backend=redis.url, set_as_current=False)
     try:
         worker.wait_until_ready()
         with Client(broker_url=redis.url) as client, stock:
@@ -60,28 +60,32 @@ def _score(stock: Celery, *args: Any, **options: Any) -> str:
 
 def test_flower_shows_tasks_without_their_texts(site: FlowerSite) -> None:
     flower, client, stock = site.flower, site.client, site.stock
-    (worker,) = eventually(lambda: flower.ask("/api/workers?refresh=1"), what="a worker in Flower")
-    waits = _score(stock, [CANARY], countdown=3600)
+    (worker,) = eventually(
+        lambda: flower.get_json("/api/workers?refresh=1"), what="a worker in Flower"
+    )
+    scheduled = _score(stock, [CANARY], countdown=3600)
     slow = client.submit([f"{CANARY} " * 9_000] * 5).id
 
-    def held() -> dict[str, Any]:
-        """What Flower says about the worker, once it shows jobs that are held."""
-        shown: dict[str, Any] = flower.ask(f"/api/workers?refresh=1&workername={quote(worker)}")
+    def worker_with_active_job() -> dict[str, Any]:
+        """Return Flower's entry of the worker once it lists the slow job as active."""
+        shown: dict[str, Any] = flower.get_json(
+            f"/api/workers?refresh=1&workername={quote(worker)}"
+        )
         ids = {job["id"] for job in shown[worker].get("active", [])}
         return shown[worker] if slow in ids else {}
 
-    shown = eventually(held, what="a job at work in Flower")
-    assert [entry["request"]["id"] for entry in shown["scheduled"]] == [waits]
+    shown = eventually(worker_with_active_job, what="an active job in Flower")
+    assert [entry["request"]["id"] for entry in shown["scheduled"]] == [scheduled]
     inspected = stock.control.inspect(timeout=1)
     asked = repr(
         [
             inspected.active(),
             inspected.reserved(),
             inspected.scheduled(),
-            inspected.query_task(slow, waits),
+            inspected.query_task(slow, scheduled),
         ]
     )
-    assert waits in asked
+    assert scheduled in asked
     assert CANARY not in asked
 
     jobs = [
@@ -96,19 +100,19 @@ def test_flower_shows_tasks_without_their_texts(site: FlowerSite) -> None:
     refused = _score(stock, [CANARY] * 257)
 
     def ended() -> bool:
-        states = {name: task["state"] for name, task in flower.ask("/api/tasks").items()}
+        states = {name: task["state"] for name, task in flower.get_json("/api/tasks").items()}
         return [states.get(job) for job in [*jobs, refused]] == ["SUCCESS"] * 7 + ["FAILURE"]
 
-    eventually(ended, within_s=60, what="every task's end in Flower")
-    assert flower.ask(f"/api/task/info/{jobs[1]}")["args"] == "<2 texts>"
+    eventually(ended, within_s=60, what="the final state of every task in Flower")
+    assert flower.get_json(f"/api/task/info/{jobs[1]}")["args"] == "<2 texts>"
     for path in (
         *("/", "/tasks", "/broker", "/metrics", f"/worker/{quote(worker)}"),
         *(f"/task/{job}" for job in jobs),
-        *(f"/api/task/info/{job}" for job in [*jobs, refused, waits]),
+        *(f"/api/task/info/{job}" for job in [*jobs, refused, scheduled]),
         *(f"/api/task/result/{job}" for job in [*jobs, refused]),
     ):
         assert flower.get(path)[0] == 200, path
-    assert CANARY not in "".join(flower.answers)
+    assert CANARY not in "".join(flower.replies)
     assert CANARY not in site.worker.log
     assert CANARY not in flower.process.log
 

@@ -1,4 +1,4 @@
-"""What a sender may ask for beside being scored, kept by a real worker with a gated engine."""
+"""Send options, cancellation, status and dead letters, with a real worker and a gated engine."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from redis.exceptions import NoPermissionError
 from sentq import Client, JobOutcome, JobStatus, Prediction, errors
 from sentq.admin.dead import RetryResult
 from sentq.wire.dead_letters import DeadLetterCode
-from tests.support.celery_site import NAME, Site, run_site
+from tests.support.celery.site import NAME, Site, run_site
 from tests.support.processes import RedisProcess, StartWorker, eventually
 from tests.support.workers.standin import hash_score
 
@@ -32,11 +32,11 @@ def client(site: Site) -> Iterator[Client]:
 
 
 def test_a_cancelled_job_is_not_scored(site: Site, client: Client) -> None:
-    with site.engine_held("cancel"):
+    with site.engine_busy("cancel"):
         job, other = client.submit_many(["cancelled", "kept"])
-        eventually(lambda: len(site.ask("reserved")) == 2)
+        eventually(lambda: len(site.inspect("reserved")) == 2)
         assert job.cancel()
-        eventually(lambda: job.id in site.ask("revoked"), what="the worker heard of it")
+        eventually(lambda: job.id in site.inspect("revoked"), what="a revocation in the worker")
     (kept,) = other.result(WAIT_S).outcomes
     assert isinstance(kept, Prediction)
     assert kept.score == hash_score("kept")
@@ -49,18 +49,18 @@ def test_a_cancelled_job_is_not_scored(site: Site, client: Client) -> None:
 def test_a_worker_finds_cancelled_jobs_without_a_control_message(
     site: Site, client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # As for a sender that may not speak to workers.
-    monkeypatch.setattr(client._app.control, "revoke", _refused)
-    with site.engine_held("silent cancel"):
-        job = client.submit("cancelled in silence")
-        eventually(lambda: len(site.ask("reserved")) == 1)
+    # A client whose Redis user may not send control messages gets this error.
+    monkeypatch.setattr(client._app.control, "revoke", _not_permitted)
+    with site.engine_busy("cancel without message"):
+        job = client.submit("cancelled without message")
+        eventually(lambda: len(site.inspect("reserved")) == 1)
         assert job.cancel()
-        eventually(lambda: job.id in site.ask("revoked"), what="the worker heard of it")
+        eventually(lambda: job.id in site.inspect("revoked"), what="a revocation in the worker")
     client.submit("after").result(WAIT_S)
-    assert not site.was_scored("cancelled in silence")
+    assert not site.was_scored("cancelled without message")
 
 
-def _refused(_job_id: str) -> None:
+def _not_permitted(_job_id: str) -> None:
     raise NoPermissionError
 
 
@@ -70,26 +70,28 @@ def test_status_shows_the_worker(site: Site, client: Client) -> None:
     assert (worker.worker, worker.backend) == (NAME, "test")
     assert set(worker.queues) == {"sentq", "sentq.bulk"}
     eventually(lambda: client.service_status().workers[0].jobs_finished > 0)
-    with site.engine_held("status"):
-        client.submit("in hand")
+    with site.engine_busy("status"):
+        client.submit("in flight")
         eventually(lambda: client.service_status().workers[0].in_flight_jobs == 2)
         assert client.service_status().in_flight_jobs == 2
 
 
 def test_a_job_with_send_options_is_scored(site: Site, client: Client) -> None:
-    with site.engine_held("wishes"):
-        job = client.submit(["a", "b"], key="wish", deadline=60, local_only=True)
-        assert client.submit(["a", "b"], key="wish").id == job.id
-        eventually(lambda: len(site.ask("reserved")) == 1)
+    with site.engine_busy("options"):
+        job = client.submit(["a", "b"], key="key", deadline=60, local_only=True)
+        assert client.submit(["a", "b"], key="key").id == job.id
+        eventually(lambda: len(site.inspect("reserved")) == 1)
     assert [outcome.score for outcome in job.result(WAIT_S).outcomes] == [  # type: ignore[union-attr]
         hash_score("a"),
         hash_score("b"),
     ]
-    assert client.submit("c", key="wish").id == job.id, "also when it has ended"
+    assert client.submit("c", key="key").id == job.id, (
+        "the key is also known after the job has ended"
+    )
 
 
 def test_a_job_whose_deadline_passed_in_the_queue_is_not_scored(site: Site, client: Client) -> None:
-    with site.engine_held("deadline"):
+    with site.engine_busy("deadline"):
         late, other = client.submit(["late"] * 2, deadline=0.2), client.submit("early", deadline=60)
         passed_at = time.monotonic() + 0.5
         eventually(lambda: time.monotonic() > passed_at)
@@ -105,14 +107,18 @@ def test_a_dead_letter_of_a_worker_can_be_read_retried_and_dropped(
 ) -> None:
     site.redis.lpush("sentq", "no message")
     eventually(client.dead.count, what="a dead letter")
-    (letter,) = client.dead.letters()
-    assert (letter.code, letter.queue, letter.worker) == (DeadLetterCode.MALFORMED, "sentq", NAME)
-    assert letter.message == b"no message"
-    assert client.dead.retry(letter) is RetryResult.RETRIED
-    eventually(client.dead.count, what="a dead letter again, for nothing has changed")
-    (again,) = client.dead.letters()
-    assert again.id > letter.id
-    assert client.dead.drop([again.id]) == 1
+    (dead_letter,) = client.dead.letters()
+    assert (dead_letter.code, dead_letter.queue, dead_letter.worker) == (
+        DeadLetterCode.MALFORMED,
+        "sentq",
+        NAME,
+    )
+    assert dead_letter.message == b"no message"
+    assert client.dead.retry(dead_letter) is RetryResult.RETRIED
+    eventually(client.dead.count, what="a second dead letter of the same message")
+    (second,) = client.dead.letters()
+    assert second.id > dead_letter.id
+    assert client.dead.drop([second.id]) == 1
 
 
 def test_a_worker_continues_when_redis_has_memory_again(
@@ -127,7 +133,9 @@ def test_a_worker_continues_when_redis_has_memory_again(
         redis.config_set("maxmemory", 1)
         with pytest.raises(errors.RedisFull):
             client.submit("no room")
-        eventually(lambda: "maxmemory" in worker.log, what="the worker noticed")
+        eventually(
+            lambda: "maxmemory" in worker.log, what="an out-of-memory error in the worker's log"
+        )
         redis.config_set("maxmemory", 0)
         for i, outcome in enumerate(client.results(jobs, timeout=WAIT_S)):
             assert isinstance(outcome, JobOutcome)

@@ -1,4 +1,4 @@
-"""Jobs that are tried again, and jobs that nobody waits for any more."""
+"""Retried jobs, jobs past their deadline, cancelled jobs, and batches."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ import pytest
 from sentq import Client, JobOutcome, TextError
 from sentq.contract import DEADLINE_HEADER, DELIVERIES_HEADER, ErrorCode
 from sentq.errors import InvalidInput, JobCancelled
-from tests.support.celery_site import NAME, Site, run_site, start_gated
+from tests.support.celery.site import NAME, Site, run_site, start_gated
 from tests.support.processes import eventually
 from tests.support.workers.gated import (
-    asked,
-    bring_back,
-    prefetch,
+    batches,
+    failed_calls,
+    make_available,
+    make_unavailable,
+    prefetched,
     release,
-    rounds,
     scored,
-    take_away,
 )
 
 _BOTH_PATHS = pytest.mark.parametrize(
@@ -40,7 +40,7 @@ def test_a_job_that_ran_out_of_memory_is_retried_and_delays_no_other_job(
     site: Site, options: dict[str, Any]
 ) -> None:
     text = f"short:2 {options}"
-    job = site.score("beside it", text, **options)
+    job = site.score("neighbour", text, **options)
     eventually(lambda: site.was_scored(text))
     others = [site.score(f"meanwhile {number}") for number in range(20)]
     for other in others:
@@ -52,11 +52,11 @@ def test_a_job_that_ran_out_of_memory_is_retried_and_delays_no_other_job(
 
 
 def test_a_job_out_of_memory_three_times_returns_resource_exhausted(site: Site) -> None:
-    job = site.score("beside that", "short:9 for ever")
+    job = site.score("neighbour", "short:9 for ever")
     outcome = JobOutcome.model_validate(job.get(timeout=20))
     assert outcome.attempts == 3
-    sound, exhausted = outcome.outcomes
-    assert not isinstance(sound, TextError)
+    scored_text, exhausted = outcome.outcomes
+    assert not isinstance(scored_text, TextError)
     assert isinstance(exhausted, TextError)
     assert exhausted.code is ErrorCode.RESOURCE_EXHAUSTED
     assert site.is_settled()
@@ -66,7 +66,7 @@ def test_a_job_out_of_memory_three_times_returns_resource_exhausted(site: Site) 
 def test_a_job_past_its_deadline_returns_deadline_passed_and_is_not_scored(
     site: Site, options: dict[str, Any]
 ) -> None:
-    with site.engine_held("late"):
+    with site.engine_busy("late"):
         now_ms = _redis_ms(site)
         late = site.score("late", "later", headers={DEADLINE_HEADER: now_ms + 300}, **options)
         early = site.score("early", headers={DEADLINE_HEADER: now_ms + 600_000}, **options)
@@ -81,14 +81,14 @@ def test_a_job_past_its_deadline_returns_deadline_passed_and_is_not_scored(
 
 
 def test_a_deadline_passes_while_the_engine_is_unavailable(site: Site) -> None:
-    take_away(site.redis, retry_after_s=4)
+    make_unavailable(site.redis, retry_after_s=4)
     try:
         job = site.score("in vain", headers={DEADLINE_HEADER: _redis_ms(site) + 500.5})
-        eventually(lambda: asked(site.redis))
+        eventually(lambda: failed_calls(site.redis))
         (text,) = job.get(timeout=3)["outcomes"]
         assert text["code"] == "deadline_passed"
     finally:
-        bring_back(site.redis)
+        make_available(site.redis)
 
 
 @_BOTH_PATHS
@@ -114,7 +114,7 @@ def test_a_job_cancelled_before_a_worker_starts_is_discarded(
         cancelled, kept = client.submit("cancelled"), client.submit("kept")
         assert cancelled.cancel()
         key = f"celery-task-meta-{cancelled.id}"
-        answer = site.redis.get(key)
+        result = site.redis.get(key)
         if options:
             site.redis.lpop("sentq", 2)
             site.score("cancelled", task_id=cancelled.id, **options)
@@ -126,13 +126,13 @@ def test_a_job_cancelled_before_a_worker_starts_is_discarded(
         finally:
             assert successor.stop() == 0
         assert list(scored(site.redis)) == ["kept"]
-        assert site.redis.get(key) == answer
+        assert site.redis.get(key) == result
         with pytest.raises(JobCancelled):
             cancelled.result(timeout=1)
 
 
 def test_a_suspect_job_is_marked_and_runs_alone(site: Site) -> None:
-    with site.engine_held("busy"):
+    with site.engine_busy("busy"):
         before = [site.score(f"before {number}") for number in range(2)]
         suspect = site.score("hold:suspect", headers={DELIVERIES_HEADER: 2})
         after = [site.score(f"after {number}") for number in range(2)]
@@ -147,7 +147,7 @@ def test_a_suspect_job_is_marked_and_runs_alone(site: Site) -> None:
     release(site.redis, "suspect")
     for job in (*before, suspect, *after):
         job.get(timeout=10)
-    assert rounds(site.redis)[-3:] == [
+    assert batches(site.redis)[-3:] == [
         ["before 0", "before 1"],
         ["hold:suspect"],
         ["after 0", "after 1"],
@@ -156,18 +156,18 @@ def test_a_suspect_job_is_marked_and_runs_alone(site: Site) -> None:
 
 
 def test_the_next_batch_is_read_while_the_current_one_is_scored(site: Site) -> None:
-    long = "a text of which two are more than a round " * 450
-    with site.engine_held("now"):
+    long = "two of these texts exceed the budget of a batch " * 400
+    with site.engine_busy("now"):
         jobs = [site.score("hold:then", long), site.score("next", long), site.score("last", long)]
         eventually(lambda: site.redis.hlen("unacked") == 4)
-        before = len(prefetch(site.redis))
+        before = len(prefetched(site.redis))
     eventually(lambda: site.was_scored("hold:then"))
-    eventually(lambda: prefetch(site.redis)[before:] == [["next", long]])
+    eventually(lambda: prefetched(site.redis)[before:] == [["next", long]])
     assert not site.was_scored("next")
     release(site.redis, "then")
     for job in jobs:
         job.get(timeout=10)
-    assert prefetch(site.redis)[before:] == [["next", long], ["last", long]]
+    assert prefetched(site.redis)[before:] == [["next", long], ["last", long]]
 
 
 def _redis_ms(site: Site) -> int:

@@ -1,4 +1,4 @@
-"""A worker whose device is lost: it leaves at once, and others answer everything that it held."""
+"""A worker that loses its device exits at once, and other workers score its jobs."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ def test_a_worker_exits_when_its_device_is_lost_and_another_scores_its_jobs(
 ) -> None:
     environment = {"SENTQ_BROKER_URL": redis_server.url}
     others = [client.submit(f"text {number}") for number in range(10)]
-    stock = Celery("somebody", broker=redis_server.url, backend=redis_server.url)
+    stock = Celery("stock", broker=redis_server.url, backend=redis_server.url)
     fatal = stock.send_task("sentq.score", args=[[LOSES_DEVICE]], queue="sentq", **options)
-    doomed = WorkerProcess(tmp_path, environment, ("tests.support.workers.device_lost",))
-    assert doomed.process.wait(60) == EX_UNAVAILABLE, doomed.log
-    assert "the device is lost: cuda:0 failed with AcceleratorError" in doomed.log
-    assert "CANARY" not in doomed.log
+    failing = WorkerProcess(tmp_path, environment, ("tests.support.workers.device_lost",))
+    assert failing.process.wait(60) == EX_UNAVAILABLE, failing.log
+    assert "the device is lost: cuda:0 failed with AcceleratorError" in failing.log
+    assert "CANARY" not in failing.log
     with redis_server.client() as redis:
         assert (redis.llen("sentq"), redis.hlen("unacked")) == (11, 0)
         messages = [json.loads(raw) for raw in redis.lrange("sentq", 0, -1)]
     lost = {message["headers"].get(DELIVERIES_HEADER) for message in messages}
-    assert lost == {1}, "all were in one round with the one that lost the device"
-    sound = WorkerProcess(
+    assert lost == {1}, "all were in the batch that lost the device"
+    successor = WorkerProcess(
         tmp_path, environment, ("tests.support.workers.standin",)
     ).wait_until_ready()
     try:
@@ -42,25 +42,25 @@ def test_a_worker_exits_when_its_device_is_lost_and_another_scores_its_jobs(
         assert outcome["score"] == hash_score(LOSES_DEVICE)
         assert all(len(job.result(timeout=10).outcomes) == 1 for job in others)
     finally:
-        assert sound.stop() == 0
+        assert successor.stop() == 0
 
 
 @pytest.mark.parametrize("options", [{}, {"expires": 600}], ids=["plain", "Celery's own path"])
 def test_a_job_that_ran_alone_when_the_device_was_lost_becomes_a_dead_letter(
     options: dict[str, int], redis_server: RedisProcess, client: Client, tmp_path: Path
 ) -> None:
-    stock = Celery("somebody", broker=redis_server.url, backend=redis_server.url)
+    stock = Celery("stock", broker=redis_server.url, backend=redis_server.url)
     others = [client.submit(f"text {number}") for number in range(3)]
     headers = {DELIVERIES_HEADER: 2}
     fatal = stock.send_task(
         "sentq.score", args=[[LOSES_DEVICE]], queue="sentq", headers=headers, **options
     )
-    doomed = WorkerProcess(
+    failing = WorkerProcess(
         tmp_path, {"SENTQ_BROKER_URL": redis_server.url}, ("tests.support.workers.device_lost",)
     )
-    assert doomed.process.wait(60) == EX_UNAVAILABLE, doomed.log
+    assert failing.process.wait(60) == EX_UNAVAILABLE, failing.log
     assert all(len(job.result(timeout=1).outcomes) == 1 for job in others)
-    assert f"job {fatal.id} runs alone" in doomed.log
+    assert f"job {fatal.id} runs alone" in failing.log
     with pytest.raises(JobFailed, match="worker"):
         client.job(fatal.id).result(timeout=1)
     with redis_server.client() as redis:

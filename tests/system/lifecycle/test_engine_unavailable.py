@@ -1,4 +1,4 @@
-"""An engine that cannot answer for a while: jobs wait for it, and nobody has to do anything."""
+"""An engine that is unavailable for a while: jobs wait, and continue without an operator."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.celery_site import Site, run_site, start_gated
+from tests.support.celery.site import Site, run_site, start_gated
 from tests.support.processes import eventually
-from tests.support.workers.gated import asked, bring_back, scored, take_away
+from tests.support.workers.gated import failed_calls, make_available, make_unavailable, scored
 
 _PREFETCH_JOBS = 8
 
@@ -23,37 +23,37 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
 
 @pytest.fixture
 def site(running: Site) -> Site:
-    """A site whose engine is away, and asked again five times a second."""
-    take_away(running.redis, retry_after_s=0.2)
+    """A site whose engine is unavailable and called again five times a second."""
+    make_unavailable(running.redis, retry_after_s=0.2)
     return running
 
 
 def test_jobs_wait_in_order_and_are_scored_when_the_engine_is_available_again(site: Site) -> None:
     texts = [f"in order {number:02}" for number in range(20)]
-    own_path = {3: {"expires": 600}, 5: {"expires": 600}}
-    jobs = [site.score(text, **own_path.get(n, {})) for n, text in enumerate(texts)]
-    eventually(lambda: asked(site.redis) >= 3, what="an engine that is asked again")
+    celerys_path = {3: {"expires": 600}, 5: {"expires": 600}}
+    jobs = [site.score(text, **celerys_path.get(n, {})) for n, text in enumerate(texts)]
+    eventually(lambda: failed_calls(site.redis) >= 3, what="repeated calls of the engine")
     assert (site.redis.hlen("unacked"), site.redis.llen("sentq")) == (_PREFETCH_JOBS, 12)
-    bring_back(site.redis)
+    make_available(site.redis)
     outcomes = [job.get(timeout=30) for job in jobs]
     assert [text for text in scored(site.redis) if text in texts] == texts
     assert outcomes[0]["attempts"] >= 4
     assert min(outcome["attempts"] for outcome in outcomes[:_PREFETCH_JOBS]) >= 2
     assert outcomes[-1]["attempts"] == 1
-    assert site.worker.log.count("somebody took it") == 1
+    assert site.worker.log.count("made unavailable") == 1
     assert site.worker.log.count("the engine is available again") == 1
     assert site.is_settled()
 
 
 def test_a_waiting_job_can_be_revoked(site: Site) -> None:
-    plain, own = site.score("revoked, plain"), site.score("revoked, own", expires=600)
+    plain, celerys = site.score("revoked, plain"), site.score("revoked, own", expires=600)
     kept = site.score("kept")
-    eventually(lambda: asked(site.redis) >= 1)
-    for job in (plain, own):
+    eventually(lambda: failed_calls(site.redis) >= 1)
+    for job in (plain, celerys):
         site.revoke(job.id)
-    eventually(lambda: (plain.status, own.status) == ("REVOKED", "REVOKED"))
+    eventually(lambda: (plain.status, celerys.status) == ("REVOKED", "REVOKED"))
     assert kept.status == "PENDING"
-    bring_back(site.redis)
+    make_available(site.redis)
     kept.get(timeout=30)
     assert not site.was_scored("revoked, plain")
     assert not site.was_scored("revoked, own")
@@ -61,14 +61,14 @@ def test_a_waiting_job_can_be_revoked(site: Site) -> None:
 
 def test_sigterm_requeues_waiting_jobs_at_once_and_in_order(tmp_path: Path) -> None:
     with run_site(tmp_path, SENTQ_WORKER_PREFETCH_JOBS="3") as site:
-        take_away(site.redis, retry_after_s=600)
-        texts = [f"given back {number}" for number in range(6)]
+        make_unavailable(site.redis, retry_after_s=600)
+        texts = [f"requeued {number}" for number in range(6)]
         jobs = [site.score(text) for text in texts]
-        eventually(lambda: asked(site.redis) == 1)
+        eventually(lambda: failed_calls(site.redis) == 1)
         assert site.worker.stop(within_s=8) == 0
         assert site.is_settled()
         assert site.redis.llen("sentq") == len(jobs)
-        bring_back(site.redis)
+        make_available(site.redis)
         successor = start_gated(tmp_path, site.server.url)
         try:
             for job in jobs:

@@ -1,4 +1,4 @@
-"""Real workers and a Hub on this machine: without torch, and as the fallback of a local engine."""
+"""Real workers and a local Hub: without torch, and as the fallback of a local provider."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ from tests.support.processes import RedisProcess, StartWorker, WorkerProcess, ev
 from tests.support.workers.standin import hash_score
 
 TOKEN = "hf_CANARYtoken"
-CANARY = "CANARY text that nobody may see"
+CANARY = "CANARY text of no output"
 
-#: What a worker that only asks the Hub does without.
+#: The packages that a worker for the Hub alone does not need.
 HEAVY = ("torch", "transformers", "safetensors", "numpy")
 
 
@@ -34,8 +34,8 @@ def server() -> Iterator[LocalHub]:
         yield server
 
 
-def at(server: LocalHub, folder: Path, **more: str) -> dict[str, str]:
-    """What tells a worker where this Hub is."""
+def hub_environment(server: LocalHub, folder: Path, **more: str) -> dict[str, str]:
+    """Return the variables with which a worker uses this Hub."""
     return {
         "HF_ENDPOINT": server.url,
         "HF_TOKEN": TOKEN,
@@ -48,7 +48,7 @@ def at(server: LocalHub, folder: Path, **more: str) -> dict[str, str]:
 
 
 def without_torch(folder: Path) -> dict[str, str]:
-    """An environment in which the heavy packages cannot be imported."""
+    """Return variables with which the heavy packages cannot be imported."""
     for name in HEAVY:
         package = folder / "light" / name
         package.mkdir(parents=True)
@@ -63,7 +63,7 @@ def test_a_worker_without_torch_scores_through_the_hub(
     start_worker: StartWorker,
     tmp_path: Path,
 ) -> None:
-    environment = at(server, tmp_path, SENTQ_WORKER_PROVIDER="hub", HF_DEBUG="1")
+    environment = hub_environment(server, tmp_path, SENTQ_WORKER_PROVIDER="hub", HF_DEBUG="1")
     worker = start_worker(
         redis_server.url, "--loglevel", "debug", **environment | _path(without_torch(tmp_path))
     )
@@ -77,15 +77,19 @@ def test_a_worker_without_torch_scores_through_the_hub(
         )
     assert server.lookups == 1
     assert sorted(server.texts) == sorted(["good", *texts])
-    # A job whose texts may not leave does not, and says so.
-    stays = client.submit(CANARY, local_only=True).result(timeout=30)
-    assert [o.code for o in stays.outcomes if not isinstance(o, Prediction)] == [
+    # A local-only job is not sent to the Hub, and fails with an error code.
+    local_only = client.submit(CANARY, local_only=True).result(timeout=30)
+    assert [o.code for o in local_only.outcomes if not isinstance(o, Prediction)] == [
         "engine_unavailable"
     ]
-    # Faults of all kinds, and a Hub that repeats in its refusals what it was sent.
+    # Faults of all kinds, and a Hub whose error replies repeat the request.
     server.script("500 503:0.1 garbage reset truncated gzip-bomb nan redirect")
-    answer = client.submit(CANARY).result(timeout=60)
-    assert (answer.model, answer.revision, answer.backend) == ("owner/model", None, "hub")
+    job_outcome = client.submit(CANARY).result(timeout=60)
+    assert (job_outcome.model, job_outcome.revision, job_outcome.backend) == (
+        "owner/model",
+        None,
+        "hub",
+    )
     assert server.most_at_once <= 16
     assert worker.stop() == 0
     assert "CANARY" not in worker.log
@@ -93,7 +97,7 @@ def test_a_worker_without_torch_scores_through_the_hub(
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
         ({"HF_TOKEN": "hf_wrong"}, "rejects the token (401)"),
         ({"HF_TOKEN": ""}, "the Hub needs a token"),
@@ -108,12 +112,12 @@ def test_a_worker_that_cannot_use_the_hub_exits_with_the_reason(
     start_worker: StartWorker,
     tmp_path: Path,
     change: dict[str, str],
-    said: str,
+    message: str,
 ) -> None:
-    environment = at(server, tmp_path, SENTQ_WORKER_PROVIDER="hub") | change
+    environment = hub_environment(server, tmp_path, SENTQ_WORKER_PROVIDER="hub") | change
     worker = start_worker(redis_server.url, wait=False, **environment)
     assert worker.process.wait(90) in (2, 78)
-    assert said in " ".join(worker.log.split())
+    assert message in " ".join(worker.log.split())
     assert "Traceback" not in worker.log
     assert "hf_wrong" not in worker.log
 
@@ -121,7 +125,7 @@ def test_a_worker_that_cannot_use_the_hub_exits_with_the_reason(
 def test_every_job_gets_an_outcome_while_the_local_engine_fails_and_recovers(
     client: Client, redis_server: RedisProcess, start_worker: StartWorker, tmp_path: Path
 ) -> None:
-    away = tmp_path / "away"
+    unavailable = tmp_path / "unavailable"
 
     def score(text: str) -> dict[str, float]:
         return {"negative": 1 - hash_score(text), "positive": hash_score(text)}
@@ -129,12 +133,17 @@ def test_every_job_gets_an_outcome_while_the_local_engine_fails_and_recovers(
     with LocalHub(token=TOKEN, score=score) as server:
         worker = start_worker(
             redis_server.url,
-            command=("tests.support.workers.engine_away",),
-            **at(server, tmp_path, SENTQ_WORKER_PROVIDER="prefer-local", AWAY_FILE=str(away)),
+            command=("tests.support.workers.local_unavailable",),
+            **hub_environment(
+                server,
+                tmp_path,
+                SENTQ_WORKER_PROVIDER="prefer-local",
+                UNAVAILABLE_FILE=str(unavailable),
+            ),
         )
         load = Load(client)
         load.run_until(lambda: load.last_backend == "test")
-        away.touch()
+        unavailable.touch()
         began = time.monotonic()
         private = load.run_until(lambda: load.last_backend == "hub", local_only=CANARY)
         assert time.monotonic() - began < 5
@@ -144,7 +153,7 @@ def test_every_job_gets_an_outcome_while_the_local_engine_fails_and_recovers(
                 lambda: [r for r in read_reports(redis) if r.local_breaker == "open"]
             )
             assert (report.backend, report.breaker) == ("hub", "closed")
-        away.unlink()
+        unavailable.unlink()
         load.run_until(lambda: load.last_backend == "test")
         outcomes = load.outcomes()
         backends = Counter(outcome.backend for outcome in outcomes)
@@ -224,12 +233,12 @@ def test_sentq_dev_starts_a_fake_hub(tmp_path: Path) -> None:
     ) as dev:
         try:
             assert dev.stdout is not None
-            said = ""
+            message = ""
             for line in dev.stdout:
-                said += line
+                message += line
                 if "Ctrl-C" in line:
                     break
-            (broker,) = re.findall(r"SENTQ_BROKER_URL='(.*)'", said)
+            (broker,) = re.findall(r"SENTQ_BROKER_URL='(.*)'", message)
             with Client(Settings.load(broker_url=broker)) as client:
                 assert client.submit("a good day").result(timeout=30).backend == "hub"
         finally:

@@ -1,4 +1,4 @@
-"""A worker that is told to end, once or twice, and one that must end itself. Real signals."""
+"""The end of a worker: after one or two signals, and after a batch over the time limit."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import pytest
 
 from sentq import Client, JobStatus
 from sentq_worker.exit_codes import EX_SOFTWARE, EX_UNAVAILABLE
-from tests.support.celery_site import Site, run_site, start_gated
+from tests.support.celery.site import Site, run_site, start_gated
 from tests.support.models.tiny import long_texts
 from tests.support.processes import RedisProcess, StartWorker, eventually, worker_environment
 from tests.support.workers.gated import scored
@@ -35,7 +35,7 @@ def _fill(site: Site) -> list[Any]:
 
 def test_sigterm_finishes_the_batch_and_requeues_the_rest_in_order(tmp_path: Path) -> None:
     with run_site(tmp_path, SENTQ_WORKER_PREFETCH_JOBS="5") as site:
-        with site.engine_held("round") as running:
+        with site.engine_busy("batch") as running:
             jobs = _fill(site)
             eventually(lambda: site.redis.hlen("unacked") == 5)
             site.worker.process.send_signal(signal.SIGTERM)
@@ -44,15 +44,15 @@ def test_sigterm_finishes_the_batch_and_requeues_the_rest_in_order(tmp_path: Pat
         assert running.status == "SUCCESS"
         assert site.is_settled()
         assert site.redis.llen("sentq") == len(jobs)
-        _answer_the_rest(site, tmp_path, jobs)
-        assert list(scored(site.redis)) == ["hold:round", *_TEXTS]
+        _score_the_rest(site, tmp_path, jobs)
+        assert list(scored(site.redis)) == ["hold:batch", *_TEXTS]
 
 
 @pytest.mark.parametrize("second", [signal.SIGTERM, signal.SIGINT])
 def test_a_second_signal_requeues_all_jobs_at_once(tmp_path: Path, second: signal.Signals) -> None:
     exit_code = 128 + second
     with run_site(tmp_path, exit_code=exit_code, SENTQ_WORKER_PREFETCH_JOBS="5") as site:
-        with site.engine_held("never") as running:
+        with site.engine_busy("never") as running:
             jobs = [running, *_fill(site)]
             eventually(lambda: site.redis.hlen("unacked") == 5)
             site.worker.process.send_signal(signal.SIGTERM)
@@ -64,7 +64,7 @@ def test_a_second_signal_requeues_all_jobs_at_once(tmp_path: Path, second: signa
             assert site.is_settled()
             assert site.redis.llen("sentq") == len(jobs)
             assert _CANARY not in site.worker.log
-        _answer_the_rest(site, tmp_path, jobs)
+        _score_the_rest(site, tmp_path, jobs)
         assert list(scored(site.redis)) == ["hold:never", *_TEXTS]
 
 
@@ -95,7 +95,7 @@ def test_a_worker_that_is_process_1_of_a_container_shuts_down_gracefully(
         "--kill-child",
     ]
     if not as_process_1[0] or subprocess.run([*as_process_1, "true"], check=False).returncode:
-        pytest.skip("no namespaces may be made here")
+        pytest.skip("this user may not create namespaces")
     log = tmp_path / "log"
     with log.open("wb") as output:
         container = subprocess.Popen(
@@ -124,7 +124,7 @@ def test_sigterm_without_redis_ends_the_worker_and_loses_no_job(
     worker = start_gated(tmp_path, own_redis.url, SENTQ_WORKER_SHUTDOWN_GRACE_S="1")
     worker.wait_until_ready()
     with Client(broker_url=own_redis.url) as client, own_redis.client() as redis:
-        jobs = [client.submit(text) for text in ("hold:away", "waits")]
+        jobs = [client.submit(text) for text in ("hold:outage", "waits")]
         eventually(lambda: redis.hlen("unacked") == 2)
         own_redis.process.send_signal(trouble)
         worker.process.send_signal(signal.SIGTERM)
@@ -139,7 +139,7 @@ def test_a_worker_that_loads_its_model_exits_at_the_first_signal(tmp_path: Path)
     with run_site(tmp_path) as site:
         loading = start_gated(tmp_path, site.server.url, "--loglevel", "DEBUG", GATED_LOAD_S="60")
         eventually(lambda: "Starting EngineStep" in loading.log)
-        time.sleep(0.2)  # It sleeps in the stand-in's model.
+        time.sleep(0.2)  # Until the worker loads the stand-in's model.
         assert loading.stop(within_s=5) == 0
 
 
@@ -148,7 +148,7 @@ def test_a_batch_over_the_time_limit_ends_the_worker_and_its_jobs_are_redelivere
 ) -> None:
     with (
         run_site(tmp_path, exit_code=EX_SOFTWARE, SENTQ_WORKER_BATCH_LIMIT_S="1") as site,
-        site.engine_held("stuck"),
+        site.engine_busy("stuck"),
     ):
         jobs = _fill(site)
         assert site.worker.process.wait(15) == EX_SOFTWARE
@@ -158,7 +158,7 @@ def test_a_batch_over_the_time_limit_ends_the_worker_and_its_jobs_are_redelivere
         assert site.redis.hlen("unacked") + site.redis.llen("sentq") == 1 + len(jobs)
 
 
-def _answer_the_rest(site: Site, folder: Path, jobs: list[Any]) -> None:
+def _score_the_rest(site: Site, folder: Path, jobs: list[Any]) -> None:
     successor = start_gated(folder, site.server.url)
     try:
         for job in jobs:

@@ -1,5 +1,5 @@
-"""A worker that starts without what it needs: it waits for a bounded time, says what for, and
-leaves with an exit code."""
+"""A worker that lacks something at its start: it waits for a bounded time, logs what it waits for,
+and exits with an exit code."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def _start(folder: Path, url: str, *command: str, **environment: str) -> WorkerP
     return WorkerProcess(folder, environment, command or ("tests.support.workers.standin",))
 
 
-def _nowhere() -> str:
+def _closed_port_url() -> str:
     return f"redis://:secret@127.0.0.1:{free_port()}/0"
 
 
@@ -35,7 +35,7 @@ def _nowhere() -> str:
 def test_without_a_broker_the_worker_says_what_it_waits_for_and_exits(
     tmp_path: Path, command: tuple[str, ...]
 ) -> None:
-    worker = _start(tmp_path, _nowhere(), *command)
+    worker = _start(tmp_path, _closed_port_url(), *command)
     assert worker.process.wait(60) == EX_UNAVAILABLE, worker.log
     assert worker.log.count("waiting for the broker redis://:**@127.0.0.1") == 1
     assert "does not answer" in worker.log
@@ -47,7 +47,7 @@ def test_without_a_broker_the_worker_says_what_it_waits_for_and_exits(
 def test_without_a_result_backend_the_worker_exits(
     redis_server: RedisProcess, tmp_path: Path
 ) -> None:
-    worker = _start(tmp_path, redis_server.url, SENTQ_RESULT_URL=_nowhere())
+    worker = _start(tmp_path, redis_server.url, SENTQ_RESULT_URL=_closed_port_url())
     assert worker.process.wait(60) == EX_UNAVAILABLE, worker.log
     assert "waiting for the Redis of results redis://:**@127.0.0.1" in worker.log
     assert "SENTQ_RESULT_URL" in worker.log
@@ -81,7 +81,7 @@ def test_a_worker_starts_when_redis_comes_up_later(tmp_path: Path) -> None:
 
 
 def test_sigterm_ends_the_wait_for_redis(tmp_path: Path) -> None:
-    worker = _start(tmp_path, _nowhere(), SENTQ_WORKER_START_WAIT_S="600")
+    worker = _start(tmp_path, _closed_port_url(), SENTQ_WORKER_START_WAIT_S="600")
     eventually(lambda: "waiting for the broker" in worker.log, within_s=60)
     started = time.monotonic()
     worker.process.send_signal(signal.SIGTERM)
@@ -117,7 +117,7 @@ def test_an_unreadable_model_is_reported(
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(os.name != "posix", reason="it has no such devices")
+@pytest.mark.skipif(os.name != "posix", reason="needs POSIX")
 def test_a_missing_device_is_reported(
     redis_server: RedisProcess, start_worker: StartWorker
 ) -> None:

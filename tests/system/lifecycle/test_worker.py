@@ -1,10 +1,9 @@
-"""A real worker on a real Redis, asked by sentq's client and by stock Celery."""
+"""A real worker on a real Redis, used by sentq's client and by a stock Celery client."""
 
 from __future__ import annotations
 
 import os
 import signal
-import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from celery.exceptions import TaskRevokedError
 from sentq import Client, JobOutcome, JobStatus, Prediction, errors
 from sentq.dev.embedded import find_redis_server
 from sentq.wire.ids import new_job_id
+from tests.support.celery.events import Events
 from tests.support.models.tiny import long_texts
 from tests.support.processes import (
     RedisProcess,
@@ -32,12 +32,12 @@ CANARY = "CANARY7f3a"
 
 @dataclass(frozen=True)
 class RunningWorker:
-    """A Redis and a worker that run while this file's tests ask them things."""
+    """A Redis, a worker and its clients, shared by this module's tests."""
 
     redis: RedisProcess
     worker: WorkerProcess
     client: Client
-    #: Somebody else's Celery app, which knows nothing of sentq.
+    #: A Celery app without sentq, as another program has it.
     stock: Celery
 
 
@@ -60,7 +60,7 @@ def service(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Itera
 
 
 def _stock(redis: RedisProcess) -> Celery:
-    return Celery("somebody", broker=redis.url, backend=redis.url, set_as_current=False)
+    return Celery("stock", broker=redis.url, backend=redis.url, set_as_current=False)
 
 
 def _score(stock: Celery, *args: Any, **options: Any) -> Any:
@@ -114,7 +114,7 @@ def test_a_missing_model_stops_the_start_with_advice(
 
 
 def test_a_stock_celery_client_is_served(service: RunningWorker) -> None:
-    """One worker, many ways to ask: plain, by keyword, one text, later, in canvas, wrongly."""
+    """One worker scores jobs of all forms: plain, by keyword, delayed, in a canvas, and invalid."""
     stock, client = service.stock, service.client
     plain = _score(stock, ["a good day", "bad"])
     outcome = JobOutcome.model_validate(plain.get(timeout=30))
@@ -138,7 +138,7 @@ def test_a_stock_celery_client_is_served(service: RunningWorker) -> None:
     signature = stock.signature("sentq.score", args=(["good"],), queue="sentq")
     together = group(signature, signature, app=stock).apply_async()
     assert [len(row["outcomes"]) for row in together.get(timeout=30)] == [1, 1]
-    # The second link gets the first one's outcome as its argument: no list of texts.
+    # The second job of the chain gets the first one's outcome instead of a list of texts.
     chained = chain(signature, signature, app=stock).apply_async()
     with pytest.raises(errors.InvalidInput):
         chained.get(timeout=30)
@@ -166,8 +166,8 @@ def test_a_message_over_the_limit_is_refused_before_it_is_read(service: RunningW
 
 
 def test_no_text_appears_in_logs_events_or_inspect_replies(service: RunningWorker) -> None:
-    stock, seen = service.stock, EventListener(service.redis)
-    with seen:
+    stock = service.stock
+    with Events(stock) as events:
         jobs = [
             _score(stock, [CANARY, CANARY * 2]),
             _score(stock, [CANARY], countdown=1),
@@ -181,9 +181,9 @@ def test_no_text_appears_in_logs_events_or_inspect_replies(service: RunningWorke
         shown = [inspected.scheduled(), inspected.active(), inspected.reserved()]
         for job in jobs:
             job.get(timeout=30, propagate=False)
-        eventually(lambda: {"task-started", "task-succeeded", "task-failed"} <= seen.kinds)
-    assert "task-received" in seen.kinds
-    assert CANARY not in repr(seen.all)
+        eventually(lambda: {"task-started", "task-succeeded", "task-failed"} <= events.types)
+    assert "task-received" in events.types
+    assert CANARY not in repr(events.all)
     assert CANARY not in repr(shown)
     assert CANARY not in service.worker.log
     with service.redis.client() as redis:
@@ -191,38 +191,11 @@ def test_no_text_appears_in_logs_events_or_inspect_replies(service: RunningWorke
     assert CANARY.encode() not in b"".join(filter(None, results))
 
 
-class EventListener:
-    """Listens to the worker's events in a thread, as a monitor does."""
-
-    def __init__(self, redis: RedisProcess) -> None:
-        self.all: list[dict[str, Any]] = []
-        self._app = _stock(redis)
-        self._receiver: Any = None
-        self._thread = threading.Thread(target=self._listen)
-
-    @property
-    def kinds(self) -> set[str]:
-        return {event["type"] for event in self.all}
-
-    def _listen(self) -> None:
-        with self._app.connection() as connection:
-            self._receiver = self._app.events.Receiver(connection, handlers={"*": self.all.append})
-            self._receiver.capture(limit=None, timeout=None, wakeup=False)
-
-    def __enter__(self) -> None:
-        self._thread.start()
-        eventually(lambda: "worker-heartbeat" in self.kinds, what="a heartbeat of the worker")
-
-    def __exit__(self, *_: object) -> None:
-        self._receiver.should_stop = True
-        self._thread.join()
-
-
 def test_a_job_is_running_while_it_is_scored(service: RunningWorker) -> None:
     client = service.client
     job = client.submit(long_texts())
     eventually(lambda: job.status() is JobStatus.RUNNING)
-    # The engine has a thread of its own: the worker answers while it computes.
+    # The engine computes in its own thread, so that the worker replies meanwhile.
     assert client._app.control.ping(timeout=2)
     assert len(job.result(timeout=120).outcomes) == 10
     assert job.status() is JobStatus.DONE
@@ -302,7 +275,7 @@ def test_outcomes_are_kept_until_redis_answers_again(
         job = client.submit(long_texts())
         eventually(lambda: job.status() is JobStatus.RUNNING)
         own_redis.process.send_signal(signal.SIGSTOP)
-        time.sleep(6)  # Longer than the job takes, and than any time-out.
+        time.sleep(6)  # Longer than the job and than each time-out.
         own_redis.process.send_signal(signal.SIGCONT)
         assert len(job.result(timeout=60).outcomes) == 10
         assert client.submit("and on it goes").result(timeout=60).outcomes
@@ -324,13 +297,13 @@ def test_jobs_of_a_worker_killed_under_load_are_finished_by_another(
             eventually(
                 lambda: redis.llen("sentq") + redis.hlen("unacked") == 0,
                 within_s=60,
-                what="the dead worker's jobs taken by the other",
+                what="the killed worker's jobs in the other worker",
             )
         eventually(lambda: jobs[-1].status() is JobStatus.DONE)
-        answered = [job.status() for job in jobs].count(JobStatus.DONE)
-    # Kombu's Redis transport takes a message off the queue before it notes that it has it: the
-    # one that was in between is lost with the worker. All that were noted come back.
-    assert answered >= len(jobs) - 1
+        done = [job.status() for job in jobs].count(JobStatus.DONE)
+    # Kombu's Redis transport removes a message from the queue before it records it as
+    # unacknowledged. A message between the two steps is lost with the worker; all others return.
+    assert done >= len(jobs) - 1
 
 
 def test_worker_and_client_survive_a_restart_of_redis(

@@ -1,7 +1,7 @@
-"""A stand-in worker whose local engine is away as long as a file is there.
+"""A stand-in worker whose local provider is unavailable while a file exists.
 
-`python -m tests.support.workers.engine_away` is a real worker in all but the local scoring;
-`AWAY_FILE` names the file.
+`python -m tests.support.workers.local_unavailable` is a real worker except for the local scoring;
+`UNAVAILABLE_FILE` names the file.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ from sentq_worker.engine.base import DeviceLost, DeviceUnavailable
 from sentq_worker.settings import WorkerSettings
 from tests.support.workers.standin import HashScorer, run
 
-__all__ = ["AwayScorer"]
+__all__ = ["InterruptibleScorer"]
 
 
-class AwayScorer(HashScorer):
-    """Answers from a hash of the text, as long as it may."""
+class InterruptibleScorer(HashScorer):
+    """Score a text by its hash, unless the file exists."""
 
     def __init__(self, settings: WorkerSettings, limits: Limits) -> None:
         super().__init__(settings, limits)
-        self._file = Path(os.environ["AWAY_FILE"])
+        self._file = Path(os.environ["UNAVAILABLE_FILE"])
         if self._file.exists():
             raise DeviceUnavailable("there is no device")
 
@@ -34,4 +34,4 @@ class AwayScorer(HashScorer):
 
 
 if __name__ == "__main__":
-    run(AwayScorer)
+    run(InterruptibleScorer)
