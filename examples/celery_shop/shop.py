@@ -42,9 +42,9 @@ def labels_of(result: dict[str, Any]) -> list[str]:
     return [outcome.get("label") or outcome["code"] for outcome in result["outcomes"]]
 
 
-@app.task
+@app.task(ignore_result=True)
 def fetch(product: str) -> list[str]:
-    """Return the reviews of a product."""
+    """Return the reviews of a product. Redis need not keep the texts as this task's result."""
     return REVIEWS[product]
 
 
