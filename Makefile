@@ -10,55 +10,72 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constr
 SOURCES := producer/sentq worker/sentq_worker model/sentq_model
 CODE := $(SOURCES) model/recipe tests benchmarks examples
 
-.PHONY: demo test faults chaos install lint types floors docs wheels pytest format clean
+# Tests run in as many processes as there are cores; tests that share a fixture stay in one.
+PROCESSES ?= logical
+PYTEST := $(BIN)/pytest -n $(PROCESSES) --dist loadgroup --cov
 
-demo: $(VENV)/.runtime
+.PHONY: help demo test check faults chaos install lint types layers fast docs wheels format clean
+
+help: ## list the targets
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1	\2/p' Makefile
+
+demo: $(VENV)/.runtime ## start a Redis and a worker, and score 200 reviews
 	$(BIN)/sentq demo
 
-# The gate: `.ci/run` calls this too. Ends with pytest's own summary.
-test: lint types floors pytest
+test: lint types layers fast ## lint, types, layers and the fast tests: minutes
 
-install: $(VENV)/.tools
+# Takes the coverage of the fast tests with it, and makes it first if it is not there. Ends with
+# pytest's own summary, and fails below 90 percent.
+check: .coverage-fast ## all other tests, and the coverage of both parts
+	mv .coverage-fast .coverage
+	$(PYTEST) -m slow --cov-append
 
-lint: $(VENV)/.tools
+# What `make test` runs of the tests. Their coverage waits for `make check`.
+fast: $(VENV)/.tools
+	$(PYTEST) -m "not slow" --cov-report= --cov-fail-under=0
+	@mv .coverage .coverage-fast
+
+.coverage-fast: $(VENV)/.tools
+	$(MAKE) fast
+
+install: $(VENV)/.tools ## set up .venv with everything, and run nothing
+
+lint: $(VENV)/.tools ## ruff: rules and format
 	$(BIN)/ruff check $(CODE)
 	$(BIN)/ruff format --check $(CODE)
 
-types: $(VENV)/.tools
+types: $(VENV)/.tools ## mypy, strict
 	$(BIN)/mypy $(CODE)
 
-floors: $(VENV)/.tools
+layers: $(VENV)/.tools ## import-linter: imports point downward only
 	$(BIN)/lint-imports
-
-pytest: $(VENV)/.tools
-	$(BIN)/pytest --cov
 
 # Every step of the protocol, cut and killed a hundred times each, and 10,000 pieces of bad input:
 # some fifteen minutes.
-faults: $(VENV)/.tools
+faults: $(VENV)/.tools ## break each step of the protocol a hundred times
 	FAULT_TIMES=100 $(BIN)/pytest tests/faults --timeout 900
 	GENERATED_INPUTS=10000 $(BIN)/pytest tests/system/bad_input/test_generated.py tests/worker/broker/test_message.py
 
 # A million jobs while everything breaks, beside stock Celery: two hours. For less, say
 # `make chaos CHAOS="--jobs 100000 --minutes 5 --kills 30 --slope-jobs 0"`, and see --help.
-chaos: $(VENV)/.tools
+chaos: $(VENV)/.tools ## break everything at once, beside stock Celery: two hours
 	$(BIN)/python -m benchmarks.chaos --report docs/chaos.md $(CHAOS)
 
 # The page of all settings, from the models. A test fails while it is stale.
-docs: $(VENV)/.tools
+docs: $(VENV)/.tools ## write docs/settings.md from the models
 	$(BIN)/python -m tests.support.settings_page
 
-wheels: $(VENV)/.tools
+wheels: $(VENV)/.tools ## build the distributions into dist/
 	rm -rf dist
 	$(BIN)/python -m build --outdir dist .
 	$(BIN)/python -m build --outdir dist model
 
-format: $(VENV)/.tools
+format: $(VENV)/.tools ## let ruff sort and format the code
 	$(BIN)/ruff check --fix $(CODE)
 	$(BIN)/ruff format $(CODE)
 
-clean:
-	rm -rf $(VENV) dist .coverage .coverage.* .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+clean: ## remove .venv and all that was made
+	rm -rf $(VENV) dist .coverage .coverage-fast .coverage.* .test-failures .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
 
 $(BIN)/python:
 	@test -n "$(PYTHON)" || { echo "sentq needs Python 3.11 or later: make PYTHON=/path/to/python3" >&2; exit 1; }
