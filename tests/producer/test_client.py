@@ -1,4 +1,4 @@
-"""The client against a real Redis and a stock Celery worker that answers `sentq.score`."""
+"""The client with a real Redis and a stock Celery worker that registers `sentq.score`."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def _answer(texts: list[str]) -> dict[str, Any]:
 
 @pytest.fixture
 def stock_worker(redis_server: RedisProcess) -> Iterator[None]:
-    """A plain Celery worker that registers the task and knows nothing of sentq."""
+    """Run a stock Celery worker that registers the task, without sentq_worker."""
     process = subprocess.Popen(
         [sys.executable, "-c", _STOCK_WORKER, redis_server.url],
         stdout=subprocess.DEVNULL,
@@ -224,7 +224,7 @@ def test_an_unavailable_redis_is_a_typed_error_within_five_seconds(
         for _ in range(2):
             started = time.monotonic()
             with pytest.raises(errors.BrokerUnavailable):
-                client.submit("while away")
+                client.submit("during the outage")
             assert time.monotonic() - started < 5
         with pytest.raises(errors.ResultsUnavailable):
             job.status()

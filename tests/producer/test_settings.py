@@ -1,4 +1,4 @@
-"""Settings: the order of their sources, and what is said about a wrong one."""
+"""Settings: the precedence of their sources, and the errors of invalid ones."""
 
 from __future__ import annotations
 

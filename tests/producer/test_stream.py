@@ -1,4 +1,4 @@
-"""Streaming: order, what is in flight, and bad texts in their places."""
+"""Streaming: the order of outcomes, jobs in flight, and invalid texts."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from sentq.stream import stream
 
 
 class Echo:
-    """Answers each text with a prediction that carries it as its label."""
+    """Returns for each text a prediction with the text as its label."""
 
     def __init__(self) -> None:
         self.jobs: dict[int, list[str]] = {}
-        self.answered = 0
+        self.received = 0
 
     def send(self, texts: Sequence[str]) -> None:
         self.jobs[len(self.jobs)] = list(texts)
 
     def receive(self) -> JobOutcome:
-        outcomes: list[Outcome] = [_prediction(text) for text in self.jobs[self.answered]]
-        self.answered += 1
+        outcomes: list[Outcome] = [_prediction(text) for text in self.jobs[self.received]]
+        self.received += 1
         return JobOutcome(
             outcomes=outcomes,
             model="echo",
@@ -79,7 +79,7 @@ def test_an_endless_stream_is_read_only_as_far_as_jobs_are_in_flight() -> None:
 def test_no_more_jobs_are_in_flight_than_allowed() -> None:
     echo = Echo()
     for _ in _run(echo, (str(i) for i in range(100))):
-        assert len(echo.jobs) - echo.answered < 3
+        assert len(echo.jobs) - echo.received < 3
 
 
 def test_invalid_texts_are_error_outcomes_in_order_and_never_sent() -> None:

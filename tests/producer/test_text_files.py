@@ -1,4 +1,4 @@
-"""Texts out of files, and rows that hold none."""
+"""Texts from files, and rows without a text."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def test_a_json_line_without_a_text_yields_an_error_outcome(tmp_path: Path) -> N
     assert broken.code is ErrorCode.UNREADABLE
     assert isinstance(missing, TextError)
     assert "'text'" in missing.message
-    assert number == 7  # The contract's to refuse.
+    assert number == 7  # The contract rejects it later.
 
 
 def test_csv_with_quotes_and_embedded_line_breaks(tmp_path: Path) -> None:
@@ -76,7 +76,7 @@ def test_a_line_that_is_not_utf8_does_not_fail_its_neighbours(tmp_path: Path) ->
     good, bad, after = _read(_write(tmp_path, "a.txt", b"good\nb\xffd\nafter\n"))
     assert (good, after) == ("good", "after")
     assert isinstance(bad, str)
-    assert bad == "b\udcffd"  # A lone surrogate: the contract's to refuse.
+    assert bad == "b\udcffd"  # A lone surrogate, which the contract rejects later.
 
 
 def test_rows_are_counted_for_a_progress_bar(tmp_path: Path) -> None:

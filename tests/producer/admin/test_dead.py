@@ -1,4 +1,4 @@
-"""Dead letters in an operator's hands: by the library and by `sentq dead`."""
+"""Dead letters for operators: `client.dead` and the command `sentq dead`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from sentq import Client, JobStatus, Settings, errors
+from sentq import Client, Job, JobStatus, Settings, errors
 from sentq.admin.dead import RetryResult, Selection, texts_of
 from sentq.cli import app
 from sentq.contract import (
@@ -25,15 +25,15 @@ from tests.support.processes import RedisProcess
 _FAILURE = {"status": "FAILURE", "result": {"exc_type": "WorkerLost", "exc_message": ["lost"]}}
 
 
-class Morgue:
-    """A Redis with dead letters in it."""
+class DeadLetterStream:
+    """The stream of dead letters of a Redis."""
 
     def __init__(self, server: RedisProcess, client: Client) -> None:
         self.server = server
         self.client = client
 
-    def dead_letter(self, *, age_s: float = 0, prefix: str = "", **about: Any) -> str:
-        """Write a letter as a worker does; returns its id."""
+    def add(self, *, age_s: float = 0, prefix: str = "", **about: Any) -> str:
+        """Write a dead letter as a worker does, and return its id."""
         about = {"code": "malformed", "reason": "r", "message": b"{}"} | about
         with self.server.client() as redis:
             entry_id = "*"
@@ -44,9 +44,9 @@ class Morgue:
             )
         return str(raw, "ascii")
 
-    def kill(self, text: str = "text", *, bulk: bool = False, client: Client | None = None) -> Any:
-        """Send a job and let three workers die of it; returns its handle and its letter's id."""
-        job = (client or self.client).submit(text, bulk=bulk, deadline=60)
+    def add_poison_job(self, text: str = "text", *, bulk: bool = False) -> tuple[Job, str]:
+        """Send a job, dead-letter it as after three lost workers, and return it and the id."""
+        job = self.client.submit(text, bulk=bulk, deadline=60)
         queue = "sentq.bulk" if bulk else "sentq"
         with self.server.client() as redis:
             raw = redis.lpop(queue)
@@ -61,14 +61,14 @@ class Morgue:
             }
             message["properties"]["delivery_info"]["redelivered"] = True
             redis.set(f"celery-task-meta-{job.id}", json.dumps(_FAILURE))
-        letter = self.dead_letter(
+        dead_letter_id = self.add(
             code="worker_lost",
             job_id=job.id,
             deliveries=4,
             queue=queue,
             message=json.dumps(message).encode(),
         )
-        return job, letter
+        return job, dead_letter_id
 
     def queued(self, queue: str = "sentq") -> list[Any]:
         with self.server.client() as redis:
@@ -80,20 +80,20 @@ class Morgue:
 
 
 @pytest.fixture
-def morgue(redis_server: RedisProcess, client: Client) -> Morgue:
-    return Morgue(redis_server, client)
+def stream(redis_server: RedisProcess, client: Client) -> DeadLetterStream:
+    return DeadLetterStream(redis_server, client)
 
 
-# --- The library -----------------------------------------------------------------------------
+# --- client.dead -----------------------------------------------------------------------------
 
 
-def test_dead_letters_are_selected_by_code_and_age(morgue: Morgue) -> None:
-    old = morgue.dead_letter(age_s=7200)
-    lost = morgue.dead_letter(age_s=600, code="worker_lost")
-    new = morgue.dead_letter()
+def test_dead_letters_are_selected_by_code_and_age(stream: DeadLetterStream) -> None:
+    old = stream.add(age_s=7200)
+    lost = stream.add(age_s=600, code="worker_lost")
+    new = stream.add()
 
     def ids(**which: Any) -> list[str]:
-        return [letter.id for letter in morgue.client.dead.letters(Selection(**which))]
+        return [dead_letter.id for dead_letter in stream.client.dead.letters(Selection(**which))]
 
     assert ids() == [old, lost, new]
     assert ids(codes=("worker_lost",)) == [lost]
@@ -102,44 +102,46 @@ def test_dead_letters_are_selected_by_code_and_age(morgue: Morgue) -> None:
     assert ids(newer_than_s=3600) == [lost, new]
     assert ids(newer_than_s=3600, older_than_s=300) == [lost]
     assert ids(older_than_s=10**12) == []
-    assert morgue.client.dead.count() == {"malformed": 2, "worker_lost": 1}
+    assert stream.client.dead.count() == {"malformed": 2, "worker_lost": 1}
 
 
-def test_all_dead_letters_of_several_pages_are_listed(morgue: Morgue) -> None:
-    ids = [morgue.dead_letter() for _ in range(107)]
-    assert [letter.id for letter in morgue.client.dead.letters()] == ids
+def test_all_dead_letters_of_several_pages_are_listed(stream: DeadLetterStream) -> None:
+    ids = [stream.add() for _ in range(107)]
+    assert [dead_letter.id for dead_letter in stream.client.dead.letters()] == ids
 
 
 def test_expired_dead_letters_are_deleted_when_they_are_listed(redis_server: RedisProcess) -> None:
     with Client(broker_url=redis_server.url, dead_letter_ttl_s=3600) as client:
-        morgue = Morgue(redis_server, client)
-        morgue.dead_letter(age_s=3700)
-        kept = morgue.dead_letter(age_s=3500)
-        assert [letter.id for letter in client.dead.letters()] == [kept]
-        assert morgue.count() == 1
+        stream = DeadLetterStream(redis_server, client)
+        stream.add(age_s=3700)
+        kept = stream.add(age_s=3500)
+        assert [dead_letter.id for dead_letter in client.dead.letters()] == [kept]
+        assert stream.count() == 1
 
 
-def test_a_foreign_entry_in_the_dead_letter_stream_is_skipped(morgue: Morgue) -> None:
-    with morgue.server.client() as redis:
+def test_a_foreign_entry_in_the_dead_letter_stream_is_skipped(stream: DeadLetterStream) -> None:
+    with stream.server.client() as redis:
         foreign = redis.xadd(DEAD_LETTERS_KEY, {"text": "CANARY"})
-    own = morgue.dead_letter()
-    assert [letter.id for letter in morgue.client.dead.letters()] == [own]
-    assert morgue.client.dead.drop([foreign.decode()]) == 1
+    own = stream.add()
+    assert [dead_letter.id for dead_letter in stream.client.dead.letters()] == [own]
+    assert stream.client.dead.drop([foreign.decode()]) == 1
 
 
 @pytest.mark.parametrize("queue", ["sentq", "sentq.bulk"])
-def test_a_retried_job_equals_a_new_one_at_the_end_of_the_queue(morgue: Morgue, queue: str) -> None:
+def test_a_retried_job_equals_a_new_one_at_the_end_of_the_queue(
+    stream: DeadLetterStream, queue: str
+) -> None:
     bulk = queue == "sentq.bulk"
-    morgue.client.submit("ümläut", bulk=bulk, deadline=60)
-    (expected,) = morgue.queued(queue)
-    job, letter_id = morgue.kill("ümläut", bulk=bulk)
+    stream.client.submit("ümläut", bulk=bulk, deadline=60)
+    (expected,) = stream.queued(queue)
+    job, dead_letter_id = stream.add_poison_job("ümläut", bulk=bulk)
     assert job.status() is JobStatus.FAILED
-    letter = morgue.client.dead.get(letter_id)
-    assert letter is not None
-    assert texts_of(letter) == ["ümläut"]
-    assert morgue.client.dead.retry(letter) is RetryResult.RETRIED
-    retried, before = morgue.queued(queue)
-    assert before == expected, "it waits behind the others"
+    dead_letter = stream.client.dead.get(dead_letter_id)
+    assert dead_letter is not None
+    assert texts_of(dead_letter) == ["ümläut"]
+    assert stream.client.dead.retry(dead_letter) is RetryResult.RETRIED
+    retried, before = stream.queued(queue)
+    assert before == expected, "the retried job is last in the queue"
     assert retried["headers"]["id"] == job.id
     for message in (retried, expected):
         del message["headers"]["id"], message["headers"]["root_id"]
@@ -147,17 +149,17 @@ def test_a_retried_job_equals_a_new_one_at_the_end_of_the_queue(morgue: Morgue, 
         del message["properties"]["correlation_id"], message["properties"]["delivery_tag"]
     assert retried == expected
     assert job.status() is JobStatus.QUEUED
-    assert morgue.count() == 0
-    assert morgue.client.dead.retry(letter) is RetryResult.GONE
-    assert len(morgue.queued(queue)) == 2
+    assert stream.count() == 0
+    assert stream.client.dead.retry(dead_letter) is RetryResult.GONE
+    assert len(stream.queued(queue)) == 2
 
 
-def test_a_retried_job_keeps_its_priority(morgue: Morgue) -> None:
+def test_a_retried_job_keeps_its_priority(stream: DeadLetterStream) -> None:
     message = {"headers": {}, "properties": {"priority": 7, "delivery_info": {}}, "body": ""}
-    morgue.dead_letter(queue="sentq", message=json.dumps(message).encode())
-    (letter,) = morgue.client.dead.letters()
-    assert morgue.client.dead.retry(letter) is RetryResult.RETRIED
-    assert morgue.queued("sentq\x06\x166") == [message]
+    stream.add(queue="sentq", message=json.dumps(message).encode())
+    (dead_letter,) = stream.client.dead.letters()
+    assert stream.client.dead.retry(dead_letter) is RetryResult.RETRIED
+    assert stream.queued("sentq\x06\x166") == [message]
 
 
 @pytest.mark.parametrize("status", ["SUCCESS", "REVOKED"])
@@ -167,15 +169,15 @@ def test_a_job_with_a_result_is_not_retried(
 ) -> None:
     url = redis_server.url
     with Client(broker_url=url, result_url=url.removesuffix("/0") + results) as client:
-        morgue = Morgue(redis_server, client)
-        job, _ = morgue.kill()
+        stream = DeadLetterStream(redis_server, client)
+        job, _ = stream.add_poison_job()
         document = json.dumps({"status": status, "result": None}).encode()
         client._app.backend.client.set(f"celery-task-meta-{job.id}", document)
-        (letter,) = client.dead.letters()
-        assert client.dead.retry(letter) is RetryResult.ANSWERED
+        (dead_letter,) = client.dead.letters()
+        assert client.dead.retry(dead_letter) is RetryResult.ANSWERED
         assert client._app.backend.client.get(f"celery-task-meta-{job.id}") == document
-    assert morgue.queued() == []
-    assert morgue.count() == 0
+    assert stream.queued() == []
+    assert stream.count() == 0
 
 
 def test_a_retry_works_with_a_key_prefix(
@@ -185,26 +187,26 @@ def test_a_retry_works_with_a_key_prefix(
         broker_url=redis_server.url, transport_options={"global_keyprefix": "a:"}
     )
     with Client(settings) as client:
-        morgue = Morgue(redis_server, client)
+        stream = DeadLetterStream(redis_server, client)
         job = client.submit("text")
         with redis_server.client() as redis:
             raw = redis.rpop("a:sentq")
         assert isinstance(raw, bytes)
-        morgue.dead_letter(prefix="a:", job_id=job.id, queue="sentq", message=raw)
+        stream.add(prefix="a:", job_id=job.id, queue="sentq", message=raw)
         client._app.backend.client.set(f"a:celery-task-meta-{job.id}", json.dumps(_FAILURE))
         assert job.status() is JobStatus.FAILED
-        (letter,) = client.dead.letters()
-        assert client.dead.retry(letter) is RetryResult.RETRIED
+        (dead_letter,) = client.dead.letters()
+        assert client.dead.retry(dead_letter) is RetryResult.RETRIED
         assert job.status() is JobStatus.QUEUED
-        assert [message["headers"]["id"] for message in morgue.queued("a:sentq")] == [job.id]
+        assert [message["headers"]["id"] for message in stream.queued("a:sentq")] == [job.id]
 
 
-def test_an_unreadable_message_is_retried_unchanged(morgue: Morgue) -> None:
-    morgue.dead_letter(message=b"\xff no message", queue="sentq")
-    (letter,) = morgue.client.dead.letters()
-    assert texts_of(letter) is None
-    assert morgue.client.dead.retry(letter) is RetryResult.RETRIED
-    with morgue.server.client() as redis:
+def test_an_unreadable_message_is_retried_unchanged(stream: DeadLetterStream) -> None:
+    stream.add(message=b"\xff no message", queue="sentq")
+    (dead_letter,) = stream.client.dead.letters()
+    assert texts_of(dead_letter) is None
+    assert stream.client.dead.retry(dead_letter) is RetryResult.RETRIED
+    with stream.server.client() as redis:
         assert redis.lrange("sentq", 0, -1) == [b"\xff no message"]
 
 
@@ -215,11 +217,11 @@ def test_an_unavailable_redis_is_a_typed_error(own_redis: RedisProcess) -> None:
             client.dead.count()
 
 
-# --- The command -----------------------------------------------------------------------------
+# --- The command sentq dead ------------------------------------------------------------------
 
 
-class Dead:
-    """`sentq dead`, in this process."""
+class DeadCommand:
+    """Runs `sentq dead` in this process."""
 
     def __init__(self, broker_url: str) -> None:
         self._broker_url = broker_url
@@ -229,27 +231,29 @@ class Dead:
             app, ["dead", *arguments, "--broker-url", self._broker_url], catch_exceptions=False
         )
 
-    def refused(self, *arguments: str) -> str:
+    def error_of(self, *arguments: str) -> str:
         with pytest.raises(errors.InvalidInput) as refused:
             self(*arguments)
         return str(refused.value)
 
 
 @pytest.fixture
-def dead(redis_server: RedisProcess) -> Dead:
-    return Dead(redis_server.url)
+def dead(redis_server: RedisProcess) -> DeadCommand:
+    return DeadCommand(redis_server.url)
 
 
-def test_list_prints_counts_and_shows_texts_only_on_request(morgue: Morgue, dead: Dead) -> None:
-    job, letter = morgue.kill("CANARY \x1b[2J")
-    morgue.dead_letter(message=b"CANARY, which is no message")
+def test_list_prints_counts_and_shows_texts_only_on_request(
+    stream: DeadLetterStream, dead: DeadCommand
+) -> None:
+    job, dead_letter = stream.add_poison_job("CANARY \x1b[2J")
+    stream.add(message=b"CANARY, which is no message")
     listed = dead("list")
     assert listed.exit_code == 0
     assert "2 dead letters: 1 worker_lost, 1 malformed" in listed.stderr
     rows = [json.loads(line) for line in listed.stdout.splitlines()]
-    assert (rows[0]["id"], rows[0]["job_id"], rows[0]["deliveries"]) == (letter, job.id, 4)
+    assert (rows[0]["id"], rows[0]["job_id"], rows[0]["deliveries"]) == (dead_letter, job.id, 4)
     assert rows[0]["at"].endswith("+00:00")
-    for shown in (listed, dead("list", "--table"), dead("show", letter, "--table")):
+    for shown in (listed, dead("list", "--table"), dead("show", dead_letter, "--table")):
         assert "CANARY" not in shown.output
         assert base64.b64encode(b"CANARY").decode()[:6] not in shown.output
     with_text = dead("list", "--show-text").stdout.splitlines()
@@ -263,18 +267,18 @@ def test_list_prints_counts_and_shows_texts_only_on_request(morgue: Morgue, dead
     assert "--limit shows more" in limited.stderr
 
 
-def test_values_that_are_not_texts_are_shown(morgue: Morgue, dead: Dead) -> None:
+def test_values_that_are_not_texts_are_shown(stream: DeadLetterStream, dead: DeadCommand) -> None:
     body = base64.b64encode(b'[[["\\ud800", NaN, null, {"a": 1}]], {}, {}]').decode()
-    morgue.dead_letter(message=json.dumps({"body": body}).encode())
+    stream.add(message=json.dumps({"body": body}).encode())
     (row,) = dead("list", "--show-text").stdout.splitlines()
     assert json.loads(row)["texts"] == ["\ud800", "nan", "None", "{'a': 1}"]
     assert dead("list", "--show-text", "--table").exit_code == 0
     assert dead("show", json.loads(row)["id"], "--show-text", "--table").exit_code == 0
 
 
-def test_list_selects_by_code_and_age(morgue: Morgue, dead: Dead) -> None:
-    old = morgue.dead_letter(age_s=7200)
-    new = morgue.dead_letter(code="worker_lost")
+def test_list_selects_by_code_and_age(stream: DeadLetterStream, dead: DeadCommand) -> None:
+    old = stream.add(age_s=7200)
+    new = stream.add(code="worker_lost")
     for options, ids in (
         (("--code", "worker_lost"), [new]),
         (("--older-than", "1h"), [old]),
@@ -286,38 +290,40 @@ def test_list_selects_by_code_and_age(morgue: Morgue, dead: Dead) -> None:
     assert "no duration" in dead("list", "--older-than", "soon").output
 
 
-def test_show_prints_all_fields(morgue: Morgue, dead: Dead) -> None:
-    letter = morgue.dead_letter(
+def test_show_prints_all_fields(stream: DeadLetterStream, dead: DeadCommand) -> None:
+    dead_letter = stream.add(
         code="worker_lost", worker="celery@here", last_error="its worker was lost"
     )
-    shown = dead("show", letter, "--table")
+    shown = dead("show", dead_letter, "--table")
     assert "celery@here" in shown.stdout
     assert "its worker was lost" in shown.stdout
-    for nobody in ("1-1", "no id"):
-        missing = dead("show", nobody)
+    for unknown_id in ("1-1", "no id"):
+        missing = dead("show", unknown_id)
         assert missing.exit_code == 1
         assert "not there" in missing.stderr
 
 
-def test_retry_and_drop_take_ids_filters_or_all(morgue: Morgue, dead: Dead) -> None:
-    job, letter = morgue.kill()
-    poor = [morgue.dead_letter() for _ in range(3)]
-    assert "--all" in dead.refused("retry")
-    assert "--all" in dead.refused("drop", letter, "--code", "x")
-    assert "--yes" in dead.refused("drop", "--all")
+def test_retry_and_drop_take_ids_filters_or_all(
+    stream: DeadLetterStream, dead: DeadCommand
+) -> None:
+    job, dead_letter = stream.add_poison_job()
+    malformed = [stream.add() for _ in range(3)]
+    assert "--all" in dead.error_of("retry")
+    assert "--all" in dead.error_of("drop", dead_letter, "--code", "x")
+    assert "--yes" in dead.error_of("drop", "--all")
     counted = dead("drop", "--all", "--dry-run")
     assert "4 dead letters: 3 malformed, 1 worker_lost" in counted.stderr
-    assert morgue.count() == 4
+    assert stream.count() == 4
     retried = dead("retry", "--code", "worker_lost", "--yes")
     assert retried.exit_code == 0
     assert "1 put back" in retried.stderr
     assert job.status() is JobStatus.QUEUED
-    dropped = dead("drop", poor[0], "1-1", "--yes")
+    dropped = dead("drop", malformed[0], "1-1", "--yes")
     assert dropped.exit_code == 1
     assert "1 dropped" in dropped.stderr
     assert "1 of them is not there" in dropped.stderr
     assert dead("drop", "--all", "--yes").exit_code == 0
-    assert morgue.count() == 0
+    assert stream.count() == 0
     assert dead("retry", "--all", "--yes").exit_code == 0
 
 

@@ -1,4 +1,4 @@
-"""`sentq status`: what waits, what is in hand, who works."""
+"""`sentq status`: queued jobs, jobs in flight, and workers."""
 
 from __future__ import annotations
 

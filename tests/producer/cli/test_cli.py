@@ -1,4 +1,4 @@
-"""The command `sentq`, as a shell sees it."""
+"""The command `sentq` in a shell: its output, errors and exit codes."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class CliRun:
         )
 
     def on_a_terminal(self, *arguments: str) -> str:
-        """What appears on a terminal, both streams."""
+        """Run `sentq` on a terminal, and return both output streams."""
         primary, secondary = pty.openpty()
         process = subprocess.Popen(
             [sys.executable, "-m", "sentq.cli", *arguments],
@@ -52,7 +52,7 @@ class CliRun:
         try:
             while chunk := os.read(primary, 4096):
                 shown += chunk
-        except OSError:  # The terminal's other end was closed: all was read.
+        except OSError:  # The process closed the terminal: all output was read.
             pass
         process.wait(30)
         os.close(primary)
@@ -90,7 +90,7 @@ def test_texts_and_files_and_pipes_are_scored(run: CliRun, worker: None, tmp_pat
     short = _rows(run("score", str(tmp_path / "in.jsonl"), "--no-text").stdout)
     assert all("text" not in row for row in short)
 
-    # Bad rows are outcomes in their places, and the exit code says that there were some.
+    # Invalid rows are error outcomes in order, and the exit code reports them.
     (tmp_path / "bad.jsonl").write_text('{"text": "good"}\n{broken\n{"text": ""}\n{"text": 5}\n')
     partly = run("score", str(tmp_path / "bad.jsonl"))
     assert partly.returncode == 1
@@ -98,7 +98,7 @@ def test_texts_and_files_and_pipes_are_scored(run: CliRun, worker: None, tmp_pat
     codes = [row.get("error", {}).get("code") for row in _rows(partly.stdout)]  # type: ignore[attr-defined]
     assert codes == [None, "unreadable", "empty_text", "not_a_string"]
 
-    # On a terminal: a table for people, and nothing that would steer the terminal.
+    # On a terminal the output is a table, without control characters of the texts.
     shown = run.on_a_terminal("score", "a good day", "evil \x1b[2J text", "")
     assert "label" in shown
     assert "a good day" in shown

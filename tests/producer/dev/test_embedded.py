@@ -1,4 +1,4 @@
-"""The private Redis: found, started, reached by its socket, and its jobs there again."""
+"""The embedded Redis: the search for a server, its socket, and jobs after a restart."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Cancelling: told at once, noted for workers that come later, and never over an answer."""
+"""Cancellation: clients get the error at once, workers find it later, and results are kept."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def test_a_queued_job_is_cancelled_and_a_waiting_client_gets_the_error(
             waiting.result(30)
         assert 0 < redis.ttl(f"celery-task-meta-{job.id}") <= 24 * 60 * 60
     assert job.status() is JobStatus.CANCELLED
-    assert job.cancel(), "it is cancelled, whoever did it"
+    assert job.cancel(), "a second cancellation returns True too"
     assert other.status() is JobStatus.QUEUED
     (error,) = client.results([job])
     assert isinstance(error, errors.JobCancelled)
@@ -74,11 +74,11 @@ def test_another_thread_reads_cancellations_on_its_own_connection(
     client: Client, redis_server: RedisProcess
 ) -> None:
     app = client._app
-    apart = own_backend(app)
-    mine, theirs = app.backend.client.client_id(), apart.client.client_id()
-    assert cancelled_ids(app, backend=apart) == {}
+    backend = own_backend(app)
+    own_id, other_id = app.backend.client.client_id(), backend.client.client_id()
+    assert cancelled_ids(app, backend=backend) == {}
     with redis_server.client() as redis:
         last = {int(each["id"]): each["cmd"] for each in redis.client_list()}
-    assert last[theirs] == "zrangebyscore"
-    assert last[mine] != "zrangebyscore"
-    apart.client.close()
+    assert last[other_id] == "zrangebyscore"
+    assert last[own_id] != "zrangebyscore"
+    backend.client.close()

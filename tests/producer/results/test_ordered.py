@@ -1,4 +1,4 @@
-"""Reading many outcomes: in order, whoever is faster, and with errors in their places."""
+"""Reading many outcomes: in the order of jobs, with errors in their places."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ def _outcome(model: str) -> dict[str, object]:
 
 @pytest.fixture
 def store(client: Client) -> ResultStore:
-    """Answers jobs as a worker does."""
+    """Stores results as a worker does."""
     return ResultStore(make_app(client._settings))
 
 
-def _answer(store: ResultStore, jobs: Sequence[Job]) -> None:
+def _finish(store: ResultStore, jobs: Sequence[Job]) -> None:
     store.finish({job.id: succeeded(job.id, _outcome(job.id)) for job in jobs})
 
 
@@ -40,7 +40,7 @@ def test_stored_outcomes_are_read_in_few_round_trips(
     client: Client, store: ResultStore, redis_server: RedisProcess
 ) -> None:
     jobs = client.submit_many(f"text {i}" for i in range(2000))
-    _answer(store, jobs)
+    _finish(store, jobs)
     with redis_server.client() as redis:
         redis.config_resetstat()
         assert list(_read(client, jobs)) == [job.id for job in jobs]
@@ -55,13 +55,13 @@ def test_outcomes_keep_the_order_of_jobs_in_any_order_of_completion(
 ) -> None:
     jobs = client.submit_many(f"text {i}" for i in range(200))
 
-    def answer_backwards_in_groups() -> None:
+    def finish_backwards_in_groups() -> None:
         for first in range(0, len(jobs), 50):
             group = jobs[first : first + 50][::-1]
             for at in range(0, len(group), per_step):
-                _answer(store, group[at : at + per_step])
+                _finish(store, group[at : at + per_step])
 
-    worker = threading.Thread(target=answer_backwards_in_groups)
+    worker = threading.Thread(target=finish_backwards_in_groups)
     worker.start()
     assert list(_read(client, jobs)) == [job.id for job in jobs]
     worker.join()
@@ -73,20 +73,20 @@ def test_an_outcome_stored_just_before_the_subscription_is_not_missed(
     job = client.submit("text")
     subscribe = client._results._listen
 
-    def answered_just_before(*args: object) -> object:
-        _answer(store, [job])
+    def finish_just_before(*args: object) -> object:
+        _finish(store, [job])
         return subscribe(*args)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(client._results, "_listen", answered_just_before)
+    monkeypatch.setattr(client._results, "_listen", finish_just_before)
     started = time.monotonic()
     assert list(_read(client, [job])) == [job.id]
-    assert time.monotonic() - started < 1.5, "it was found by looking again, not at once"
+    assert time.monotonic() - started < 1.5, "the outcome was found by polling, not at once"
 
 
 def test_errors_are_yielded_in_the_order_of_jobs(client: Client, store: ResultStore) -> None:
     good, bad, late = client.submit_many(["good", "bad", "late"])
     unknown = client.job(new_job_id())
-    _answer(store, [good])
+    _finish(store, [good])
     store.finish({bad.id: failed(bad.id, LookupError("reason"))})
     outcomes = list(client.results([bad, late, unknown, good], timeout=0.2))
     assert isinstance(outcomes[0], errors.JobFailed)
@@ -102,10 +102,10 @@ def test_reading_continues_after_a_restart_of_redis(own_redis: RedisProcess) -> 
         read: list[str] = []
         reader = threading.Thread(target=lambda: read.extend(_read(client, jobs)))
         reader.start()
-        _answer(store, jobs[:50])
+        _finish(store, jobs[:50])
         own_redis.stop()
         own_redis.start()
-        _answer(store, jobs[50:])
+        _finish(store, jobs[50:])
         reader.join(30)
         assert read == [job.id for job in jobs]
 
@@ -123,7 +123,7 @@ def test_a_reader_receives_only_its_own_outcomes(
             assert time.monotonic() < deadline
         assert redis.pubsub_numpat() == 0
         assert [name.decode() for name in redis.pubsub_channels()] == [channel]
-    _answer(store, others)
-    _answer(store, [mine])
+    _finish(store, others)
+    _finish(store, [mine])
     reader.join(10)
     assert not reader.is_alive()

@@ -1,4 +1,4 @@
-"""A queue that is full, a Redis that is: refused at once, with a word on when to come back."""
+"""Full queues and a full Redis: jobs are rejected at once, with the time to retry after."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ def _llen(server: RedisProcess, queue: str = "sentq") -> int:
 
 
 @pytest.fixture
-def heard() -> Iterator[None]:
+def publish_listener() -> Iterator[None]:
     def listen(**_: Any) -> None:
-        """As tracing libraries do."""
+        """Connect to the signal, as tracing libraries do."""
 
     signals.before_task_publish.connect(listen)
     yield
@@ -49,7 +49,7 @@ def test_a_full_queue_rejects_jobs_and_says_when_to_retry(
             client.submit("text")
         assert refused.value.retry_after_s is None
         _report(redis_server)
-        _report(redis_server, worker="of bulk work only", queues=("sentq.bulk",))
+        _report(redis_server, worker="of bulk jobs only", queues=("sentq.bulk",))
         with pytest.raises(errors.QueueFull, match="max_queued_jobs is 30") as refused:
             client.submit_many(["text"] * 20)
         assert refused.value.retry_after_s == pytest.approx(2.0)
@@ -86,7 +86,7 @@ def test_the_steps_before_a_rejected_one_are_accepted(redis_server: RedisProcess
         assert len(accepted) == _llen(redis_server) == 1000
         assert {client.job(job_id).status() for job_id in accepted} == {JobStatus.QUEUED}
         with redis_server.client() as redis:
-            # What was refused is known nowhere: two steps, and the queue.
+            # There is no trace of the rejected jobs: only the keys of two steps, and the queue.
             assert redis.dbsize() == 3
 
 
@@ -105,7 +105,7 @@ def test_the_bytes_of_a_queue_are_limited(redis_server: RedisProcess) -> None:
             client.submit_many([["x" * 90_000]] * 100)
         with redis_server.client() as redis:
             used_bytes = redis.memory_usage("sentq", samples=0)
-            redis.rpop("sentq", 5)  # What Redis uses depends on its version, by some hundredths.
+            redis.rpop("sentq", 5)  # Memory per job differs by some percent among versions.
         assert used_bytes is not None
         assert limit_bytes / 2 < used_bytes < limit_bytes * 1.1
         assert refused.value.retry_after_s is not None
@@ -126,7 +126,7 @@ def test_a_job_with_a_known_key_needs_no_capacity(redis_server: RedisProcess) ->
 
 @pytest.mark.parametrize("results", ["/0", "/1"])
 def test_the_limit_applies_when_celery_publishes_the_jobs(
-    redis_server: RedisProcess, heard: None, results: str
+    redis_server: RedisProcess, publish_listener: None, results: str
 ) -> None:
     url = redis_server.url
     _report(redis_server)
@@ -157,10 +157,10 @@ def test_a_redis_at_maxmemory_raises_redis_full_at_once(own_redis: RedisProcess)
         accepted = client.submit_many(["text"] * 3)
         redis.config_set("maxmemory", 1)
         for full in (client, publishing):
-            for wishes in ({}, {"key": "key"}, {"bulk": True}):
+            for options in ({}, {"key": "key"}, {"bulk": True}):
                 started = time.monotonic()
                 with pytest.raises(errors.RedisFull, match="maxmemory"):
-                    full.submit("text", **wishes)
+                    full.submit("text", **options)
                 assert time.monotonic() - started < 3
         assert {job.status() for job in accepted} == {JobStatus.QUEUED}
         assert redis.llen("sentq") == 3
@@ -175,12 +175,12 @@ def test_map_waits_for_capacity_and_continues(
     with Client(broker_url=url, max_queued_jobs=2) as client, redis_server.client() as redis:
 
         def work() -> None:
-            """As a worker does that takes a job whenever there is one."""
+            """Finish each job as a worker does."""
             done = 0
             while done < len(texts):
                 _, raw = redis.brpop(["sentq.bulk"], timeout=10)
                 job_id = json.loads(raw)["headers"]["id"]
-                client._app.backend.store_result(job_id, _answer(), "SUCCESS")
+                client._app.backend.store_result(job_id, _outcome_document(), "SUCCESS")
                 done += 1
 
         texts = [f"text {i}" for i in range(12)]
@@ -205,7 +205,7 @@ def test_map_stops_waiting_for_capacity_at_its_timeout(
     assert "CANARY" not in record.message
 
 
-def _answer() -> dict[str, Any]:
+def _outcome_document() -> dict[str, Any]:
     scored = {
         "label": "x",
         "score": 1,

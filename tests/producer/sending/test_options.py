@@ -1,4 +1,4 @@
-"""What a sender asks for beside being scored: once only, in time, in the house."""
+"""Send options: idempotency keys, deadlines and `local_only`."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ from sentq.wire.ids import new_job_id
 from sentq_worker.broker.message import is_plain
 from tests.support.processes import RedisProcess
 
-#: Where jobs go by our script; where Celery publishes them, to results in another database; and
-#: where it does because somebody listens.
-WAYS = ("script", "elsewhere", "heard")
+#: How jobs are sent: by sentq's script; by Celery, because results are in another database; and
+#: by Celery, because its publish signal has a receiver.
+PATHS = ("script", "other database", "publish signal")
 
 
-@pytest.fixture(params=WAYS)
+@pytest.fixture(params=PATHS)
 def sender(redis_server: RedisProcess, request: pytest.FixtureRequest) -> Iterator[Client]:
-    """A client that sends by each way."""
-    results = "/1" if request.param == "elsewhere" else "/0"
+    """A client for each path of sending."""
+    results = "/1" if request.param == "other database" else "/0"
 
     def listen(**_: Any) -> None:
-        """As tracing libraries do."""
+        """Connect to the signal, as tracing libraries do."""
 
-    if request.param == "heard":
+    if request.param == "publish signal":
         signals.before_task_publish.connect(listen)
     url = redis_server.url
     with Client(broker_url=url, result_url=url.removesuffix("/0") + results) as client:
@@ -42,7 +42,7 @@ def sender(redis_server: RedisProcess, request: pytest.FixtureRequest) -> Iterat
 
 
 def _headers(server: RedisProcess) -> list[dict[str, Any]]:
-    """Of the messages in the queue, the oldest first."""
+    """Return the headers of the queued messages, the oldest first."""
     with server.client() as redis:
         return [json.loads(raw)["headers"] for raw in redis.lrange("sentq", 0, -1)[::-1]]
 
@@ -102,22 +102,22 @@ with Client(broker_url=sys.argv[1], result_url=sys.argv[2]) as client, ThreadPoo
 """
 
 
-@pytest.mark.parametrize("results", ["/0", "/1"], ids=["script", "elsewhere"])
+@pytest.mark.parametrize("results", ["/0", "/1"], ids=["script", "other database"])
 def test_one_of_several_racing_clients_sends_the_job_of_a_key(
     redis_server: RedisProcess, results: str
 ) -> None:
     command = [sys.executable, "-c", _RACE, redis_server.url]
     command += [redis_server.url.removesuffix("/0") + results]
     racers = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(3)]
-    answers = [racer.communicate(timeout=60)[0].split() for racer in racers]
-    assert [len(ids) for ids in answers] == [100, 100, 100]
-    assert len({tuple(ids) for ids in answers}) == 1
-    assert sorted(_ids(redis_server)) == sorted(set(answers[0]))
-    assert len(set(answers[0])) == 5
+    ids_of_racers = [racer.communicate(timeout=60)[0].split() for racer in racers]
+    assert [len(ids) for ids in ids_of_racers] == [100, 100, 100]
+    assert len({tuple(ids) for ids in ids_of_racers}) == 1
+    assert sorted(_ids(redis_server)) == sorted(set(ids_of_racers[0]))
+    assert len(set(ids_of_racers[0])) == 5
 
 
 def test_a_failed_push_leaves_no_key_behind(own_redis: RedisProcess) -> None:
-    # Results are kept where there is room; the broker refuses.
+    # The results' database has memory; the broker rejects the job.
     with own_redis.client() as redis, Client(broker_url=own_redis.url) as client:
         redis.config_set("maxmemory", 1)
         with pytest.raises(errors.RedisFull):
@@ -143,17 +143,17 @@ def test_a_failed_publication_leaves_no_key_behind(
 
 
 def test_a_second_client_waits_while_a_job_with_the_same_key_is_sent(client: Client) -> None:
-    mine, theirs = (
+    first, second = (
         KeyReservation(client._results, "key", new_job_id(), lasts_s=20) for _ in range(2)
     )
-    assert mine.take() is None
+    assert first.take() is None
     with ThreadPoolExecutor(1) as thread:
-        waiting = thread.submit(theirs.take)
-        mine.release()
-        assert waiting.result(10) is None, "it was not sent, so the next one may try"
-        waiting = thread.submit(mine.take)
-        theirs.keep()
-        assert waiting.result(10) == theirs._job_id
+        waiting = thread.submit(second.take)
+        first.release()
+        assert waiting.result(10) is None, "the first client sent nothing, so the second one sends"
+        waiting = thread.submit(first.take)
+        second.keep()
+        assert waiting.result(10) == second._job_id
 
 
 def test_the_key_reservation_of_a_dead_client_expires(client: Client) -> None:
@@ -173,7 +173,7 @@ def test_invalid_keys_are_rejected(
     assert _ids(redis_server) == []
 
 
-# --- Deadlines, and texts that stay in the house ---------------------------------------------
+# --- Deadlines and local-only jobs -----------------------------------------------------------
 
 
 def test_send_options_are_headers_and_keep_the_job_plain(
@@ -182,10 +182,10 @@ def test_send_options_are_headers_and_keep_the_job_plain(
     sender.submit("text")
     sender.submit_many(["a", "b"], deadline=60, local_only=True)
     sender.submit("text")
-    before, *asked, after = _headers(redis_server)
+    before, *with_options, after = _headers(redis_server)
     with redis_server.client() as redis:
         seconds, microseconds = redis.time()
-    for headers in asked:
+    for headers in with_options:
         left_ms = headers[DEADLINE_HEADER] - (seconds * 1000 + microseconds // 1000)
         assert 55_000 < left_ms <= 60_000
         assert headers[LOCAL_ONLY_HEADER] is True

@@ -1,4 +1,4 @@
-"""Sending: what lies in the queue is what Celery would have put there, all of it or none."""
+"""Sending: messages equal those of Celery, and each step is sent as a whole or not at all."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from tests.support.processes import RedisProcess
 
 
 @pytest.fixture
-def heard() -> Iterator[list[str]]:
-    """Listens to Celery's signal before each message, as tracing libraries do."""
+def published_ids() -> Iterator[list[str]]:
+    """The ids in Celery's publish signal, to which tracing libraries listen."""
     ids: list[str] = []
 
     def listen(headers: dict[str, Any], **_: Any) -> None:
@@ -31,7 +31,7 @@ def heard() -> Iterator[list[str]]:
 
 
 def _messages(redis: RedisProcess, queue: str = "sentq") -> list[dict[str, Any]]:
-    """Everything in the queue, the oldest first, with decoded bodies."""
+    """Return the queued messages, the oldest first, with decoded bodies."""
     with redis.client() as client:
         messages = [json.loads(raw) for raw in client.lrange(queue, 0, -1)[::-1]]
     for message in messages:
@@ -46,16 +46,16 @@ def test_a_message_equals_the_one_that_celery_sends(
     job_id = client.submit(texts).id
     app = client._app
     app.send_task(TASK_NAME, args=[texts], task_id=job_id, queue="sentq")
-    ours, celerys = _messages(redis_server)
-    assert ours["headers"].pop("argsrepr").startswith(f"<{len(texts)} text")
-    for message in (ours, celerys):
-        # These differ on purpose: one is the message's own, one names where Celery's RPC back
-        # end would reply to, which nobody here listens on, and the texts are private.
+    sentqs, celerys = _messages(redis_server)
+    assert sentqs["headers"].pop("argsrepr").startswith(f"<{len(texts)} text")
+    for message in (sentqs, celerys):
+        # These differ on purpose: the tag is unique, `reply_to` is for Celery's RPC back end,
+        # which sentq does not use, and the texts are private.
         del message["properties"]["delivery_tag"], message["properties"]["reply_to"]
         message["headers"].pop("argsrepr", None)
-        # `send_task` says None where a task itself says False.
+        # `send_task` sends None where a task sends False.
         message["headers"]["ignore_result"] = bool(message["headers"]["ignore_result"])
-    assert ours == celerys
+    assert sentqs == celerys
 
 
 def test_a_thousand_jobs_arrive_in_order_and_have_a_status(
@@ -102,7 +102,7 @@ def test_a_full_redis_accepts_a_step_as_a_whole_or_not_at_all(own_redis: RedisPr
         redis.config_set("maxmemory", redis.info("memory")["used_memory"] + 8_000_000)
         with pytest.raises(errors.RedisFull) as refused:
             client.submit_many(["x" * 500] * 20_000)
-        # Redis looks at its memory as a step begins.
+        # Redis checks its memory at the beginning of a step.
         queued = {message["headers"]["id"] for message in _messages(own_redis)}
         assert queued == set(refused.value.accepted)
         assert 0 < len(queued) < 20_000
@@ -113,16 +113,16 @@ def test_a_full_redis_accepts_a_step_as_a_whole_or_not_at_all(own_redis: RedisPr
 
 
 def test_celerys_publish_signal_is_sent_for_each_job(
-    client: Client, redis_server: RedisProcess, heard: list[str]
+    client: Client, redis_server: RedisProcess, published_ids: list[str]
 ) -> None:
     jobs = client.submit_many(["one", "two"])
-    assert heard == [job.id for job in jobs]
-    assert [message["headers"]["id"] for message in _messages(redis_server)] == heard
+    assert published_ids == [job.id for job in jobs]
+    assert [message["headers"]["id"] for message in _messages(redis_server)] == published_ids
 
 
 def test_jobs_are_sent_when_results_are_in_another_database(redis_server: RedisProcess) -> None:
-    elsewhere = redis_server.url.removesuffix("/0") + "/1"
-    with Client(broker_url=redis_server.url, result_url=elsewhere) as client:
+    other_database = redis_server.url.removesuffix("/0") + "/1"
+    with Client(broker_url=redis_server.url, result_url=other_database) as client:
         jobs = client.submit_many(["one", "two"])
         assert [message["headers"]["id"] for message in _messages(redis_server)] == [
             job.id for job in jobs

@@ -1,4 +1,4 @@
-"""What workers write for operators: dead letters and reports, there and back through Redis."""
+"""Dead letters and worker reports: written to Redis and read from it."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def test_expired_dead_letters_are_deleted_when_one_is_written(redis_server: Redi
         assert len(_letters(redis_server)) == 2
         redis.eval(_APPEND, 1, DEAD_LETTERS_KEY, 60, *fields)
     assert len(_letters(redis_server)) == 2
-    assert all(time.time() - letter.at_s < 60 for letter in _letters(redis_server))
+    assert all(time.time() - dead_letter.at_s < 60 for dead_letter in _letters(redis_server))
 
 
 def test_a_foreign_entry_is_a_validation_error_without_its_text() -> None:
@@ -98,7 +98,7 @@ def test_reports_expire_with_their_workers(redis_server: RedisProcess) -> None:
         write_report(redis, here.model_copy(update={"jobs_finished": 11}), lifetime_s=60)
         assert read_reports(redis) == [here.model_copy(update={"jobs_finished": 11}), there]
         assert 0 < redis.ttl(report_key("celery@here")) <= 60
-        # Its time is over: Redis has forgotten it, and soon the index will.
+        # An expired report: Redis has deleted it, but the index has not yet.
         redis.delete(report_key("celery@here"))
         redis.set(report_key("celery@broken"), "{")
         redis.zadd("sentq.workers", {"celery@broken": now_s + 60, "celery@old": 1})
