@@ -1,4 +1,4 @@
-"""The files in configs/, each used for what it is for: settings loaded, a real Redis started."""
+"""The files in configs/: settings are loaded, and a real Redis is started with them."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ ACL = (CONFIGS / "users.acl").read_text()
 @pytest.mark.parametrize("file", sorted(CONFIGS.glob("*.toml")), ids=lambda file: file.name)
 def test_client_and_worker_accept_each_preset(file: Path) -> None:
     shared, own = Settings.load(file), WorkerSettings.load(file)
-    assert shared.broker_url == Settings().broker_url, "an address belongs to the environment"
+    assert shared.broker_url == Settings().broker_url, "addresses are set by variables"
     if file.stem == "hub-only":
         assert own.provider == "hub"
         assert HubSettings.load(file).model_fields_set > {"model", "in_flight", "calls_per_day"}
@@ -54,7 +54,7 @@ def test_client_and_worker_accept_each_preset(file: Path) -> None:
 
 @dataclass(frozen=True)
 class Server:
-    """A Redis that was started with files of configs/."""
+    """A running Redis with files of configs/."""
 
     port: int
     process: subprocess.Popen[bytes]
@@ -84,7 +84,8 @@ def _server(folder: Path, *options: str | Path) -> Iterator[Server]:
     )
     try:
         eventually(
-            lambda: _accepts(port) or process.poll() is not None, what="a Redis that accepts"
+            lambda: _accepts(port) or process.poll() is not None,
+            what="a Redis that replies",
         )
         assert process.poll() is None, log.read_text()
         yield Server(port, process)
@@ -94,7 +95,7 @@ def _server(folder: Path, *options: str | Path) -> Iterator[Server]:
 
 
 def _accepts(port: int) -> bool:
-    """Whether it has read its data, and answers: with PONG, or by asking for a name."""
+    """Whether Redis has loaded its data, and replies with PONG or asks for a password."""
     try:
         with socket.create_connection(("127.0.0.1", port), timeout=5) as connection:
             connection.sendall(b"PING\r\n")
@@ -137,8 +138,8 @@ def test_a_job_survives_a_killed_redis(tmp_path: Path) -> None:
 
 
 @contextlib.contextmanager
-def _guarded_server(folder: Path) -> Iterator[Server]:
-    """A Redis with the users of users.acl, and one who may do everything, to look behind it."""
+def _server_with_users(folder: Path) -> Iterator[Server]:
+    """Run a Redis with the users of users.acl, and a user with all rights for the tests."""
     acl = re.sub(r">REPLACE-the-(\w+)-password", r">\1-secret", ACL)
     (folder / "users.acl").write_text(f"{acl}user root on >root-secret ~* &* +@all\n")
     with _server(folder, "--aclfile", folder / "users.acl") as server:
@@ -147,16 +148,16 @@ def _guarded_server(folder: Path) -> Iterator[Server]:
 
 @pytest.fixture(scope="module")
 def idle(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A guarded Redis with no worker."""
-    with _guarded_server(tmp_path_factory.mktemp("idle")) as server:
+    """Run a Redis with users and without a worker."""
+    with _server_with_users(tmp_path_factory.mktemp("idle")) as server:
         yield server
 
 
 @pytest.fixture(scope="module")
 def busy(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Iterator[Server]:
-    """A guarded Redis with a worker. Fails where anybody was refused what it needs."""
+    """Run a Redis with users and a worker, and check that no command was denied."""
     folder = tmp_path_factory.mktemp("busy")
-    with _guarded_server(folder) as server:
+    with _server_with_users(folder) as server:
         environment = worker_environment(server.url("worker"), tiny_model) | {
             "SENTQ_VISIBILITY_TIMEOUT_S": "5",
             "SENTQ_WORKER_CACHE_SECRET": "so that it uses its cache",
@@ -170,7 +171,7 @@ def busy(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Iterator
         finally:
             worker.stop()
         with server.connection("root") as root:
-            # The library's name is sent on connecting; Redis 6.2 knows no smaller right for it.
+            # redis-py sends its name on connecting; Redis 6.2 has no permission for that alone.
             refused = [entry for entry in root.acl_log() if entry["object"] != "client"]
         assert refused == []
 
@@ -199,7 +200,7 @@ def test_the_producer_user_sends_and_reads_and_the_worker_user_scores(producer: 
 
 def test_a_canvas_of_a_stock_celery_app_works_for_the_producer_user(busy: Server) -> None:
     url = busy.url("producer")
-    with Celery("somebody", broker=url, backend=url, set_as_current=False) as stock:
+    with Celery("stock", broker=url, backend=url, set_as_current=False) as stock:
         score = stock.signature("sentq.score", args=(["good"],), queue="sentq", immutable=True)
         assert len(group(score, score, app=stock).apply_async().get(timeout=30)) == 2
         both = chord([score, score], app=stock)(score)
@@ -209,15 +210,15 @@ def test_a_canvas_of_a_stock_celery_app_works_for_the_producer_user(busy: Server
 
 
 def test_the_worker_user_may_requeue_jobs_of_a_dead_worker(busy: Server, producer: Client) -> None:
-    # A queue that nobody reads, to get hold of a job's message.
-    with Client(broker_url=busy.url("producer"), queue="sentq.nobody") as client:
+    # A queue without a worker, from which the test takes the job's message.
+    with Client(broker_url=busy.url("producer"), queue="sentq.unread") as client:
         job = client.submit("a good day")
     with busy.connection("root") as root:
-        raw = root.lpop("sentq.nobody")
+        raw = root.lpop("sentq.unread")
         assert isinstance(raw, str)
         message = json.loads(raw)
         tag = message["properties"]["delivery_tag"]
-        # As a worker leaves it that took it from `sentq` long ago, and died.
+        # As left by a worker that took the job from `sentq` long ago, and died.
         root.hset("unacked", tag, json.dumps([message, "sentq", "sentq"]))
         root.zadd("unacked_index", {tag: 1})
     outcome = producer.job(job.id).result(timeout=30)
@@ -238,14 +239,14 @@ def test_the_flower_user_receives_events(busy: Server, producer: Client) -> None
         try:
             eventually(lambda: "worker-heartbeat" in kinds, what="a heartbeat")
             producer.submit("a good day").result(timeout=30)
-            eventually(lambda: "task-succeeded" in kinds, what="a task's end")
+            eventually(lambda: "task-succeeded" in kinds, what="a task-succeeded event")
         finally:
             receiver.should_stop = True
             listener.join()
 
 
 def test_the_flower_user_inspects_workers(busy: Server) -> None:
-    # As Flower does it, with the worker's own app.
+    # Flower uses the worker's app too.
     environment = {"SENTQ_BROKER_URL": busy.url("flower")}
     asked = subprocess.run(
         [sys.executable, "-m", "celery", "-A", "sentq_worker", "inspect", "active_queues"],
@@ -279,10 +280,10 @@ def test_the_producer_user_has_send_options_and_the_operator_user_replays(idle: 
             code="worker_lost", reason="r", message=raw.encode(), job_id=job.id, queue="sentq"
         )
         root.execute_command("XADD", "sentq.dead", "*", *fields)
-        (letter,) = operator.dead.letters()
-        assert operator.dead.retry(letter) is RetryResult.RETRIED
+        (dead_letter,) = operator.dead.letters()
+        assert operator.dead.retry(dead_letter) is RetryResult.RETRIED
         assert root.llen("sentq") == 2
-        assert operator.dead.drop([letter.id]) == 0
+        assert operator.dead.drop([dead_letter.id]) == 0
         assert job.cancel()
         assert job.status() is JobStatus.CANCELLED
 
@@ -295,20 +296,20 @@ def test_the_producer_user_has_send_options_and_the_operator_user_replays(idle: 
             for user in ("producer", "worker", "flower", "operator")
             for command in ("FLUSHALL", "CONFIG GET *", "KEYS *", "SHUTDOWN", "ACL LIST", "GET x")
         ),
-        # A producer must not read other people's texts, nor tell workers to stop.
+        # A producer must not read the texts of other producers, or stop workers.
         ("producer", "LRANGE sentq 0 -1"),
         ("producer", "RPOP sentq"),
         ("producer", "HGETALL unacked"),
         ("producer", "PUBLISH /0.celery.pidbox {}"),
         ("producer", "EVAL return 0"),
-        # Flower stands in a browser: it sees no text and no outcome.
+        # Flower is a web page: it must not read texts or outcomes.
         ("flower", "BRPOP sentq 1"),
         ("flower", "LPUSH sentq {}"),
         ("flower", "GET unacked"),
         ("flower", "GET celery-task-meta-1"),
         ("flower", "PUBLISH celery-task-meta-1 {}"),
         ("worker", "SUBSCRIBE *"),
-        # Whoever replays dead letters takes no jobs, and reads no others.
+        # An operator replays dead letters, but must not take or read other jobs.
         ("operator", "LRANGE sentq 0 -1"),
         ("operator", "RPOP sentq"),
         ("operator", "HGETALL unacked"),

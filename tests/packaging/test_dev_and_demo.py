@@ -1,4 +1,4 @@
-"""`sentq dev` and `sentq demo`: everything comes up, everything goes down."""
+"""`sentq dev` and `sentq demo` start all services and stop them again."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from tests.support.processes import eventually, worker_environment
 pytestmark = pytest.mark.slow
 
 
-class Dev:
-    """`sentq dev` in a process of its own."""
+class DevProcess:
+    """Runs `sentq dev` as a process."""
 
     def __init__(self, data: Path, model: Path) -> None:
         self._output = data.parent / "dev.log"
@@ -76,18 +76,18 @@ def test_sentq_dev_serves_keeps_queued_jobs_and_leaves_no_process_running(
     tmp_path: Path, tiny_model: Path
 ) -> None:
     data = tmp_path / "data"
-    with Dev(data, tiny_model) as dev:
+    with DevProcess(data, tiny_model) as dev:
         with Client(broker_url=dev.broker_url()) as client:
             assert client.submit("a good day").result(timeout=30).backend == "local:cpu"
             waiting = client.submit(long_texts())
-            behind = client.submit("behind it")
+            behind = client.submit("behind")
             eventually(lambda: waiting.status() is JobStatus.RUNNING)
         assert dev.stop(signal.SIGINT) == 0
         assert "stopping" in dev.printed
         assert "Traceback" not in dev.printed
     assert _processes_of(data) == []
 
-    with Dev(data, tiny_model) as dev:
+    with DevProcess(data, tiny_model) as dev:
         with Client(broker_url=dev.broker_url()) as client:
             assert len(client.job(behind.id).result(timeout=120).outcomes) == 1
             assert len(client.job(waiting.id).result(timeout=120).outcomes) == 10

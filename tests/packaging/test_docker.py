@@ -1,4 +1,4 @@
-"""The files in docker/, read as Docker would read them, and run as far as that goes without it."""
+"""The files in docker/, parsed as Docker parses them, and their commands run without Docker."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ SERVICES: dict[str, dict[str, Any]] = yaml.safe_load((DOCKER / "compose.yaml").r
     "services"
 ]
 
-#: What an image may start: what pyproject.toml installs, and what comes with Celery.
+#: The programs that an image may start: those of pyproject.toml, and Celery's.
 COMMANDS = {
     *tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scripts"],
     "celery",
@@ -59,7 +59,7 @@ class Instruction:
 
 
 def _instructions(file: Path) -> list[Instruction]:
-    """The instructions of a Dockerfile, in order; continued lines joined, comments left out."""
+    """Return the instructions in order, with continued lines joined and without comments."""
     lines = (line for line in file.read_text().splitlines() if not line.lstrip().startswith("#"))
     joined = "\n".join(lines).replace("\\\n", " ")
     return [
@@ -90,7 +90,7 @@ def test_copied_files_exist_and_are_not_ignored(dockerfile: Path) -> None:
     copied = set(_copied(dockerfile))
     ignored = (ROOT / ".dockerignore").read_text().split("\n")
     assert {"pyproject.toml", "constraints.txt", "producer"} <= copied
-    assert "*" in ignored, "nothing that is not named goes into an image"
+    assert "*" in ignored, "an image gets only files that .dockerignore names"
     for source in copied:
         assert (ROOT / source).exists(), source
         assert f"!{source}" in ignored, source
@@ -113,7 +113,7 @@ def test_an_image_runs_as_an_unprivileged_user_with_a_fixed_id(dockerfile: Path)
 def test_the_entry_point_exists_and_receives_signals(dockerfile: Path) -> None:
     (entrypoint,) = (each for each in _last_stage(dockerfile) if each.name == "ENTRYPOINT")
     assert entrypoint.program in COMMANDS
-    assert entrypoint.is_exec_form, "a shell as process 1 would keep SIGTERM to itself"
+    assert entrypoint.is_exec_form, "a shell as process 1 does not forward SIGTERM"
 
 
 def test_every_base_image_is_an_argument_and_every_package_is_pinned(dockerfile: Path) -> None:
@@ -185,7 +185,7 @@ def test_every_sentq_variable_is_a_setting() -> None:
     for name, service in SERVICES.items():
         given = {key for key in service["environment"] if key.startswith("SENTQ_")}
         assert given <= known, name
-        # An empty value is not the same as none: it would be the name of a model.
+        # An empty value differs from an absent variable: it would be the name of a model.
         assert all(value != "" for value in service["environment"].values()), name
 
 
@@ -221,10 +221,10 @@ def test_redis_starts_with_the_configured_command_and_requires_the_password(tmp_
             assert connection.config_get("maxmemory")["maxmemory"] == str(1024**3)
             assert connection.config_get("appendonly")["appendonly"] == "yes"
         with (
-            redis.Redis(port=port, retry=Retry(NoBackoff(), 0)) as stranger,
+            redis.Redis(port=port, retry=Retry(NoBackoff(), 0)) as anonymous,
             pytest.raises(redis.AuthenticationError),
         ):
-            stranger.get("celery-task-meta-1")
+            anonymous.get("celery-task-meta-1")
     finally:
         process.terminate()
         process.wait(10)
@@ -242,16 +242,16 @@ def _is_open(port: int) -> bool:
 
 def test_the_stop_grace_period_is_longer_than_the_shutdown_of_the_worker() -> None:
     service = SERVICES["worker"]
-    patience_s = float(service["stop_grace_period"].removesuffix("s"))
+    grace_s = float(service["stop_grace_period"].removesuffix("s"))
     for preset in (ROOT / "configs").glob("*.toml"):
-        assert patience_s > WorkerSettings.load(preset).shutdown_grace_s + 5
+        assert grace_s > WorkerSettings.load(preset).shutdown_grace_s + 5
 
 
 def test_the_worker_is_started_with_existing_options() -> None:
     known = {name for parameter in get_command(worker_command).params for name in parameter.opts}
     options = [word for word in SERVICES["worker"]["command"] if word.startswith("--")]
     assert set(options) <= known
-    assert "--events" in options, "Flower sees tasks by their events"
+    assert "--events" in options, "Flower needs task events"
     config = SERVICES["worker"]["command"][1]
     assert any(f":{config}:" in mount for mount in SERVICES["worker"]["volumes"])
 

@@ -1,4 +1,4 @@
-"""What a user installs: the wheels, each in an environment that holds nothing else."""
+"""The wheels that a user installs, each in an empty environment."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.fixture(scope="module")
 def wheels(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the wheels of both distributions, built from this checkout."""
+    """Build the wheels of both distributions from this checkout, and return their folder."""
     folder = tmp_path_factory.mktemp("wheels")
     for source in (ROOT, ROOT / "model"):
         _run(sys.executable, "-m", "build", "--wheel", "--no-isolation", "-o", folder, source)
@@ -31,7 +31,7 @@ def wheels(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def light(tmp_path_factory: pytest.TempPathFactory, wheels: Path) -> Path:
-    """The Python of an environment that holds the client alone."""
+    """Return the Python of an environment with only the client."""
     folder = tmp_path_factory.mktemp("light")
     venv.create(folder, with_pip=True)
     python = folder / "bin" / "python"
@@ -95,13 +95,15 @@ def test_a_worker_for_the_hub_is_installed_without_torch(
     for heavy in ("torch", "transformers", "numpy", "safetensors"):
         assert f"\n{heavy}==" not in installed
     with LocalHub() as server, Client(broker_url=redis_server.url) as client:
-        told = {
+        variables = {
             "SENTQ_BROKER_URL": redis_server.url,
             "SENTQ_WORKER_PROVIDER": "hub",
             "SENTQ_WORKER_HUB_ENDPOINT": server.endpoint,
             "HF_HOME": str(folder / "cache"),
         }
-        worker = subprocess.Popen([folder / "bin" / "sentq-worker"], env=os.environ | told, cwd="/")
+        worker = subprocess.Popen(
+            [folder / "bin" / "sentq-worker"], env=os.environ | variables, cwd="/"
+        )
         try:
             outcome = client.submit("a good day").result(timeout=60)
         finally:

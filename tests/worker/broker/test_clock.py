@@ -1,4 +1,4 @@
-"""Deadlines are told by Redis' clock, whatever this host's says."""
+"""The worker's clock, which follows that of Redis and not that of this host."""
 
 from __future__ import annotations
 

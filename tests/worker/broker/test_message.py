@@ -1,4 +1,4 @@
-"""What reads messages, held to its promises on whatever hypothesis thinks of."""
+"""Readers of messages, tested with generated messages, texts and bodies."""
 
 from __future__ import annotations
 
@@ -58,22 +58,22 @@ def test_plain_arguments_equal_those_of_a_json_parser(
 
 @repeatable(SOME)
 @given(st.lists(texts, min_size=1, max_size=5))
-def test_texts_accepted_by_the_client_reach_the_worker_unchanged(some: list[str]) -> None:
+def test_texts_accepted_by_the_client_reach_the_worker_unchanged(job_texts: list[str]) -> None:
     try:
-        check_job(some, Limits())
+        check_job(job_texts, Limits())
     except InvalidInput:
         return
     (job_id,) = new_job_ids(1)
-    envelope = read_envelope(TEMPLATE.fill(job_id, some))
+    envelope = read_envelope(TEMPLATE.fill(job_id, job_texts))
     assert envelope is not None
     assert envelope["headers"]["id"] == job_id
     assert is_plain(envelope["headers"])
     body = plain_body(envelope)
     assert body is not None
-    if b"__type__" in body:  # Kombu's mark of other types: Celery decodes it.
+    if b"__type__" in body:  # Kombu's mark of other types, which Celery decodes.
         assert plain_arguments(body) is None
     else:
-        assert plain_arguments(body) == ([some], {})
+        assert plain_arguments(body) == ([job_texts], {})
 
 
 @repeatable(SOME)

@@ -1,4 +1,4 @@
-"""What becomes of messages whose worker was lost: in order, counted, and never doubled."""
+"""Messages of lost workers: requeued once and in order, counted, or dead-lettered."""
 
 from __future__ import annotations
 
@@ -20,13 +20,14 @@ from sentq.contract import (
     FIRST_ERROR_HEADER,
     LAST_ERROR_HEADER,
 )
-from sentq.wire.dead_letters import DEAD_LETTERS_KEY, DeadLetter, parse_dead_letter
+from sentq.wire.dead_letters import DEAD_LETTERS_KEY
 from sentq_worker.broker.channel import Channel, Transport
 from sentq_worker.broker.recovery import LostJobRecovery
 from sentq_worker.broker.results import ResultStore, succeeded
+from tests.support.celery.dead_letters import read_dead_letters
 from tests.support.processes import RedisProcess
 
-GONE: Final = "its worker was lost"
+REASON: Final = "its worker was lost"
 
 
 @contextmanager
@@ -68,10 +69,10 @@ def _message(job_id: str, *, priority: int = 0, **headers: Any) -> dict[str, Any
     }
 
 
-def _note(
+def _record(
     server: redis.Redis, tag: str, message: Any, *, age_s: float = 1e6, queue: str = "sentq"
 ) -> tuple[str, bytes]:
-    """Note a message as a worker does; returns what a sweep finds."""
+    """Record a message as unacknowledged, and return what the reaper finds: tag and entry."""
     raw = json.dumps([message, "", queue]).encode()
     server.hset("unacked", tag, raw)
     seconds, _ = server.time()
@@ -80,14 +81,9 @@ def _note(
 
 
 def _queue(server: redis.Redis, key: str = "sentq") -> list[dict[str, Any]]:
-    """The messages in the order in which they will be taken."""
+    """Return the queued messages in the order in which workers take them."""
     raws: Any = server.lrange(key, 0, -1)
     return [json.loads(raw) for raw in reversed(raws)]
-
-
-def _letters(server: redis.Redis) -> list[DeadLetter]:
-    entries: Any = server.xrange(DEAD_LETTERS_KEY)
-    return [parse_dead_letter(*entry) for entry in entries]
 
 
 def _alone(tag: str, **headers: Any) -> dict[str, Any]:
@@ -99,15 +95,15 @@ def test_lost_jobs_are_requeued_at_the_head_in_order_and_counted(
     lost: LostJobRecovery, server: redis.Redis
 ) -> None:
     server.lpush("sentq", json.dumps(_message("newer")))
-    noted = [_note(server, f"t{n}", _message(f"job{n}")) for n in range(3)]
-    noted.append(_note(server, "t3", _message("urgent", priority=6)))
-    noted.append(_note(server, "t4", _message("bulk"), queue="sentq.bulk"))
-    assert lost.requeue(server, noted, GONE) == 5
+    entries = [_record(server, f"t{n}", _message(f"job{n}")) for n in range(3)]
+    entries.append(_record(server, "t3", _message("urgent", priority=6)))
+    entries.append(_record(server, "t4", _message("bulk"), queue="sentq.bulk"))
+    assert lost.requeue(server, entries, REASON) == 5
     messages = _queue(server)
     assert [m["headers"]["id"] for m in messages] == ["job0", "job1", "job2", "newer"]
     first = messages[0]["headers"]
     assert first[DELIVERIES_HEADER] == 1
-    assert first[FIRST_ERROR_HEADER] == first[LAST_ERROR_HEADER] == GONE
+    assert first[FIRST_ERROR_HEADER] == first[LAST_ERROR_HEADER] == REASON
     assert first["redelivered"]
     assert messages[0]["properties"]["delivery_info"]["redelivered"]
     assert DELIVERIES_HEADER not in messages[-1]["headers"]
@@ -120,34 +116,39 @@ def test_the_first_error_is_kept_and_the_last_error_is_replaced(
     lost: LostJobRecovery, server: redis.Redis
 ) -> None:
     before: dict[str, Any] = {DELIVERIES_HEADER: 1, FIRST_ERROR_HEADER: "x"}
-    lost.requeue(server, [_note(server, "t", _message("a", **before))], GONE)
+    lost.requeue(server, [_record(server, "t", _message("a", **before))], REASON)
     headers = _queue(server)[0]["headers"]
     assert headers[DELIVERIES_HEADER] == 2
-    assert (headers[FIRST_ERROR_HEADER], headers[LAST_ERROR_HEADER]) == ("x", GONE)
+    assert (headers[FIRST_ERROR_HEADER], headers[LAST_ERROR_HEADER]) == ("x", REASON)
 
 
 @pytest.mark.parametrize("count", [-1, 0, True, "2", 1.5, None, [1]])
 def test_an_invalid_count_of_deliveries_counts_as_zero(
     lost: LostJobRecovery, server: redis.Redis, count: Any
 ) -> None:
-    lost.requeue(server, [_note(server, "t", _message("a", **{DELIVERIES_HEADER: count}))], GONE)
+    lost.requeue(
+        server, [_record(server, "t", _message("a", **{DELIVERIES_HEADER: count}))], REASON
+    )
     assert _queue(server)[0]["headers"][DELIVERIES_HEADER] == 1
 
 
 def test_a_lease_renewed_meanwhile_is_not_reclaimed(
     lost: LostJobRecovery, server: redis.Redis
 ) -> None:
-    late = _note(server, "late", _message("a"), age_s=0)
-    poison = _note(server, "poison", _message("b", **_alone("poison")), age_s=0)
-    unreadable = _note(server, "unreadable", {"no": "message"}, age_s=0)
-    assert lost.requeue(server, [late, poison, unreadable], GONE, timeout_s=30) == 0
+    late = _record(server, "late", _message("a"), age_s=0)
+    poison = _record(server, "poison", _message("b", **_alone("poison")), age_s=0)
+    unreadable = _record(server, "unreadable", {"no": "message"}, age_s=0)
+    assert lost.requeue(server, [late, poison, unreadable], REASON, timeout_s=30) == 0
     assert server.hlen("unacked") == server.zcard("unacked_index") == 3
     assert not server.exists("sentq", DEAD_LETTERS_KEY)
 
 
 def test_two_reapers_requeue_a_message_once(lost: LostJobRecovery, server: redis.Redis) -> None:
-    noted = [_note(server, "t", _message("a")), _note(server, "p", _message("b", **_alone("p")))]
-    assert [lost.requeue(server, noted, GONE, timeout_s=30) for _ in range(2)] == [1, 0]
+    entries = [
+        _record(server, "t", _message("a")),
+        _record(server, "p", _message("b", **_alone("p"))),
+    ]
+    assert [lost.requeue(server, entries, REASON, timeout_s=30) for _ in range(2)] == [1, 0]
     assert server.llen("sentq") == 1
     assert server.xlen(DEAD_LETTERS_KEY) == 1
 
@@ -155,20 +156,20 @@ def test_two_reapers_requeue_a_message_once(lost: LostJobRecovery, server: redis
 def test_a_job_lost_while_it_ran_alone_is_dead_lettered_and_fails(
     lost: LostJobRecovery, app: Any, server: redis.Redis
 ) -> None:
-    noted = _note(server, "t", _message("a", **_alone("t")))
-    assert lost.requeue(server, [noted], GONE, timeout_s=30) == 0
-    (letter,) = _letters(server)
-    assert letter.model_dump(exclude={"id", "message"}) == {
+    entry = _record(server, "t", _message("a", **_alone("t")))
+    assert lost.requeue(server, [entry], REASON, timeout_s=30) == 0
+    (dead_letter,) = read_dead_letters(server)
+    assert dead_letter.model_dump(exclude={"id", "message"}) == {
         "code": "worker_lost",
         "reason": "its worker was lost while it ran this job alone",
         "job_id": "a",
         "deliveries": 3,
         "first_error": "the first",
-        "last_error": GONE,
+        "last_error": REASON,
         "worker": "gpu0@there",
         "queue": "sentq",
     }
-    assert ALONE_HEADER not in json.loads(letter.message)["headers"]
+    assert ALONE_HEADER not in json.loads(dead_letter.message)["headers"]
     assert not server.exists("unacked", "unacked_index", "sentq")
     result = AsyncResult("a", app=app)
     assert result.state == "FAILURE"
@@ -180,7 +181,7 @@ def test_a_stored_result_is_kept_when_the_message_is_dead_lettered(
     lost: LostJobRecovery, app: Any, server: redis.Redis
 ) -> None:
     ResultStore(app).finish({"a": succeeded("a", {"n": 1})})
-    lost.requeue(server, [_note(server, "t", _message("a", **_alone("t")))], GONE)
+    lost.requeue(server, [_record(server, "t", _message("a", **_alone("t")))], REASON)
     assert AsyncResult("a", app=app).get(timeout=5) == {"n": 1}
     assert server.xlen(DEAD_LETTERS_KEY) == 1
 
@@ -189,7 +190,7 @@ def test_a_stored_result_is_kept_when_the_message_is_dead_lettered(
 def test_no_result_is_stored_where_none_was_requested(
     lost: LostJobRecovery, app: Any, server: redis.Redis, headers: dict[str, Any]
 ) -> None:
-    lost.requeue(server, [_note(server, "t", _message("a", **_alone("t", **headers)))], GONE)
+    lost.requeue(server, [_record(server, "t", _message("a", **_alone("t", **headers)))], REASON)
     assert server.xlen(DEAD_LETTERS_KEY) == 1
     assert AsyncResult("a", app=app).state == "PENDING"
 
@@ -197,8 +198,8 @@ def test_no_result_is_stored_where_none_was_requested(
 def test_an_alone_mark_of_an_older_delivery_does_not_dead_letter_a_job(
     lost: LostJobRecovery, server: redis.Redis
 ) -> None:
-    noted = _note(server, "t", _message("a", **_alone("the tag of an older delivery")))
-    assert lost.requeue(server, [noted], GONE) == 1
+    entry = _record(server, "t", _message("a", **_alone("the tag of an older delivery")))
+    assert lost.requeue(server, [entry], REASON) == 1
     headers = _queue(server)[0]["headers"]
     assert headers[DELIVERIES_HEADER] == 3
     assert ALONE_HEADER not in headers
@@ -210,46 +211,46 @@ def test_an_unreadable_entry_becomes_a_dead_letter(
 ) -> None:
     server.hset("unacked", "t", entry)
     server.zadd("unacked_index", {"t": 1})
-    lost.requeue(server, [("t", entry)], GONE, timeout_s=30)
-    (letter,) = _letters(server)
-    assert (letter.code, letter.message) == ("malformed", entry)
+    lost.requeue(server, [("t", entry)], REASON, timeout_s=30)
+    (dead_letter,) = read_dead_letters(server)
+    assert (dead_letter.code, dead_letter.message) == ("malformed", entry)
     assert not server.exists("unacked", "unacked_index")
 
 
 def test_a_job_is_marked_alone_while_unacknowledged_and_unmarked_when_requeued(
     channel: Channel, server: redis.Redis
 ) -> None:
-    _note(server, "t", _message("a"))
+    _record(server, "t", _message("a"))
     channel.qos.hold("t", 10)
     assert channel.qos.mark_alone("t", "me@here")
     raw: Any = server.hget("unacked", "t")
     mark = json.loads(raw)[0]["headers"][ALONE_HEADER]
     assert (mark["worker"], mark["tag"]) == ("me@here", "t")
-    channel.qos.unmark("t")  # Its engine is away, and it waits.
+    channel.qos.unmark("t")  # The engine is unavailable, and the job waits.
     raw = server.hget("unacked", "t")
     assert json.loads(raw) == [_message("a"), "", "sentq"]
     assert channel.qos.mark_alone("t", "me@here")
     assert not channel.qos.mark_alone("gone", "me@here")
     assert not server.hexists("unacked", "gone")
-    channel.qos.restore_unacked()  # As the connection closes.
+    channel.qos.restore_unacked()  # As at the close of the connection.
     headers = _queue(server)[0]["headers"]
     assert ALONE_HEADER not in headers
-    assert DELIVERIES_HEADER not in headers  # What a worker gives back is not lost.
+    assert DELIVERIES_HEADER not in headers  # A requeued job is not counted as lost.
 
 
 def test_a_new_channel_adopts_jobs_in_flight_and_requeues_the_rest(
     redis_server: RedisProcess, server: redis.Redis
 ) -> None:
     with _channel(redis_server.url) as old, _channel(redis_server.url) as new:
-        for tag in ("in hand", "not in hand"):
-            _note(server, tag, _message(tag))
+        for tag in ("in flight", "requeued"):
+            _record(server, tag, _message(tag))
             old.qos.hold(tag, 10)
-        old.qos.kept_tags = new.qos.kept_tags = lambda: {"in hand"}
+        old.qos.kept_tags = new.qos.kept_tags = lambda: {"in flight"}
         new.qos.adopt(old.qos)
-        assert (old.qos.tags(), new.qos.tags()) == ([], ["in hand"])
-        assert [m["headers"]["id"] for m in _queue(server)] == ["not in hand"]
-        assert server.hkeys("unacked") == [b"in hand"]
-        new.qos.release(["in hand"])
+        assert (old.qos.tags(), new.qos.tags()) == ([], ["in flight"])
+        assert [m["headers"]["id"] for m in _queue(server)] == ["requeued"]
+        assert server.hkeys("unacked") == [b"in flight"]
+        new.qos.release(["in flight"])
 
 
 def test_a_key_prefix_applies_to_all_keys(redis_server: RedisProcess, server: redis.Redis) -> None:
@@ -257,12 +258,12 @@ def test_a_key_prefix_applies_to_all_keys(redis_server: RedisProcess, server: re
     app = make_app(Settings.load(broker_url=redis_server.url, transport_options=options))
     with _channel(redis_server.url, **options) as channel:
         lost = LostJobRecovery(channel, ResultStore(app))
-        noted = []
+        entries = []
         for tag, headers in (("t", {}), ("p", _alone("p"))):
             raw = json.dumps([_message(tag, **headers), "", "sentq"]).encode()
             server.hset("acme:unacked", tag, raw)
             server.zadd("acme:unacked_index", {tag: 1})
-            noted.append((tag, raw))
-        assert lost.requeue(channel.own_client(), noted, GONE, timeout_s=30) == 1
+            entries.append((tag, raw))
+        assert lost.requeue(channel.own_client(), entries, REASON, timeout_s=30) == 1
     keys: Any = server.keys("*")
     assert sorted(keys) == [b"acme:celery-task-meta-p", b"acme:sentq", b"acme:sentq.dead"]

@@ -1,4 +1,4 @@
-"""Storing outcomes: standard Celery documents, and the first one stays."""
+"""Stored results: standard Celery documents, of which the first one is kept."""
 
 from __future__ import annotations
 

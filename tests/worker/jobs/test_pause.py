@@ -1,4 +1,4 @@
-"""How long an engine that cannot answer is left alone."""
+"""The backoff while the engine is unavailable."""
 
 from __future__ import annotations
 
@@ -30,27 +30,27 @@ def test_a_delay_doubles_up_to_its_limit_with_up_to_half_of_jitter() -> None:
 
 
 def test_backoff_lasts_retry_after_s_or_between_1_and_30_seconds() -> None:
-    pause = EngineBackoff()
-    assert pause.remaining_s == 0
-    pause.begin(EngineUnavailable("away", retry_after_s=120))
-    assert 119 < pause.remaining_s <= 120
-    pause.end()
-    assert pause.remaining_s == 0
-    pause.begin(EngineUnavailable("away"))
-    assert 0.9 < pause.remaining_s <= 2
+    backoff = EngineBackoff()
+    assert backoff.remaining_s == 0
+    backoff.begin(EngineUnavailable("unavailable", retry_after_s=120))
+    assert 119 < backoff.remaining_s <= 120
+    backoff.end()
+    assert backoff.remaining_s == 0
+    backoff.begin(EngineUnavailable("unavailable"))
+    assert 0.9 < backoff.remaining_s <= 2
     for _ in range(10):
-        pause.begin(EngineUnavailable("away"))
-    assert 14 < pause.remaining_s <= 30
+        backoff.begin(EngineUnavailable("unavailable"))
+    assert 14 < backoff.remaining_s <= 30
 
 
 def test_each_change_of_availability_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
-    pause = EngineBackoff()
+    backoff = EngineBackoff()
     with caplog.at_level(logging.INFO, "sentq_worker.jobs.pause"):
         for _ in range(2):
             for _ in range(3):
-                pause.begin(EngineUnavailable("no credits", retry_after_s=1))
+                backoff.begin(EngineUnavailable("no credits", retry_after_s=1))
             for _ in range(3):
-                pause.end()
+                backoff.end()
     first, last = "jobs wait for it: no credits", "available again"
     assert len(caplog.messages) == 4
     for message, part in zip(caplog.messages, [first, last] * 2, strict=True):
@@ -58,33 +58,33 @@ def test_each_change_of_availability_is_logged_once(caplog: pytest.LogCaptureFix
 
 
 def test_a_batch_is_not_halved_when_the_engine_is_unavailable() -> None:
-    class Away(ScriptedEngine):
+    class Unavailable(ScriptedEngine):
         def predict(self, batch: Sequence[Window]) -> list[list[float]]:
             super().predict(batch)
-            raise EngineUnavailable("away")
+            raise EngineUnavailable("unavailable")
 
-    engine = Away()
+    engine = Unavailable()
     with pytest.raises(EngineUnavailable):
         Batcher(engine, batch_tokens=64).predict([window(1), window(2), window(3)])
     assert len(engine.batches) == 1
 
 
-class _AwayTwice(HashScorer):
-    """Is not there for the first two rounds."""
+class _UnavailableTwice(HashScorer):
+    """Is unavailable for the first two batches."""
 
     def __init__(self, settings: WorkerSettings, limits: Limits) -> None:
         super().__init__(settings, limits)
-        self.rounds = 0
+        self.batches = 0
 
     def score(self, jobs: Sequence[Sequence[object]]) -> list[list[Outcome]]:
-        self.rounds += 1
-        if self.rounds <= 2:
-            raise EngineUnavailable("away", retry_after_s=0.01)
+        self.batches += 1
+        if self.batches <= 2:
+            raise EngineUnavailable("unavailable", retry_after_s=0.01)
         return super().score(jobs)
 
 
 def test_a_task_without_an_event_loop_waits_for_the_engine(settings: Settings) -> None:
-    app = make_worker_app(settings, WorkerSettings(), load=_AwayTwice)
+    app = make_worker_app(settings, WorkerSettings(), load=_UnavailableTwice)
     task = app.tasks["sentq.score"]
     task.service.start()
     try:
@@ -95,9 +95,9 @@ def test_a_task_without_an_event_loop_waits_for_the_engine(settings: Settings) -
 
 def test_a_blocking_wait_ends_when_the_worker_shuts_down(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(state, "should_stop", 0)
-    pause = EngineBackoff()
-    pause.begin(EngineUnavailable("away", retry_after_s=600))
+    backoff = EngineBackoff()
+    backoff.begin(EngineUnavailable("unavailable", retry_after_s=600))
     started = time.monotonic()
     with pytest.raises(WorkerShutdown):
-        pause.sleep(state.maybe_shutdown)
+        backoff.sleep(state.maybe_shutdown)
     assert time.monotonic() - started < 1
