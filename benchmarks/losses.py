@@ -23,7 +23,7 @@ from typing import Final
 from sentq import Client, Job, JobStatus
 from sentq.dev.embedded import find_redis_server
 from tests.support.processes import RedisProcess, WorkerProcess, eventually
-from tests.support.proxy import Proxy, Trap
+from tests.support.proxy import TAKE, Proxy, Trap
 
 STOCK: Final = (
     *("celery", "-A", "tests.support.workers.stock", "worker", "-P", "solo"),
@@ -34,7 +34,7 @@ OURS: Final = ("tests.support.workers.standin",)
 #: Where each hands over a job: as the reply is on its way, and as the worker notes it.
 STEPS: Final[dict[str, tuple[Sequence[str], tuple[Trap, ...]]]] = {
     "stock": (STOCK, (Trap(b"BRPOP", on_reply=True), Trap(b"ZADD"))),
-    "sentq": (OURS, (Trap(b"LTRIM", on_reply=True), Trap(b"LTRIM"))),
+    "sentq": (OURS, (Trap(TAKE, on_reply=True), Trap(TAKE))),
 }
 
 _VISIBILITY_TIMEOUT_S: Final = 5

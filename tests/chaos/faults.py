@@ -13,7 +13,7 @@ import redis
 
 from tests.chaos.schedule import FaultKind, InjectedFault
 from tests.chaos.site import ChaosSite, SupervisedWorker, WorkerRun
-from tests.support.proxy import Proxy, Trap
+from tests.support.proxy import TAKE, Proxy, Trap
 
 __all__ = ["Injected", "inject"]
 
@@ -33,11 +33,11 @@ _POLL_INTERVAL_S: Final = 0.01
 
 #: Patterns, on_reply and forward_first of each trap. Stock Celery takes jobs with BRPOP.
 _TRAPS: Final = {
-    "take": ((b"LTRIM", b"BRPOP"), False, False),
-    "taken": ((b"LTRIM", b"BRPOP"), False, True),
+    "take": ((TAKE, b"BRPOP"), False, False),
+    "taken": ((TAKE, b"BRPOP"), False, True),
     "finish": ((b'"SUCCESS"',), False, False),
     "finished": ((b'"SUCCESS"',), False, True),
-    "take-reply": ((b"LTRIM", b"BRPOP"), True, False),
+    "take-reply": ((TAKE, b"BRPOP"), True, False),
     "finish-reply": ((b'"SUCCESS"',), True, False),
 }
 

@@ -25,7 +25,7 @@ from sentq.wire.ids import new_job_id
 from tests.support.celery.published_results import PublishedResults
 from tests.support.fork_server import ForkServer
 from tests.support.processes import RedisProcess, WorkerProcess, eventually
-from tests.support.proxy import Proxy, Trap
+from tests.support.proxy import TAKE, Proxy, Trap
 from tests.support.workers.standin import hash_score
 
 pytestmark = pytest.mark.slow
@@ -46,9 +46,9 @@ KILLED_TOGETHER = 20
 #: The steps at which a fault occurs: the bytes on the wire, and before or after they pass.
 STEPS = {
     "wait": Trap(b"BLMOVE"),
-    "take, before Redis has it": Trap(b"LTRIM"),
-    "take, Redis has it": Trap(b"LTRIM", forward_first=True),
-    "take, before the reply": Trap(b"LTRIM", on_reply=True),
+    "take, before Redis has it": Trap(TAKE),
+    "take, Redis has it": Trap(TAKE, forward_first=True),
+    "take, before the reply": Trap(TAKE, on_reply=True),
     "finish, before it is stored": Trap(b'"SUCCESS"'),
     "finish, stored": Trap(b'"SUCCESS"', forward_first=True),
     "finish, before the reply": Trap(b'"SUCCESS"', on_reply=True),

@@ -11,7 +11,12 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final, Self
 
-__all__ = ["Proxy", "Trap"]
+from sentq.wire.lua import load_script
+
+__all__ = ["TAKE", "Proxy", "Trap"]
+
+#: Bytes of each request with which a sentq worker takes jobs: the digest of its script.
+TAKE: Final = load_script("sentq_worker.broker", "take_messages").digest.encode()
 
 #: Redis replies without a value.
 _EMPTY: Final = (b"*0\r\n", b"*-1\r\n", b"$-1\r\n")
