@@ -12,7 +12,7 @@ CODE := $(SOURCES) model/recipe tests benchmarks examples
 
 # Tests run in as many processes as there are cores; tests that share a fixture stay in one.
 PROCESSES ?= logical
-PYTEST := $(BIN)/pytest -n $(PROCESSES) --dist loadgroup --cov
+PYTEST := $(BIN)/pytest -n $(PROCESSES) --cov
 
 .PHONY: help demo test check faults chaos install lint types layers fast docs wheels format clean
 

@@ -12,7 +12,7 @@ import pytest
 
 from sentq import Client, Settings
 from sentq.dev.embedded import find_redis_server
-from tests.support.kinds import KINDS, NoKind, group_of, kind_of
+from tests.support.kinds import KINDS, NoKind, kind_of
 from tests.support.logs import choose_folder, keep_logs
 from tests.support.missing import not_tested_here
 from tests.support.models.tiny import make_tiny_model
@@ -22,6 +22,7 @@ from tests.support.processes import (
     WorkerProcess,
     worker_environment,
 )
+from tests.support.scheduling import FixtureScheduling
 
 #: When the test that runs now has started.
 _STARTED_S = pytest.StashKey[float]()
@@ -36,15 +37,19 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Give each test its kind and its group, before markers are selected."""
+    """Give each test its kind, before markers are selected."""
     for item in items:
         try:
             kind = kind_of(item)
         except NoKind as error:
             raise pytest.UsageError(str(error)) from error
         item.add_marker(kind)
-        if group := group_of(item):
-            item.add_marker(pytest.mark.xdist_group(group))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> FixtureScheduling | None:
+    """Let `pytest -n 2` keep tests that share fixtures in one process."""
+    return FixtureScheduling(config, log) if config.getvalue("dist") == "load" else None
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

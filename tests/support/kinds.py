@@ -13,7 +13,7 @@ from typing import Final
 
 import pytest
 
-__all__ = ["KINDS", "NoKind", "group_of", "kind_of"]
+__all__ = ["KINDS", "NoKind", "kind_of"]
 
 #: All kinds, from the least to the most that a test needs.
 KINDS: Final = {
@@ -85,13 +85,3 @@ def _of_folder(folder: Path) -> str:
 def _fixtures(item: pytest.Item) -> Iterable[str]:
     names: Iterable[str] = getattr(item, "fixturenames", ())
     return names
-
-
-def group_of(item: pytest.Item) -> str | None:
-    """Return the group of tests that run in one process of pytest-xdist, or None.
-
-    Tests that share a fixture of their module run in one process, so that it is set up once.
-    """
-    definitions = getattr(item, "_fixtureinfo").name2fixturedefs  # noqa: B009 - pytest's own
-    scopes = {each.scope for name in _fixtures(item) for each in definitions.get(name, ())}
-    return item.path.relative_to(_TESTS).as_posix() if scopes & {"module", "class"} else None
