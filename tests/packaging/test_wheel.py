@@ -130,6 +130,13 @@ def test_the_wheels_hold_exactly_the_expected_files(wheels: Path) -> None:
     assert {"sentq/py.typed", "sentq_worker/py.typed", "sentq/data/reviews.jsonl"} <= set(names)
     report = {"behaviour.jsonl", "page.html.jinja"}
     assert {f"sentq_worker/evaluate/{name}" for name in report} <= set(names)
+    scripts = {
+        path.relative_to(ROOT / folder).as_posix()
+        for folder in ("producer", "worker")
+        for path in (ROOT / folder).rglob("*.lua")
+    }
+    assert len(scripts) > 20
+    assert scripts <= set(names)
     assert main.stat().st_size < 1_000_000
     (model,) = wheels.glob("sentq_model-*.whl")
     assert "sentq_model/weights/model.safetensors" in zipfile.ZipFile(model).namelist()
