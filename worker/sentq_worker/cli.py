@@ -13,7 +13,7 @@ from rich.console import Console
 from sentq import __version__
 from sentq.errors import SentqError
 from sentq.settings import Settings
-from sentq_worker.celery_worker.shutdown import leave_at_sigterm
+from sentq_worker.celery_worker.shutdown import exit_at_sigterm
 from sentq_worker.engine.base import EngineError
 from sentq_worker.evaluate.command import evaluate
 from sentq_worker.exit_codes import EX_CONFIG, EX_USAGE
@@ -130,7 +130,7 @@ def run(
 ) -> None:
     if context.invoked_subcommand is not None:
         return
-    leave_at_sigterm()
+    exit_at_sigterm()
     from sentq_worker.app import make_worker_app
 
     celery = make_worker_app(

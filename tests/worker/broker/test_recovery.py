@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Final
 
@@ -30,11 +30,23 @@ from tests.support.processes import RedisProcess
 REASON: Final = "its worker was lost"
 
 
+class _Delegate:
+    """A consumer that takes no message itself."""
+
+    worker = "me@here"
+
+    def take_plain(self, _envelope: dict[str, Any], _tag: str) -> bool:
+        return False
+
+    def on_dead_letter(self, _headers: Mapping[str, object], _reason: str) -> None:
+        return
+
+
 @contextmanager
 def _channel(url: str, **options: Any) -> Iterator[Channel]:
     with Connection(url, transport=Transport, transport_options=options) as connection:
         channel = connection.channel()
-        channel.worker = "me@here"
+        channel.attach(_Delegate())
         yield channel
 
 

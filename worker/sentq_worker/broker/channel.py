@@ -16,9 +16,9 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import kombu.transport
 import redis
@@ -32,10 +32,11 @@ from sentq.wire.lua import load_script
 from sentq_worker.broker.dead_letters import DeadLetterTarget, dead_letter
 from sentq_worker.broker.decompression import refusal_to_decompress
 from sentq_worker.broker.delivery import job_id, lost_deliveries
-from sentq_worker.broker.message import read_envelope
+from sentq_worker.broker.message import Envelope, read_envelope
+from sentq_worker.broker.protocols import Headers
 from sentq_worker.broker.qos import AckHandles, UnackedQoS
 
-__all__ = ["Channel", "Transport", "install", "is_connection_error"]
+__all__ = ["Channel", "ChannelDelegate", "Transport", "install", "is_connection_error"]
 
 logger = logging.getLogger(__name__)
 
@@ -54,16 +55,23 @@ _TAKE: Final = load_script("sentq_worker.broker", "take_messages")
 #: Transport options of ours.
 _OPTIONS: Final = ("in_flight_bytes", "lease_timeout_s", "dead_letter_ttl_s")
 
-#: Takes a message that needs no kombu and no Celery: its envelope and its tag. Returns whether
-#: it did.
-TakePlain = Callable[[dict[str, Any], str], bool]
 
-#: Hears a buried message's headers, and the reason.
-Tell = Callable[[Mapping[str, Any], str], None]
+class ChannelDelegate(Protocol):
+    """The consumer's side of a channel."""
 
+    @property
+    def worker(self) -> str:
+        """The worker's name, as dead letters and reports show it."""
+        ...
 
-def _tell_nobody(_headers: Mapping[str, Any], _reason: str) -> None:
-    """A channel that no consumer has joined yet."""
+    def take_plain(self, envelope: Envelope, tag: str, /) -> bool:
+        """Take a message that needs neither kombu nor Celery, recorded under a tag; return
+        whether it was taken."""
+        ...
+
+    def on_dead_letter(self, headers: Headers, reason: str, /) -> None:
+        """Called before a message becomes a dead letter that no consumer has seen."""
+        ...
 
 
 class Channel(stock.Channel):
@@ -90,12 +98,7 @@ class Channel(stock.Channel):
         self._take_next = True
         self._not_before = 0.0
         self._lists: list[tuple[str, str]] = []
-        #: Is asked first about each message; without it all go Celery's own way.
-        self.take_plain: TakePlain | None = None
-        #: Is told of each message that is buried before anybody else saw it.
-        self.tell: Tell = _tell_nobody
-        #: The worker's name, as dead letters tell it.
-        self.worker: str | None = None
+        self._delegate: ChannelDelegate | None = None
         #: In which order queues are read: as they were first asked for, also when one was
         #: cancelled and added again.
         self._order: dict[str, int] = {}
@@ -104,6 +107,16 @@ class Channel(stock.Channel):
         self._unacknowledged: set[str] = set()
         self._is_stock = False
         super().__init__(*args, **kwargs)
+
+    def attach(self, delegate: ChannelDelegate) -> None:
+        """Offer each message to this delegate first. Without one, all messages go through
+        Celery."""
+        self._delegate = delegate
+
+    @property
+    def worker(self) -> str | None:
+        """The name of the worker that uses this channel, once it is attached."""
+        return self._delegate.worker if self._delegate else None
 
     def basic_consume(self, queue: str, no_ack: bool, *args: Any, **kwargs: Any) -> Any:  # noqa: FBT001 - kombu's
         """Kombu calls this for each queue that somebody reads."""
@@ -218,7 +231,8 @@ class Channel(stock.Channel):
         if envelope is None:
             self.dead_letter(tag, raw, "it is not a Celery message", queue=queue)
             return
-        if self.take_plain is not None and self.take_plain(envelope, tag):
+        delegate = self._delegate
+        if delegate is not None and delegate.take_plain(envelope, tag):
             return
         reason = refusal_to_decompress(envelope, MAX_BYTES_PER_MESSAGE)
         if len(raw) - len(envelope["body"]) > _MAX_HEADER_BYTES:
@@ -236,7 +250,8 @@ class Channel(stock.Channel):
                 reason = f"{type(error).__name__} as it was delivered"
         if reason is not None:
             headers = envelope["headers"]
-            self.tell(headers, reason)
+            if delegate is not None:
+                delegate.on_dead_letter(headers, reason)
             self.dead_letter(tag, raw, reason, headers=headers, queue=queue)
 
     def ack_handles(self, tags: Sequence[str]) -> AckHandles:

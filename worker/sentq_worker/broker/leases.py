@@ -16,12 +16,11 @@ from typing import Final
 import redis
 
 from sentq_worker.broker.channel import Channel
-from sentq_worker.broker.clock import WorkerClock
 from sentq_worker.broker.heartbeat import HeartbeatWriter
 from sentq_worker.broker.reaper import LastContact, LeaseReaper
 from sentq_worker.broker.recovery import LostJobRecovery
 from sentq_worker.broker.results import ResultStore
-from sentq_worker.broker.revocations import RevocationPoller
+from sentq_worker.clock import WorkerClock
 
 __all__ = ["Leases"]
 
@@ -42,7 +41,7 @@ class Leases:
         store: Keeps the outcomes of jobs that are buried.
         reporter: Writes, with each tick, how the worker is doing.
         clock: Is set with each tick, where outcomes lie in the Redis of messages.
-        cancelled: Looks with each tick which jobs were cancelled.
+        poll_revocations: Called with each tick; learns of cancelled jobs.
     """
 
     def __init__(
@@ -50,12 +49,13 @@ class Leases:
         store: ResultStore,
         reporter: HeartbeatWriter,
         clock: WorkerClock,
-        cancelled: RevocationPoller,
+        *,
+        poll_revocations: Callable[[], object],
     ) -> None:
         self._store = store
         self._clock = clock
         self._reporter = reporter
-        self._cancelled = cancelled
+        self._poll_revocations = poll_revocations
         self._reaper: LeaseReaper | None = None
         self._thread: threading.Thread | None = None
         self._has_ended = threading.Event()
@@ -66,7 +66,7 @@ class Leases:
         channel: Channel,
         *,
         in_flight_tags: Callable[[], Collection[str]],
-        forget: Callable[[Collection[str]], object],
+        on_reclaimed: Callable[[Collection[str]], object],
     ) -> None:
         """Go on with the channel of a new connection.
 
@@ -76,13 +76,14 @@ class Leases:
             channel: Takes the jobs from now on.
             in_hand: Says under which tags jobs are noted that can be finished without the
                 connection that delivered them.
-            forget: Is told, in the thread of the leases, of tags under which nothing is noted any
-                more: others have these jobs, unless they have just ended.
+            on_reclaimed: Called, in the thread of the leases, with tags under which nothing is
+                recorded any more: other workers have reclaimed these jobs, unless the jobs have
+                just been completed.
         """
         channel.qos.kept_tags = lambda: () if self._has_ended.is_set() else in_flight_tags()
         is_one_redis = channel.shares_redis(self._store.connection_options)
         lost, clock = LostJobRecovery(channel, self._store), self._clock if is_one_redis else None
-        before, reaper = self._reaper, LeaseReaper(channel, lost, clock, forget)
+        before, reaper = self._reaper, LeaseReaper(channel, lost, clock, on_reclaimed)
         if before is not None:
             reaper.not_before = before.not_before
         self._reaper = reaper
@@ -113,7 +114,7 @@ class Leases:
                 self._touched = reaper.tick(self._touched)
                 told = {"now_s": self._touched.redis_s, "tick_s": reaper.tick_s}
                 self._reporter.write(reaper.channel, reaper.connection, **told)
-                self._cancelled.look()
+                self._poll_revocations()
                 delay_s, is_away = reaper.tick_s, False
             except Exception as error:  # noqa: BLE001 - whatever it is, the next tick may do
                 # The class alone: a message might quote what was read.

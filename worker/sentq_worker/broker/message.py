@@ -1,4 +1,4 @@
-"""A Celery message as it lies in Redis: read once, and looked at before anybody counts on it.
+"""A Celery message as Redis holds it: read once, and checked before Celery sees it.
 
     {"body": "W1siYSB0ZXh0Il0s…", "content-type": "application/json", "content-encoding": "utf-8",
      "headers": {"task": "sentq.score", "id": "…", …},
@@ -6,14 +6,13 @@
 
 A *plain* job uses nothing of Celery beyond being sent, stored and acknowledged. Such a job needs
 neither kombu's Message nor Celery's Request, which take longer to make than everything else
-about it. Whatever is not certainly plain is Celery's business.
+about it. A job that is not certainly plain goes through Celery.
 """
 
 from __future__ import annotations
 
 import binascii
 import json
-from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, NamedTuple, TypeGuard
 
@@ -22,9 +21,11 @@ from celery.exceptions import InvalidTaskError
 from celery.utils.time import maybe_iso8601
 
 from sentq.contract import TASK_NAME
+from sentq_worker.broker.protocols import Headers
 
 __all__ = [
     "Arguments",
+    "Envelope",
     "InvalidHeaders",
     "check_headers",
     "id_in",
@@ -33,9 +34,13 @@ __all__ = [
     "plain_arguments",
     "plain_body",
     "read_envelope",
+    "retries_in",
 ]
 
-#: Kombu's mark of a date, a UUID or another type that JSON has not: it decodes these itself.
+#: A message as kombu writes it into Redis. `read_envelope` has checked its shape.
+Envelope = dict[str, Any]
+
+#: Kombu's mark of a date, a UUID or another type that JSON does not have. Kombu decodes these.
 _TYPE_MARK: Final = b"__type__"
 
 _UNUSUAL_HEADERS: Final = (
@@ -46,32 +51,32 @@ _UNUSUAL_EMBEDS: Final = ("callbacks", "errbacks", "chain", "chord")
 _BODY_PARTS: Final = 3
 _NO_TIME_LIMITS: Final = (None, [None, None])
 
-#: A job is held by a worker until its eta. One that is further away than this is a mistake, and
-#: near the ends of the calendar Celery cannot even compute when it would be.
+#: A worker keeps a job until its eta. An eta that is further away than this is a mistake, and near
+#: the ends of the calendar Celery cannot even compute when it would be.
 _MAX_ETA: Final = timedelta(days=366)
 _EPOCH: Final = datetime.fromtimestamp(0, UTC)
 
-#: What `attempts` in an outcome can hold wherever it is read.
+#: The largest number that `attempts` in an outcome can hold for each of its readers.
 _MAX_RETRIES: Final = 2**31 - 1
 
 
 class InvalidHeaders(InvalidTaskError):
-    """Celery would trip over a job's headers. The message says which, and quotes nothing."""
+    """Celery cannot handle a job's headers. The message says which, and quotes nothing."""
 
 
 class Arguments(NamedTuple):
-    """What a plain job was called with."""
+    """The arguments of a plain job."""
 
-    args: list[Any]
-    kwargs: dict[str, Any]
+    args: list[object]
+    kwargs: dict[str, object]
 
 
-def read_envelope(raw: bytes) -> dict[str, Any] | None:
-    """The message, if it has the shape that kombu and Celery count on."""
+def read_envelope(raw: bytes) -> Envelope | None:
+    """Return the message; None if it has not the shape that kombu and Celery expect."""
     try:
         envelope = orjson.loads(raw)
     except orjson.JSONDecodeError:
-        # Strict about what Unicode is; the standard library's, as lenient as kombu's, decides.
+        # orjson refuses invalid Unicode. Kombu is as lenient as the standard library.
         try:
             envelope = json.loads(raw.decode())
         except (ValueError, RecursionError):
@@ -91,43 +96,50 @@ def read_envelope(raw: bytes) -> dict[str, Any] | None:
 
 
 def is_job_id(job_id: object) -> TypeGuard[str]:
-    """Whether this may be a job's id: a key in Redis, and a part of Celery's log lines."""
+    """Return whether this is a valid id: a key in Redis, and a part of Celery's log lines."""
     return isinstance(job_id, str) and job_id != "" and job_id.isprintable()
 
 
-def id_in(headers: Mapping[str, Any], name: str) -> str | None:
-    """The job's id that stands in headers under a name; None where that is no id. Flower's list of
-    tasks breaks over a relative's id of another type."""
+def id_in(headers: Headers, name: str) -> str | None:
+    """Return the job id in headers under a name; None if it is not a valid id. Flower's list of
+    tasks breaks if the id of a parent has another type."""
     job_id = headers.get(name)
     return job_id if is_job_id(job_id) else None
 
 
-def check_headers(headers: Mapping[str, Any]) -> None:
-    """Refuse what Celery takes on trust as it makes and runs a request.
+def retries_in(headers: Headers) -> int:
+    """Return the number of retries in headers that were checked."""
+    retries = headers.get("retries")
+    return retries if isinstance(retries, int) else 0
+
+
+def check_headers(headers: Headers) -> None:
+    """Check the headers that Celery does not check as it makes and runs a request.
 
     Args:
-        headers: A message's, or the body of one of Celery's first protocol, which says it there.
+        headers: The headers of a message, or the body of a message of Celery's first protocol,
+            which has them there.
 
     Raises:
-        WrongHeaders: The message says what is wrong.
+        InvalidHeaders: The message says what is wrong.
     """
     if "task" in headers and not is_job_id(headers.get("id")):
-        raise InvalidHeaders("its id is none")
+        raise InvalidHeaders("the id is missing or invalid")
     retries = headers.get("retries")
     if retries is not None and (not isinstance(retries, int) or not 0 <= retries <= _MAX_RETRIES):
-        raise InvalidHeaders("its count of retries is none")
+        raise InvalidHeaders("the number of retries is invalid")
     try:
         eta = maybe_iso8601(headers.get("eta"))
     except (TypeError, ValueError, AttributeError):
-        raise InvalidHeaders("its eta is no date") from None
+        raise InvalidHeaders("the eta is not a date") from None
     if eta is not None:
         eta = eta if eta.tzinfo else eta.replace(tzinfo=UTC)
         if eta < _EPOCH or eta > datetime.now(UTC) + _MAX_ETA:
-            raise InvalidHeaders("its eta is out of reach")
+            raise InvalidHeaders("the eta is too far away")
 
 
-def is_plain(headers: Mapping[str, Any]) -> bool:
-    """Whether these are the headers of a plain job for us."""
+def is_plain(headers: Headers) -> bool:
+    """Return whether these are the headers of a plain job of `sentq.score`."""
     return (
         headers.get("task") == TASK_NAME
         and bool(headers.get("id"))
@@ -136,9 +148,9 @@ def is_plain(headers: Mapping[str, Any]) -> bool:
     )
 
 
-def plain_body(envelope: Mapping[str, Any]) -> bytes | None:
-    """The decoded body of a message with plain JSON in base64, as Celery sends it; None where
-    it is something else."""
+def plain_body(envelope: Envelope) -> bytes | None:
+    """Return the decoded body of a message with plain JSON in base64, as Celery sends it; None if
+    it is encoded in another way."""
     if (
         envelope.get("content-type") != "application/json"
         or envelope.get("content-encoding") != "utf-8"
@@ -152,7 +164,8 @@ def plain_body(envelope: Mapping[str, Any]) -> bytes | None:
 
 
 def plain_arguments(body: bytes) -> Arguments | None:
-    """The arguments in a JSON body `[args, kwargs, embed]`; None unless that is all there is."""
+    """Return the arguments in a JSON body `[args, kwargs, embed]`; None if the body is not of this
+    shape, or embeds callbacks."""
     if _TYPE_MARK in body:
         return None
     try:

@@ -17,8 +17,8 @@ from typing import Any, Final, NamedTuple
 
 from sentq.wire.lua import load_script
 from sentq_worker.broker.channel import Channel
-from sentq_worker.broker.clock import WorkerClock
 from sentq_worker.broker.recovery import LostJobRecovery
+from sentq_worker.clock import WorkerClock
 
 __all__ = ["LastContact", "LeaseReaper"]
 

@@ -1,7 +1,7 @@
-"""When things happen in the life of a Celery worker: load before it connects, drain as it ends.
+"""The steps in the life of a Celery worker: load before it connects, drain as it ends.
 
-Celery starts its steps in order of their needs and stops them in reverse, so the engine's step
-ends after the consumer was told to take no more, and before its connection closes.
+Celery starts its steps in the order of their requirements and stops them in reverse. So the
+engine's step stops after the consumer takes no more messages, and before its connection closes.
 """
 
 from __future__ import annotations
@@ -11,33 +11,37 @@ import logging
 import os
 import sys
 import time
-from typing import Any
+from typing import TYPE_CHECKING
 
 import redis
 from celery import bootsteps
 from celery.worker import state
 
-from sentq.contract import TASK_NAME
 from sentq.results.cancel import cancelled_ids
 from sentq_worker.broker.channel import Channel
-from sentq_worker.broker.clock import WorkerClock
-from sentq_worker.celery_worker.shutdown import Shutdown
-from sentq_worker.celery_worker.strategy import PlainJobs
+from sentq_worker.broker.protocols import EventLoop
+from sentq_worker.celery_worker.consumer import Consumer
+from sentq_worker.celery_worker.protocols import WorkController
+from sentq_worker.celery_worker.runtime import WorkerRuntime, runtime_of
+from sentq_worker.celery_worker.strategy import JobIntake
+from sentq_worker.clock import WorkerClock
 from sentq_worker.engine.base import DeviceLost, EngineError
 from sentq_worker.exit_codes import EX_CONFIG, EX_UNAVAILABLE
-from sentq_worker.jobs.executor import BatchExecutor
 
-__all__ = ["DispatcherStep", "EngineStep", "leave"]
+if TYPE_CHECKING:
+    from celery import Celery
+
+__all__ = ["DispatcherStep", "EngineStep", "exit_at_once_if_needed"]
 
 logger = logging.getLogger(__name__)
 
 
 class EngineStep(bootsteps.StartStopStep):
-    """Loads the model before the worker connects; finishes what is held when it stops."""
+    """Loads the model before the worker connects; completes the running batch as it stops."""
 
     requires = ("celery.worker.components:Pool",)
 
-    def __init__(self, worker: Any, **kwargs: Any) -> None:
+    def __init__(self, worker: WorkController, **kwargs: object) -> None:
         super().__init__(worker, **kwargs)
         if not worker.pool_cls.__module__.endswith(".solo"):
             raise SystemExit(
@@ -45,65 +49,62 @@ class EngineStep(bootsteps.StartStopStep):
                 "and start more workers to use more cores or GPUs"
             )
 
-    def start(self, worker: Any) -> None:
-        task = _task(worker)
-        task.shutdown.install(worker)
-        # At this level Celery's pool logs what a task is called with.
+    def start(self, worker: WorkController) -> None:
+        runtime = runtime_of(worker.app)
+        runtime.shutdown.install(worker)
+        # At this level Celery's pool logs a task's arguments.
         worker.pool._does_debug = False  # noqa: SLF001
         try:
-            task.service.start()
+            runtime.executor.start()
         except DeviceLost as error:
             logger.critical("%s", error)
             raise SystemExit(EX_UNAVAILABLE) from None
         except EngineError as error:
             logger.critical("%s", error)
             raise SystemExit(EX_CONFIG) from None
-        _spare_the_collector()
-        task.watchdog.start()
-        task.shutdown.is_loading = False
+        _tune_garbage_collector()
+        runtime.watchdog.start()
+        runtime.shutdown.is_loading = False
 
-    def stop(self, worker: Any) -> None:
-        task = _task(worker)
-        task.shutdown.begin()
-        if not task.service.is_lost:
-            task.dispatcher.drain(
-                task.service.settings.shutdown_grace_s,
-                is_hurried=lambda: task.shutdown.is_hurried,
+    def stop(self, worker: WorkController) -> None:
+        runtime = runtime_of(worker.app)
+        runtime.shutdown.begin()
+        if not runtime.executor.is_lost:
+            runtime.dispatcher.drain(
+                runtime.settings.shutdown_grace_s, is_hurried=lambda: runtime.shutdown.is_hurried
             )
-        task.watchdog.stop()
-        task.leases.end()
-        task.service.stop()
+        runtime.watchdog.stop()
+        self.terminate(worker)
 
-    def terminate(self, worker: Any) -> None:
-        task = _task(worker)
-        task.leases.end()
-        task.service.stop()
+    def terminate(self, worker: WorkController) -> None:
+        runtime = runtime_of(worker.app)
+        runtime.leases.end()
+        runtime.executor.stop()
 
 
 class DispatcherStep(bootsteps.StartStopStep):
-    """Joins the dispatcher to the event loop of each new connection."""
+    """Attaches the dispatcher to each new connection and its event loop."""
 
     requires = ("celery.worker.consumer.tasks:Tasks",)
 
-    def register_with_event_loop(self, consumer: Any, hub: Any) -> None:
-        task = _task(consumer)
-        task.dispatcher.attach(consumer, hub)
+    def register_with_event_loop(self, consumer: Consumer, hub: EventLoop) -> None:
+        runtime = runtime_of(consumer.app)
+        dispatcher = runtime.dispatcher
+        dispatcher.attach(consumer, hub)
         channel = consumer.task_consumer.channel
         if isinstance(channel, Channel):
-            channel.take_plain = PlainJobs(task, consumer).take_plain
-            channel.tell = consumer.tell
-            channel.worker = consumer.hostname
-            task.leases.attach(
+            channel.attach(JobIntake(runtime, consumer))
+            runtime.leases.attach(
                 channel,
-                in_flight_tags=task.dispatcher.in_flight_tags,
-                forget=lambda tags: hub.call_soon(task.dispatcher.forget, tags),
+                in_flight_tags=dispatcher.in_flight_tags,
+                on_reclaimed=lambda tags: hub.call_soon(dispatcher.drop_reclaimed, tags),
             )
-        _catch_up(consumer.app, task.dispatcher.clock)
+        _catch_up(consumer.app, dispatcher.clock)
 
 
-def _catch_up(app: Any, clock: WorkerClock) -> None:
-    """Learn what only Redis knows: what time it is, and which jobs were cancelled while nobody
-    told us."""
+def _catch_up(app: Celery, clock: WorkerClock) -> None:
+    """Ask Redis for its time, and for the jobs that were cancelled while this worker was
+    disconnected."""
     try:
         asked_at_s = time.monotonic()
         seconds, microseconds = app.backend.client.time()
@@ -114,27 +115,26 @@ def _catch_up(app: Any, clock: WorkerClock) -> None:
         logger.warning("the Redis of results does not answer (%s)", type(error).__name__)
 
 
-def leave(service: BatchExecutor, shutdown: Shutdown, worker: Any) -> None:
-    """End the process now if it shall hurry, or the engine is still busy: all is handed back,
-    and at its normal end Python would wait for the engine's thread however long that takes."""
+def exit_at_once_if_needed(runtime: WorkerRuntime, worker: WorkController) -> None:
+    """Exit now if the worker was told to hurry, or if its engine is still busy.
+
+    All jobs have been requeued by now. A normal exit would wait for the engine's thread.
+    """
+    shutdown = runtime.shutdown
     shutdown.end()
     if shutdown.hurried_exit_code is not None:
         worker.exitcode = shutdown.hurried_exit_code
-    if service.is_busy or shutdown.is_hurried:
-        logger.warning("leaving at once: all that was held went back to the queue")
+    if runtime.executor.is_busy or shutdown.is_hurried:
+        logger.warning("this worker exits at once: all jobs in flight went back to the queue")
         logging.shutdown()
         sys.stdout.flush()
         os._exit(worker.exitcode or 0)
 
 
-def _spare_the_collector() -> None:
-    """Let Python's garbage collector pass over what lives as long as the process (the model,
-    the libraries), and come by less often: messages hold no cycles. It took a fifth of the
-    worker's time about small jobs."""
+def _tune_garbage_collector() -> None:
+    """Let Python's garbage collector skip the objects that live as long as the process (the
+    model, the libraries), and run less often: messages hold no cycles. It took a fifth of the
+    worker's time on small jobs."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(20_000, 20, 50)
-
-
-def _task(owner: Any) -> Any:
-    return owner.app.tasks[TASK_NAME]

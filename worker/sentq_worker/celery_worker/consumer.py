@@ -1,16 +1,17 @@
-"""Celery's consumer: what becomes of messages that nobody can handle, and of requests.
+"""Celery's consumer: has requests scored before their task runs, and dead-letters messages that
+cannot be handled.
 
-Celery logs the body of such a message, or ends the worker over it, or both in a circle. Here it
-becomes a dead letter with a reason, the log says that and no more, and the worker goes on.
+Celery logs the body of such a message, or ends the worker over it, or both again and again. Here
+the message becomes a dead letter with a reason, only the reason is logged, and the worker goes on.
 """
 
 from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import partial
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from celery.exceptions import NotRegistered
 from celery.worker.consumer import Consumer as CeleryConsumer
@@ -20,83 +21,91 @@ from sentq.errors import InvalidInput
 from sentq.wire.dead_letters import DeadLetterCode
 from sentq_worker.broker.channel import Channel, is_connection_error
 from sentq_worker.broker.connect import wait_for_redis
-from sentq_worker.broker.delivery import job_id
 from sentq_worker.broker.message import InvalidHeaders, check_headers
-from sentq_worker.jobs.deadline import check_deadline
-from sentq_worker.jobs.handback import CeleryHandback
-from sentq_worker.jobs.in_flight import InFlightJob
+from sentq_worker.broker.protocols import DeliveredMessage
+from sentq_worker.celery_worker.protocols import TaskRequest
+from sentq_worker.celery_worker.runtime import runtime_of
+from sentq_worker.jobs.ack_handles import CeleryHandback
+from sentq_worker.jobs.in_flight import InFlightJob, check_deadline
+
+if TYPE_CHECKING:
+    from kombu import Connection
 
 __all__ = ["Consumer"]
 
 logger = logging.getLogger(__name__)
 
-#: Names of tasks that each Celery app has. They run, or show, whatever their arguments say.
+#: Begins the names of tasks that each Celery app has. They run, or show, what their arguments say.
 _CELERYS_OWN: Final = "celery."
+
+_RunRequest = Callable[[TaskRequest], object]
 
 
 class Consumer(CeleryConsumer):
-    """Buries what cannot be handled, and has jobs scored before Celery runs their task."""
+    """Dead-letters what cannot be handled, and has jobs scored before Celery runs their task."""
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
+    def __init__(self, on_task_request: _RunRequest, *args: Any, **kwargs: Any) -> None:
+        super().__init__(on_task_request, *args, **kwargs)
         if self.hub is not None:
-            self._run: Callable[[Any], None] = args[0]
+            self._run = on_task_request
             self.on_task_request = self._score_first
         self._was_connected = False
 
-    def ensure_connected(self, conn: Any) -> Any:
+    def ensure_connected(self, conn: Connection) -> Connection:
         """Connect; Celery calls this for each new connection."""
         if not self._was_connected:
-            limit_s = self.app.tasks[TASK_NAME].service.settings.start_wait_s
+            limit_s = runtime_of(self.app).settings.start_wait_s
             wait_for_redis(conn, self.app.backend, limit_s=limit_s)
             self._was_connected = True
         return super().ensure_connected(conn)
 
-    def _score_first(self, request: Any) -> None:
-        """Have the dispatcher score the job of a request, and resume it; Celery calls this for
-        each request whose time has come."""
-        task = request.task
-        if task.name != TASK_NAME:
+    def _score_first(self, request: TaskRequest) -> None:
+        """Pass the job of a request to the dispatcher, which hands it back with its result.
+        Celery calls this for each request whose time has come."""
+        if request.task.name != TASK_NAME:
             self._run(request)
             return
+        runtime = runtime_of(self.app)
         try:
-            texts = task.service.texts(request.args, request.kwargs)
+            texts = runtime.executor.texts(request.args, request.kwargs)
             check_deadline(request.request_dict)
         except InvalidInput:
-            self._run(request)  # The task's body finds the same, and Celery says it.
+            self._run(request)  # The task's body finds the same, and Celery stores it.
             return
-        own = CeleryHandback(
+        handback = CeleryHandback(
             request.id,
             tag=_tag(request.message),
-            is_over=partial(self._or_dead_letter, request, request.revoked),
+            connection=runtime.dispatcher.connection,
+            is_ended=partial(self._or_dead_letter, request, request.revoked),
             run=partial(self._or_dead_letter, request, partial(self._run, request)),
-            prepared=task.prepared,
+            prepared=runtime.prepared,
         )
         headers, delivery_info = request.request_dict, request.delivery_info
-        connection = task.dispatcher.connection
-        task.dispatcher.add(InFlightJob(request.id, texts, headers, delivery_info, own, connection))
+        runtime.dispatcher.add(InFlightJob(request.id, texts, headers, delivery_info, handback))
 
-    def _or_dead_letter(self, request: Any, call: Callable[[], Any]) -> Any:
-        """Do something with a request; bury it, and return True, where it cannot be done."""
+    def _or_dead_letter(self, request: TaskRequest, call: Callable[[], object]) -> bool:
+        """Call a function of a request; return whether it returned something true. If it fails,
+        dead-letter the request's message and return True."""
         try:
-            return call()
+            return bool(call())
         except Exception as error:
             if is_connection_error(error, self.connection_errors):
                 raise
-            self._dead_letter(request.message, f"{type(error).__name__} as it was run")
+            self._dead_letter(request.message, f"{type(error).__name__} while the job was run")
             return True
 
     def update_strategies(self) -> None:
-        """Know our task alone, and what an application may have added."""
+        """Accept the task `sentq.score`, and those that an application may have added, but none
+        of Celery's own."""
         super().update_strategies()
         for name in [name for name in self.strategies if name.startswith(_CELERYS_OWN)]:
             del self.strategies[name]
 
-    def create_task_handler(self, *args: Any, **kwargs: Any) -> Callable[[Any], None]:
-        """Make what is called for each message that arrives."""
+    def create_task_handler(self, *args: Any, **kwargs: Any) -> Callable[[DeliveredMessage], None]:
+        """Make the handler of each message that arrives."""
         handle = super().create_task_handler(*args, **kwargs)
 
-        def handle_or_dead_letter(message: Any) -> None:
+        def handle_or_dead_letter(message: DeliveredMessage) -> None:
             try:
                 check_headers(message.headers)
                 handle(message)
@@ -105,32 +114,34 @@ class Consumer(CeleryConsumer):
             except Exception as error:
                 if is_connection_error(error, self.connection_errors):
                     raise
-                self._dead_letter(message, f"{type(error).__name__} as it was handled")
+                reason = f"{type(error).__name__} while the message was handled"
+                self._dead_letter(message, reason)
 
         return handle_or_dead_letter
 
-    def on_unknown_message(self, body: Any, message: Any) -> None:  # noqa: ARG002 - Celery's
-        """It is no task at all."""
-        self._dead_letter(message, "it is not a task")
+    def on_unknown_message(self, body: object, message: DeliveredMessage) -> None:  # noqa: ARG002 - Celery's
+        """Dead-letter a message that is not a task."""
+        self._dead_letter(message, "the message is not a task")
 
-    def on_unknown_task(self, body: Any, message: Any, exc: Exception) -> None:  # noqa: ARG002
-        """Its task is not ours."""
+    def on_unknown_task(self, body: object, message: DeliveredMessage, exc: Exception) -> None:  # noqa: ARG002
+        """Dead-letter a task that this worker does not know."""
         error = NotRegistered("this worker knows no such task")
-        reason = "its task is not registered here"
+        reason = "the task is not registered here"
         self._dead_letter(message, reason, error, code=DeadLetterCode.UNKNOWN_TASK)
 
-    def on_invalid_task(self, body: Any, message: Any, exc: Exception) -> None:  # noqa: ARG002
-        """Its headers or its body are not a task's."""
+    def on_invalid_task(self, body: object, message: DeliveredMessage, exc: Exception) -> None:  # noqa: ARG002
+        """Dead-letter a message whose headers or body are not those of a task."""
         is_ours = isinstance(exc, InvalidHeaders)
-        self._dead_letter(message, str(exc) if is_ours else f"{type(exc).__name__} as it was read")
+        reason = str(exc) if is_ours else f"{type(exc).__name__} while the message was read"
+        self._dead_letter(message, reason)
 
-    def on_decode_error(self, message: Any, exc: Exception) -> None:
-        """Its body cannot be decoded, or may not be."""
-        self._dead_letter(message, f"{type(exc).__name__} as it was decoded")
+    def on_decode_error(self, message: DeliveredMessage, exc: Exception) -> None:
+        """Dead-letter a message whose body cannot be decoded, or may not be."""
+        self._dead_letter(message, f"{type(exc).__name__} while the message was decoded")
 
     def _dead_letter(
         self,
-        message: Any,
+        message: DeliveredMessage,
         reason: str,
         error: Exception | None = None,
         *,
@@ -138,27 +149,29 @@ class Consumer(CeleryConsumer):
     ) -> None:
         if message.acknowledged:
             return
-        self.tell(message.headers, reason, error)
+        runtime_of(self.app).dispatcher.fail_dead_letter(message.headers, reason, error)
         if isinstance(message.channel, Channel):
-            # Not orjson: what was read leniently may hold what only the lenient can write.
-            raw = json.dumps(message._raw).encode()  # noqa: SLF001
-            queue = message.delivery_info.get("routing_key")
-            told = {"code": code, "headers": message.headers, "queue": queue}
-            message.channel.dead_letter(message.delivery_tag, raw, reason, **told)
+            message.channel.dead_letter(
+                message.delivery_tag,
+                # Not orjson: only the lenient module writes what a lenient one has read.
+                json.dumps(message._raw).encode(),  # noqa: SLF001
+                reason,
+                code=code,
+                headers=message.headers,
+                queue=_queue(message),
+            )
             message._state = "REJECTED"  # noqa: SLF001 - removed above, in the same step
         else:
             logger.error("a message was rejected: %s", reason)
             message.reject_log_error(logger, self.connection_errors)
 
-    def tell(self, headers: Mapping[str, Any], reason: str, error: Exception | None = None) -> None:
-        """Tell whoever waits for a job that its message was buried, if the headers say which
-        job it is."""
-        if found := job_id(headers):
-            error = error or InvalidInput(f"the job's message was refused: {reason}")
-            self.app.tasks[TASK_NAME].dispatcher.refuse_id(found, error)
+
+def _queue(message: DeliveredMessage) -> str | None:
+    queue = message.delivery_info.get("routing_key")
+    return None if queue is None else str(queue)
 
 
-def _tag(message: Any) -> str | None:
-    """Under which a message is noted in Redis; None where another broker delivered it."""
-    tag: str = message.delivery_tag
-    return tag if isinstance(message.channel, Channel) else None
+def _tag(message: DeliveredMessage) -> str | None:
+    """Return the tag under which a message is recorded in Redis; None if another broker delivered
+    it."""
+    return message.delivery_tag if isinstance(message.channel, Channel) else None

@@ -1,84 +1,85 @@
-"""`celery inspect active`, `reserved`, `query_task`, and heartbeats: Celery's, and our plain jobs.
+"""`celery inspect active`, `reserved`, `query_task`, and heartbeats, with plain jobs in them.
 
-Celery finds jobs in sets of its requests. Plain jobs have none, and noting each one there would
-cost as much as taking it; they are looked up when somebody asks.
+Celery finds jobs in sets of its requests. Plain jobs have no request, and to add each one to a set
+would cost as much as to take it; they are looked up when a command asks for them.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from typing import Any
 
 from celery import current_app
 from celery.worker import control, heartbeat
 from celery.worker.state import active_requests
 
-from sentq.contract import TASK_NAME
+from sentq_worker.celery_worker.protocols import ControlState
+from sentq_worker.celery_worker.runtime import runtime_of
 from sentq_worker.jobs.in_flight import InFlightJob
 
 __all__ = ["install"]
 
 _active, _reserved, _query_task = control.active, control.reserved, control.query_task
 
+#: What `celery inspect` shows of a job.
+_JobInfo = dict[str, object]
+
 
 def install() -> None:
-    """Put these answers into Celery's control panel. For a process that runs a worker."""
-    for answer, alias in (
+    """Replace Celery's commands by these. For a process that runs a worker."""
+    for command, alias in (
         (active, "dump_active"),
         (reserved, "dump_reserved"),
         (query_task, None),
     ):
-        control.Panel.data[answer.__name__] = answer
+        control.Panel.data[command.__name__] = command
         if alias:
-            control.Panel.data[alias] = answer
+            control.Panel.data[alias] = command
     heartbeat.active_requests = _ActiveJobs()
 
 
 class _ActiveJobs:
-    """Stands for Celery's set of active requests where heartbeats count it."""
+    """Replaces Celery's set of active requests where heartbeats count it."""
 
     def __len__(self) -> int:
-        batch = current_app.tasks[TASK_NAME].dispatcher.running
+        batch = runtime_of(current_app).dispatcher.running
         plain = sum(job.is_plain for job in batch.jobs) if batch else 0
         return len(active_requests) + plain
 
 
-def active(state: Any, **kwargs: Any) -> list[dict[str, Any]]:
-    """The jobs that are being scored."""
+def active(state: ControlState, **kwargs: object) -> list[_JobInfo]:
+    """Return the jobs that are being scored."""
     return [*_active(state, **kwargs), *_running(state)]
 
 
-def reserved(state: Any, **kwargs: Any) -> list[dict[str, Any]]:
-    """The jobs that wait for the engine."""
-    return [*_reserved(state, **kwargs), *_waiting(state)]
+def reserved(state: ControlState, **kwargs: object) -> list[_JobInfo]:
+    """Return the jobs that wait for the engine."""
+    return [*_reserved(state, **kwargs), *_pending(state)]
 
 
-def query_task(state: Any, ids: Any, **kwargs: Any) -> dict[str, Any]:
-    """What is known of these jobs, by their ids."""
+def query_task(
+    state: ControlState, ids: str | list[str], **kwargs: object
+) -> dict[object, tuple[str, _JobInfo]]:
+    """Return what is known of these jobs, by their ids."""
     wanted = {ids} if isinstance(ids, str) else set(ids)
-    found: dict[str, Any] = _query_task(state, ids, **kwargs)
-    for name, jobs in (("reserved", _waiting(state)), ("active", _running(state))):
+    found: dict[object, tuple[str, _JobInfo]] = _query_task(state, ids, **kwargs)
+    for name, jobs in (("reserved", _pending(state)), ("active", _running(state))):
         found |= {job["id"]: (name, job) for job in jobs if job["id"] in wanted}
     return found
 
 
-def _waiting(state: Any) -> Iterator[dict[str, Any]]:
-    for job in _dispatcher(state).waiting:
+def _pending(state: ControlState) -> Iterator[_JobInfo]:
+    for job in runtime_of(state.app).dispatcher.pending:
         if job.is_plain:
             yield _info(state, job, None)
 
 
-def _running(state: Any) -> Iterator[dict[str, Any]]:
-    batch = _dispatcher(state).running
-    for job in batch.jobs if batch else ():
-        if job.is_plain:
-            yield _info(state, job, batch.started_at_s)
+def _running(state: ControlState) -> Iterator[_JobInfo]:
+    if batch := runtime_of(state.app).dispatcher.running:
+        for job in batch.jobs:
+            if job.is_plain:
+                yield _info(state, job, batch.started_at_s)
 
 
-def _info(state: Any, job: InFlightJob, started_at_s: float | None) -> dict[str, Any]:
+def _info(state: ControlState, job: InFlightJob, started_at_s: float | None) -> _JobInfo:
     return job.info(hostname=state.hostname, worker_pid=os.getpid(), started_at_s=started_at_s)
-
-
-def _dispatcher(state: Any) -> Any:
-    return state.app.tasks[TASK_NAME].dispatcher

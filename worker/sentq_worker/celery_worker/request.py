@@ -1,4 +1,4 @@
-"""The Celery request of a job, which never shows a text to anybody who looks.
+"""The Celery request of a job, which shows no text.
 
 Events, Flower, `celery inspect` and Celery's own log lines all take their arguments from here.
 """
@@ -18,14 +18,15 @@ __all__ = ["ScoreRequest"]
 
 
 class ScoreRequest(Request):
-    """A request whose arguments are shown as a count, whatever the sender's header says."""
+    """A request whose arguments are shown as a count, even if the sender's header shows them."""
 
-    name: Any
+    #: As the sender wrote it, until it is checked.
+    name: object
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         if not isinstance(self.name, str) or not self.name.isprintable():
-            # What a sender calls the job goes into log lines as it is.
+            # The name that a sender gives the job goes into log lines as it is.
             self.name = TASK_NAME
         self._root_id = id_in(self._request_dict, "root_id")
         self._parent_id = id_in(self._request_dict, "parent_id")
@@ -33,11 +34,11 @@ class ScoreRequest(Request):
         self._kwargsrepr = "{}"
         self._request_dict.update(argsrepr=self._argsrepr, kwargsrepr=self._kwargsrepr)
 
-    def send_event(self, type: str, **fields: Any) -> None:  # noqa: A002 - its signature is Celery's
-        """Send an event, where somebody asked for events of tasks (`-E`).
+    def send_event(self, type: str, **fields: object) -> None:  # noqa: A002 - its signature is Celery's
+        """Send an event, if events of tasks are enabled (`-E`).
 
         Celery's dispatcher is on for the worker's heartbeat alone, and finds out for each event
-        anew that nobody wants it.
+        anew that events of tasks are off.
         """
         groups = getattr(self.eventer, "groups", None)
         if not groups or "task" in groups:
@@ -45,18 +46,19 @@ class ScoreRequest(Request):
 
     @property
     def store_errors(self) -> bool:
-        """Whether Celery stores how the request failed. Not over the answer of one who cancelled
-        the job: the first answer stays."""
+        """Whether Celery stores how the request failed. Not if the job was cancelled: the first
+        result stays."""
         if self.id in revoked and self.task.backend.get_state(self.id) == REVOKED:
             return False
         return bool(super().store_errors)
 
-    def info(self, safe: bool = False) -> dict[str, Any]:  # noqa: ARG002, FBT001, FBT002 - its signature is Celery's
-        """What `celery inspect` shows: always the safe form."""
-        shown: dict[str, Any] = super().info(safe=True)
+    def info(self, safe: bool = False) -> dict[str, object]:  # noqa: ARG002, FBT001, FBT002 - its signature is Celery's
+        """Return what `celery inspect` shows: always the safe form."""
+        shown: dict[str, object] = super().info(safe=True)
         return shown
 
 
-def _count(args: Any, kwargs: Any) -> int:
+def _count(args: Any, kwargs: object) -> int:
+    """Return the number of texts in a job's arguments, which are not checked yet."""
     texts = args[0] if args else kwargs.get("texts") if isinstance(kwargs, dict) else None
     return len(texts) if isinstance(texts, list) else 1

@@ -1,93 +1,116 @@
-"""From a message to a job in hand: the `Task.Strategy` of `sentq.score`.
+"""From a message to a job in flight: the `Task.Strategy` of `sentq.score`.
 
 A plain job goes to the dispatcher, which batches it with others. A job that uses more of Celery
-(eta, expires, retries, group, chain, chord, links, stamps, time limits, compression) takes
-Celery's own path, where the task's body has it scored alone: everything that Celery promises
-keeps working. So do all jobs while the task has a rate limit.
+(eta, expires, retries, group, chain, chord, links, stamps, time limits, compression) becomes a
+request of Celery's. The consumer has it scored with the others, and Celery finishes it, so
+everything that Celery promises keeps working. The same holds for all jobs while the task has a
+rate limit.
 
-Plain jobs arrive by two doors. Our channel hands over what it took from Redis (`take_plain`);
-another broker's channel, and ours for whatever is not certainly plain, delivers kombu's messages
-to the handler that Celery asked the strategy for (`batching`).
+Plain jobs arrive in two ways. Our channel passes on what it took from Redis (`take_plain`).
+Another broker's channel delivers kombu's messages to the handler that Celery asked the strategy
+for (`batching`), and so does ours for a message that is not certainly plain.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 from celery.exceptions import InvalidTaskError
 from celery.worker.strategy import default
 
-from sentq.contract import Limits
+from sentq.contract import TASK_NAME
 from sentq.errors import InvalidInput, MessageTooLarge
-from sentq_worker.broker.message import check_headers, is_plain, plain_arguments, plain_body
-from sentq_worker.jobs.deadline import check_deadline
-from sentq_worker.jobs.dispatcher import Dispatcher
-from sentq_worker.jobs.in_flight import InFlightJob
+from sentq_worker.broker.message import (
+    Envelope,
+    check_headers,
+    is_plain,
+    plain_arguments,
+    plain_body,
+)
+from sentq_worker.broker.protocols import DeliveredMessage, Headers
+from sentq_worker.celery_worker.protocols import MessageHandler, StrategyConsumer
+from sentq_worker.celery_worker.runtime import WorkerRuntime, runtime_of
+from sentq_worker.jobs.ack_handles import AckHandle, MessageAck, RedisAck
+from sentq_worker.jobs.in_flight import InFlightJob, check_deadline
 
-__all__ = ["PlainJobs", "batching"]
+if TYPE_CHECKING:
+    from celery import Celery, Task
 
-Handler = Callable[..., Any]
+__all__ = ["JobIntake", "batching"]
 
 
-class PlainJobs:
-    """Puts the plain jobs of one connection into the dispatcher's hands."""
+class JobIntake:
+    """Passes the plain jobs of one connection to the dispatcher. It is also the delegate of our
+    channel (`ChannelDelegate`).
 
-    def __init__(self, task: Any, consumer: Any) -> None:
-        self._task_name = task.name
-        self._service = task.service
-        self._limits: Limits = task.service.limits
-        self._dispatcher: Dispatcher = task.dispatcher
+    Args:
+        runtime: The parts of the worker.
+        consumer: Celery's consumer on the connection.
+    """
+
+    def __init__(self, runtime: WorkerRuntime, consumer: StrategyConsumer) -> None:
+        self._executor = runtime.executor
+        self._limits = runtime.executor.limits
+        self._dispatcher = runtime.dispatcher
         self._consumer = consumer
+        #: The worker's name.
+        self.worker = consumer.hostname
 
-    def take_plain(self, envelope: dict[str, Any], tag: str) -> bool:
-        """Take the job in a message from Redis, if it certainly is plain; returns whether."""
+    def take_plain(self, envelope: Envelope, tag: str) -> bool:
+        """Take the job in a message from Redis, if it certainly is plain; return whether it is."""
         headers = envelope["headers"]
-        if not is_plain(headers) or self._is_watched:
+        if not is_plain(headers) or self._needs_requests:
             return False
         body = plain_body(envelope)
         if body is None or len(body) > self._limits.bytes_per_message:
             return False
-        return self._take(headers, envelope["properties"]["delivery_info"], body, tag)
+        delivery_info = envelope["properties"]["delivery_info"]
+        return self._take(headers, delivery_info, body, RedisAck(tag))
 
-    def take_message(self, message: Any) -> bool:
-        """Take the job in a message of kombu's, if it is plain; returns whether."""
+    def on_dead_letter(self, headers: Headers, reason: str) -> None:
+        """Store that a job failed whose message the channel dead-letters."""
+        self._dispatcher.fail_dead_letter(headers, reason)
+
+    def take_message(self, message: DeliveredMessage) -> bool:
+        """Take the job in a message of kombu's, if it is plain; return whether it is."""
         is_plain_json = (
             message.content_type == "application/json"
             and message.content_encoding == "utf-8"
             and not message.errors
         )
-        if not is_plain_json or not is_plain(message.headers) or self._is_watched:
+        if not is_plain_json or not is_plain(message.headers) or self._needs_requests:
             return False
         body = message.body if isinstance(message.body, bytes) else message.body.encode()
-        return self._take(message.headers, message.delivery_info, body, message)
+        return self._take(message.headers, message.delivery_info, body, self._ack(message))
 
-    def refuse_if_too_large(self, message: Any) -> bool:
-        """End a job, plain or not, whose message breaks the limit; returns whether it does."""
+    def refuse_if_too_large(self, message: DeliveredMessage) -> bool:
+        """Complete a job, plain or not, whose message is larger than the limit; return whether it
+        is."""
         size_bytes, limit = len(message.body), self._limits.bytes_per_message
         if size_bytes <= limit:
             return False
-        job = self._held(message.headers, message.delivery_info, message)
         error = MessageTooLarge(f"{size_bytes:,} bytes; the limit is {limit:,} a message")
+        job = _in_flight(message.headers, message.delivery_info, self._ack(message))
         self._dispatcher.refuse(job, error)
         return True
 
     @property
-    def _is_watched(self) -> bool:
-        """Whether somebody counts on Celery's own Request: a rate limit, or a plug-in."""
+    def _needs_requests(self) -> bool:
+        """Whether a rate limit, or a plug-in, needs Celery's own requests."""
         consumer = self._consumer
-        is_limited = not consumer.disable_rate_limits and consumer.task_buckets[self._task_name]
+        is_limited = not consumer.disable_rate_limits and consumer.task_buckets[TASK_NAME]
         return bool(is_limited or consumer.on_task_message)
 
     def _take(
-        self, headers: dict[str, Any], delivery_info: dict[str, Any], body: bytes, ack_handle: Any
+        self, headers: Headers, delivery_info: Headers, body: bytes, ack_handle: AckHandle
     ) -> bool:
         arguments = plain_arguments(body)
         if arguments is None:
             return False
-        job = self._held(headers, delivery_info, ack_handle)
+        job = _in_flight(headers, delivery_info, ack_handle)
         try:
-            job.texts = self._service.texts(*arguments)
+            job.texts = self._executor.texts(*arguments)
             check_deadline(headers)
         except InvalidInput as error:
             self._dispatcher.refuse(job, error)
@@ -95,25 +118,35 @@ class PlainJobs:
             self._dispatcher.add(job)
         return True
 
-    def _held(
-        self, headers: dict[str, Any], delivery_info: dict[str, Any], ack_handle: Any
-    ) -> InFlightJob:
+    def _ack(self, message: DeliveredMessage) -> MessageAck:
         connection = self._dispatcher.connection
-        return InFlightJob(headers["id"], [], headers, delivery_info, ack_handle, connection)
+        return MessageAck(message, connection, self._consumer.connection_errors)
 
 
-def batching(task: Any, app: Any, consumer: Any) -> Handler:
+def _in_flight(
+    headers: Mapping[str, Any], delivery_info: Headers, ack_handle: AckHandle
+) -> InFlightJob:
+    return InFlightJob(headers["id"], [], headers, delivery_info, ack_handle)
+
+
+def batching(task: Task, app: Celery, consumer: StrategyConsumer) -> MessageHandler:
     """Make the handler of this task's messages, for one connection. Called by Celery."""
-    celerys_own: Handler = default(task, app, consumer)
+    celerys_own: MessageHandler = default(task, app, consumer)
     if consumer.hub is None:
-        # A transport without an event loop has nothing that the engine could wake.
+        # The engine's thread cannot wake a transport without an event loop.
         return celerys_own
-    plain = PlainJobs(task, consumer)
+    intake = JobIntake(runtime_of(app), consumer)
 
-    def handle(message: Any, body: Any, ack: Any, reject: Any, callbacks: Any) -> None:
-        if plain.refuse_if_too_large(message):
+    def handle(
+        message: DeliveredMessage,
+        body: Headers | None,
+        ack: object,
+        reject: object,
+        callbacks: object,
+    ) -> None:
+        if intake.refuse_if_too_large(message):
             return
-        if body is None and plain.take_message(message):
+        if body is None and intake.take_message(message):
             return
         if body is None:
             _check_shape(message.payload)
@@ -124,11 +157,12 @@ def batching(task: Any, app: Any, consumer: Any) -> Handler:
     return handle
 
 
-def _check_shape(payload: Any) -> None:
-    """Celery acknowledges a job whose body has another shape, and stores nothing.
+def _check_shape(payload: object) -> None:
+    """Check the shape of a body: Celery acknowledges a job whose body has another shape, and
+    stores nothing.
 
     Raises:
-        InvalidTaskError: It has.
+        InvalidTaskError: It has another shape.
     """
     match payload:
         case {"args": _} | [list(), dict(), dict() | None]:

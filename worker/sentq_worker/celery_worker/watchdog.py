@@ -1,8 +1,8 @@
-"""Ends a worker whose engine does not come back from a round.
+"""Ends a worker whose engine hangs in a batch.
 
-Nothing in Python can stop a thread that hangs in a kernel or a driver. So the process ends: what
-it held comes back when its leases lapse, and is counted as lost, so that a job over which
-workers hang time and again runs alone and becomes a dead letter.
+Python cannot stop a thread that hangs in a kernel or a driver, so the process ends. Its jobs are
+delivered again when their leases expire. The delivery is counted as lost, so that a job over
+which workers hang again and again runs alone and becomes a dead letter.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ __all__ = ["Watchdog"]
 
 logger = logging.getLogger(__name__)
 
-_LOOKS_PER_LIMIT: Final = 20
-_LOOK_AT_LEAST_EVERY_S: Final = 5.0
+_CHECKS_PER_LIMIT: Final = 20
+_MAX_CHECK_INTERVAL_S: Final = 5.0
 
 
 class Watchdog(threading.Thread):
-    """Looks now and then how long the engine has been busy with one round.
+    """Checks regularly for how long the engine has scored one batch.
 
     Args:
-        busy_s: Says how long, in seconds; 0 where it is idle.
-        limit_s: The hard limit of one round.
+        busy_s: Returns for how many seconds; 0 if the engine is idle.
+        limit_s: The hard limit of one batch.
     """
 
     def __init__(self, busy_s: Callable[[], float], *, limit_s: float) -> None:
@@ -39,21 +39,21 @@ class Watchdog(threading.Thread):
         self._stopped = threading.Event()
 
     def run(self) -> None:
-        """Look until it is told to stop. Never returns from a round that takes too long."""
-        pause_s = min(self._limit_s / _LOOKS_PER_LIMIT, _LOOK_AT_LEAST_EVERY_S)
-        while not self._stopped.wait(pause_s):
+        """Check until it is stopped. A batch that takes too long ends the process."""
+        interval_s = min(self._limit_s / _CHECKS_PER_LIMIT, _MAX_CHECK_INTERVAL_S)
+        while not self._stopped.wait(interval_s):
             if self._busy_s() > self._limit_s:
-                self._end_the_process()
+                self._end_process()
 
     def stop(self) -> None:
-        """Look no longer."""
+        """Stop checking."""
         self._stopped.set()
 
-    def _end_the_process(self) -> None:
+    def _end_process(self) -> None:
         logger.critical(
-            "the engine has not come back from a round for %.0f s (SENTQ_WORKER_BATCH_LIMIT_S): "
-            "this worker ends, and its jobs come back when their leases lapse. Look at the "
-            "device's and the kernel's log, and start a new worker",
+            "the engine has scored one batch for more than %.0f s (SENTQ_WORKER_BATCH_LIMIT_S): "
+            "this worker exits, and its jobs are delivered again when their leases expire. Check "
+            "the logs of the device and the kernel, and start a new worker",
             self._limit_s,
         )
         sys.stdout.flush()

@@ -1,34 +1,48 @@
-"""Jobs that went through the engine as one, and what becomes of each afterwards.
+"""A batch of jobs that goes through the engine as one, and what it gave each of them.
 
-An answer, mostly. A job whose engine was away goes back to its place in front of the others; one
-for which memory was short is tried again later; and where the device was lost all of them go
-back to their queues.
+Most jobs have a result afterwards. The others are tried again: all jobs of a batch for which the
+engine was not available, at once and before other jobs; a job for which memory was short, or for
+which the engine was not available alone, later.
 """
 
 from __future__ import annotations
 
-import contextlib
 import logging
-import time
 from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
-
-import redis
+from typing import NamedTuple
 
 from sentq.errors import ScoringFailed
 from sentq_worker.engine.base import EngineUnavailable
-from sentq_worker.jobs.completion import Completion
-from sentq_worker.jobs.executor import BatchExecutor, ScoredBatch
-from sentq_worker.jobs.handback import JobResult
 from sentq_worker.jobs.in_flight import InFlightJob
-from sentq_worker.jobs.pause import EngineBackoff
-from sentq_worker.jobs.pending import PendingJobs
-from sentq_worker.jobs.retry import retry_after_s, unavailable_s
+from sentq_worker.jobs.outcomes import JobResult, ScoredBatch
+from sentq_worker.jobs.retry import retry_delay_s, unavailable_delay_s
 
-__all__ = ["BatchResultHandler", "JobBatch"]
+__all__ = ["BatchResults", "JobBatch", "results_of"]
 
 logger = logging.getLogger(__name__)
+
+
+class BatchResults(NamedTuple):
+    """What a batch gave: each of its jobs is in one of three lists.
+
+    Attributes:
+        results: Jobs with their results.
+        retries: Jobs that are tried again, each with the delay in seconds.
+        put_back: Jobs that are tried again as soon as the engine is available, in order.
+        unavailable: Why the engine was not available for the batch as a whole.
+    """
+
+    results: Sequence[tuple[InFlightJob, JobResult]]
+    retries: Sequence[tuple[InFlightJob, float]] = ()
+    put_back: Sequence[InFlightJob] = ()
+    unavailable: EngineUnavailable | None = None
+
+    @property
+    def unfinished(self) -> list[InFlightJob]:
+        """The jobs that are tried again."""
+        return [*self.put_back, *(job for job, _ in self.retries)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,79 +53,41 @@ class JobBatch:
     future: Future[ScoredBatch]
     started_at_s: float
 
-
-class BatchResultHandler:
-    """Decides what becomes of the jobs of a round, and has it done."""
-
-    def __init__(
-        self,
-        service: BatchExecutor,
-        waiting: PendingJobs,
-        answers: Completion,
-        pause: EngineBackoff,
-    ) -> None:
-        self._service = service
-        self._pending = waiting
-        self._completion = answers
-        self._backoff = pause
-
-    def conclude(self, batch: JobBatch) -> None:
-        """End the jobs of a round that left the engine, or let them wait for another.
+    def results(self) -> BatchResults:
+        """Return what the batch gave, once it is scored. Counts a try of unfinished jobs.
 
         Raises:
             WorkerShutdown: The device is lost.
         """
-        error = batch.future.exception()
+        error = self.future.exception()
         if isinstance(error, SystemExit):
-            with contextlib.suppress(redis.RedisError):  # Then their leases lapse.
-                self._completion.acknowledger.requeue_lost(
-                    batch.jobs, "its worker's device was lost"
-                )
             raise error
         if isinstance(error, EngineUnavailable):
-            for job in batch.jobs:
-                self._count_try(job)
-            self._pending.put_back(batch.jobs)
-            self._backoff.begin(error)
-            return
-        self._backoff.end()
-        if error:
-            self._fail(batch.jobs, ScoringFailed.from_error(error))
+            for job in self.jobs:
+                job.tries += 1
+            return BatchResults([], put_back=self.jobs, unavailable=error)
+        if error is not None:
+            failure = ScoringFailed.from_error(error)
+            logger.error("a batch of %d jobs failed: %s", len(self.jobs), failure)
+            return BatchResults([(job, failure) for job in self.jobs])
+        return results_of(self.jobs, self.future.result())
+
+
+def results_of(jobs: Sequence[InFlightJob], scored: ScoredBatch) -> BatchResults:
+    """Return what a scored batch gave these jobs. Counts a try of unfinished jobs."""
+    results: list[tuple[InFlightJob, JobResult]] = []
+    retries: list[tuple[InFlightJob, float]] = []
+    outcomes = scored.outcomes((job.id, job.attempts) for job in jobs)
+    for job, outcome in zip(jobs, outcomes, strict=True):
+        if isinstance(outcome, EngineUnavailable):
+            job.tries += 1
+            retries.append((job, unavailable_delay_s(outcome, job.tries)))
+            continue
+        delay_s = retry_delay_s(outcome, job.shortages + 1)
+        if delay_s is None:
+            results.append((job, outcome))
         else:
-            runtime_s = time.time() - batch.started_at_s
-            self.answer(batch.jobs, batch.future.result(), runtime_s=runtime_s)
-
-    def answer(self, jobs: Sequence[InFlightJob], scored: ScoredBatch, *, runtime_s: float) -> None:
-        """Answer jobs, but for those that are tried again later."""
-        outcomes = self._service.outcomes(scored, ((job.id, job.attempts) for job in jobs))
-        endings: list[tuple[InFlightJob, JobResult]] = []
-        for job, outcome in zip(jobs, outcomes, strict=True):
-            if isinstance(outcome, EngineUnavailable):
-                self._count_try(job)
-                self._pending.add_later(job, unavailable_s(outcome, job.tries))
-                continue
-            delay_s = retry_after_s(outcome, job.shortages + 1)
-            if delay_s is None:
-                endings.append((job, outcome))
-            else:
-                self._count_try(job)
-                job.shortages += 1
-                self._pending.add_later(job, delay_s)
-        self._completion.end(
-            endings,
-            lambda plain: self._completion.task_events.succeeded(plain, runtime_s=runtime_s),
-        )
-        logger.debug("%d jobs answered after %.3f s", len(endings), runtime_s)
-
-    def _count_try(self, job: InFlightJob) -> None:
-        """Count a round that gave this job no answer, so that it waits for another."""
-        job.tries += 1
-        if job.is_suspect:
-            self._completion.acknowledger.unmark(job)
-
-    def _fail(self, jobs: Sequence[InFlightJob], error: ScoringFailed) -> None:
-        logger.error("round of %d jobs failed: %s", len(jobs), error)
-        self._completion.end(
-            [(job, error) for job in jobs],
-            lambda plain: self._completion.task_events.failed(plain, error),
-        )
+            job.tries += 1
+            job.shortages += 1
+            retries.append((job, delay_s))
+    return BatchResults(results, retries)

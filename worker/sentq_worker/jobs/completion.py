@@ -1,8 +1,13 @@
-"""How jobs end: the document that is stored, the event that is sent, the task that Celery runs.
+"""Completing jobs: the one path from results to Redis, to monitors and to Celery.
 
-It is worse to lose a job than to run it twice, and worst to answer it twice differently. So a
-job is acknowledged with its outcome or after it, never before; and what Redis does not store now
-is kept, in order, until it does.
+    complete    results of jobs -> their documents, in a queue
+    flush         -> each entry of the queue, in order:
+    _store           -> documents stored and messages acknowledged (`Acknowledger`)
+    _report          -> events of plain jobs; Celery finishes the others
+
+To lose a job is worse than to run it twice, and to give it two different results is worst. So a
+job is acknowledged with its result or after it, never before. What Redis does not store now is
+kept, in order, until it does.
 """
 
 from __future__ import annotations
@@ -10,168 +15,159 @@ from __future__ import annotations
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
-from typing import Any, Final
+from typing import Final
 
 import redis
 from celery.exceptions import TaskRevokedError
 
 from sentq_worker.backoff import jittered_s
+from sentq_worker.broker.protocols import JobConsumer
 from sentq_worker.broker.results import ResultStore, failed, now_iso, succeeded
+from sentq_worker.jobs.ack_handles import CeleryHandback
 from sentq_worker.jobs.acknowledge import Acknowledger
-from sentq_worker.jobs.duplicates import DuplicateDeliveries, with_duplicates
 from sentq_worker.jobs.events import TaskEvents
-from sentq_worker.jobs.handback import CeleryHandback, JobResult
-from sentq_worker.jobs.in_flight import InFlightJob
+from sentq_worker.jobs.in_flight import DuplicateDeliveries, InFlightJob, with_duplicates
+from sentq_worker.jobs.outcomes import JobResult
 
 __all__ = ["Completion"]
 
 logger = logging.getLogger(__name__)
 
-#: How long to wait before Redis is asked again to store what it did not: a connection that was
-#: cut is made anew at once, a Redis that is away is not to be hammered.
-_AGAIN_LEAST_S: Final = 0.1
-_AGAIN_MOST_S: Final = 1.0
+#: The delay before Redis is asked again to store what it did not. A connection that was cut is
+#: made anew at once; a Redis that is away must not be asked all the time.
+_MIN_RETRY_S: Final = 0.1
+_MAX_RETRY_S: Final = 1.0
 
 
 @dataclass(frozen=True, slots=True)
-class _Ended:
-    """Jobs that are over, their documents by job id, and what to do when those are stored."""
+class _Completed:
+    """Jobs whose results are known.
 
-    jobs: Sequence[InFlightJob]
+    Attributes:
+        plain: The jobs that are acknowledged here, with their results.
+        documents: What is stored, by job id.
+        handbacks: The jobs that Celery finishes, with their results.
+        runtime_s: How long they were in the engine, as events say it.
+    """
+
+    plain: Sequence[tuple[InFlightJob, JobResult]]
     documents: Mapping[str, bytes]
-    then: Callable[[], object]
+    handbacks: Sequence[tuple[CeleryHandback, JobResult]] = ()
+    runtime_s: float = 0.0
 
 
 class Completion:
-    """Ends jobs, on one connection after the other. Lives as long as the worker.
+    """Completes jobs, on one connection after the other. Lives as long as the worker.
 
     Args:
-        store: Keeps outcomes.
-        copies: Knows which jobs are held; told of those that no longer are.
+        store: Stores results.
+        events: Sends the events of plain jobs.
+        duplicates: Knows which jobs are in flight. Completed ones are removed from it.
     """
 
-    def __init__(self, store: ResultStore, duplicates: DuplicateDeliveries) -> None:
-        self._store = store
+    def __init__(
+        self, store: ResultStore, events: TaskEvents, duplicates: DuplicateDeliveries
+    ) -> None:
+        self._result_store = store
+        self._events = events
         self._duplicates = duplicates
         self._connection = 0
         self._acknowledger: Acknowledger | None = None
-        self._unstored: deque[_Ended] = deque()
+        self._unstored: deque[_Completed] = deque()
         self._failures = 0
         self._not_before = 0.0
-        #: How many jobs have ended.
+        #: The number of completed jobs.
         self.count = 0
-        self.task_events = TaskEvents()
 
-    def attach(self, consumer: Any, connection: int) -> None:
+    def attach(self, consumer: JobConsumer, connection: int) -> None:
         """Go on with a new connection."""
         self._connection = connection
-        self._acknowledger = Acknowledger(self._store, consumer, connection)
-        self.task_events = TaskEvents(consumer.event_dispatcher)
+        self._acknowledger = Acknowledger(self._result_store, consumer, connection)
 
-    def end(
-        self,
-        endings: Sequence[tuple[InFlightJob, JobResult]],
-        announce: Callable[[list[InFlightJob]], object],
+    def complete(
+        self, results: Sequence[tuple[InFlightJob, JobResult]], *, runtime_s: float = 0.0
     ) -> None:
-        """Give jobs their outcomes or errors.
+        """Complete jobs with their results; store these now, if Redis can.
 
         Args:
-            endings: The jobs, each with how it ended.
-            announce: Sends the events of the plain ones; those of the others are Celery's.
+            results: Each job with its outcomes, or with the error for which it failed;
+                TaskRevokedError is the one of a revoked job.
+            runtime_s: How long the jobs were in the engine.
         """
-        plain = [job for job, _ in endings if job.is_plain]
+        plain: list[tuple[InFlightJob, JobResult]] = []
+        handbacks: list[tuple[CeleryHandback, JobResult]] = []
+        documents: dict[str, bytes] = {}
         now = now_iso()
-        documents = {
-            job.id: _document(job.id, ending, now)
-            for job, ending in endings
-            if job.is_plain and not job.ignores_result
-        }
+        for job, result in results:
+            if isinstance(job.ack_handle, CeleryHandback):
+                handbacks.append((job.ack_handle, result))
+                continue
+            plain.append((job, result))
+            if not job.ignores_result:
+                documents[job.id] = _document(job.id, result, now)
+        self._unstored.append(_Completed(plain, documents, handbacks, runtime_s))
+        self.flush()
 
-        def then() -> None:
-            announce(plain)
-            self.count += len(endings) - len(plain)
-            for job, ending in endings:
-                # What an older connection delivered is delivered again: its end is Celery's.
-                if (
-                    isinstance(job.ack_handle, CeleryHandback)
-                    and job.connection == self._connection
-                ):
-                    job.ack_handle.resume(ending)
+    def fail_dead_letter(self, job_id: str, error: Exception) -> None:
+        """Store that a job failed whose message is dead-lettered."""
+        self._unstored.append(_Completed([], {job_id: failed(job_id, error)}))
+        self.flush()
 
-        self._end(_Ended(plain, documents, then))
-
-    def refuse(self, job: InFlightJob, error: Exception) -> None:
-        """End a job, plain or not, that breaks the contract as a whole."""
-        documents = {} if job.ignores_result else {job.id: failed(job.id, error)}
-        self._end(_Ended([job], documents, lambda: self.task_events.failed([job], error)))
-
-    def refuse_id(self, job_id: str, error: Exception) -> None:
-        """Store that a job failed whose message is buried."""
-        self._end(_Ended([], {job_id: failed(job_id, error)}, lambda: None))
-
-    def revoke(self, jobs: Sequence[InFlightJob]) -> None:
-        """End plain jobs that were revoked before they were scored."""
-        error = TaskRevokedError("revoked")
-        documents = {
-            job.id: failed(job.id, error, status="REVOKED")
-            for job in jobs
-            if not job.ignores_result
-        }
-        self._end(_Ended(jobs, documents, lambda: self.task_events.revoked(jobs)))
-
-    @property
-    def acknowledger(self) -> Acknowledger:
-        """What ends jobs on the connection that there is now."""
-        if self._acknowledger is None:
-            raise RuntimeError("no connection: Answers.attach comes first")
-        return self._acknowledger
-
-    @property
-    def jobs(self) -> Iterator[InFlightJob]:
-        """The jobs that are over, and neither stored nor acknowledged."""
-        return chain.from_iterable(ended.jobs for ended in tuple(self._unstored))
-
-    def store(self) -> bool:
-        """Store and acknowledge what is not yet, unless Redis failed to a moment ago; returns
-        whether nothing is left."""
+    def flush(self) -> bool:
+        """Store and acknowledge what is not stored yet, unless Redis failed a moment ago; return
+        whether everything is stored."""
         while self._unstored:
-            if time.monotonic() < self._not_before or not self._finish(self._unstored[0]):
+            if time.monotonic() < self._not_before or not self._store(self._unstored[0]):
                 return False
-            self._unstored.popleft().then()
+            self._report(self._unstored.popleft())
         return True
 
     @property
-    def again_in_s(self) -> float:
+    def retry_in_s(self) -> float:
         """In how many seconds Redis may be asked again."""
         return max(0.0, self._not_before - time.monotonic())
 
-    def _end(self, ended: _Ended) -> None:
-        self._unstored.append(ended)
-        self.store()
+    @property
+    def unstored_jobs(self) -> Iterator[InFlightJob]:
+        """The plain jobs whose results are neither stored nor acknowledged."""
+        plain = chain.from_iterable(completed.plain for completed in tuple(self._unstored))
+        return (job for job, _ in plain)
 
-    def _finish(self, ended: _Ended) -> bool:
+    def _store(self, completed: _Completed) -> bool:
+        """Store and acknowledge; return whether Redis did."""
+        if self._acknowledger is None:
+            raise RuntimeError("no connection: Completion.attach comes first")
+        jobs = [job for job, _ in completed.plain]
         try:
-            self.acknowledger.finish(with_duplicates(ended.jobs), ended.documents)
+            self._acknowledger.store_and_acknowledge(with_duplicates(jobs), completed.documents)
         except redis.RedisError as error:
             self._failures += 1
-            delay_s = jittered_s(self._failures, least_s=_AGAIN_LEAST_S, most_s=_AGAIN_MOST_S)
+            delay_s = jittered_s(self._failures, least_s=_MIN_RETRY_S, most_s=_MAX_RETRY_S)
             self._not_before = time.monotonic() + delay_s
             logger.warning(
                 "outcomes of %d jobs cannot be stored now (%s)",
-                len(ended.documents),
+                len(completed.documents),
                 type(error).__name__,
             )
             return False
         self._failures = 0
-        self.count += len(ended.jobs)
-        self._duplicates.forget(ended.jobs)
+        self._duplicates.remove(jobs)
         return True
 
+    def _report(self, completed: _Completed) -> None:
+        """Tell monitors, and let Celery finish the jobs that are not plain."""
+        self.count += len(completed.plain) + len(completed.handbacks)
+        self._events.completed(completed.plain, runtime_s=completed.runtime_s)
+        for handback, result in completed.handbacks:
+            handback.resume(result, self._connection)
 
-def _document(job_id: str, ending: JobResult, now: str) -> bytes:
-    if isinstance(ending, Exception):
-        return failed(job_id, ending)
-    return succeeded(job_id, ending, at=now)
+
+def _document(job_id: str, result: JobResult, now: str) -> bytes:
+    if isinstance(result, TaskRevokedError):
+        return failed(job_id, result, status="REVOKED")
+    if isinstance(result, Exception):
+        return failed(job_id, result)
+    return succeeded(job_id, result, at=now)

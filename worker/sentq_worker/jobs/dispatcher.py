@@ -1,9 +1,9 @@
-"""Jobs in hand: those that wait, and the round of them that is in the engine.
+"""Dispatching jobs: those that are pending, and the batch of them that is in the engine.
 
-    add ── waiting ── round in the engine's thread ── answers: store and acknowledge
+    add -> pending -> batch in the engine's thread -> completion: store and acknowledge
 
-No timer: when the engine is idle a round starts with whatever is there, and while it is busy
-the next one gathers. Everything here runs in Celery's loop, except the scoring itself.
+There is no timer: when the engine is idle, a batch starts with the jobs that are there; while it is
+busy, the next batch gathers. Everything here runs in Celery's loop, except the scoring itself.
 """
 
 from __future__ import annotations
@@ -14,160 +14,181 @@ import time
 from collections.abc import Callable, Collection, Iterable, Sequence
 from concurrent.futures import wait as wait_for
 from itertools import chain
-from typing import Any, Final
+from typing import Final
 
 import redis
+from celery.exceptions import TaskRevokedError
 
-from sentq_worker.broker.clock import WorkerClock
+from sentq.contract import Outcome
+from sentq.errors import InvalidInput
+from sentq_worker.broker.delivery import job_id
 from sentq_worker.broker.heartbeat import WorkerSnapshot
+from sentq_worker.broker.protocols import EventLoop, Headers, JobConsumer
 from sentq_worker.broker.results import ResultStore, started
-from sentq_worker.jobs.batch import BatchResultHandler, JobBatch
+from sentq_worker.clock import WorkerClock
+from sentq_worker.jobs.batch import BatchResults, JobBatch, results_of
 from sentq_worker.jobs.completion import Completion
-from sentq_worker.jobs.deadline import PASSED
-from sentq_worker.jobs.duplicates import DuplicateDeliveries, with_duplicates
+from sentq_worker.jobs.deliveries import Deliveries
+from sentq_worker.jobs.events import TaskEvents
 from sentq_worker.jobs.executor import BatchExecutor
-from sentq_worker.jobs.in_flight import InFlightJob
+from sentq_worker.jobs.in_flight import (
+    DEADLINE_PASSED,
+    DuplicateDeliveries,
+    InFlightJob,
+    batch_tags,
+    with_duplicates,
+)
 from sentq_worker.jobs.loop import LoopCallbacks
-from sentq_worker.jobs.pause import EngineBackoff
 from sentq_worker.jobs.pending import DiscardedJobs, PendingJobs
+from sentq_worker.jobs.retry import EngineBackoff
 
 __all__ = ["Dispatcher"]
 
 logger = logging.getLogger(__name__)
 
-#: A round that takes longer than this is said to run. Saying it costs as much as storing its
-#: outcomes, and of a shorter one nobody would see it.
-_SAY_RUNNING_AFTER_S: Final = 0.1
+#: The jobs of a batch that takes longer than this are marked as started. Marking costs as much as
+#: storing their results, and in a shorter batch a reader could not see it.
+_MARK_STARTED_AFTER_S: Final = 0.1
 
-#: How often jobs that wait for the engine are looked through for those that are over.
-_LOOK_S: Final = 1.0
+#: How often pending jobs are checked for those whose result is of no use any more.
+_CHECK_INTERVAL_S: Final = 1.0
 
-#: How long to wait before Redis is asked again to mark a suspect.
-_MARK_AGAIN_S: Final = 1.0
+#: The delay before Redis is asked again to mark a suspect.
+_MARK_RETRY_S: Final = 1.0
 
-#: How often a worker that ends looks whether it is told to hurry.
-_LOOK_FOR_HURRY_S: Final = 0.05
+#: How often a worker that ends checks whether it must end at once.
+_SHUTDOWN_CHECK_S: Final = 0.05
 
 
 class Dispatcher:
-    """Owns what was taken until it is answered. Lives as long as the worker.
+    """Owns jobs from their delivery until their completion. Lives as long as the worker.
 
     Args:
-        service: Scores a round.
-        store: Keeps its outcomes.
-        clock: Tells deadlines.
-        hostname: Said of jobs that run.
-        round_chars: How much text makes a round, at most; a larger job runs alone. A single
-            job waits behind one round of bulk work, so this is also its latency.
+        executor: Scores a batch.
+        store: Stores results.
+        clock: Tells the time by which deadlines pass.
+        hostname: The worker's name, as monitors show it.
+        batch_chars: The most characters of a batch; a larger job runs alone. A single job waits
+            behind one batch of bulk work, so this also decides its latency.
     """
 
     def __init__(
         self,
-        service: BatchExecutor,
+        executor: BatchExecutor,
         store: ResultStore,
         clock: WorkerClock,
         *,
         hostname: str,
         batch_chars: int,
     ) -> None:
-        self._service = service
+        self._executor = executor
         self._store = store
         self._hostname = hostname
         self._pending = PendingJobs(batch_chars=batch_chars)
         self._batch: JobBatch | None = None
         self._backoff = EngineBackoff()
         self._duplicates = DuplicateDeliveries()
-        self._completion = Completion(store, self._duplicates)
-        self._result_handler = BatchResultHandler(
-            service, self._pending, self._completion, self._backoff
-        )
+        self._events = TaskEvents()
+        self._completion = Completion(store, self._events, self._duplicates)
+        self._deliveries: Deliveries | None = None
         self._callbacks = LoopCallbacks(self._advance)
-        #: By which deadlines are told.
+        #: The clock by which deadlines pass.
         self.clock = clock
         #: The number of the connection that delivers now.
         self.connection = 0
 
-    def attach(self, consumer: Any, hub: Any) -> None:
-        """Join the event loop of a new connection. What an older one delivered is still scored
-        and stored; if it went back to its queue meanwhile, its first outcome stays."""
+    def attach(self, consumer: JobConsumer, loop: EventLoop) -> None:
+        """Go on in the event loop of a new connection. Jobs that an older one delivered are still
+        scored and stored; if one went back to its queue meanwhile, its first result stays."""
         self.connection += 1
+        self._deliveries = Deliveries(self._store, consumer)
+        self._events.attach(consumer.event_dispatcher)
         self._completion.attach(consumer, self.connection)
-        self._callbacks.attach(hub)
+        self._callbacks.attach(loop)
 
     @property
-    def waiting(self) -> Iterable[InFlightJob]:
+    def pending(self) -> Iterable[InFlightJob]:
         """The jobs that wait for the engine, in order."""
         return tuple(self._pending)
 
     @property
     def running(self) -> JobBatch | None:
-        """The jobs in the engine."""
+        """The batch in the engine."""
         return self._batch
 
     def snapshot(self) -> WorkerSnapshot:
-        """How the worker is doing. Any thread may ask."""
+        """Return the state of the worker. Any thread may call this."""
         batch, engine = self._batch, None
         with contextlib.suppress(RuntimeError):
-            engine = self._service.info
+            engine = self._executor.info
         return WorkerSnapshot(
             jobs_finished=self._completion.count,
             in_flight_jobs=len(self._pending) + (len(batch.jobs) if batch else 0),
             engine=engine,
-            breaker=self._service.breaker_states.hub,
-            local_breaker=self._service.breaker_states.local,
+            breaker=self._executor.breaker_states.hub,
+            local_breaker=self._executor.breaker_states.local,
             waiting_for=self._backoff.reason,
         )
 
     def in_flight_tags(self) -> set[str]:
-        """Under which tags jobs are noted that can be finished on any connection."""
+        """Return the tags of the jobs that can be completed on any connection."""
         running = self._batch.jobs if self._batch else ()
-        jobs = with_duplicates([*chain(self._pending, running, self._completion.jobs)])
-        return {job.ack_handle for job in jobs if isinstance(job.ack_handle, str)}
+        jobs = [*chain(self._pending, running, self._completion.unstored_jobs)]
+        return set(batch_tags(with_duplicates(jobs)))
 
     def add(self, job: InFlightJob) -> None:
-        """Take a job. It ends acknowledged, or goes back to the queue."""
+        """Take a job. It is completed, or goes back to its queue."""
         if job.is_plain:
             if self._duplicates.joins(job):
                 return
-            self._completion.task_events.received(job)
+            self._events.received(job)
         self._pending.add(job)
-        # Not while a round is computed: its end calls as well.
+        # Not while a batch is scored: its end calls as well.
         if self._batch is None:
             self._callbacks.soon()
 
-    def forget(self, tags: Collection[str]) -> None:
-        """Let go of waiting plain jobs that are noted under these tags no more: this worker was
-        taken for lost, and others have them."""
-        if forgotten := self._pending.remove(tags):
-            self._completion.acknowledger.let_go(forgotten)
-            self._give_up(forgotten)
-            logger.warning("%d jobs went to other workers: their leases lapsed", len(forgotten))
+    def drop_reclaimed(self, tags: Collection[str]) -> None:
+        """Drop pending plain jobs that are no longer recorded under these tags: other workers
+        have reclaimed them, because the leases of this one had expired."""
+        if jobs := self._pending.remove(tags):
+            self._current_deliveries.release(jobs)
+            self._drop(jobs)
+            logger.warning("%d jobs went to other workers: their leases expired", len(jobs))
 
     def refuse(self, job: InFlightJob, error: Exception) -> None:
-        """End a job that breaks the contract as a whole."""
-        self._completion.task_events.received(job)
-        self._completion.refuse(job, error)
+        """Complete a job that breaks the contract as a whole."""
+        self._events.received(job)
+        self._completion.complete([(job, error)])
         self._callbacks.soon()
 
-    def refuse_id(self, job_id: str, error: Exception) -> None:
-        """Store that a job failed whose message is buried."""
-        self._completion.refuse_id(job_id, error)
-        self._callbacks.soon()
-
-    def drain(self, grace_s: float, *, is_hurried: Callable[[], bool]) -> None:
-        """Finish the round that is in the engine, and start no other; the loop is no longer
-        running.
-
-        Whatever is left stays unacknowledged, and goes back to the head of its queue with the
-        connection.
+    def fail_dead_letter(
+        self, headers: Headers, reason: str, error: Exception | None = None
+    ) -> None:
+        """Store that a job failed whose message is dead-lettered, if its headers name the job.
 
         Args:
-            grace_s: How long the round may take, and Redis to store what was scored.
-            is_hurried: Says whether to wait no longer.
+            headers: The headers of the message.
+            reason: Why it is dead-lettered.
+            error: The error of the job; None makes one of the reason.
+        """
+        if found := job_id(headers):
+            error = error or InvalidInput(f"the job's message was refused: {reason}")
+            self._completion.fail_dead_letter(found, error)
+            self._callbacks.soon()
+
+    def drain(self, grace_s: float, *, is_hurried: Callable[[], bool]) -> None:
+        """Complete the batch that is in the engine, and start no other; the loop no longer runs.
+
+        All other jobs stay unacknowledged, and go back to the head of their queues as the
+        connection closes.
+
+        Args:
+            grace_s: How long the batch may take, and Redis to store its results.
+            is_hurried: Tells whether to stop waiting.
         """
         deadline = time.monotonic() + grace_s
-        while not self._finish() or self._batch is not None:
-            remaining_s = min(deadline - time.monotonic(), _LOOK_FOR_HURRY_S)
+        while not self._complete() or self._batch is not None:
+            remaining_s = min(deadline - time.monotonic(), _SHUTDOWN_CHECK_S)
             if remaining_s <= 0 or is_hurried():
                 break
             if self._batch is not None:
@@ -179,81 +200,105 @@ class Dispatcher:
                 "%d jobs in the engine go back to the queue, not finished", len(self._batch.jobs)
             )
         if self._pending:
-            logger.info("%d jobs that waited go back to the queue", len(self._pending))
+            logger.info("%d pending jobs go back to the queue", len(self._pending))
 
     def _advance(self) -> None:
-        """Do whatever can be done now: finish a round that was scored, start the next."""
-        if not self._finish():
-            self._callbacks.later(self._completion.again_in_s)
+        """Do what can be done now: complete a batch that was scored, start the next one."""
+        if not self._complete():
+            self._callbacks.later(self._completion.retry_in_s)
         elif self._batch is None and self._pending:
-            self._go_on()
+            self._start_next()
 
-    def _finish(self) -> bool:
-        """End the jobs of a round that was scored; returns whether Redis stored all there is."""
+    def _complete(self) -> bool:
+        """Complete the jobs of a batch that was scored; return whether all results are stored."""
         if self._batch is not None and self._batch.future.done():
             batch, self._batch = self._batch, None
-            self._result_handler.conclude(batch)
-        return self._completion.store()
+            self._complete_batch(batch)
+        return self._completion.flush()
 
-    def _go_on(self) -> None:
-        """Start the next round, or wait for an engine that is not available."""
-        self._drop(self._pending.remove_over(self.clock.now_ms()))
+    def _complete_batch(self, batch: JobBatch) -> None:
+        try:
+            given = batch.results()
+        except SystemExit:  # The device is lost.
+            with contextlib.suppress(redis.RedisError):  # Then the leases expire.
+                self._current_deliveries.requeue_lost(batch.jobs, "its worker's device was lost")
+            raise
+        if given.unavailable:
+            self._backoff.begin(given.unavailable)
+        else:
+            self._backoff.end()
+        self._complete_or_retry(given, runtime_s=time.time() - batch.started_at_s)
+
+    def _complete_or_retry(self, given: BatchResults, *, runtime_s: float) -> None:
+        for job in given.unfinished:
+            if job.is_suspect:
+                self._current_deliveries.unmark(job)
+        self._pending.put_back(given.put_back)
+        for job, delay_s in given.retries:
+            self._pending.add_later(job, delay_s)
+        self._completion.complete(given.results, runtime_s=runtime_s)
+        logger.debug("%d jobs completed after %.3f s", len(given.results), runtime_s)
+
+    def _start_next(self) -> None:
+        """Start the next batch, or wait for an engine that is not available."""
+        self._complete_discarded(self._pending.remove_discarded(self.clock.now_ms()))
         if remaining_s := self._backoff.remaining_s:
-            self._callbacks.later(min(remaining_s, _LOOK_S))
+            self._callbacks.later(min(remaining_s, _CHECK_INTERVAL_S))
         elif jobs := self._pending.next_batch():
             if not jobs[0].is_suspect or self._mark_alone(jobs[0]):
                 self._start(jobs)
         elif (next_in_s := self._pending.next_in_s) is not None:
-            self._callbacks.later(min(next_in_s, _LOOK_S))
+            self._callbacks.later(min(next_in_s, _CHECK_INTERVAL_S))
+
+    def _complete_discarded(self, discarded: DiscardedJobs) -> None:
+        """Complete jobs without scoring them: their result is of no use any more."""
+        if discarded.revoked:
+            revoked = TaskRevokedError("revoked")
+            self._completion.complete([(job, revoked) for job in discarded.revoked])
+        if late := discarded.late:
+            outcomes: list[list[Outcome]] = [[DEADLINE_PASSED] * len(job.texts) for job in late]
+            given = results_of(late, self._executor.without_engine(outcomes))
+            self._complete_or_retry(given, runtime_s=0.0)
 
     def _mark_alone(self, suspect: InFlightJob) -> bool:
-        """Mark a job that may be to blame for the loss of workers, before it runs alone; returns
-        whether it may run."""
+        """Mark a suspect, a job that may be the reason why workers were lost, before it runs
+        alone; return whether it may run."""
         try:
-            is_ours = self._completion.acknowledger.mark_alone(suspect)
+            may_run = self._current_deliveries.mark_alone(suspect)
         except redis.RedisError as error:
             logger.warning("a suspect cannot be marked now (%s)", type(error).__name__)
             self._pending.put_back([suspect])
-            self._callbacks.later(_MARK_AGAIN_S)
+            self._callbacks.later(_MARK_RETRY_S)
             return False
-        if is_ours:
+        if may_run:
             logger.warning("job %s runs alone: workers were lost over it", suspect.id)
         else:
-            # It went back to its queue meanwhile; on with the next.
-            self._give_up([suspect])
+            # It went back to its queue meanwhile: go on with the next job.
+            self._drop([suspect])
             self._callbacks.soon()
-        return is_ours
+        return may_run
 
-    def _give_up(self, jobs: Sequence[InFlightJob]) -> None:
-        """Others have these deliveries; but one of the same job may have come here again."""
-        self._duplicates.forget(jobs)
+    def _drop(self, jobs: Sequence[InFlightJob]) -> None:
+        """Drop jobs that other workers have. A duplicate of one may have been delivered here
+        since; it takes the place of the job."""
+        self._duplicates.remove(jobs)
         for job in jobs:
-            for copy in job.duplicates:
-                self.add(copy)
-
-    def _drop(self, over: DiscardedJobs) -> None:
-        """End jobs that nobody waits for any more."""
-        if over.revoked:
-            self._completion.revoke(over.revoked)
-        if over.late:
-            scored = self._service.without_engine([[PASSED] * len(job.texts) for job in over.late])
-            self._result_handler.answer(over.late, scored, runtime_s=0.0)
+            for duplicate in job.duplicates:
+                self.add(duplicate)
 
     def _start(self, jobs: list[InFlightJob]) -> None:
-        self._completion.task_events.started(
-            [job for job in jobs if job.is_plain and not job.tries]
-        )
-        future = self._service.submit(jobs)
-        self._service.prefetch(self._pending.upcoming())
+        self._events.started([job for job in jobs if job.is_plain and not job.tries])
+        future = self._executor.submit(jobs)
+        self._executor.prefetch(self._pending.upcoming())
         self._batch = batch = JobBatch(jobs, future, time.time())
         # Called in the engine's thread.
         future.add_done_callback(lambda _: self._callbacks.from_another_thread())
-        self._callbacks.once(_SAY_RUNNING_AFTER_S, self._say_running, batch)
+        self._callbacks.once(_MARK_STARTED_AFTER_S, self._mark_started, batch)
 
-    def _say_running(self, batch: JobBatch) -> None:
+    def _mark_started(self, batch: JobBatch) -> None:
         if batch is not self._batch:
             return
-        with contextlib.suppress(redis.RedisError):  # Only the status "running" depends on it.
+        with contextlib.suppress(redis.RedisError):  # Only the status STARTED depends on it.
             self._store.begin(
                 {
                     job.id: started(job.id, self._hostname)
@@ -261,3 +306,9 @@ class Dispatcher:
                     if not job.ignores_result
                 }
             )
+
+    @property
+    def _current_deliveries(self) -> Deliveries:
+        if self._deliveries is None:
+            raise RuntimeError("no connection: Dispatcher.attach comes first")
+        return self._deliveries

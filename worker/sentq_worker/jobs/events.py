@@ -1,37 +1,40 @@
-"""What Celery's monitors hear of plain jobs: its events, where somebody asked for them (`-E`),
-and the worker's own counts."""
+"""What Celery's monitors are told of plain jobs: its events, if they are enabled (`-E`), and the
+worker's own counts."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterable, Sequence
 
+from celery.exceptions import TaskRevokedError
 from celery.worker import state
 
 from sentq.contract import TASK_NAME, redacted
 from sentq_worker.broker.message import id_in
+from sentq_worker.broker.protocols import EventDispatcher
 from sentq_worker.jobs.in_flight import InFlightJob
+from sentq_worker.jobs.outcomes import JobResult
 
 __all__ = ["TaskEvents"]
 
 
 class TaskEvents:
-    """Sends the events of jobs on one connection. Celery gathers them, and publishes many at once.
+    """Sends the events of jobs. Celery gathers them, and publishes many at once. Lives as long as
+    the worker."""
 
-    Args:
-        eventer: Celery's event dispatcher; None announces nothing.
-    """
+    def __init__(self) -> None:
+        self._dispatcher: EventDispatcher | None = None
 
-    def __init__(self, eventer: Any = None) -> None:
-        self._eventer = eventer
+    def attach(self, dispatcher: EventDispatcher | None) -> None:
+        """Go on with the dispatcher of a new connection; None sends nothing."""
+        self._dispatcher = dispatcher
 
     def received(self, job: InFlightJob) -> None:
         """A job was taken."""
-        if self._events_enabled:
+        if dispatcher := self._enabled_dispatcher:
             headers = job.headers
-            self._send(
+            dispatcher.send(
                 "task-received",
-                job,
+                uuid=job.id,
                 name=TASK_NAME,
                 args=redacted(len(job.texts)),
                 kwargs="{}",
@@ -43,40 +46,35 @@ class TaskEvents:
             )
 
     def started(self, jobs: Sequence[InFlightJob]) -> None:
-        """Jobs are in the engine. Counted, as `celery inspect stats` shows it, in any case."""
+        """Jobs are in the engine. They are counted in any case, as `celery inspect stats` shows."""
         state.total_count.update({TASK_NAME: len(jobs)})
         state.all_total_count[0] += len(jobs)
-        if self._events_enabled:
+        if dispatcher := self._enabled_dispatcher:
             for job in jobs:
-                self._send("task-started", job)
+                dispatcher.send("task-started", uuid=job.id)
 
-    def succeeded(self, jobs: Sequence[InFlightJob], *, runtime_s: float) -> None:
-        """Jobs were answered."""
-        if self._events_enabled:
-            for job in jobs:
-                result = f"<{len(job.texts)} outcomes>"
-                self._send("task-succeeded", job, result=result, runtime=runtime_s)
-
-    def failed(self, jobs: Sequence[InFlightJob], error: Exception) -> None:
-        """Jobs failed as a whole."""
-        if self._events_enabled:
-            for job in jobs:
-                self._send("task-failed", job, exception=repr(error), traceback="")
-
-    def revoked(self, jobs: Sequence[InFlightJob]) -> None:
-        """Jobs were revoked before they were scored."""
-        if self._events_enabled:
-            for job in jobs:
-                self._send("task-revoked", job, terminated=False, signum=None, expired=False)
+    def completed(
+        self, results: Iterable[tuple[InFlightJob, JobResult]], *, runtime_s: float
+    ) -> None:
+        """Jobs have their outcomes, failed as a whole, or were revoked before they were scored."""
+        if dispatcher := self._enabled_dispatcher:
+            for job, result in results:
+                if isinstance(result, TaskRevokedError):
+                    fields = {"terminated": False, "signum": None, "expired": False}
+                    dispatcher.send("task-revoked", uuid=job.id, **fields)
+                elif isinstance(result, Exception):
+                    error = repr(result)
+                    dispatcher.send("task-failed", uuid=job.id, exception=error, traceback="")
+                else:
+                    shown = f"<{len(job.texts)} outcomes>"
+                    dispatcher.send("task-succeeded", uuid=job.id, result=shown, runtime=runtime_s)
 
     @property
-    def _events_enabled(self) -> bool:
-        # The dispatcher is on for the worker's heartbeat alone, and would find out for each
-        # event anew that nobody wants it.
-        if self._eventer is None or not self._eventer.enabled:
-            return False
-        groups = self._eventer.groups
-        return not groups or "task" in groups
-
-    def _send(self, kind: str, job: InFlightJob, **fields: Any) -> None:
-        self._eventer.send(kind, uuid=job.id, **fields)
+    def _enabled_dispatcher(self) -> EventDispatcher | None:
+        # The dispatcher is on for the worker's heartbeat alone, and would find out for each event
+        # anew that events of tasks are off.
+        dispatcher = self._dispatcher
+        if dispatcher is None or not dispatcher.enabled:
+            return None
+        groups = dispatcher.groups
+        return dispatcher if not groups or "task" in groups else None

@@ -1,18 +1,16 @@
-"""The scoring service of one worker process: the engine, loaded once, and the thread it runs in."""
+"""The executor of batches: the provider of scores, loaded once, and the thread that it runs in."""
 
 from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 from celery.exceptions import WorkerShutdown
 
 from sentq.contract import JobRequest, Limits, Outcome, check_count
-from sentq.wire.ids import sent_at_ms
 from sentq_worker.engine.base import DeviceLost, EngineInfo, EngineUnavailable
 from sentq_worker.engine.provider import (
     BreakerStates,
@@ -22,28 +20,27 @@ from sentq_worker.engine.provider import (
     ScoredJob,
 )
 from sentq_worker.exit_codes import EX_UNAVAILABLE
+from sentq_worker.jobs.outcomes import ScoredBatch
 from sentq_worker.settings import WorkerSettings
 
-__all__ = ["BatchExecutor", "ScoredBatch"]
+__all__ = ["BatchExecutor"]
 
 logger = logging.getLogger(__name__)
 
-_SOONEST_S: Final = 0.2
-_ASK_AGAIN_S: Final = 10.0
-
-
-@dataclass(frozen=True, slots=True)
-class ScoredBatch:
-    """A round of jobs that went through the engine as one."""
-
-    replies: Sequence[ProviderReply]
-    started_at_s: float
-    inference_ms: float
+#: The limits of the delay after which all providers are asked again.
+_MIN_RETRY_S: Final = 0.2
+_MAX_RETRY_S: Final = 10.0
 
 
 class BatchExecutor:
     """Loads the engine when the worker starts, and runs it in a thread of its own, so that
-    Celery's loop goes on meanwhile."""
+    Celery's loop goes on meanwhile.
+
+    Args:
+        settings: The worker's.
+        limits: The limits of a job.
+        provider: Scores jobs.
+    """
 
     def __init__(self, settings: WorkerSettings, limits: Limits, provider: Provider) -> None:
         self.settings = settings
@@ -57,59 +54,59 @@ class BatchExecutor:
         """Load the model.
 
         Raises:
-            EngineError: It cannot be had.
+            EngineError: It cannot be loaded.
         """
         self._provider.start()
 
     def stop(self) -> None:
-        """Let the engine's thread end after what it is doing."""
+        """Stop the engine's thread after the batch that it scores now."""
         self._thread.shutdown(wait=False, cancel_futures=True)
         self._provider.stop()
 
     @property
     def info(self) -> EngineInfo:
-        """Who answers.
+        """The engine that scores.
 
         Raises:
-            RuntimeError: Nobody at the moment: a model is being loaded.
+            RuntimeError: There is none at the moment: a model is being loaded.
         """
         return self._provider.info
 
     @property
     def breaker_states(self) -> BreakerStates:
-        """What keeps jobs from an engine, or does not."""
+        """The states of the breakers."""
         return self._provider.breaker_states
 
     def submit(self, jobs: Sequence[ProviderJob]) -> Future[ScoredBatch]:
-        """Score jobs as one round in the engine's thread.
+        """Score jobs as one batch in the engine's thread.
 
         Returns:
-            The outcomes to come; EngineUnavailable where the jobs must wait; WorkerShutdown
-            where the device was lost. That is a SystemExit: raised in Celery's loop or in a
-            task's body it ends the worker, and nothing of the round is acknowledged.
+            The outcomes to come; EngineUnavailable if the jobs must wait; WorkerShutdown if the
+            device was lost. That is a SystemExit: raised in Celery's loop or in a task's body it
+            ends the worker, and no job of the batch is acknowledged.
         """
         self._last = self._thread.submit(self._score, jobs)
         return self._last
 
     def prefetch(self, jobs: Sequence[ProviderJob]) -> None:
-        """Read the texts of jobs that will probably be the next round, while this one is scored.
-        Returns at once."""
+        """Preprocess the texts of jobs that will probably be the next batch, while this one is
+        scored. Returns at once."""
         if jobs:
             self._provider.prefetch(jobs)
 
     @property
     def is_busy(self) -> bool:
-        """Whether the engine computes something."""
+        """Whether the engine scores a batch."""
         return self._last is not None and self._last.running()
 
     def busy_s(self) -> float:
-        """How long the engine has computed what it computes, in seconds; 0 where it is idle."""
+        """Return for how many seconds the engine has scored its batch; 0 if it is idle."""
         began_at = self._began_at
         return 0.0 if began_at is None else time.monotonic() - began_at
 
     @property
     def is_lost(self) -> bool:
-        """Whether the engine will never compute anything again."""
+        """Whether the device is lost, so that the engine can score no batch any more."""
         last = self._last
         return last is not None and last.done() and isinstance(last.exception(), WorkerShutdown)
 
@@ -120,50 +117,24 @@ class BatchExecutor:
             replies = self._provider.score(jobs)
         except DeviceLost as error:
             logger.critical(
-                "the device is lost: %s. What this worker holds goes back to the queue. Look at "
-                "the driver's and the kernel's log (nvidia-smi, dmesg), and start a new worker",
+                "the device is lost: %s. The jobs in flight go back to the queue. Check the logs "
+                "of the driver and the kernel (nvidia-smi, dmesg), and start a new worker",
                 error,
             )
             raise WorkerShutdown(EX_UNAVAILABLE) from error
         finally:
             self._began_at = None
         if not self._provider.is_usable:
-            _raise_where_all_wait(replies)
+            _raise_if_all_wait(replies)
         return ScoredBatch(replies, started_at_s, (time.perf_counter() - started) * 1000)
 
     def without_engine(self, jobs: Sequence[list[Outcome]]) -> ScoredBatch:
-        """Jobs that need no engine to be answered."""
+        """Return a batch of outcomes that need no engine, those of each job in order."""
         info = self.info
         return ScoredBatch([ScoredJob(outcomes, info) for outcomes in jobs], time.time(), 0.0)
 
-    def outcomes(
-        self, scored: ScoredBatch, jobs: Iterable[tuple[str, int]]
-    ) -> Iterator[dict[str, Any] | EngineUnavailable]:
-        """What `JobOutcome`s hold, for the jobs of a round: each one's id and attempts; or why a
-        job has none yet.
-
-        Not the model itself: it would be validated and dumped again for each job, which takes
-        longer than everything else about a small one. A test reads it as a `JobOutcome`.
-        """
-        started_at_ms = scored.started_at_s * 1000
-        for (job_id, attempts), reply in zip(jobs, scored.replies, strict=True):
-            if isinstance(reply, EngineUnavailable):
-                yield reply
-                continue
-            info, sent_ms = reply.info, sent_at_ms(job_id)
-            yield {
-                "outcomes": [outcome.__dict__ for outcome in reply.outcomes],
-                "model": info.model,
-                "revision": info.revision,
-                "backend": info.backend,
-                "dtype": info.dtype,
-                "attempts": attempts,
-                "queued_ms": None if sent_ms is None else max(0.0, started_at_ms - sent_ms),
-                "inference_ms": scored.inference_ms,
-            }
-
-    def texts(self, args: Sequence[Any], kwargs: dict[str, Any]) -> list[object]:
-        """The texts of a job's message.
+    def texts(self, args: Sequence[object], kwargs: Mapping[str, object]) -> list[object]:
+        """Return the texts in a job's arguments.
 
         Raises:
             InvalidInput: The job as a whole breaks the contract.
@@ -176,13 +147,15 @@ class BatchExecutor:
         return texts
 
 
-def _raise_where_all_wait(replies: Sequence[ProviderReply]) -> None:
-    """Raise what keeps all jobs of a round waiting. Asking again costs nothing where nobody is
-    asked for long: something else may have changed by then."""
+def _raise_if_all_wait(replies: Sequence[ProviderReply]) -> None:
+    """Raise the reason why all jobs of a batch wait.
+
+    The delay is limited: to ask again costs little, because each provider keeps its own backoff,
+    and another one may be available sooner."""
     waiting = [reply for reply in replies if isinstance(reply, EngineUnavailable)]
     if waiting and len(waiting) == len(replies):
         first = waiting[0]
         after_s = first.retry_after_s
         if after_s is not None:
-            after_s = min(max(after_s, _SOONEST_S), _ASK_AGAIN_S)
+            after_s = min(max(after_s, _MIN_RETRY_S), _MAX_RETRY_S)
         raise EngineUnavailable(str(first), retry_after_s=after_s)

@@ -1,57 +1,70 @@
-"""A job that a worker holds: taken, and not yet acknowledged."""
+"""A job in flight: taken from its queue, and not yet acknowledged.
+
+A message that went back to its queue may come again to the worker that still has its job: its
+lease expired while Redis was away. Such duplicate deliveries are scored once, and acknowledged
+together. Jobs are known by their ids: the second of two different jobs with one id would get no
+result of its own either, because the first result stays.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Final
 
-from sentq.contract import DEADLINE_HEADER, LOCAL_ONLY_HEADER, TASK_NAME, redacted
+from sentq.contract import (
+    DEADLINE_HEADER,
+    LOCAL_ONLY_HEADER,
+    TASK_NAME,
+    ErrorCode,
+    TextError,
+    redacted,
+)
+from sentq.errors import InvalidInput
 from sentq.wire.ids import sent_at_ms
 from sentq_worker.broker.delivery import is_suspect, lost_deliveries
-from sentq_worker.jobs.handback import CeleryHandback
+from sentq_worker.broker.message import retries_in
+from sentq_worker.broker.protocols import Headers
+from sentq_worker.jobs.ack_handles import AckHandle
 
-__all__ = ["InFlightJob"]
+__all__ = [
+    "DEADLINE_PASSED",
+    "DeliveredJob",
+    "DuplicateDeliveries",
+    "InFlightJob",
+    "batch_tags",
+    "check_deadline",
+    "has_deadline_passed",
+    "with_duplicates",
+]
+
+#: The outcome of each text of a job whose deadline has passed.
+DEADLINE_PASSED: Final = TextError(
+    code=ErrorCode.DEADLINE_PASSED, message="the job's deadline passed before it was scored"
+)
 
 
 @dataclass(eq=False, slots=True)
-class InFlightJob:
-    """A job in hand. Thousands are made each second: it holds what is needed, and no more.
+class DeliveredJob:
+    """What the message of a job asks for.
 
     Attributes:
         id: The job's id.
-        texts: What it asks to be scored.
+        texts: The texts to be scored.
         headers: Celery's, as they came.
-        delivery_info: Kombu's: which queue it came through, and whether it came before.
-        receipt: What ends it: the tag in Redis; on another broker kombu's message; and for a
-            job that is not plain, Celery's own path.
-        connection: The number of the connection that delivered it.
-        tries: How many rounds it was in that gave it no answer.
-        shortages: In how many of these memory was short.
-        copies: The same job, delivered again meanwhile.
+        delivery_info: Kombu's: the queue, and whether the message was delivered before.
     """
 
     id: str
     texts: Sequence[object]
-    headers: Mapping[str, Any]
-    delivery_info: Mapping[str, Any]
-    ack_handle: str | CeleryHandback | Any
-    connection: int
-    tries: int = 0
-    shortages: int = 0
-    duplicates: tuple[InFlightJob, ...] = ()
+    headers: Headers
+    delivery_info: Headers
 
     @property
     def chars(self) -> int:
-        """How much text it is."""
+        """The number of characters of its texts."""
         return sum([len(text) for text in self.texts if isinstance(text, str)])
-
-    @property
-    def attempts(self) -> int:
-        """How many times it was tried, as far as its headers tell what other workers did."""
-        retries = int(self.headers.get("retries") or 0)
-        lost = lost_deliveries(self.headers)
-        return 1 + retries + (lost or bool(self.delivery_info.get("redelivered"))) + self.tries
 
     @property
     def is_local_only(self) -> bool:
@@ -60,12 +73,12 @@ class InFlightJob:
 
     @property
     def deadline_ms(self) -> float | None:
-        """Until when an answer is of use, by Redis' clock."""
-        return self.headers.get(DEADLINE_HEADER)
+        """The time until which its result is of use, by Redis' clock."""
+        return _deadline_ms(self.headers)
 
     @property
     def sent_at_ms(self) -> float | None:
-        """When it was sent, by its sender's clock, where its id says it."""
+        """When it was sent, by its sender's clock; None if its id does not tell."""
         return sent_at_ms(self.id)
 
     @property
@@ -73,23 +86,44 @@ class InFlightJob:
         """The queue that it came through."""
         return str(self.delivery_info.get("routing_key", ""))
 
+
+@dataclass(eq=False, slots=True)
+class InFlightJob(DeliveredJob):
+    """A job in flight. Thousands are made each second, so it holds only what is needed.
+
+    Attributes:
+        ack_handle: Acknowledges its message.
+        tries: How many batches it was in that gave it no result.
+        shortages: In how many of these memory was short.
+        duplicates: Later deliveries of the same job.
+    """
+
+    ack_handle: AckHandle
+    tries: int = 0
+    shortages: int = 0
+    duplicates: tuple[InFlightJob, ...] = ()
+
+    @property
+    def attempts(self) -> int:
+        """How many times it was tried, other workers included as far as its headers tell."""
+        lost = lost_deliveries(self.headers)
+        redelivered = lost or bool(self.delivery_info.get("redelivered"))
+        return 1 + retries_in(self.headers) + redelivered + self.tries
+
     @property
     def is_suspect(self) -> bool:
-        """Whether it may be to blame for workers that were lost: it must run alone, marked."""
+        """Whether it may be the reason why workers were lost: it must run alone, marked."""
         return is_suspect(self.headers)
 
     @property
     def tag(self) -> str | None:
-        """Under which its message is noted in Redis; None on another broker."""
-        ack_handle = (
-            self.ack_handle.tag if isinstance(self.ack_handle, CeleryHandback) else self.ack_handle
-        )
-        return ack_handle if isinstance(ack_handle, str) else None
+        """The tag under which its message is recorded in Redis; None on another broker."""
+        return self.ack_handle.tag
 
     @property
     def is_plain(self) -> bool:
-        """Whether we end it ourselves."""
-        return not isinstance(self.ack_handle, CeleryHandback)
+        """Whether this worker completes it itself, and not Celery."""
+        return self.ack_handle.is_plain
 
     @property
     def ignores_result(self) -> bool:
@@ -99,7 +133,7 @@ class InFlightJob:
     def info(
         self, *, hostname: str, worker_pid: int, started_at_s: float | None
     ) -> dict[str, object]:
-        """What `celery inspect` shows of it; no text."""
+        """Return what `celery inspect` shows of it; no text."""
         return {
             "id": self.id,
             "name": TASK_NAME,
@@ -112,3 +146,61 @@ class InFlightJob:
             "delivery_info": dict(self.delivery_info),
             "worker_pid": worker_pid,
         }
+
+
+class DuplicateDeliveries:
+    """The plain jobs in flight, by their ids."""
+
+    def __init__(self) -> None:
+        self._first: dict[str, InFlightJob] = {}
+
+    def joins(self, job: InFlightJob) -> bool:
+        """Record a job that was delivered; return whether it is in flight already, and will be
+        completed with its first delivery."""
+        first = self._first.setdefault(job.id, job)
+        if first is job:
+            return False
+        first.duplicates += (job,)
+        return True
+
+    def remove(self, jobs: Iterable[InFlightJob]) -> None:
+        """Remove jobs that are no longer in flight, and their duplicates with them."""
+        for job in jobs:
+            if self._first.get(job.id) is job:
+                del self._first[job.id]
+
+
+def with_duplicates(jobs: Sequence[InFlightJob]) -> Sequence[InFlightJob]:
+    """Return jobs, and those that are completed with them."""
+    return [*jobs, *(duplicate for job in jobs for duplicate in job.duplicates)]
+
+
+def batch_tags(jobs: Iterable[InFlightJob]) -> list[str]:
+    """Return the tags by which these jobs are acknowledged together, on any connection. Jobs
+    without one are left out."""
+    return [tag for job in jobs if (tag := job.ack_handle.batch_tag) is not None]
+
+
+def check_deadline(headers: Headers) -> None:
+    """Check the deadline in the headers of a message.
+
+    Raises:
+        InvalidInput: It is not a finite number.
+    """
+    deadline_ms = headers.get(DEADLINE_HEADER)
+    if deadline_ms is None or type(deadline_ms) is int:
+        return
+    if type(deadline_ms) is not float or not math.isfinite(deadline_ms):
+        raise InvalidInput(f"the header {DEADLINE_HEADER} must be a number of milliseconds")
+
+
+def has_deadline_passed(headers: Headers, now_ms: float) -> bool:
+    """Return whether the job with these headers, which were checked, has a deadline that has
+    passed."""
+    deadline_ms = _deadline_ms(headers)
+    return deadline_ms is not None and deadline_ms <= now_ms
+
+
+def _deadline_ms(headers: Headers) -> float | None:
+    deadline_ms = headers.get(DEADLINE_HEADER)
+    return deadline_ms if isinstance(deadline_ms, (int, float)) else None

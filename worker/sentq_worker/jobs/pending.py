@@ -1,4 +1,4 @@
-"""The jobs that wait for the engine, in order, and which of them make the next round."""
+"""The jobs that wait for the engine, in order, and which of them make the next batch."""
 
 from __future__ import annotations
 
@@ -11,16 +11,18 @@ from typing import NamedTuple
 
 from celery.worker import state
 
-from sentq_worker.jobs.deadline import has_passed
-from sentq_worker.jobs.handback import CeleryHandback
-from sentq_worker.jobs.in_flight import InFlightJob
+from sentq_worker.jobs.in_flight import InFlightJob, has_deadline_passed
 
 __all__ = ["DiscardedJobs", "PendingJobs"]
 
 
 class DiscardedJobs(NamedTuple):
-    """Jobs that nobody waits for any more: revoked ones, all plain, and those of any kind whose
-    deadline has passed."""
+    """Jobs whose result is of no use any more.
+
+    Attributes:
+        revoked: Revoked jobs, all plain.
+        late: Jobs of any kind whose deadline has passed.
+    """
 
     revoked: list[InFlightJob]
     late: list[InFlightJob]
@@ -30,7 +32,7 @@ class PendingJobs:
     """Jobs in the order in which they are scored, and some that are tried again later.
 
     Args:
-        round_chars: How much text makes a round, at most; a larger job runs alone.
+        batch_chars: The most characters of a batch; a larger job runs alone.
     """
 
     def __init__(self, *, batch_chars: int) -> None:
@@ -43,7 +45,7 @@ class PendingJobs:
         return len(self._jobs) + len(self._later)
 
     def __iter__(self) -> Iterator[InFlightJob]:
-        # Copied first: other threads may look.
+        # Copied first: other threads may iterate.
         jobs, later = [*self._jobs], [*self._later]
         return iter([*jobs, *(job for _, _, job in sorted(later))])
 
@@ -56,40 +58,40 @@ class PendingJobs:
         heapq.heappush(self._later, (time.monotonic() + delay_s, next(self._numbers), job))
 
     def put_back(self, jobs: Sequence[InFlightJob]) -> None:
-        """Put the jobs of a round before the others, in their order."""
+        """Put the jobs of a batch before the others, in their order."""
         self._jobs.extendleft(reversed(jobs))
 
     def remove(self, tags: Collection[str]) -> list[InFlightJob]:
-        """Take out, and return, the plain jobs that are noted under these tags."""
-        found = [job for job in self if isinstance(job.ack_handle, str) and job.ack_handle in tags]
-        gone = set(map(id, found))
-        self._later = [entry for entry in self._later if id(entry[2]) not in gone]
+        """Remove, and return, the plain jobs that are recorded under these tags."""
+        found = [job for job in self if job.ack_handle.batch_tag in tags]
+        removed = set(map(id, found))
+        self._later = [entry for entry in self._later if id(entry[2]) not in removed]
         heapq.heapify(self._later)
-        self._jobs = deque(job for job in self._jobs if id(job) not in gone)
+        self._jobs = deque(job for job in self._jobs if id(job) not in removed)
         return found
 
     @property
     def next_in_s(self) -> float | None:
-        """When there will be a job, where there is none now but in a while."""
+        """In how many seconds there will be a job; None if there is one now, or none at all."""
         if self._jobs or not self._later:
             return None
         return max(0.0, self._later[0][0] - time.monotonic())
 
-    def remove_over(self, now_ms: float) -> DiscardedJobs:
-        """Take out, and return, the jobs that nobody wants any more. Those that were revoked on
-        Celery's own path it has ended itself.
+    def remove_discarded(self, now_ms: float) -> DiscardedJobs:
+        """Remove, and return, the jobs whose result is of no use any more. Jobs that Celery has
+        ended are removed only.
 
         Args:
             now_ms: The time by Redis' clock.
         """
-        over = DiscardedJobs([], [])
-        self._later = [entry for entry in self._later if self._is_wanted(entry[2], now_ms, over)]
+        discarded = DiscardedJobs([], [])
+        self._later = [entry for entry in self._later if _is_wanted(entry[2], now_ms, discarded)]
         heapq.heapify(self._later)
-        self._jobs = deque(job for job in self._jobs if self._is_wanted(job, now_ms, over))
-        return over
+        self._jobs = deque(job for job in self._jobs if _is_wanted(job, now_ms, discarded))
+        return discarded
 
     def next_batch(self) -> list[InFlightJob]:
-        """Take out the jobs of the next round: a suspect alone, or some that are none."""
+        """Remove, and return, the jobs of the next batch: one suspect, or some others."""
         now = time.monotonic()
         while self._later and self._later[0][0] <= now:
             self._jobs.append(heapq.heappop(self._later)[2])
@@ -99,7 +101,7 @@ class PendingJobs:
         return jobs
 
     def upcoming(self) -> list[InFlightJob]:
-        """The jobs that would make the next round if no more came."""
+        """Return the jobs that would make the next batch if no more came."""
         jobs: list[InFlightJob] = []
         chars = 0
         for job in self._jobs:
@@ -111,15 +113,15 @@ class PendingJobs:
                 break
         return jobs
 
-    @staticmethod
-    def _is_wanted(job: InFlightJob, now_ms: float, over: DiscardedJobs) -> bool:
-        if isinstance(job.ack_handle, CeleryHandback):
-            if job.ack_handle.is_over():
-                return False
-        elif job.id in state.revoked:
-            over.revoked.append(job)
+
+def _is_wanted(job: InFlightJob, now_ms: float, discarded: DiscardedJobs) -> bool:
+    if job.ack_handle.is_plain:
+        if job.id in state.revoked:
+            discarded.revoked.append(job)
             return False
-        if has_passed(job.headers, now_ms):
-            over.late.append(job)
-            return False
-        return True
+    elif job.ack_handle.is_ended():
+        return False
+    if has_deadline_passed(job.headers, now_ms):
+        discarded.late.append(job)
+        return False
+    return True

@@ -1,13 +1,13 @@
-"""Hearing of jobs that were cancelled, whether or not anybody could tell us.
+"""Learning of cancelled jobs from Redis, for a worker that Celery's broadcast does not reach.
 
-Celery's broadcast is faster. But a sender with few rights may not speak to workers, and a worker
-that is away for a moment does not hear.
+The broadcast is faster. But a sender with few rights may not speak to workers, and a worker that
+is disconnected for a moment does not receive it.
 """
 
 from __future__ import annotations
 
 import logging
-from typing import Any
+from typing import TYPE_CHECKING
 
 import redis
 from celery.worker import state
@@ -15,26 +15,30 @@ from kombu.asynchronous import get_event_loop
 
 from sentq.results.cancel import cancelled_ids
 
+if TYPE_CHECKING:
+    from celery import Celery
+    from celery.backends.redis import RedisBackend
+
 __all__ = ["RevocationPoller"]
 
 logger = logging.getLogger(__name__)
 
 
 class RevocationPoller:
-    """Looks which jobs were cancelled, and passes them on to Celery's set of revoked ones.
+    """Adds cancelled jobs to Celery's set of revoked ones.
 
     Args:
-        app: Whose results they are.
-        backend: Where to ask, on connections of the caller's own.
+        app: The app whose results they are.
+        backend: Asks Redis, on connections of the caller's own.
     """
 
-    def __init__(self, app: Any, backend: Any) -> None:
+    def __init__(self, app: Celery, backend: RedisBackend) -> None:
         self._app = app
         self._backend = backend
         self._since_s = 0.0
 
-    def look(self) -> None:
-        """Look once. From any thread; the set belongs to the event loop's."""
+    def poll(self) -> None:
+        """Ask Redis once. Any thread may call this; the set belongs to the event loop's thread."""
         try:
             found = cancelled_ids(self._app, since_s=self._since_s, backend=self._backend)
         except redis.RedisError as error:

@@ -7,8 +7,8 @@ import time
 import pytest
 
 from sentq.contract import DEADLINE_HEADER
-from sentq_worker.broker.clock import WorkerClock
-from sentq_worker.jobs.deadline import has_passed
+from sentq_worker.clock import WorkerClock
+from sentq_worker.jobs.in_flight import has_deadline_passed
 
 _HOUR_S = 3600
 
@@ -31,6 +31,6 @@ def test_a_change_of_the_clock_of_this_host_has_no_effect(monkeypatch: pytest.Mo
     now = time.monotonic()
     clock.set(1_800_000_000.0, asked_at_s=now, answered_at_s=now)
     monkeypatch.setattr(time, "time", lambda: 5.0)
-    assert not has_passed({DEADLINE_HEADER: 1_800_000_001_000}, clock.now_ms())
-    assert has_passed({DEADLINE_HEADER: 1_800_000_000_000}, clock.now_ms())
-    assert not has_passed({}, clock.now_ms())
+    assert not has_deadline_passed({DEADLINE_HEADER: 1_800_000_001_000}, clock.now_ms())
+    assert has_deadline_passed({DEADLINE_HEADER: 1_800_000_000_000}, clock.now_ms())
+    assert not has_deadline_passed({}, clock.now_ms())

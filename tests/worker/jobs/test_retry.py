@@ -15,7 +15,7 @@ from sentq.contract import Limits, Outcome
 from sentq_worker.app import make_worker_app
 from sentq_worker.backoff import jittered_s
 from sentq_worker.engine.base import EngineUnavailable, Window
-from sentq_worker.jobs.pause import EngineBackoff
+from sentq_worker.jobs.retry import EngineBackoff
 from sentq_worker.scoring.batcher import Batcher
 from sentq_worker.settings import WorkerSettings
 from tests.support.models.engines import ScriptedEngine, window
@@ -45,7 +45,7 @@ def test_backoff_lasts_retry_after_s_or_between_1_and_30_seconds() -> None:
 
 def test_each_change_of_availability_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
     backoff = EngineBackoff()
-    with caplog.at_level(logging.INFO, "sentq_worker.jobs.pause"):
+    with caplog.at_level(logging.INFO, "sentq_worker.jobs.retry"):
         for _ in range(2):
             for _ in range(3):
                 backoff.begin(EngineUnavailable("no credits", retry_after_s=1))
@@ -86,11 +86,11 @@ class _UnavailableTwice(HashScorer):
 def test_a_task_without_an_event_loop_waits_for_the_engine(settings: Settings) -> None:
     app = make_worker_app(settings, WorkerSettings(), load=_UnavailableTwice)
     task = app.tasks["sentq.score"]
-    task.service.start()
+    task.runtime.executor.start()
     try:
         assert task.apply(args=[["a text"]]).get()["attempts"] == 3
     finally:
-        task.service.stop()
+        task.runtime.executor.stop()
 
 
 def test_a_blocking_wait_ends_when_the_worker_shuts_down(monkeypatch: pytest.MonkeyPatch) -> None:

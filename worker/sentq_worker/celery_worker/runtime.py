@@ -1,0 +1,49 @@
+"""The parts of one worker, which Celery's hooks share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from sentq.contract import TASK_NAME
+from sentq_worker.broker.leases import Leases
+from sentq_worker.celery_worker.shutdown import Shutdown
+from sentq_worker.celery_worker.watchdog import Watchdog
+from sentq_worker.jobs.ack_handles import PreparedResults
+from sentq_worker.jobs.dispatcher import Dispatcher
+from sentq_worker.jobs.executor import BatchExecutor
+from sentq_worker.settings import WorkerSettings
+
+if TYPE_CHECKING:
+    from celery import Celery
+
+__all__ = ["WorkerRuntime", "runtime_of"]
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerRuntime:
+    """The parts of one worker. Each lives as long as the worker.
+
+    Attributes:
+        settings: The worker's settings.
+        executor: Scores batches of jobs.
+        dispatcher: Owns jobs from delivery to completion.
+        leases: Renews what this worker has in flight.
+        shutdown: Handles the signals that end the worker.
+        watchdog: Ends a worker whose engine hangs.
+        prepared: The results of jobs whose task Celery is about to run.
+    """
+
+    settings: WorkerSettings
+    executor: BatchExecutor
+    dispatcher: Dispatcher
+    leases: Leases
+    shutdown: Shutdown
+    watchdog: Watchdog
+    prepared: PreparedResults
+
+
+def runtime_of(app: Celery) -> WorkerRuntime:
+    """Return the parts of the worker that this app is for. Its task `sentq.score` holds them."""
+    runtime: WorkerRuntime = app.tasks[TASK_NAME].runtime
+    return runtime

@@ -1,0 +1,87 @@
+"""The task `sentq.score`, as Celery runs it.
+
+Its body runs only for jobs that Celery finishes, whose result is prepared, and on a transport
+without an event loop, where it has the job scored itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from celery import Task
+from celery.worker import state
+
+from sentq.contract import DEADLINE_HEADER, LOCAL_ONLY_HEADER, TASK_NAME
+from sentq.errors import InvalidInput, ScoringFailed
+from sentq_worker.celery_worker.runtime import WorkerRuntime
+from sentq_worker.engine.base import EngineUnavailable
+from sentq_worker.jobs.in_flight import (
+    DEADLINE_PASSED,
+    DeliveredJob,
+    check_deadline,
+    has_deadline_passed,
+)
+from sentq_worker.jobs.outcomes import JobResult, OutcomeFields
+from sentq_worker.jobs.retry import EngineBackoff
+
+__all__ = ["ScoreTask"]
+
+
+class ScoreTask(Task):
+    """`sentq.score`.
+
+    Args:
+        runtime: The parts of the worker.
+    """
+
+    name = TASK_NAME
+    typing = False
+    #: The error of a sender is for the sender to read. Celery logs no traceback of it.
+    throws = (InvalidInput,)
+    Strategy = "sentq_worker.celery_worker.strategy:batching"
+    Request = "sentq_worker.celery_worker.request:ScoreRequest"
+
+    def __init__(self, runtime: WorkerRuntime) -> None:
+        self.runtime = runtime
+        self._backoff = EngineBackoff()
+
+    def run(self, *args: object, **kwargs: object) -> OutcomeFields:
+        """Return the outcomes of a job that was scored; score it here, alone, if it was not.
+
+        Raises:
+            InvalidInput: The job as a whole breaks the contract.
+            ScoringFailed: The worker failed.
+        """
+        result = self.runtime.prepared.pop(self.request.id, None) or self._score(args, kwargs)
+        if isinstance(result, Exception):
+            raise result
+        return result
+
+    def _score(self, args: Sequence[object], kwargs: Mapping[str, object]) -> JobResult:
+        runtime, request = self.runtime, self.request
+        texts = runtime.executor.texts(args, kwargs)
+        headers = {name: request.get(name) for name in (DEADLINE_HEADER, LOCAL_ONLY_HEADER)}
+        check_deadline(headers)
+        job = DeliveredJob(request.id, texts, headers, request.delivery_info or {})
+        attempts = 1 + int(request.retries or 0)
+        while not has_deadline_passed(headers, runtime.dispatcher.clock.now_ms()):
+            try:
+                result = self._attempt(job, attempts)
+            except EngineUnavailable as error:
+                attempts += 1
+                self._backoff.begin(error)
+                self._backoff.sleep(state.maybe_shutdown)
+            except Exception as error:  # noqa: BLE001 - its message might quote a text
+                return ScoringFailed.from_error(error)
+            else:
+                self._backoff.end()
+                return result
+        scored = runtime.executor.without_engine([[DEADLINE_PASSED] * len(texts)])
+        return next(scored.outcomes([(job.id, attempts)]))
+
+    def _attempt(self, job: DeliveredJob, attempts: int) -> OutcomeFields:
+        scored = self.runtime.executor.submit([job]).result()
+        outcome = next(scored.outcomes([(job.id, attempts)]))
+        if isinstance(outcome, EngineUnavailable):
+            raise outcome
+        return outcome

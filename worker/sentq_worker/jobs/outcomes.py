@@ -1,0 +1,68 @@
+"""The results of jobs: what the engine gave for a batch, and what becomes a job's result."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TypedDict
+
+from sentq.wire.ids import sent_at_ms
+from sentq_worker.engine.base import EngineUnavailable
+from sentq_worker.engine.provider import ProviderReply
+
+__all__ = ["JobResult", "OutcomeFields", "ScoredBatch"]
+
+
+class OutcomeFields(TypedDict):
+    """The fields of a `JobOutcome`, as they are stored.
+
+    Not the model itself: it would be validated and dumped again for each job, which takes longer
+    than everything else about a small one. A test reads the fields as a `JobOutcome`.
+    """
+
+    outcomes: list[dict[str, object]]
+    model: str
+    revision: str | None
+    backend: str
+    dtype: str
+    attempts: int
+    queued_ms: float | None
+    inference_ms: float
+
+
+#: How a job ends: with its outcomes, or with an error.
+JobResult = OutcomeFields | Exception
+
+
+@dataclass(frozen=True, slots=True)
+class ScoredBatch:
+    """What the engine gave for a batch of jobs: a reply for each, in order."""
+
+    replies: Sequence[ProviderReply]
+    started_at_s: float
+    inference_ms: float
+
+    def outcomes(
+        self, jobs: Iterable[tuple[str, int]]
+    ) -> Iterator[OutcomeFields | EngineUnavailable]:
+        """Yield the outcomes of each job, or why it has none yet.
+
+        Args:
+            jobs: The id of each job of the batch and how many times it was tried, in order.
+        """
+        started_at_ms = self.started_at_s * 1000
+        for (job_id, attempts), reply in zip(jobs, self.replies, strict=True):
+            if isinstance(reply, EngineUnavailable):
+                yield reply
+                continue
+            info, sent_ms = reply.info, sent_at_ms(job_id)
+            yield {
+                "outcomes": [outcome.__dict__ for outcome in reply.outcomes],
+                "model": info.model,
+                "revision": info.revision,
+                "backend": info.backend,
+                "dtype": info.dtype,
+                "attempts": attempts,
+                "queued_ms": None if sent_ms is None else max(0.0, started_at_ms - sent_ms),
+                "inference_ms": self.inference_ms,
+            }
