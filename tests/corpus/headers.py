@@ -51,25 +51,25 @@ def _past_deadline(deadline_ms: int) -> tuple[dict[str, Any], ExpectedResult]:
 
 
 _TIMES: Final = {
-    "an eta that is text": _dead_lettered("its eta is no date", eta=CANARY),
-    "an eta that is a number": _dead_lettered("its eta is no date", eta=1e12),
-    "an eta that is true": _dead_lettered("its eta is no date", eta=True),
-    "an eta that is a list": _dead_lettered("its eta is no date", eta=[CANARY]),
-    "an eta that is an object": _dead_lettered("its eta is no date", eta={CANARY: 1}),
+    "an eta that is text": _dead_lettered("the eta is not a date", eta=CANARY),
+    "an eta that is a number": _dead_lettered("the eta is not a date", eta=1e12),
+    "an eta that is true": _dead_lettered("the eta is not a date", eta=True),
+    "an eta that is a list": _dead_lettered("the eta is not a date", eta=[CANARY]),
+    "an eta that is an object": _dead_lettered("the eta is not a date", eta={CANARY: 1}),
     "an eta on the 30th of February": _dead_lettered(
-        "its eta is no date", eta="2026-02-30T00:00:00"
+        "the eta is not a date", eta="2026-02-30T00:00:00"
     ),
     "an eta in the year 9999": _dead_lettered(
-        "its eta is out of reach", eta="9999-12-31T23:59:59.999999+00:00"
+        "the eta is too far away", eta="9999-12-31T23:59:59.999999+00:00"
     ),
     "an eta after the year 9999": _dead_lettered(
-        "its eta is out of reach", eta="9999-12-31T23:59:59.999999-12:00"
+        "the eta is too far away", eta="9999-12-31T23:59:59.999999-12:00"
     ),
     "an eta before the year 1": _dead_lettered(
-        "its eta is out of reach", eta="0001-01-01T00:00:00+14:00"
+        "the eta is too far away", eta="0001-01-01T00:00:00+14:00"
     ),
     "an eta of another century, without a zone": _dead_lettered(
-        "its eta is out of reach", eta="2150-01-01T00:00:00"
+        "the eta is too far away", eta="2150-01-01T00:00:00"
     ),
     "an eta that has passed": _scored(eta="2001-01-01T00:00:00+00:00"),
     "expires that is text": _dead_lettered("InvalidTaskError", expires=CANARY),
@@ -89,13 +89,13 @@ _TIMES: Final = {
 }
 
 _COUNTS: Final = {
-    "retries that are text": _dead_lettered("its count of retries", retries=CANARY),
-    "retries that are negative": _dead_lettered("its count of retries", retries=-1),
-    "retries that are a fraction": _dead_lettered("its count of retries", retries=1.5),
-    "retries that are a list": _dead_lettered("its count of retries", retries=[1]),
-    "retries beyond 64 bits": _dead_lettered("its count of retries", retries=2**70),
+    "retries that are text": _dead_lettered("the number of retries", retries=CANARY),
+    "retries that are negative": _dead_lettered("the number of retries", retries=-1),
+    "retries that are a fraction": _dead_lettered("the number of retries", retries=1.5),
+    "retries that are a list": _dead_lettered("the number of retries", retries=[1]),
+    "retries beyond 64 bits": _dead_lettered("the number of retries", retries=2**70),
     "retries beyond 64 bits, read leniently": _dead_lettered(
-        "its count of retries", retries=2**70, x="\ud800"
+        "the number of retries", retries=2**70, x="\ud800"
     ),
     "retries that are null": _scored(retries=None),
     "retries that are true": _scored(retries=True),
@@ -108,16 +108,18 @@ _STAMPS: Final = {
     "stamps of lists": _scored(stamped_headers=["x"], stamps={"x": [[CANARY], {}]}),
     "stamped headers that are text": _scored(stamped_headers=CANARY, stamps={}),
     "stamped headers that are lists": _dead_lettered(
-        "TypeError as it was run", stamped_headers=[[1]], stamps={}
+        "TypeError while the job was run", stamped_headers=[[1]], stamps={}
     ),
 }
 
 _FOLLOWERS: Final = {
     "a chain of strings": _options(ExpectDeadLetter("ValueError"), chain=[CANARY]),
-    "a chain that is text": _options(ExpectDeadLetter("ValueError as it was run"), chain=CANARY),
+    "a chain that is text": _options(
+        ExpectDeadLetter("ValueError while the job was run"), chain=CANARY
+    ),
     "a chain that is a number": _options(ExpectFailed(TypeError), chain=5),
     "a chain of an empty signature": _options(
-        ExpectDeadLetter("AttributeError as it was run"), chain=[{}]
+        ExpectDeadLetter("AttributeError while the job was run"), chain=[{}]
     ),
     "a chord that is text": _options(ExpectScored(), chord="x"),
     "an empty chord": _options(ExpectScored(), chord={}),
@@ -198,7 +200,7 @@ _OWN: Final = {
         }.items()
     },
     "delivery headers of wrong types, in a message that is dead-lettered": _dead_lettered(
-        "its eta is no date",
+        "the eta is not a date",
         eta="never",
         sentq_deliveries=[CANARY],
         sentq_alone=CANARY,
@@ -239,7 +241,7 @@ _PASSED_ON: Final = {
     "NaN in a header": _scored(x=float("nan")),
     "headers that are too large": (
         message(headers={"x": "x" * 300_000, "retries": 1}),
-        ExpectDeadLetter("its headers are larger"),
+        ExpectDeadLetter("the headers are larger"),
     ),
     "ten thousand headers": _scored(**{f"x-{number}": number for number in range(10_000)}),
     "a header named like a method": _scored(get=5, copy=5, items=5, update=5),
@@ -282,25 +284,25 @@ _PROPERTIES: Final[dict[str, tuple[dict[str, Any], ExpectedResult]]] = {
             properties={"delivery_info": {"exchange": 5, "routing_key": [CANARY]}},
             headers={"eta": "never"},
         ),
-        ExpectDeadLetter("its eta is no date"),
+        ExpectDeadLetter("the eta is not a date"),
     ),
     "another queue's name, in a message that is dead-lettered": (
         message(
             properties={"delivery_info": {"exchange": "", "routing_key": CANARY}},
             headers={"eta": "never"},
         ),
-        ExpectDeadLetter("its eta is no date"),
+        ExpectDeadLetter("the eta is not a date"),
     ),
     "a surrogate as queue name, in a message that is dead-lettered": (
         message(
             properties={"delivery_info": {"exchange": "", "routing_key": "\ud800"}},
             headers={"eta": "never"},
         ),
-        ExpectDeadLetter("its eta is no date"),
+        ExpectDeadLetter("the eta is not a date"),
     ),
     "empty delivery info, in a message that is dead-lettered": (
         message(properties={"delivery_info": {}}, headers={"eta": "never"}),
-        ExpectDeadLetter("its eta is no date"),
+        ExpectDeadLetter("the eta is not a date"),
     ),
     "empty delivery info": (message(properties={"delivery_info": {}}), ExpectScored()),
     "empty delivery info, on Celery's own path": (

@@ -168,15 +168,15 @@ _BODIES: Final = {
 _ENCODINGS: Final = {
     "an unknown body encoding": (
         message(properties={"body_encoding": "unknown"}),
-        "as it was delivered",
+        "while the message was delivered",
     ),
     "a body encoding that is a list": (
         message(properties={"body_encoding": ["x"]}),
-        "as it was delivered",
+        "while the message was delivered",
     ),
-    "not base64": (message(body=f"**{CANARY}**"), "as it was delivered"),
-    "not ASCII instead of base64": (message(body=f"é{CANARY}"), "as it was delivered"),
-    "truncated base64": (message(body="abc"), "as it was delivered"),
+    "not base64": (message(body=f"**{CANARY}**"), "while the message was delivered"),
+    "not ASCII instead of base64": (message(body=f"é{CANARY}"), "while the message was delivered"),
+    "truncated base64": (message(body="abc"), "while the message was delivered"),
     "base64 of base64": (message(encoded(GOOD_BODY)), "DecodeError"),
     "base64 without the body encoding": (without("properties", "body_encoding"), "DecodeError"),
     "an encoding that is a number": (message(content_encoding=5), "AttributeError"),
@@ -195,14 +195,14 @@ _ENCODINGS: Final = {
         message(content_type="application/json; charset=utf-8"),
         "ContentDisallowed",
     ),
-    "without a content type": (message(content_type=None), "its body is not JSON"),
+    "without a content type": (message(content_type=None), "the body is not JSON"),
     "bytes of a generic type": (
         message(content_type="application/data", content_encoding="binary"),
-        "its body is not JSON",
+        "the body is not JSON",
     ),
     "an unknown encoding, without a content type": (
         message(content_type=None, content_encoding=CANARY),
-        "its body is not JSON",
+        "the body is not JSON",
     ),
     "bytes inflated by their encoding": (
         message(
@@ -210,74 +210,77 @@ _ENCODINGS: Final = {
             content_type="application/data",
             content_encoding="zlib_codec",
         ),
-        "its body is not JSON",
+        "the body is not JSON",
     ),
     "bytes inflated by another encoding, without a content type": (
         message(bz2.compress(bytes(100_000_000)), content_type=None, content_encoding="BZ2"),
-        "its body is not JSON",
+        "the body is not JSON",
     ),
 }
 
 _COMPRESSED: Final = {
-    "unknown compression": (_compressed("x/y", b"x"), "its compression is none of"),
-    "compression that is a list": (_compressed(["x"], b"x"), "its compression is none of"),
-    "compression that is a number": (_compressed(1, b"x"), "its compression is none of"),
+    "unknown compression": (_compressed("x/y", b"x"), "the compression is not one of"),
+    "compression that is a list": (_compressed(["x"], b"x"), "the compression is not one of"),
+    "compression that is a number": (_compressed(1, b"x"), "the compression is not one of"),
     "compression that is true": (
         message(headers={"compression": True}),
-        "its compression is none of",
+        "the compression is not one of",
     ),
     "compression that only kombu supports": (
         _compressed("application/zstd", b"\x28\xb5\x2f\xfd"),
-        "its compression is none of",
+        "the compression is not one of",
     ),
     "compression of an uncompressed body": (
         _compressed("zlib", GOOD_BODY.encode()),
-        "its body cannot be inflated",
+        "the body cannot be decompressed",
     ),
     "another compression than announced": (
         _compressed("lzma", zlib.compress(GOOD_BODY.encode())),
-        "its body cannot be inflated",
+        "the body cannot be decompressed",
     ),
     "compressed and truncated": (
         _compressed("application/x-bz2", bz2.compress(GOOD_BODY.encode())[:-10]),
-        "ValueError as it was decoded",
+        "ValueError while the message was decoded",
     ),
-    "an empty compressed body": (_compressed("zlib", b""), "TypeError as it was decoded"),
+    "an empty compressed body": (
+        _compressed("zlib", b""),
+        "TypeError while the message was decoded",
+    ),
     "a compressed body that is not JSON": (
         _compressed("zlib", zlib.compress(CANARY.encode())),
         "DecodeError",
     ),
-    "a bomb of zlib": (_compressed("zlib", zlib.compress(bytes(50_000_000), 9)), "inflates to"),
-    "a bomb of bzip2": (_compressed("bzip2", bz2.compress(bytes(50_000_000))), "inflates to"),
-    "a bomb of lzma": (_compressed("lzma", lzma.compress(bytes(50_000_000))), "inflates to"),
+    "a bomb of zlib": (_compressed("zlib", zlib.compress(bytes(50_000_000), 9)), "decompresses to"),
+    "a bomb of bzip2": (_compressed("bzip2", bz2.compress(bytes(50_000_000))), "decompresses to"),
+    "a bomb of lzma": (_compressed("lzma", lzma.compress(bytes(50_000_000))), "decompresses to"),
     "several bombs in sequence": (
         _compressed("bzip2", bz2.compress(bytes(900_000)) * 50),
-        "inflates to",
+        "decompresses to",
     ),
 }
 
 _TASKS: Final = {
-    "without an id": (without("headers", "id"), "its id is none"),
-    "without a task": (without("headers", "task"), "it is not a task"),
-    "without headers": (message() | {"headers": {}}, "it is not a task"),
-    "an empty task": (message(headers={"task": ""}), "its task is not registered"),
-    "an unknown task": (message(headers={"task": f"{CANARY}.x"}), "its task is not registered"),
+    "without an id": (without("headers", "id"), "the id is missing or invalid"),
+    "without a task": (without("headers", "task"), "the message is not a task"),
+    "without headers": (message() | {"headers": {}}, "the message is not a task"),
+    "an empty task": (message(headers={"task": ""}), "the task is not registered"),
+    "an unknown task": (message(headers={"task": f"{CANARY}.x"}), "the task is not registered"),
     "a task in capitals": (
         message(headers={"task": "SENTQ.SCORE"}),
-        "its task is not registered",
+        "the task is not registered",
     ),
     "a task with a space": (
         message(headers={"task": "sentq.score "}),
-        "its task is not registered",
+        "the task is not registered",
     ),
     "a task that is a surrogate": (
         message(headers={"task": "\ud800"}),
-        "its task is not registered",
+        "the task is not registered",
     ),
     **{
         f"Celery's own task {name}": (
             message(headers={"task": f"celery.{name}"}),
-            "its task is not registered",
+            "the task is not registered",
         )
         for name in (
             *("accumulate", "backend_cleanup", "chain", "chord", "chord_unlock", "chunks"),

@@ -282,7 +282,7 @@ def test_a_poison_job_becomes_a_dead_letter_and_its_neighbours_are_scored(
         poison.id,
         3,
     )
-    assert dead_letter.first_error == dead_letter.last_error == "its worker was lost"
+    assert dead_letter.first_error == dead_letter.last_error == "the worker was lost"
     assert dead_letter.queue == "sentq"
     assert dead_letter.worker is not None
     assert dead_letter.worker.startswith("celery@")

@@ -54,8 +54,8 @@ class DeadLetterStream:
             message = json.loads(raw)
             message["headers"] |= {
                 DELIVERIES_HEADER: 3,
-                FIRST_ERROR_HEADER: "its worker was lost",
-                LAST_ERROR_HEADER: "its worker was lost",
+                FIRST_ERROR_HEADER: "the worker was lost",
+                LAST_ERROR_HEADER: "the worker was lost",
                 ALONE_HEADER: {"worker": "w", "at_s": 1},
                 "redelivered": True,
             }
@@ -292,11 +292,11 @@ def test_list_selects_by_code_and_age(stream: DeadLetterStream, dead: DeadComman
 
 def test_show_prints_all_fields(stream: DeadLetterStream, dead: DeadCommand) -> None:
     dead_letter = stream.add(
-        code="worker_lost", worker="celery@here", last_error="its worker was lost"
+        code="worker_lost", worker="celery@here", last_error="the worker was lost"
     )
     shown = dead("show", dead_letter, "--table")
     assert "celery@here" in shown.stdout
-    assert "its worker was lost" in shown.stdout
+    assert "the worker was lost" in shown.stdout
     for unknown_id in ("1-1", "no id"):
         missing = dead("show", unknown_id)
         assert missing.exit_code == 1

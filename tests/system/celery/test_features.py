@@ -376,7 +376,7 @@ def test_a_job_that_is_not_json_is_dead_lettered_and_its_client_gets_the_error(
         job.get(timeout=WAIT_S)
     dead_letter = eventually(site.pop_dead_letter, what="a dead letter")
     assert dead_letter is not None
-    assert dead_letter.reason == "ContentDisallowed as it was read"
+    assert dead_letter.reason == "ContentDisallowed while the message was read"
     found = (dead_letter.code, dead_letter.job_id, dead_letter.queue)
     assert found == ("malformed", job.id, "sentq")
 

@@ -27,7 +27,7 @@ from sentq_worker.broker.results import ResultStore, succeeded
 from tests.support.celery.dead_letters import read_dead_letters
 from tests.support.processes import RedisProcess
 
-REASON: Final = "its worker was lost"
+REASON: Final = "the worker was lost"
 
 
 class _Delegate:
@@ -173,7 +173,7 @@ def test_a_job_lost_while_it_ran_alone_is_dead_lettered_and_fails(
     (dead_letter,) = read_dead_letters(server)
     assert dead_letter.model_dump(exclude={"id", "message"}) == {
         "code": "worker_lost",
-        "reason": "its worker was lost while it ran this job alone",
+        "reason": "the worker was lost while it ran this job alone",
         "job_id": "a",
         "deliveries": 3,
         "first_error": "the first",

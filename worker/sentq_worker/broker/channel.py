@@ -236,7 +236,7 @@ class Channel(stock.Channel):
             return
         reason = refusal_to_decompress(envelope, MAX_BYTES_PER_MESSAGE)
         if len(raw) - len(envelope["body"]) > _MAX_HEADER_BYTES:
-            reason = f"its headers are larger than {_MAX_HEADER_BYTES:,} bytes"
+            reason = f"the headers are larger than {_MAX_HEADER_BYTES:,} bytes"
         if reason is None:
             # What its sender wrote there may be anything.
             envelope["properties"]["delivery_tag"] = tag
@@ -247,7 +247,7 @@ class Channel(stock.Channel):
             except Exception as error:
                 if is_connection_error(error, self.connection_errors):
                     raise
-                reason = f"{type(error).__name__} as it was delivered"
+                reason = f"{type(error).__name__} while the message was delivered"
         if reason is not None:
             headers = envelope["headers"]
             if delegate is not None:

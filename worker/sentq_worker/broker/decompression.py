@@ -55,22 +55,22 @@ _INFLATERS: Final[dict[str, Callable[[], _Inflater]]] = {
 def refusal_to_decompress(envelope: Mapping[str, Any], limit_bytes: int) -> str | None:
     """Why the body of this message must not be inflated; None if it may, or is not compressed."""
     if envelope.get("content-type") in _TAKEN_AS_THEY_ARE:
-        return "its body is not JSON"
+        return "the body is not JSON"
     compression = envelope["headers"].get("compression")
     if not compression:
         return None
     make = _INFLATERS.get(compression) if isinstance(compression, str) else None
     if make is None:
-        return "its compression is none of zlib, bzip2, lzma"
+        return "the compression is not one of zlib, bzip2, lzma"
     body = envelope["body"]
     try:
         is_base64 = envelope["properties"].get("body_encoding") == "base64"
         packed = binascii.a2b_base64(body) if is_base64 else body.encode()
         decompressed_bytes = _decompressed_bytes(packed, make, limit_bytes)
     except (ValueError, OSError, EOFError, zlib.error, lzma.LZMAError):
-        return "its body cannot be inflated"
+        return "the body cannot be decompressed"
     if decompressed_bytes > limit_bytes:
-        return f"its body inflates to more than {limit_bytes:,} bytes"
+        return f"the body decompresses to more than {limit_bytes:,} bytes"
     return None
 
 

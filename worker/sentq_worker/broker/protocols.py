@@ -97,7 +97,7 @@ class DeliveredMessage(Protocol):
 
     @property
     def errors(self) -> Collection[object]:
-        """What went wrong as it was decoded."""
+        """The errors of its decoding."""
         ...
 
     @property

@@ -35,7 +35,7 @@ _OUT_OF_TOUCH: Final = 0.5
 _OWNERS_FIRST_S: Final = 5.0
 
 #: How a delivery ended whose lease lapsed.
-_LAPSED: Final = "its worker was lost"
+_LAPSED: Final = "the worker was lost"
 
 #: What is looked at in one step, and the most bytes that it returns, beyond a first message.
 _LOOK_AT: Final = 100

@@ -221,7 +221,7 @@ class Dispatcher:
             given = batch.results()
         except SystemExit:  # The device is lost.
             with contextlib.suppress(redis.RedisError):  # Then the leases expire.
-                self._current_deliveries.requeue_lost(batch.jobs, "its worker's device was lost")
+                self._current_deliveries.requeue_lost(batch.jobs, "the worker's device was lost")
             raise
         if given.unavailable:
             self._backoff.begin(given.unavailable)
