@@ -1,4 +1,4 @@
-"""ScriptedProvider answerers, and jobs as they see them."""
+"""Scripted providers, and jobs as providers receive them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["ScriptedJob", "ScriptedProvider", "prediction"]
 
 
 def prediction(score: float = 0.75) -> Prediction:
-    """A prediction like any other."""
+    """Return a valid prediction with this score."""
     return Prediction(
         label="positive",
         score=score,
@@ -26,7 +26,7 @@ def prediction(score: float = 0.75) -> Prediction:
 
 @dataclass(frozen=True)
 class ScriptedJob:
-    """A job, as far as it decides who answers."""
+    """The properties of a job that decide which provider scores it."""
 
     texts: Sequence[object]
     is_local_only: bool = False
@@ -37,16 +37,27 @@ class ScriptedJob:
 
 @dataclass
 class ScriptedProvider:
-    """Answers with `outcome`, or raises `error` while there is one; keeps what it was asked."""
+    """Returns `outcome` for each text, or raises `error`; records the texts.
+
+    Attributes:
+        backend: The name of the provider in outcomes.
+        outcome: The outcome of each text.
+        error: Raised by `score`, unless None.
+        start_error: Raised by `start`, unless None.
+        is_unavailable: Whether all jobs must wait.
+        starts: The number of calls of `start`.
+        scored_texts: The texts of all calls of `score`.
+        prefetched_texts: The texts of all calls of `prefetch`.
+    """
 
     backend: str
     outcome: Outcome = field(default_factory=prediction)
     error: Exception | None = None
     start_error: Exception | None = None
-    waits: bool = False
+    is_unavailable: bool = False
     starts: int = 0
-    asked: list[object] = field(default_factory=list)
-    read: list[object] = field(default_factory=list)
+    scored_texts: list[object] = field(default_factory=list)
+    prefetched_texts: list[object] = field(default_factory=list)
 
     @property
     def info(self) -> EngineInfo:
@@ -58,7 +69,7 @@ class ScriptedProvider:
 
     @property
     def is_usable(self) -> bool:
-        return not self.waits
+        return not self.is_unavailable
 
     def start(self) -> None:
         self.starts += 1
@@ -69,12 +80,12 @@ class ScriptedProvider:
         pass
 
     def prefetch(self, jobs: Sequence[ProviderJob]) -> None:
-        self.read += [text for job in jobs for text in job.texts]
+        self.prefetched_texts += [text for job in jobs for text in job.texts]
 
     def score(self, jobs: Sequence[ProviderJob]) -> list[ProviderReply]:
-        self.asked += [text for job in jobs for text in job.texts]
+        self.scored_texts += [text for job in jobs for text in job.texts]
         if self.error is not None:
             raise self.error
-        if self.waits:
-            return [EngineUnavailable("it is away")] * len(jobs)
+        if self.is_unavailable:
+            return [EngineUnavailable("scripted")] * len(jobs)
         return [ScoredJob([self.outcome] * len(job.texts), self.info) for job in jobs]

@@ -1,4 +1,4 @@
-"""Attention: what torch's own gives, also where powers overflow or vanish."""
+"""Attention on the CPU: equal to torch's, also where exponentials overflow or underflow."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _WINDOWS, _HEADS, _TOKENS, _WIDTH = 5, 4, 17, 8
 
 
 def _states(seed: int) -> torch.Tensor:
-    """As a model has them: (1, heads, T, d), seen through a transposition."""
+    """Return states as a model has them: (1, heads, T, d), as a transposed view."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return torch.randn(1, _WINDOWS * _TOKENS, _HEADS, _WIDTH).transpose(1, 2)
@@ -38,7 +38,7 @@ def test_attention_is_exact_for_products_of_any_size(
 ) -> None:
     monkeypatch.setattr(attention, "_WEIGHTS_AT_A_TIME", at_a_time)
     query, key, value = (_states(seed) for seed in range(3))
-    # The same for every key of a query: it changes all products and no weight.
+    # Equal for all keys of a query: it changes all products and no attention weight.
     query[..., -1] = 1.0
     key[..., -1] = shift / scale
     assert torch.allclose(
@@ -62,7 +62,7 @@ def test_padded_windows_in_bf16_are_close_to_fp32(
     monkeypatch.setattr(attention, "_WEIGHTS_AT_A_TIME", at_a_time)
     query, key, value = (_states(seed).bfloat16() for seed in range(3))
     attended = _attended(query, key, value, scale)
-    # At so large a scale one product of two wins, and bf16 may not tell which.
+    # At this scale one of two close products dominates, and bf16 cannot always tell them apart.
     near = (attended - _expected(query, key, value, scale)).abs() < 0.05
     assert near.float().mean() > (0.999 if scale < 1 else 0.9)
 

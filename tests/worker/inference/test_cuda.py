@@ -1,6 +1,6 @@
-"""Models on CUDA: packed where torch's flash attention proves itself, padded otherwise.
+"""Models on CUDA: packed if torch's flash attention is correct and fast, otherwise padded.
 
-Where there is no GPU, a stand-in on the CPU takes the place of the kernel.
+Without a GPU, a stand-in on the CPU replaces the kernel.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from tests.support.models.varlen import standin_varlen_attn
 
 _CPU = torch.device("cpu")
 
-_PLACES = [
+_DEVICES = [
     pytest.param(_CPU, Varlen(standin_varlen_attn), id="stand-in"),
     pytest.param(
         torch.device("cuda", 0),
@@ -82,7 +82,7 @@ def _logits(forward: Forward, windows: Sequence[Window]) -> torch.Tensor:
         return forward.logits(windows).float().cpu()
 
 
-@pytest.mark.parametrize(("device", "varlen"), _PLACES)
+@pytest.mark.parametrize(("device", "varlen"), _DEVICES)
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 @pytest.mark.parametrize("family", sorted(PACKED))
 def test_packed_scores_equal_padded_and_single_scores(
@@ -138,7 +138,7 @@ def _of_another_torch(query: torch.Tensor, key: torch.Tensor, value: torch.Tenso
     [
         None,
         pytest.param(
-            varlen_attn,  # it raises on a CPU
+            varlen_attn,  # raises an error on a CPU
             marks=pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here"),
         ),
         _nan,
@@ -161,7 +161,7 @@ def test_a_failing_or_wrong_kernel_leaves_the_model_padded_and_unchanged(
 def test_a_model_with_infinite_logits_is_padded(tmp_path: Path) -> None:
     model = _load(make_family_model(tmp_path, "Bert"))
     with torch.no_grad():
-        model.classifier.bias.add_(1e6)  # infinite in fp16, however it is computed
+        model.classifier.bias.add_(1e6)  # infinite in fp16 with any kernel
     assert isinstance(_choose(model, dtype=torch.float16), Padded)
 
 
@@ -218,7 +218,7 @@ def test_a_kernel_that_cannot_be_timed_is_not_used(tmp_path: Path) -> None:
 
 def test_fp32_is_padded_because_flash_attention_does_not_support_it(tmp_path: Path) -> None:
     def attend(*_: object, **__: object) -> torch.Tensor:
-        pytest.fail("it was tried")
+        pytest.fail("flash attention was called with fp32")
 
     model = _load(make_family_model(tmp_path, "Bert"))
     assert isinstance(_choose(model, attend, dtype=torch.float32), Padded)
@@ -241,8 +241,8 @@ def test_a_torch_without_varlen_attention_is_detected(
     assert find_varlen() is None
 
 
-class _NothingIsRead(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Fails where a number of a tensor is asked for: a GPU would have to compute all before it."""
+class _NoDeviceReads(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Fails when a value of a tensor is read, which makes a GPU wait for all earlier work."""
 
     def __torch_dispatch__(
         self,
@@ -267,11 +267,11 @@ def test_a_forward_pass_reads_no_value_back_from_the_device(family: str, tmp_pat
     assert isinstance(forward, Packed)
     usual = model.forward
 
-    def watched(**inputs: Any) -> Any:
-        with _NothingIsRead():  # type: ignore[no-untyped-call]
+    def without_device_reads(**inputs: Any) -> Any:
+        with _NoDeviceReads():  # type: ignore[no-untyped-call]
             return usual(**inputs)
 
-    model.forward = watched
+    model.forward = without_device_reads
     _logits(forward, _windows(7, 1, 64, 3))
 
 
@@ -291,7 +291,7 @@ def test_the_engine_reports_whether_it_pads(
             model, device=_CPU, varlen=Varlen(attend), timer=_packed_is_faster, **options
         )
 
-    # The one thing that this machine lacks.
+    # Only the device is replaced.
     monkeypatch.setattr(local, "choose_device", lambda _: torch.device("cuda", 0))
     monkeypatch.setattr(local, "choose_on_cuda", choose_here)
     files = find_model(str(make_family_model(tmp_path, "Bert")))

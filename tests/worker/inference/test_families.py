@@ -1,4 +1,4 @@
-"""Families of models: packed where they can be, padded where not, and the same answers always."""
+"""Model families: packed if supported, otherwise padded, with the same scores."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.support.models.tiny import WORDS
 
 pytestmark = pytest.mark.slow
 
-#: Of many lengths, some of them equal, up to the whole window of 64 tokens.
+#: Texts of many lengths, some of them equal, up to a full window of 64 tokens.
 TEXTS = [" ".join(WORDS[i % 7 :][: 1 + i * 5 % 23]) for i in range(24)] + ["a film " * 31]
 
 

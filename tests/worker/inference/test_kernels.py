@@ -1,4 +1,4 @@
-"""Matrix multiplication: whichever library it is, the product is the same."""
+"""Matrix multiplication: the same product with each library."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def test_a_configured_dtype_is_used(dtype: torch.dtype) -> None:
 
 
 class _Clock:
-    """Says that a product in bf16 takes this share of its time in fp32."""
+    """Reports this ratio of the times of a product in bf16 and in fp32."""
 
     def __init__(self, share: float) -> None:
         self._share = share
@@ -80,9 +80,9 @@ class _Clock:
     ("share", "width", "expected"),
     [
         (0.5, 512, torch.bfloat16),
-        (0.9, 512, torch.float32),  # not worth its rounding
-        (2.0, 512, torch.float32),  # a processor that does it in software
-        (0.5, 48, torch.float32),  # so small a model gains nothing
+        (0.9, 512, torch.float32),  # too little gain for its rounding
+        (2.0, 512, torch.float32),  # bf16 emulated in software
+        (0.5, 48, torch.float32),  # a model too small to gain
     ],
 )
 def test_bf16_is_used_where_it_is_clearly_faster(

@@ -1,4 +1,4 @@
-"""The local engine and the way from text to outcome, on a small real model."""
+"""The local engine and the path from text to outcome, with a small real model."""
 
 from __future__ import annotations
 
@@ -140,9 +140,9 @@ def test_a_text_that_fails_in_reduced_precision_is_scored_in_fp32(tmp_path: Path
         [float("nan")] * 3 if len(window.token_ids) == 5 else row
         for window, row in zip(batch, whole(batch), strict=True)
     ]
-    broken, sound = scorer.score([["a good day", "so sad"]])[0]
-    assert _scores(broken) == pytest.approx(_scores(_one(exact, "a good day")), abs=1e-6)
-    assert _scores(sound) == pytest.approx(_scores(_one(exact, "so sad")), abs=0.05)
+    repaired, unaffected = scorer.score([["a good day", "so sad"]])[0]
+    assert _scores(repaired) == pytest.approx(_scores(_one(exact, "a good day")), abs=1e-6)
+    assert _scores(unaffected) == pytest.approx(_scores(_one(exact, "so sad")), abs=0.05)
 
 
 def test_device_and_precision_of_the_model_are_logged(
@@ -222,7 +222,7 @@ def test_a_missing_gpu_is_rejected_with_advice() -> None:
 
 
 class _Failing:
-    """Fails as a model on CUDA does, whatever the reason."""
+    """Raises the error that CUDA raises for any cause."""
 
     def logits(self, _: Sequence[Window]) -> torch.Tensor:
         raise RuntimeError("CUDA error: device-side assert triggered")
@@ -235,7 +235,7 @@ def test_an_error_means_a_lost_device_only_if_the_device_does_not_respond(
     monkeypatch.setattr(engine, "_forward", _Failing())
     with pytest.raises(RuntimeError, match="assert"):
         engine.predict([Window([2, 3], 0)])
-    # Nothing can be read from this device, as from a GPU whose context is gone.
+    # No value can be read from this device, as from a GPU that lost its context.
     monkeypatch.setattr(engine, "_device", torch.device("meta"))
     with pytest.raises(DeviceLost, match="meta failed"):
         engine.predict([Window([2, 3], 0)])
@@ -248,7 +248,7 @@ def test_a_working_device_responds() -> None:
     assert not answers(torch.device("meta"))
 
 
-def test_a_folder_without_a_classifier_is_rejected(tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_loaded_is_rejected(tmp_path: Path) -> None:
     folder = make_tiny_model(tmp_path / "broken")
     (folder / "tokenizer.json").write_text("{")
     with pytest.raises(ModelUnavailable, match="cannot be loaded"):

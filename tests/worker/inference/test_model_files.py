@@ -1,7 +1,7 @@
-"""Which files a model is made of: from the Hub, from its cache, from a folder.
+"""The files of a model: from the Hub, from its cache, or from a folder.
 
-What asks the Hub runs in a process of its own, because huggingface_hub reads HF_ENDPOINT and
-HF_HOME once, when it is imported.
+Calls of the Hub run in separate processes, because huggingface_hub reads HF_ENDPOINT and HF_HOME
+once, when it is imported.
 """
 
 from __future__ import annotations
@@ -38,30 +38,30 @@ except EngineError as error:
     print(json.dumps({"refused": [type(error).__name__, str(error)]}))
 """
 
-#: More than a start may take that cannot have its model.
-_A_FEW_SECONDS = 15
+#: The time limit of a start that cannot get its model.
+_TIME_LIMIT_S = 15
 
 
 @dataclass(frozen=True)
 class Machine:
-    """A machine with a cache of its own, and a way to a Hub."""
+    """A machine with its own cache, and the address of a Hub."""
 
     hub_url: str
     home: Path
-    #: The most that a file may hold; 0 where there is room.
-    room_bytes: int = 0
+    #: The largest size of a file; 0 for no limit.
+    file_limit_bytes: int = 0
 
     def find(self, model: str, revision: str | None = None) -> ModelFiles:
-        folder, name, found = self._ask(model, revision)["found"]
+        folder, name, found = self._find_in_process(model, revision)["found"]
         return ModelFiles(Path(folder), name, found)
 
-    def refusal(self, model: str, revision: str | None = None) -> str:
-        """Why there is no such model."""
-        kind, message = self._ask(model, revision)["refused"]
+    def error_of(self, model: str, revision: str | None = None) -> str:
+        """Return the error message for this model."""
+        kind, message = self._find_in_process(model, revision)["refused"]
         assert kind == "ModelUnavailable"
         return str(message)
 
-    def _ask(self, model: str, revision: str | None) -> dict[str, list[str]]:
+    def _find_in_process(self, model: str, revision: str | None) -> dict[str, list[str]]:
         inherited = {
             name: value
             for name, value in os.environ.items()
@@ -75,16 +75,22 @@ class Machine:
             "no_proxy": "127.0.0.1",
         }
         done = subprocess.run(
-            [sys.executable, "-c", _FIND, json.dumps([model, revision]), str(self.room_bytes)],
+            [
+                sys.executable,
+                "-c",
+                _FIND,
+                json.dumps([model, revision]),
+                str(self.file_limit_bytes),
+            ],
             env=inherited | own,
             capture_output=True,
             text=True,
-            timeout=_A_FEW_SECONDS,
+            timeout=_TIME_LIMIT_S,
             check=False,
         )
         assert done.returncode == 0, done.stderr
-        answer: dict[str, list[str]] = json.loads(done.stdout)
-        return answer
+        reply: dict[str, list[str]] = json.loads(done.stdout)
+        return reply
 
 
 @pytest.fixture
@@ -170,7 +176,7 @@ def test_a_model_missing_on_the_hub_is_named(
     hub: HubServer, machine: Machine, files: dict[str, bytes], model: str, revision: str | None
 ) -> None:
     hub.commit("owner/tiny", files)
-    message = machine.refusal(model, revision)
+    message = machine.error_of(model, revision)
     assert f"the Hub has no {model} at {revision or 'its main branch'}" in message
 
 
@@ -178,7 +184,7 @@ def test_a_gated_model_says_what_to_do(
     hub: HubServer, machine: Machine, files: dict[str, bytes]
 ) -> None:
     hub.commit("owner/gated", files, gated=True)
-    message = machine.refusal("owner/gated")
+    message = machine.error_of("owner/gated")
     assert "gated" in message
     assert "HF_TOKEN" in message
 
@@ -188,7 +194,7 @@ def test_pickled_weights_are_neither_downloaded_nor_accepted(
 ) -> None:
     pickled = {name: data for name, data in files.items() if name != "model.safetensors"}
     hub.commit("owner/pickled", pickled | {"pytorch_model.bin": b"a pickle"})
-    assert "safetensors" in machine.refusal("owner/pickled")
+    assert "safetensors" in machine.error_of("owner/pickled")
     assert "pytorch_model.bin" not in hub.downloaded()
 
 
@@ -219,7 +225,7 @@ def test_a_cached_model_is_not_downloaded_again(
 
 def test_a_model_without_hub_and_cache_fails_quickly(hub: HubServer, machine: Machine) -> None:
     hub.switch_off()
-    message = machine.refusal("owner/tiny")
+    message = machine.error_of("owner/tiny")
     assert "the Hub cannot be reached" in message
     assert "not cached" in message
 
@@ -230,21 +236,21 @@ def test_a_cache_that_cannot_be_written_is_named(
     hub.commit("owner/tiny", files)
     machine.home.mkdir()
     (machine.home / "hub").write_text("this is no folder")
-    message = machine.refusal("owner/tiny")
+    message = machine.error_of("owner/tiny")
     assert f"cannot be kept in the cache {machine.home}" in message
     assert "HF_HOME" in message
 
 
 def test_a_full_disk_is_reported(hub: HubServer, machine: Machine, files: dict[str, bytes]) -> None:
     hub.commit("owner/tiny", files)
-    message = replace(machine, room_bytes=2000).refusal("owner/tiny")
+    message = replace(machine, file_limit_bytes=2000).error_of("owner/tiny")
     assert f"cannot be kept in the cache {machine.home}" in message
     assert "free some space" in message
 
 
 def test_a_commit_without_hub_and_cache_fails_quickly(hub: HubServer, machine: Machine) -> None:
     hub.switch_off()
-    assert "the Hub cannot be reached" in machine.refusal("owner/tiny", "0" * 40)
+    assert "the Hub cannot be reached" in machine.error_of("owner/tiny", "0" * 40)
 
 
 @pytest.mark.slow
@@ -291,7 +297,7 @@ def test_an_incomplete_model_folder_is_rejected_with_the_missing_file(
 
 
 def test_an_unreadable_folder_is_reported(tiny_model: Path) -> None:
-    with TemporaryDirectory(dir="/tmp") as place:  # Others may enter it, unlike pytest's.
+    with TemporaryDirectory(dir="/tmp") as place:  # Open to other users.
         folder = Path(place, "model")
         shutil.copytree(tiny_model, folder)
         (folder / "config.json").chmod(0)
@@ -340,7 +346,7 @@ def test_code_in_a_model_repository_never_runs(
     classes = {"AutoConfig": "own.Config", "AutoModelForSequenceClassification": "own.Model"}
     _edit(folder / "config.json", model_type=model_type, auto_map=classes)
     if model_type == "bert":
-        _load(find_model(str(folder)))  # Transformers' own code does for it.
+        _load(find_model(str(folder)))  # Transformers' own code can load it.
     else:
         with pytest.raises(ModelUnavailable, match="cannot be loaded"):
             _load(find_model(str(folder)))

@@ -1,4 +1,4 @@
-"""Outcomes of texts that come again: the same ones, few enough, and never a reason to fail."""
+"""The cache of predictions: equal outcomes, a bounded size, and no effect on failures."""
 
 from __future__ import annotations
 
@@ -19,31 +19,31 @@ from tests.support.models.engines import ScriptedEngine
 from tests.support.processes import RedisProcess, StartWorker
 from tests.support.workers.standin import hash_outcomes
 
-SECRET = b"of nobody's business"
+SECRET = b"the secret of the cache"
 
 
 class CountingScorer:
-    """Answers from a hash of the text, and records which texts it was asked for."""
+    """Scores a text by its hash, and records the texts of the last call."""
 
     def __init__(self, *, revision: str | None = "commit") -> None:
         self.engine = ScriptedEngine()
-        self.become(revision)
-        self.asked: list[object] = []
+        self.set_revision(revision)
+        self.scored_texts: list[object] = []
 
-    def become(self, revision: str | None) -> None:
-        """Let another model answer from now on."""
+    def set_revision(self, revision: str | None) -> None:
+        """Use another revision of the model."""
         self.engine.info = replace(self.engine.info, revision=revision)
 
     def score(self, jobs: Sequence[Sequence[object]]) -> list[list[Outcome]]:
-        self.asked = [text for job in jobs for text in job]
+        self.scored_texts = [text for job in jobs for text in job]
         return [[_outcome(text) for text in job] for job in jobs]
 
 
 class ReplacedScorer(CountingScorer):
-    """Another engine stands in while it scores."""
+    """Changes its revision while it scores."""
 
     def score(self, jobs: Sequence[Sequence[object]]) -> list[list[Outcome]]:
-        self.become("another")
+        self.set_revision("another")
         return super().score(jobs)
 
 
@@ -59,8 +59,8 @@ def _outcome(text: object) -> Outcome:
 def _cached(
     scorer: CountingScorer, client: Any, *, options: object = None, **settings: Any
 ) -> CachingScorer:
-    usual: dict[str, Any] = {"secret": SECRET, "max_entries": 100, "ttl_s": 60}
-    cache = PredictionCache(client, **usual | settings)
+    defaults: dict[str, Any] = {"secret": SECRET, "max_entries": 100, "ttl_s": 60}
+    cache = PredictionCache(client, **defaults | settings)
     return CachingScorer(scorer, cache, options=options)
 
 
@@ -74,12 +74,12 @@ def test_a_repeated_text_is_not_scored_again(client: Any) -> None:
     scorer = CountingScorer()
     cached = _cached(scorer, client)
     first = cached.score([["one", "two"], ["one"]])
-    assert scorer.asked == ["one", "two", "one"]
+    assert scorer.scored_texts == ["one", "two", "one"]
     jobs = [["three", "one", "four", "two"], [], ["four", "one"]]
     assert cached.score(jobs) == [hash_outcomes(job) for job in jobs]
-    assert scorer.asked == ["three", "four", "four"]
+    assert scorer.scored_texts == ["three", "four", "four"]
     assert cached.score([["one", "two"], ["one"]]) == first
-    assert scorer.asked == []
+    assert scorer.scored_texts == []
 
 
 def test_only_predictions_are_cached(client: Any) -> None:
@@ -88,7 +88,7 @@ def test_only_predictions_are_cached(client: Any) -> None:
     job = ["bad", None, ["a list"], "\ud800", True, 1, "good"]
     assert cached.score([job]) == [[_outcome(text) for text in job]]
     assert cached.score([job]) == [[_outcome(text) for text in job]]
-    assert scorer.asked == job[:-1]
+    assert scorer.scored_texts == job[:-1]
     assert len(client.keys("sentq.cache:*")) == 1
 
 
@@ -102,20 +102,20 @@ def test_cache_entries_hold_no_text_and_need_the_secret(
     assert not any(b"CANARY" in each for each in everything)
     scorer = CountingScorer()
     _cached(scorer, client, secret=b"a guess").score([["CANARY"]])
-    assert scorer.asked == ["CANARY"]
+    assert scorer.scored_texts == ["CANARY"]
 
 
 def test_another_commit_or_option_has_its_own_cache_entries(client: Any) -> None:
     scorer = CountingScorer()
     _cached(scorer, client).score([["a"]])
     _cached(scorer, client, options={"window_join": "max"}).score([["a"]])
-    assert scorer.asked == ["a"]
-    scorer.become("another")
+    assert scorer.scored_texts == ["a"]
+    scorer.set_revision("another")
     _cached(scorer, client).score([["a"]])
-    assert scorer.asked == ["a"]
-    scorer.become("commit")
+    assert scorer.scored_texts == ["a"]
+    scorer.set_revision("commit")
     _cached(scorer, client).score([["a"]])
-    assert scorer.asked == []
+    assert scorer.scored_texts == []
 
 
 @pytest.mark.parametrize("scorer", [CountingScorer(revision=None), ReplacedScorer()])
@@ -131,11 +131,11 @@ def test_the_cache_is_bounded_and_evicts_the_oldest_entries(client: Any) -> None
         cached.score([[str(number)]])
     assert client.zcard("sentq.cache") == len(client.keys("sentq.cache:*")) == 5
     cached.score([[str(number) for number in range(8)]])
-    assert scorer.asked == ["0", "1", "2"]
+    assert scorer.scored_texts == ["0", "1", "2"]
     cached.score([[f"new {number}" for number in range(2000)]])
     assert client.zcard("sentq.cache") == len(client.keys("sentq.cache:*")) == 5
     cached.score([["new 1999", "new 1994"]])
-    assert scorer.asked == ["new 1994"]
+    assert scorer.scored_texts == ["new 1994"]
 
 
 def test_an_expired_entry_is_scored_again_and_removed_from_the_index(client: Any) -> None:
@@ -150,19 +150,19 @@ def test_an_expired_entry_is_scored_again_and_removed_from_the_index(client: Any
     cached.score([["new"]])
     assert key not in client.zrange("sentq.cache", 0, -1)
     cached.score([["old"]])
-    assert scorer.asked == ["old"]
+    assert scorer.scored_texts == ["old"]
 
 
 def test_an_unreadable_entry_is_scored_again(client: Any) -> None:
     scorer = CountingScorer()
     cached = _cached(scorer, client)
     cached.score([["a"]])
-    for rubbish in (b"", b"{", b'{"label": 3}', b"[]"):
-        client.set(client.keys("sentq.cache:*")[0], rubbish)
+    for unreadable in (b"", b"{", b'{"label": 3}', b"[]"):
+        client.set(client.keys("sentq.cache:*")[0], unreadable)
         assert cached.score([["a"]]) == [hash_outcomes(["a"])]
-        assert scorer.asked == ["a"]
+        assert scorer.scored_texts == ["a"]
     cached.score([["a"]])
-    assert scorer.asked == []
+    assert scorer.scored_texts == []
 
 
 @pytest.mark.slow
@@ -177,13 +177,13 @@ def test_texts_are_scored_without_redis_and_cached_again_when_it_is_back(
         with caplog.at_level(logging.WARNING):
             for _ in range(3):
                 assert cached.score([["a"]]) == [hash_outcomes(["a"])]
-                assert scorer.asked == ["a"]
-        assert len(caplog.records) == 1, "it was asked again at once"
+                assert scorer.scored_texts == ["a"]
+        assert len(caplog.records) == 1, "the cache did not wait before it called Redis again"
         own_redis.start()
         monkeypatch.setattr(time, "monotonic", lambda: float("inf"))
         cached.score([["a"]])
         cached.score([["a"]])
-        assert scorer.asked == []
+        assert scorer.scored_texts == []
 
 
 def test_a_full_redis_is_read_but_not_written(client: Any) -> None:
@@ -193,7 +193,7 @@ def test_a_full_redis_is_read_but_not_written(client: Any) -> None:
     client.config_set("maxmemory", 1)
     try:
         assert cached.score([["a", "b"]]) == [hash_outcomes(["a", "b"])]
-        assert scorer.asked == ["b"]
+        assert scorer.scored_texts == ["b"]
     finally:
         client.config_set("maxmemory", 0)
     assert len(client.keys("sentq.cache:*")) == 1

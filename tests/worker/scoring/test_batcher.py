@@ -1,4 +1,4 @@
-"""Batches: within the budget, of similar length, and none takes its neighbours down."""
+"""Batches: within the token budget, of similar lengths, and with isolated failures."""
 
 from __future__ import annotations
 
@@ -44,12 +44,12 @@ def test_a_window_larger_than_the_budget_is_a_batch_of_its_own() -> None:
     assert [len(batch) for batch in engine.batches] == [2, 1]
 
 
-@pytest.mark.parametrize("culprits", [{0}, {63}, {17, 18}, set(range(0, 64, 5))])
-def test_a_failing_window_does_not_fail_its_neighbours(culprits: set[int]) -> None:
-    engine = ScriptedEngine(fails=lambda w: w.token_ids[0] in culprits)
+@pytest.mark.parametrize("failing", [{0}, {63}, {17, 18}, set(range(0, 64, 5))])
+def test_a_failing_window_does_not_fail_its_neighbours(failing: set[int]) -> None:
+    engine = ScriptedEngine(fails=lambda w: w.token_ids[0] in failing)
     rows = predict_all(engine, [window(i) for i in range(64)], batch_tokens=1024)
     for index, row in enumerate(rows):
-        if index in culprits:
+        if index in failing:
             assert isinstance(row, TextError)
             assert row.code is ErrorCode.INFERENCE_FAILED
         else:
@@ -91,7 +91,7 @@ def test_scores_that_stay_nan_are_an_error(still: float | None) -> None:
 
 
 class _SmallEngine(ScriptedEngine):
-    """Has memory for a few tokens."""
+    """Runs out of memory above 40 tokens."""
 
     def predict(self, batch: Sequence[Window]) -> list[list[float]]:
         if sum(len(each.token_ids) for each in batch) > 40:

@@ -1,4 +1,4 @@
-"""Labels: in the contract's words where the model's say the same, the model's own otherwise."""
+"""Labels: mapped to the contract's names if they mean the same, otherwise the model's own."""
 
 from __future__ import annotations
 

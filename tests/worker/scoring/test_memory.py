@@ -1,4 +1,4 @@
-"""Out of memory, for real: a process that may not have more than it needs for small batches."""
+"""Real memory shortage: a process that only has memory for small batches."""
 
 from __future__ import annotations
 
@@ -39,8 +39,8 @@ def test_a_batch_too_large_for_memory_is_scored_in_smaller_ones(tiny_model: Path
         text=True,
         timeout=150,
         check=False,
-        # What is freed goes back at once. glibc would keep it, in pieces, and the limit counts
-        # what is kept.
+        # Freed memory is returned at once. By default glibc keeps it, fragmented, and the limit
+        # includes it.
         env={**os.environ, "MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_ARENA_MAX": "1"},
     )
     assert run.returncode == 0, run.stderr[-2000:]

@@ -1,4 +1,4 @@
-"""Reading ahead changes when a text is read, and nothing else."""
+"""Prefetching tokenizes texts earlier, and has no other effect."""
 
 from __future__ import annotations
 
@@ -23,26 +23,26 @@ from tests.support.models.providers import ScriptedJob, ScriptedProvider
 TEXTS: list[object] = ["a good day", "awful", "", "x" * 300, 7, None, "\ud800", "so sad, so dull"]
 
 
-class _Reads:
-    """Reads a text as its length; keeps who read what. Waits while the gate is closed."""
+class _RecordingPreprocessor:
+    """Preprocesses a text to its length, and records the calls. Waits while the gate is closed."""
 
     def __init__(self) -> None:
         self.calls: list[tuple[str, list[str]]] = []
         self.gate = threading.Event()
         self.gate.set()
-        self.fails_ahead = False
+        self.fails_in_prefetch = False
 
     def __call__(self, texts: Sequence[object]) -> list[PreprocessedText]:
         name = threading.current_thread().name
         self.calls.append((name, sorted(map(str, texts))))
         assert self.gate.wait(10)
-        if self.fails_ahead and name.startswith("sentq-ahead"):
+        if self.fails_in_prefetch and name.startswith("sentq-ahead"):
             raise MemoryError
         return [TextTokens([], len(str(text))) for text in texts]
 
     @property
-    def here(self) -> list[list[str]]:
-        """What was read by whoever wanted it."""
+    def on_demand(self) -> list[list[str]]:
+        """The texts of each call outside the prefetching thread."""
         return [texts for name, texts in self.calls if not name.startswith("sentq-ahead")]
 
 
@@ -51,50 +51,50 @@ def _lengths(found: Sequence[PreprocessedText]) -> list[int]:
 
 
 def test_prefetched_texts_are_not_read_again_and_others_are_read_on_demand() -> None:
-    reads = _Reads()
-    ahead = Prefetcher(reads)
-    ahead.begin(["a", "bb", 3])
-    assert _lengths(ahead.read(["ccc", "bb", 4444, "a"])) == [3, 2, 4, 1]
-    assert reads.here == [["4444", "ccc"]]
+    preprocess = _RecordingPreprocessor()
+    prefetcher = Prefetcher(preprocess)
+    prefetcher.begin(["a", "bb", 3])
+    assert _lengths(prefetcher.read(["ccc", "bb", 4444, "a"])) == [3, 2, 4, 1]
+    assert preprocess.on_demand == [["4444", "ccc"]]
 
 
 def test_a_text_being_prefetched_is_awaited() -> None:
-    reads = _Reads()
-    reads.gate.clear()
-    ahead = Prefetcher(reads)
-    ahead.begin(["a"])
-    threading.Timer(0.2, reads.gate.set).start()
-    assert _lengths(ahead.read(["a"])) == [1]
-    assert reads.here == [[]]
+    preprocess = _RecordingPreprocessor()
+    preprocess.gate.clear()
+    prefetcher = Prefetcher(preprocess)
+    prefetcher.begin(["a"])
+    threading.Timer(0.2, preprocess.gate.set).start()
+    assert _lengths(prefetcher.read(["a"])) == [1]
+    assert preprocess.on_demand == [[]]
 
 
 def test_a_text_is_prefetched_once_and_returned_once() -> None:
-    reads = _Reads()
-    ahead = Prefetcher(reads)
-    ahead.begin(["a", "bb"])
-    ahead.begin(["bb", "ccc"])
-    assert _lengths(ahead.read(["a", "bb", "ccc"])) == [1, 2, 3]
-    assert sorted(texts for _, texts in reads.calls) == [[], ["a", "bb"], ["ccc"]]
-    assert _lengths(ahead.read(["a"])) == [1]
-    assert reads.here == [[], ["a"]], "nothing is kept of what was given out"
+    preprocess = _RecordingPreprocessor()
+    prefetcher = Prefetcher(preprocess)
+    prefetcher.begin(["a", "bb"])
+    prefetcher.begin(["bb", "ccc"])
+    assert _lengths(prefetcher.read(["a", "bb", "ccc"])) == [1, 2, 3]
+    assert sorted(texts for _, texts in preprocess.calls) == [[], ["a", "bb"], ["ccc"]]
+    assert _lengths(prefetcher.read(["a"])) == [1]
+    assert preprocess.on_demand == [[], ["a"]], "a returned text is not kept"
 
 
 def test_a_failed_prefetch_is_ignored() -> None:
-    reads = _Reads()
-    reads.fails_ahead = True
-    ahead = Prefetcher(reads)
-    ahead.begin(["a"])
-    assert _lengths(ahead.read(["a"])) == [1]
-    assert reads.here == [["a"]]
+    preprocess = _RecordingPreprocessor()
+    preprocess.fails_in_prefetch = True
+    prefetcher = Prefetcher(preprocess)
+    prefetcher.begin(["a"])
+    assert _lengths(prefetcher.read(["a"])) == [1]
+    assert preprocess.on_demand == [["a"]]
 
 
 def test_unused_prefetched_texts_are_discarded() -> None:
-    reads = _Reads()
-    ahead = Prefetcher(reads)
+    preprocess = _RecordingPreprocessor()
+    prefetcher = Prefetcher(preprocess)
     for number in range(9):
-        ahead.begin([f"text {number}"])
-    ahead.read([f"text {number}" for number in range(9)])
-    assert reads.here == [[f"text {number}" for number in range(7)]]
+        prefetcher.begin([f"text {number}"])
+    prefetcher.read([f"text {number}" for number in range(9)])
+    assert preprocess.on_demand == [[f"text {number}" for number in range(7)]]
 
 
 @pytest.fixture
@@ -107,17 +107,17 @@ def reader(tiny_model: Path) -> TextTokenizer:
     )
 
 
-@pytest.mark.parametrize("begun", [[], TEXTS[:4], TEXTS, ["another", *TEXTS[4:]]])
-def test_a_scorer_gives_the_same_outcomes(reader: TextTokenizer, begun: list[object]) -> None:
+@pytest.mark.parametrize("prefetched", [[], TEXTS[:4], TEXTS, ["another", *TEXTS[4:]]])
+def test_a_scorer_gives_the_same_outcomes(reader: TextTokenizer, prefetched: list[object]) -> None:
     jobs: list[list[object]] = [TEXTS[:3], TEXTS, [], ["one more"]]
-    plain, ahead = (
+    plain, prefetching = (
         Scorer(ScriptedEngine(), reader, limits=Limits(), batch_tokens=64, prefetches=is_ahead)
         for is_ahead in (False, True)
     )
     expected = plain.score(jobs)
-    ahead.prefetch([begun, []])
-    assert ahead.score(jobs) == expected
-    assert ahead.score(jobs) == expected
+    prefetching.prefetch([prefetched, []])
+    assert prefetching.score(jobs) == expected
+    assert prefetching.score(jobs) == expected
 
 
 def test_two_threads_may_tokenize_at_once(reader: TextTokenizer) -> None:
@@ -141,14 +141,14 @@ def test_only_texts_for_the_local_provider_are_prefetched() -> None:
         ScriptedJob(["c"], queue="far", is_local_only=True),
     ]
     fallback.prefetch(jobs)
-    assert (local.read, hub.read) == (["a", "c"], [])
+    assert (local.prefetched_texts, hub.prefetched_texts) == (["a", "c"], [])
     fallback.stop()
 
 
 def test_prefetch_is_optional_for_a_scorer(reader: TextTokenizer) -> None:
-    LocalProvider(lambda: pytest.fail("nothing is loaded yet")).prefetch([ScriptedJob(["a"])])
+    LocalProvider(lambda: pytest.fail("it loads a model")).prefetch([ScriptedJob(["a"])])
     scorer = Scorer(ScriptedEngine(), reader, limits=Limits(), batch_tokens=64)
-    house = LocalProvider(lambda: scorer)
-    house.start()
-    house.prefetch([ScriptedJob(["a"])])
+    provider = LocalProvider(lambda: scorer)
+    provider.start()
+    provider.prefetch([ScriptedJob(["a"])])
     assert scorer._prefetcher is None

@@ -1,4 +1,4 @@
-"""The Hub as an engine, against a Hub on this machine that breaks as it is told to."""
+"""Calls of the Hub, with a local Hub that fails as scripted."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from sentq_worker.testing import LocalHub
 from sentq_worker.testing.replies import hash_scores
 
 LABELS = ("negative", "neutral", "positive")
-CANARY = "CANARY a text that nobody may see"
+CANARY = "CANARY a text of no output"
 TOKEN = "hf_CANARYtoken"
 
 StartHub = Callable[..., HubPool]
@@ -34,12 +34,12 @@ def server() -> Iterator[LocalHub]:
 
 @contextmanager
 def started(server: LocalHub, *, token: str = TOKEN, **options: float) -> Iterator[HubPool]:
-    """An engine that asks this Hub; short of patience unless the options say otherwise."""
-    patience = {"in_flight": 1, "call_timeout_s": 10.0, "total_timeout_s": 30.0} | options
+    """Start a pool for this Hub, with short time limits unless the options say otherwise."""
+    limits = {"in_flight": 1, "call_timeout_s": 10.0, "total_timeout_s": 30.0} | options
     target = Target("owner/model", server.endpoint, SecretStr(token))
     hub = HubPool(
-        lambda: HubClient(target, timeout_s=patience["call_timeout_s"]),
-        options=HubOptions(**patience),  # type: ignore[arg-type]
+        lambda: HubClient(target, timeout_s=limits["call_timeout_s"]),
+        options=HubOptions(**limits),  # type: ignore[arg-type]
         breaker=Breaker("the Hub", failures=5, probe_interval_s=0.2),
     )
     try:
@@ -50,13 +50,13 @@ def started(server: LocalHub, *, token: str = TOKEN, **options: float) -> Iterat
         hub.stop()
 
 
-def _ask(hub: HubPool, *texts: str) -> list[HubRow]:
+def _predict(hub: HubPool, *texts: str) -> list[HubRow]:
     return hub.predict([HubRequest(text) for text in texts])
 
 
 def test_a_text_is_scored_with_the_labels_of_the_model(server: LocalHub) -> None:
     with started(server) as hub:
-        (row,) = _ask(hub, "a good day")
+        (row,) = _predict(hub, "a good day")
         assert hub.labels == LABELS
         assert row == pytest.approx(list(hash_scores("a good day", LABELS).values()))
         assert server.texts == ["a good day"]
@@ -65,7 +65,7 @@ def test_a_text_is_scored_with_the_labels_of_the_model(server: LocalHub) -> None
 def test_many_texts_are_in_flight_and_no_more_than_allowed() -> None:
     with LocalHub(token=TOKEN, latency_s=0.05) as server, started(server, in_flight=8) as hub:
         texts = [f"text {number}" for number in range(40)]
-        rows = _ask(hub, *texts)
+        rows = _predict(hub, *texts)
         for text, row in zip(texts, rows, strict=True):
             assert row == pytest.approx(list(hash_scores(text, LABELS).values()))
         assert server.most_at_once == 8
@@ -74,17 +74,17 @@ def test_many_texts_are_in_flight_and_no_more_than_allowed() -> None:
 def test_a_reply_without_the_outer_list_is_accepted(server: LocalHub) -> None:
     with started(server) as hub:
         server.script("flat")
-        (row,) = _ask(hub, "a good day")
+        (row,) = _predict(hub, "a good day")
         assert row == pytest.approx(list(hash_scores("a good day", LABELS).values()))
 
 
-ANSWERED, WAITS = "answered", "waits"
+SCORED, WAITS = "scored", "waits"
 CLOSED, OPEN, STOPPED = BreakerState.CLOSED, BreakerState.OPEN, BreakerState.STOPPED
 
-#: What the Hub does with its next calls; the outcome of one text, the number of calls that it
-#: took (a probe counts), and the breaker's state afterwards.
+#: The script of the Hub's next replies; the outcome of one text, the number of calls (probes
+#: included), and the breaker's state afterwards.
 FAULTS = [
-    ("ok", ANSWERED, 1, CLOSED),
+    ("ok", SCORED, 1, CLOSED),
     ("400", "inference_failed", 1, CLOSED),
     ("413", "inference_failed", 1, CLOSED),
     ("422", "inference_failed", 1, CLOSED),
@@ -93,31 +93,31 @@ FAULTS = [
     ("403", WAITS, 1, STOPPED),
     ("404", WAITS, 1, STOPPED),
     ("410", WAITS, 1, STOPPED),
-    ("429", ANSWERED, 2, CLOSED),
-    ("429:0.3", ANSWERED, 2, CLOSED),
+    ("429", SCORED, 2, CLOSED),
+    ("429:0.3", SCORED, 2, CLOSED),
     ("always 429:0.05", WAITS, 3, OPEN),
-    ("500", ANSWERED, 2, CLOSED),
-    ("502", ANSWERED, 2, CLOSED),
-    ("503", ANSWERED, 2, CLOSED),
-    ("503:0.3", ANSWERED, 2, CLOSED),
-    ("504 504", ANSWERED, 3, CLOSED),
-    # The probe after them succeeds, so the text is to blame.
+    ("500", SCORED, 2, CLOSED),
+    ("502", SCORED, 2, CLOSED),
+    ("503", SCORED, 2, CLOSED),
+    ("503:0.3", SCORED, 2, CLOSED),
+    ("504 504", SCORED, 3, CLOSED),
+    # The following probe succeeds, so the text is the cause.
     ("503 503 503", "inference_failed", 4, CLOSED),
-    # And here it does not.
+    # The following probe fails.
     ("always 503", WAITS, 4, OPEN),
-    ("garbage", ANSWERED, 2, CLOSED),
+    ("garbage", SCORED, 2, CLOSED),
     ("always garbage", WAITS, 4, OPEN),
-    ("truncated", ANSWERED, 2, CLOSED),
-    ("gzip-bomb", ANSWERED, 2, CLOSED),
-    ("huge", ANSWERED, 2, CLOSED),
-    ("slow-loris", ANSWERED, 2, CLOSED),
-    ("silence", ANSWERED, 2, CLOSED),
-    ("reset", ANSWERED, 2, CLOSED),
+    ("truncated", SCORED, 2, CLOSED),
+    ("gzip-bomb", SCORED, 2, CLOSED),
+    ("huge", SCORED, 2, CLOSED),
+    ("slow-loris", SCORED, 2, CLOSED),
+    ("silence", SCORED, 2, CLOSED),
+    ("reset", SCORED, 2, CLOSED),
     ("always reset", WAITS, 4, OPEN),
     ("redirect", WAITS, 1, OPEN),
     ("wrong-labels", WAITS, 1, STOPPED),
     ("wrong-sum", WAITS, 1, STOPPED),
-    ("nan", ANSWERED, 2, CLOSED),
+    ("nan", SCORED, 2, CLOSED),
     ("nan nan", "nonfinite", 2, CLOSED),
 ]
 
@@ -135,8 +135,8 @@ def test_each_fault_has_its_outcome_calls_and_breaker_state(
     is_slow = script in ("slow-loris", "silence")
     with started(server, attempts=3, call_timeout_s=2.0 if is_slow else 10.0) as hub:
         server.script(script)
-        (row,) = _ask(hub, CANARY)
-        if outcome == ANSWERED:
+        (row,) = _predict(hub, CANARY)
+        if outcome == SCORED:
             assert row == pytest.approx(list(hash_scores(CANARY, LABELS).values()))
         elif outcome == WAITS:
             assert isinstance(row, EngineUnavailable)
@@ -145,20 +145,20 @@ def test_each_fault_has_its_outcome_calls_and_breaker_state(
             assert row.code == outcome
         assert server.calls == calls
         assert hub.breaker.state is state
-        # Whoever is not to be asked is not asked.
+        # An open breaker prevents further calls.
         if state is not CLOSED:
-            assert isinstance(_ask(hub, CANARY)[0], EngineUnavailable)
+            assert isinstance(_predict(hub, CANARY)[0], EngineUnavailable)
             assert server.calls == calls
-    said = caplog.text + repr(row) + str(row)
-    assert "CANARY" not in said
-    assert said.count("the Hub is not used") == (0 if state is CLOSED else 1)
+    shown = caplog.text + repr(row) + str(row)
+    assert "CANARY" not in shown
+    assert shown.count("the Hub is not used") == (0 if state is CLOSED else 1)
 
 
 def test_retry_after_of_the_hub_is_honoured(server: LocalHub) -> None:
     with started(server) as hub:
         server.script("429:0.6 503:0.6")
         began = time.monotonic()
-        (row,) = _ask(hub, "a good day")
+        (row,) = _predict(hub, "a good day")
         assert isinstance(row, list)
         assert time.monotonic() - began >= 1.2
 
@@ -167,7 +167,7 @@ def test_retry_after_is_capped(server: LocalHub) -> None:
     with started(server, retry_after_limit_s=0.1) as hub:
         server.script("429:3600")
         began = time.monotonic()
-        assert isinstance(_ask(hub, "a good day")[0], list)
+        assert isinstance(_predict(hub, "a good day")[0], list)
         assert time.monotonic() - began < 60
 
 
@@ -188,26 +188,26 @@ def test_no_call_is_retried_past_the_deadline_of_the_job(server: LocalHub) -> No
 def test_the_breaker_closes_when_a_probe_succeeds(server: LocalHub) -> None:
     with started(server, attempts=2) as hub:
         server.script("always 500")
-        assert isinstance(_ask(hub, CANARY)[0], EngineUnavailable)
+        assert isinstance(_predict(hub, CANARY)[0], EngineUnavailable)
         time.sleep(0.25)
-        assert isinstance(_ask(hub, CANARY, CANARY)[0], EngineUnavailable)
+        assert isinstance(_predict(hub, CANARY, CANARY)[0], EngineUnavailable)
         assert hub.breaker.state is OPEN
-        assert server.texts == [CANARY, CANARY, "good", "good"]  # none of ours as a probe
+        assert server.texts == [CANARY, CANARY, "good", "good"]  # probes do not use texts of jobs
         server.script("ok")
         time.sleep(0.25)
-        assert isinstance(_ask(hub, CANARY)[0], list)
+        assert isinstance(_predict(hub, CANARY)[0], list)
         assert hub.breaker.state is CLOSED
 
 
 def test_payment_required_opens_the_breaker_for_the_configured_time(server: LocalHub) -> None:
     with started(server, payment_pause_s=0.6) as hub:
         server.script("402")
-        assert isinstance(_ask(hub, "a good day")[0], EngineUnavailable)
-        time.sleep(0.25)  # Longer than between probes.
-        assert isinstance(_ask(hub, "a good day")[0], EngineUnavailable)
+        assert isinstance(_predict(hub, "a good day")[0], EngineUnavailable)
+        time.sleep(0.25)  # Longer than the interval of probes.
+        assert isinstance(_predict(hub, "a good day")[0], EngineUnavailable)
         assert server.calls == 1
         time.sleep(0.4)
-        assert isinstance(_ask(hub, "a good day")[0], list)
+        assert isinstance(_predict(hub, "a good day")[0], list)
 
 
 @pytest.mark.parametrize("script", ["401", "403", "404", "410"])
@@ -230,5 +230,5 @@ def test_a_hub_unavailable_at_start_is_called_later(server: LocalHub) -> None:
     server.script("503")
     with started(server) as hub:
         assert hub.labels is None
-        assert isinstance(_ask(hub, "a good day")[0], list)
+        assert isinstance(_predict(hub, "a good day")[0], list)
         assert server.texts == ["good", "a good day"]

@@ -1,4 +1,4 @@
-"""Jobs by the Hub: what goes out, what comes back, and who must not send anything."""
+"""Jobs scored through the Hub: requests, outcomes, budgets and local-only jobs."""
 
 from __future__ import annotations
 
@@ -105,20 +105,20 @@ def test_outcomes_equal_those_of_the_local_provider_and_name_the_hub(
     codes = [problem.code for problem in problems if isinstance(problem, TextError)]
     assert codes == ["empty_text", "not_a_string", "lone_surrogate"]
     assert other.outcomes[0] == good
-    assert sorted(server.texts) == ["bad", "good"]  # the same text once
+    assert sorted(server.texts) == ["bad", "good"]  # equal texts are sent once
 
 
 def test_local_only_texts_are_not_sent_to_the_hub(server: LocalHub) -> None:
     with scoring(server) as scorer:
-        stays, leaves = scorer.score(
+        local_only, sent = scorer.score(
             [ScriptedJob(["a", "b"], is_local_only=True), ScriptedJob(["c"])]
         )
-    assert isinstance(stays, ScoredJob)
-    assert [o.code for o in stays.outcomes if isinstance(o, TextError)] == [
+    assert isinstance(local_only, ScoredJob)
+    assert [o.code for o in local_only.outcomes if isinstance(o, TextError)] == [
         "engine_unavailable",
         "engine_unavailable",
     ]
-    assert isinstance(leaves, ScoredJob)
+    assert isinstance(sent, ScoredJob)
     assert server.texts == ["c"]
 
 
@@ -134,7 +134,7 @@ def test_a_retried_job_does_not_call_the_hub_again_for_scored_texts(
         (reply,) = scorer.score([job])
         assert isinstance(reply, ScoredJob)
         assert sorted(server.texts) == ["one", "two", "two"]
-        assert isinstance(scorer.score([job])[0], ScoredJob)  # and nothing is kept for ever
+        assert isinstance(scorer.score([job])[0], ScoredJob)  # scores are stored for one retry only
         assert len(server.texts) == 5
 
 
@@ -152,7 +152,7 @@ def test_long_texts_are_split_into_the_windows_of_the_local_provider(
     split = cut(text)
     assert split.tokens.tokens == local.tokens
     assert [w.own_tokens for w in split.tokens.windows] == [w.own_tokens for w in local.windows]
-    # Read again, each part is the window that it was cut from, but for a word that was cut.
+    # Tokenized again, each part equals the window it was cut from, except at a split word.
     for text_window, window in zip(split.windows, local.windows, strict=True):
         (again,) = here.tokenise([text_window])
         assert len(again.windows) == 1
@@ -197,11 +197,14 @@ def test_a_hub_with_the_same_model_gives_the_scores_of_the_local_provider(tiny_m
     with LocalHub(score=score) as server, scoring(server, cut=cut, in_flight=1) as scorer:
         (reply,) = scorer.score([ScriptedJob(texts)])
     assert isinstance(reply, ScoredJob)
-    for ours, theirs in zip(local.score([texts])[0], reply.outcomes, strict=True):
-        assert isinstance(ours, Prediction)
-        assert isinstance(theirs, Prediction)
-        assert theirs.scores == pytest.approx(ours.scores, abs=1e-5)
-        assert (theirs.tokens, theirs.windows) == (ours.tokens, ours.windows)
+    for local_outcome, hub_outcome in zip(local.score([texts])[0], reply.outcomes, strict=True):
+        assert isinstance(local_outcome, Prediction)
+        assert isinstance(hub_outcome, Prediction)
+        assert hub_outcome.scores == pytest.approx(local_outcome.scores, abs=1e-5)
+        assert (hub_outcome.tokens, hub_outcome.windows) == (
+            local_outcome.tokens,
+            local_outcome.windows,
+        )
 
 
 def test_a_model_with_other_labels_is_rejected_at_start_unless_they_are_mapped() -> None:
@@ -230,7 +233,7 @@ def test_a_later_mismatch_of_labels_disables_the_hub(server: LocalHub) -> None:
     local: list[tuple[str, ...]] = []
     with scoring(server, expected=lambda: local[0] if local else None) as scorer:
         assert isinstance(scorer.score([ScriptedJob(["a"])])[0], ScoredJob)
-        local.append(("negative", "positive"))  # The local engine came back, with others.
+        local.append(("negative", "positive"))  # The local provider starts, with other labels.
         assert isinstance(scorer.score([ScriptedJob(["b"])])[0], EngineUnavailable)
         assert scorer.breaker.state is BreakerState.STOPPED
 
@@ -262,7 +265,7 @@ def test_four_concurrent_workers_make_exactly_the_permitted_calls(
     for hub in hubs:
         hub.stop()
     assert server.calls == permitted
-    # Each worker's first call is for itself.
+    # The first call of each worker checks the model.
     assert sum(isinstance(row, list) for row in rows) == permitted - 4
     assert sum(isinstance(row, EngineUnavailable) for row in rows) == 100 - permitted + 4
 
@@ -291,13 +294,13 @@ def test_calls_and_characters_are_counted_by_day_and_month(
     assert spent.value.retry_after_s is not None
     assert 0 < spent.value.retry_after_s <= most_s
     with redis_server.client() as client:
-        kept = {k.decode(): int(v) for k, v in client.hgetall("sentq.hub.budget").items()}
+        stored = {k.decode(): int(v) for k, v in client.hgetall("sentq.hub.budget").items()}
         if calls:
-            assert kept["day_calls"] == kept["month_calls"] == calls
-            assert kept["day_chars"] == kept["month_chars"] == 10 * calls
-            assert kept["month"] == now.year * 12 + now.month
-            # What is of another day is spent no more; what is of this month still is.
-            client.hset("sentq.hub.budget", mapping={"day": kept["day"] - 1})
+            assert stored["day_calls"] == stored["month_calls"] == calls
+            assert stored["day_chars"] == stored["month_chars"] == 10 * calls
+            assert stored["month"] == now.year * 12 + now.month
+            # The budget of another day is not used up; that of this month still is.
+            client.hset("sentq.hub.budget", mapping={"day": stored["day"] - 1})
             if limits.calls_per_month is None and limits.chars_per_month is None:
                 budget.reserve(10)
             else:
@@ -340,17 +343,17 @@ def test_workers_of_a_host_share_the_breaker_state(
     with (
         scoring(server, shared_state=shared_state("here"), payment_pause_s=0.8) as one,
         scoring(server, shared_state=shared_state("here")) as two,
-        scoring(server, shared_state=shared_state("there")) as far,
+        scoring(server, shared_state=shared_state("there")) as other_host,
     ):
         server.script("402")
         assert isinstance(one.score([ScriptedJob(["a"])])[0], EngineUnavailable)
-        time.sleep(0.55)  # What was read is good for half a second.
+        time.sleep(0.55)  # The shared state is cached for half a second.
         server.texts.clear()
         assert isinstance(two.score([ScriptedJob(["b"])])[0], EngineUnavailable)
         assert server.calls == 0
         assert two.breaker.state is BreakerState.OPEN
         assert "(402)" in two.breaker.snapshot.reason
-        assert isinstance(far.score([ScriptedJob(["c"])])[0], ScoredJob)
+        assert isinstance(other_host.score([ScriptedJob(["c"])])[0], ScoredJob)
         time.sleep(0.3)
         assert isinstance(one.score([ScriptedJob(["a"])])[0], ScoredJob)
         time.sleep(0.55)
