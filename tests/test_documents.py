@@ -52,6 +52,19 @@ def test_tests_that_a_document_names_exist(document: Path) -> None:
     assert named - defined == set()
 
 
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda file: file.name)
+def test_modules_that_a_document_names_exist(document: Path) -> None:
+    packages = [ROOT / "producer" / "sentq", ROOT / "worker" / "sentq_worker"]
+    folders = [each for package in packages for each in package.iterdir() if each.is_dir()]
+    text = document.read_text(encoding="utf-8")
+    for folder in folders:
+        for name in re.findall(rf"`{folder.name}\.([a-z_]+)", text):
+            if name in {"json", "svg"}:
+                continue  # A file, not a module.
+            twins = [each / name for each in folders if each.name == folder.name]
+            assert any(each.exists() or each.with_suffix(".py").exists() for each in twins), name
+
+
 def _anchors(file: Path) -> set[str]:
     """The anchors that GitHub makes of a document's headings."""
     headings = re.findall(
