@@ -1,11 +1,11 @@
-"""The command `sentq-worker`: run a worker, look at its model, train one."""
+"""The command `sentq-worker`: run a worker, show its model, train and evaluate one."""
 
 from __future__ import annotations
 
 import sys
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.console import Console
@@ -41,11 +41,11 @@ Exit codes:
   0   ended by SIGTERM
   1   ended by Ctrl-C
   2   a wrong option or setting
-  69  the device was lost, and what was held went back to the queue;
+  69  the device was lost, and the jobs in flight went back to the queue;
       or Redis did not answer, within SENTQ_WORKER_START_WAIT_S or at the end
-  70  a round took longer than SENTQ_WORKER_BATCH_LIMIT_S
-  78  the model or the device cannot be had
-  130, 143  a second Ctrl-C or SIGTERM: all that was held went back to the queue
+  70  a batch of jobs took longer than SENTQ_WORKER_BATCH_LIMIT_S
+  78  the model cannot be loaded, or the device is not available
+  130, 143  a second Ctrl-C or SIGTERM: the jobs in flight went back to the queue
 """
 
 app = typer.Typer(
@@ -76,7 +76,7 @@ def _version(wanted: bool) -> None:
 
 
 class LogLevel(StrEnum):
-    """How much the worker says."""
+    """The least severe messages that are logged."""
 
     DEBUG = "debug"
     INFO = "info"
@@ -87,7 +87,7 @@ class LogLevel(StrEnum):
 Config = Annotated[
     Path | None,
     typer.Option(
-        help="TOML file with settings (default: what SENTQ_CONFIG names).", metavar="FILE"
+        help="TOML file with settings (default: the file in SENTQ_CONFIG).", metavar="FILE"
     ),
 ]
 Model = Annotated[
@@ -112,16 +112,19 @@ def run(
         int | None, typer.Option(help="CPU threads of the engine (default: one a core).")
     ] = None,
     queues: Annotated[
-        str | None, typer.Option(help="Queues to take from, with commas (default: all of sentq's).")
+        str | None,
+        typer.Option(help="Queues to consume, separated by commas (default: both of sentq's)."),
     ] = None,
     name: Annotated[
         str | None, typer.Option(help="Name of this worker, such as gpu0@%h.", metavar="NAME")
     ] = None,
     events: Annotated[bool, typer.Option("--events", "-E", help="Send events (Flower).")] = False,
-    loglevel: Annotated[LogLevel, typer.Option(help="How much to log.")] = LogLevel.INFO,
+    loglevel: Annotated[
+        LogLevel, typer.Option(help="The least severe messages to log.")
+    ] = LogLevel.INFO,
     broker_url: Annotated[
         str | None,
-        typer.Option(help="Where jobs come from (default: SENTQ_BROKER_URL).", metavar="URL"),
+        typer.Option(help="URL of the broker (default: SENTQ_BROKER_URL).", metavar="URL"),
     ] = None,
     config: Config = None,
     version: Annotated[  # noqa: ARG001 - handled by its callback
@@ -150,7 +153,7 @@ def run(
     raise typer.Exit(worker.exitcode or 0)
 
 
-_MODEL_HELP = """Show the model that a worker would use: where it is, and what it says.
+_MODEL_HELP = """Show the model that a worker would use: its folder, its facts, its card.
 
 \b
 Examples:
@@ -162,7 +165,7 @@ Examples:
 
 @app.command("model", help=_MODEL_HELP)
 def show_model(
-    path: Annotated[bool, typer.Option("--path", help="Print the folder alone.")] = False,
+    path: Annotated[bool, typer.Option("--path", help="Print only the folder.")] = False,
     model: Model = None,
     revision: Revision = None,
     device: Device = None,
@@ -180,7 +183,7 @@ def show_model(
         files, device=settings.device, dtype=settings.dtype, threads=settings.threads
     )
     labels = Labels(engine.info.labels)
-    rows: dict[str, Any] = {
+    rows: dict[str, object] = {
         "model": files.name,
         "folder": files.folder,
         "revision": files.revision,
@@ -197,7 +200,7 @@ def show_model(
 
 
 def _body(card: str) -> str:
-    """A model card without the metadata block that stands above it for the Hub."""
+    """Return a model card without the metadata block that the Hub reads."""
     if card.startswith("---\n"):
         _, _, card = card.removeprefix("---\n").partition("\n---\n")
     return card.strip()

@@ -27,7 +27,7 @@ def store(client: Client) -> ResultStore:
 
 
 def _finish(store: ResultStore, jobs: Sequence[Job]) -> None:
-    store.finish({job.id: succeeded(job.id, _outcome(job.id)) for job in jobs})
+    store.store({job.id: succeeded(job.id, _outcome(job.id)) for job in jobs})
 
 
 def _read(client: Client, jobs: Sequence[Job]) -> Iterator[str]:
@@ -87,7 +87,7 @@ def test_errors_are_yielded_in_the_order_of_jobs(client: Client, store: ResultSt
     good, bad, late = client.submit_many(["good", "bad", "late"])
     unknown = client.job(new_job_id())
     _finish(store, [good])
-    store.finish({bad.id: failed(bad.id, LookupError("reason"))})
+    store.store({bad.id: failed(bad.id, LookupError("reason"))})
     outcomes = list(client.results([bad, late, unknown, good], timeout=0.2))
     assert isinstance(outcomes[0], errors.JobFailed)
     assert isinstance(outcomes[1], errors.WaitTimeout)

@@ -192,7 +192,7 @@ def test_a_job_lost_while_it_ran_alone_is_dead_lettered_and_fails(
 def test_a_stored_result_is_kept_when_the_message_is_dead_lettered(
     lost: LostJobRecovery, app: Any, server: redis.Redis
 ) -> None:
-    ResultStore(app).finish({"a": succeeded("a", {"n": 1})})
+    ResultStore(app).store({"a": succeeded("a", {"n": 1})})
     lost.requeue(server, [_record(server, "t", _message("a", **_alone("t")))], REASON)
     assert AsyncResult("a", app=app).get(timeout=5) == {"n": 1}
     assert server.xlen(DEAD_LETTERS_KEY) == 1
@@ -233,7 +233,7 @@ def test_a_job_is_marked_alone_while_unacknowledged_and_unmarked_when_requeued(
     channel: Channel, server: redis.Redis
 ) -> None:
     _record(server, "t", _message("a"))
-    channel.qos.hold("t", 10)
+    channel.qos.add("t", 10)
     assert channel.qos.mark_alone("t", "me@here")
     raw: Any = server.hget("unacked", "t")
     mark = json.loads(raw)[0]["headers"][ALONE_HEADER]
@@ -256,7 +256,7 @@ def test_a_new_channel_adopts_jobs_in_flight_and_requeues_the_rest(
     with _channel(redis_server.url) as old, _channel(redis_server.url) as new:
         for tag in ("in flight", "requeued"):
             _record(server, tag, _message(tag))
-            old.qos.hold(tag, 10)
+            old.qos.add(tag, 10)
         old.qos.kept_tags = new.qos.kept_tags = lambda: {"in flight"}
         new.qos.adopt(old.qos)
         assert (old.qos.tags(), new.qos.tags()) == ([], ["in flight"])

@@ -25,9 +25,9 @@ def store(app: Any) -> ResultStore:
 
 
 def test_stock_celery_reads_what_is_stored(app: Any, store: ResultStore) -> None:
-    store.begin({"a": started("a", "host")})
+    store.mark_started({"a": started("a", "host")})
     assert AsyncResult("a", app=app).state == "STARTED"
-    store.finish({"a": succeeded("a", {"outcomes": []}), "b": failed("b", ValueError("reason"))})
+    store.store({"a": succeeded("a", {"outcomes": []}), "b": failed("b", ValueError("reason"))})
     assert AsyncResult("a", app=app).get(timeout=5) == {"outcomes": []}
     assert AsyncResult("b", app=app).state == "FAILURE"
     with pytest.raises(ValueError, match="reason"):
@@ -36,14 +36,14 @@ def test_stock_celery_reads_what_is_stored(app: Any, store: ResultStore) -> None
 
 @pytest.mark.parametrize("late", [started("a", "h"), succeeded("a", {"n": 2})])
 def test_the_first_result_is_kept(app: Any, store: ResultStore, late: bytes) -> None:
-    store.finish({"a": succeeded("a", {"n": 1})})
-    store.finish({"a": late})
+    store.store({"a": succeeded("a", {"n": 1})})
+    store.store({"a": late})
     assert AsyncResult("a", app=app).get(timeout=5) == {"n": 1}
 
 
 def test_the_result_of_a_stock_worker_is_kept(app: Any, store: ResultStore) -> None:
     app.backend.store_result("a", {"n": 1}, "SUCCESS")
-    store.finish({"a": succeeded("a", {"n": 2})})
+    store.store({"a": succeeded("a", {"n": 2})})
     assert AsyncResult("a", app=app).get(timeout=5) == {"n": 1}
 
 
@@ -52,7 +52,7 @@ def test_a_result_replaces_the_state_of_a_queued_or_running_job(
 ) -> None:
     for state in ("PENDING", "STARTED", "RETRY"):
         app.backend.store_result(state, None, state)
-    store.finish({state: succeeded(state, {}) for state in ("PENDING", "STARTED", "RETRY")})
+    store.store({state: succeeded(state, {}) for state in ("PENDING", "STARTED", "RETRY")})
     assert all(
         AsyncResult(state, app=app).state == "SUCCESS" for state in ("PENDING", "STARTED", "RETRY")
     )
@@ -65,8 +65,8 @@ def test_a_result_is_published_once_and_expires(
         listener = redis.pubsub(ignore_subscribe_messages=True)
         listener.subscribe("celery-task-meta-a")
         document = succeeded("a", {})
-        store.finish({"a": document})
-        store.finish({"a": document})
+        store.store({"a": document})
+        store.store({"a": document})
         messages = [listener.get_message(timeout=1) for _ in range(3)]
         assert [m["data"] for m in messages if m] == [document]
         assert 0 < redis.ttl("celery-task-meta-a") <= 24 * 60 * 60

@@ -1,14 +1,14 @@
-"""Taking messages from Redis, many at once, and never into nowhere.
+"""Taking messages from Redis, many at once, without losing one.
 
-Kombu's Redis transport takes a message with BRPOP and notes that it has it afterwards: a worker
-that dies in between, or whose connection is cut, loses the message. Here one script does both:
+Kombu's Redis transport takes a message with BRPOP and records it afterwards: a worker that dies in
+between, or whose connection is cut, loses the message. Here one script does both:
 
     wait   BLMOVE q q RIGHT RIGHT   blocks until there is something, and moves nothing
     take   a script                 queue -> `unacked` and its index, and returns the messages
 
-The structures are kombu's own, so a stock worker restores what a dead worker of ours held, and
-the other way round. Each message is noted under a tag of ours: the tag that the sender wrote
-into the message is whatever the sender wrote.
+The structures are kombu's own, so a stock worker requeues what a lost worker of ours had in
+flight, and the other way round. Each message is recorded under a tag of ours, because a sender may
+write any tag into the message.
 """
 
 from __future__ import annotations
@@ -29,25 +29,29 @@ from redis.exceptions import NoScriptError
 from sentq.contract import MAX_BYTES_PER_MESSAGE
 from sentq.wire.dead_letters import DEAD_LETTERS_KEY, DeadLetterCode, dead_letter_fields
 from sentq.wire.lua import load_script
-from sentq_worker.broker.dead_letters import DeadLetterTarget, dead_letter
+from sentq_worker.broker.dead_letters import (
+    DeadLetterTarget,
+    dead_letter_and_log,
+    dead_letter_unreadable,
+)
 from sentq_worker.broker.decompression import refusal_to_decompress
 from sentq_worker.broker.delivery import job_id, lost_deliveries
 from sentq_worker.broker.message import Envelope, read_envelope
 from sentq_worker.broker.protocols import Headers
-from sentq_worker.broker.qos import AckHandles, UnackedQoS
+from sentq_worker.broker.qos import UnackedQoS, UnackedTags
 
 __all__ = ["Channel", "ChannelDelegate", "Transport", "install", "is_connection_error"]
 
 logger = logging.getLogger(__name__)
 
-#: What may stand around a body. Celery needs less than a thousand.
+#: The most bytes of a message beside its body. Celery needs less than a thousand.
 _MAX_HEADER_BYTES: Final = 256 * 1024
 
-#: How long one wait blocks. It wakes at once for single jobs; other queues and priorities are
-#: looked at when it ends.
+#: How long one wait blocks. It ends at once when a single job arrives. Other queues and priorities
+#: are read when it ends.
 _WAIT_S: Final = 0.05
 
-#: How long to leave Redis alone after it refused a script (out of memory, read-only replica).
+#: The delay before Redis is asked again that refused a script (out of memory, read-only replica).
 _REFUSED_PAUSE_S: Final = 1.0
 
 _TAKE: Final = load_script("sentq_worker.broker", "take_messages")
@@ -80,7 +84,7 @@ class Channel(stock.Channel):
     QoS = UnackedQoS
     from_transport_options = (*stock.Channel.from_transport_options, *_OPTIONS)
 
-    #: Bytes of messages to hold at most, beyond a first one. A transport option.
+    #: The most bytes of messages in flight, beyond a first one. A transport option.
     in_flight_bytes = 512 * 1024
 
     #: How long a message stays with a worker that does not renew it. A transport option.
@@ -99,11 +103,11 @@ class Channel(stock.Channel):
         self._not_before = 0.0
         self._lists: list[tuple[str, str]] = []
         self._delegate: ChannelDelegate | None = None
-        #: In which order queues are read: as they were first asked for, also when one was
-        #: cancelled and added again.
+        #: The order in which queues are read: that in which they were first consumed, also after
+        #: one was cancelled and added again.
         self._order: dict[str, int] = {}
-        #: Queues whose messages nobody acknowledges: the replies to `celery inspect`. Noted in
-        #: `unacked` they would stay there, and be delivered again to readers long gone.
+        #: Queues whose messages are not acknowledged: the replies to `celery inspect`. Recorded in
+        #: `unacked`, they would stay there, and be delivered again to readers that have ended.
         self._unacknowledged: set[str] = set()
         self._is_stock = False
         super().__init__(*args, **kwargs)
@@ -119,14 +123,14 @@ class Channel(stock.Channel):
         return self._delegate.worker if self._delegate else None
 
     def basic_consume(self, queue: str, no_ack: bool, *args: Any, **kwargs: Any) -> Any:  # noqa: FBT001 - kombu's
-        """Kombu calls this for each queue that somebody reads."""
+        """Start to read a queue. Kombu calls this."""
         self._order.setdefault(queue, len(self._order))
         if no_ack:
             self._unacknowledged.add(queue)
         return super().basic_consume(queue, no_ack, *args, **kwargs)
 
     def _brpop_start(self, timeout: float | None = None) -> None:
-        """Ask Redis: for messages where there may be some, else to be woken."""
+        """Ask Redis for messages if there may be some, else wait for one. Kombu calls this."""
         self._is_stock = not self._unacknowledged.isdisjoint(self.active_queues)
         if self._is_stock:
             super()._brpop_start(timeout)
@@ -145,10 +149,10 @@ class Channel(stock.Channel):
             self._send_take(connection, queues)
 
     def _brpop_read(self, **options: Any) -> Any:
-        """Read the answer and deliver what was taken.
+        """Read the reply and deliver the messages that were taken. Kombu calls this.
 
         Raises:
-            Empty: Nothing was. Kombu's word for it.
+            Empty: There were none.
         """
         if self._is_stock:
             return super()._brpop_read(**options)
@@ -156,7 +160,7 @@ class Channel(stock.Channel):
         try:
             if self._is_waiting:
                 reply = connection.read_response()
-                # Woken or not, look: the wait sees one list, the script sees them all.
+                # Take in any case: the wait sees one list, the script sees them all.
                 self._take_next = True
                 if reply is None or time.monotonic() < self._not_before:
                     raise virtual.Empty
@@ -166,8 +170,8 @@ class Channel(stock.Channel):
             connection.disconnect()
             raise
         except redis.ResponseError as error:
-            # It is said to the operator and tried again; nothing has moved.
-            logger.warning("Redis refuses to hand out jobs: %s", error)
+            # Nothing has moved; it is tried again.
+            logger.warning("Redis refuses to deliver jobs: %s", error)
             self._not_before = time.monotonic() + _REFUSED_PAUSE_S
             raise virtual.Empty from None
         finally:
@@ -180,12 +184,12 @@ class Channel(stock.Channel):
         return True
 
     def close(self) -> None:
-        """Give back what is held and close."""
+        """Requeue the messages in flight and close."""
         try:
             super().close()
         except self.connection_errors:
-            # It broke as kombu read the last answer. Nothing is left to read, and what is held
-            # can still be given back, on another connection.
+            # The connection broke as kombu read the last reply. Nothing is left to read, and the
+            # messages can still be requeued, on another connection.
             super().close()
 
     def _queues(self) -> list[str]:
@@ -223,7 +227,7 @@ class Channel(stock.Channel):
             for raw in messages:
                 tag = f"{prefix}{number}"
                 number += 1
-                self.qos.hold(tag, len(raw))
+                self.qos.add(tag, len(raw))
                 self._deliver_one(tag, queue, raw)
 
     def _deliver_one(self, tag: str, queue: str, raw: bytes) -> None:
@@ -238,7 +242,7 @@ class Channel(stock.Channel):
         if len(raw) - len(envelope["body"]) > _MAX_HEADER_BYTES:
             reason = f"the headers are larger than {_MAX_HEADER_BYTES:,} bytes"
         if reason is None:
-            # What its sender wrote there may be anything.
+            # A sender may have written any value here.
             envelope["properties"]["delivery_tag"] = tag
             envelope["properties"]["delivery_info"]["routing_key"] = queue
             try:
@@ -254,22 +258,23 @@ class Channel(stock.Channel):
                 delegate.on_dead_letter(headers, reason)
             self.dead_letter(tag, raw, reason, headers=headers, queue=queue)
 
-    def ack_handles(self, tags: Sequence[str]) -> AckHandles:
-        """What acknowledges these messages, on any connection to this Redis."""
-        return AckHandles(
+    def unacked_tags(self, tags: Sequence[str]) -> UnackedTags:
+        """Return these tags and their keys. They acknowledge on any connection to this Redis."""
+        return UnackedTags(
             self.full_key(self.unacked_key), self.full_key(self.unacked_index_key), tags
         )
 
-    def shares_redis(self, connection_options: dict[str, Any]) -> bool:
-        """Whether a client with these options talks to the Redis that this channel talks to."""
+    def shares_redis(self, connection_options: Mapping[str, object]) -> bool:
+        """Return whether a client with these options connects to the Redis of this channel."""
         ours = self._connparams()
         return type(self) is Channel and all(
-            str(ours.get(place)) == str(connection_options.get(place))
-            for place in ("host", "port", "path", "db")
+            str(ours.get(name)) == str(connection_options.get(name))
+            for name in ("host", "port", "path", "db")
         )
 
     def own_client(self) -> redis.Redis:
-        """A client with connections of its own, for another thread. It adds no prefix to keys."""
+        """Return a client with connections of its own, for another thread. It adds no prefix to
+        keys."""
         return redis.Redis(connection_pool=self._get_pool())
 
     def dead_letter(
@@ -279,11 +284,19 @@ class Channel(stock.Channel):
         reason: str,
         *,
         code: DeadLetterCode = DeadLetterCode.MALFORMED,
-        headers: Mapping[str, Any] = MappingProxyType({}),
+        headers: Headers = MappingProxyType({}),
         queue: str | None = None,
     ) -> None:
-        """Move what cannot be handled to the dead letters. The log says that, not what."""
-        logger.error("a message of %d bytes became a dead letter: %s", len(raw), reason)
+        """Make a message that cannot be processed a dead letter.
+
+        Args:
+            tag: The tag under which it is recorded.
+            raw: The message.
+            reason: Why, in words that quote no text. It is logged.
+            code: The kind of reason.
+            headers: The headers of the message, as far as they can be read.
+            queue: The queue that it was taken from.
+        """
         fields = dead_letter_fields(
             code=code,
             reason=reason,
@@ -293,17 +306,24 @@ class Channel(stock.Channel):
             worker=self.worker,
             queue=queue,
         )
-        try:
-            with self.conn_or_acquire() as client:
-                dead_letter(client, self.dead_letter_target(), tag, fields)
-        except redis.ResponseError as error:
-            logger.warning("Redis refuses the dead letter (%s); it will come again", error)
+        with self.conn_or_acquire() as client:
+            target, size_bytes = self.dead_letter_target(), len(raw)
+            dead_letter_and_log(client, target, tag, fields, reason=reason, size_bytes=size_bytes)
+        self._release(tag)
+
+    def dead_letter_unreadable(self, tag: str, raw: bytes) -> None:
+        """Make a message a dead letter whose entry in `unacked` cannot be read."""
+        with self.conn_or_acquire() as client:
+            dead_letter_unreadable(client, self.dead_letter_target(), tag, raw)
+        self._release(tag)
+
+    def _release(self, tag: str) -> None:
         self.qos.release([tag])
         virtual.QoS.ack(self.qos, tag)
 
     def dead_letter_target(self, *, timeout_s: float | None = None) -> DeadLetterTarget:
-        """Where what cannot be handled goes; with `timeout_s`, only what nobody has renewed for
-        that long."""
+        """Return where messages are dead-lettered to; with `timeout_s`, only those whose leases
+        were not renewed for so many seconds."""
         return DeadLetterTarget(
             self.full_key(self.unacked_key),
             self.full_key(self.unacked_index_key),
@@ -313,7 +333,7 @@ class Channel(stock.Channel):
         )
 
     def full_key(self, name: str) -> str:
-        """The name under which Redis has it. For commands that kombu does not prefix itself."""
+        """Return a key with its prefix, for commands that kombu does not prefix itself."""
         return f"{self.global_keyprefix}{name}"
 
 
@@ -323,7 +343,8 @@ class SentinelChannel(Channel, stock.SentinelChannel):
     from_transport_options = (*stock.SentinelChannel.from_transport_options, *_OPTIONS)
 
     def own_client(self) -> redis.Redis:
-        """A client with connections of its own, for another thread. It adds no prefix to keys."""
+        """Return a client with connections of its own, for another thread. It adds no prefix to
+        keys."""
         kept = vars(self).get("_sentinel_manager")
         try:
             return super().own_client()
@@ -332,13 +353,13 @@ class SentinelChannel(Channel, stock.SentinelChannel):
 
 
 class Transport(stock.Transport):
-    """Kombu's Redis transport, with channels that take."""
+    """Kombu's Redis transport with our channels."""
 
     Channel = Channel
 
 
 class SentinelTransport(stock.SentinelTransport):
-    """The same behind Sentinel."""
+    """Kombu's transport for Redis behind Sentinel with our channels."""
 
     Channel = SentinelChannel
 
@@ -346,13 +367,13 @@ class SentinelTransport(stock.SentinelTransport):
 def is_connection_error(
     error: Exception, connection_errors: tuple[type[BaseException], ...]
 ) -> bool:
-    """Whether the connection is to blame. Kombu counts every KeyError among these, and a
-    message that lacks a header raises one."""
+    """Return whether an error is one of the connection. Kombu counts each KeyError among these,
+    and a message that lacks a header raises one."""
     return isinstance(error, connection_errors) and not isinstance(error, KeyError)
 
 
 def install() -> None:
-    """Make this process use these transports wherever a URL says Redis."""
+    """Make this process use these transports for all URLs of Redis."""
     ours = {
         "redis": f"{__name__}:Transport",
         "rediss": f"{__name__}:Transport",

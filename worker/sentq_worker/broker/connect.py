@@ -1,8 +1,8 @@
-"""Waiting for Redis as a worker starts: not for ever, and saying what it waits for.
+"""Waiting for Redis as a worker starts: for a limited time, and with a log line about it.
 
-A wrong address shall be seen soon; but in a compose file or a cluster Redis may well start a
-little later. A worker that was connected once waits without end, as Celery does: nobody should
-have to restart it because Redis was away for long.
+A wrong address must show soon, but in a compose file or a cluster Redis may start a little later.
+A worker that was connected once waits without end, as Celery does: an operator should not have to
+restart it because Redis was away for long.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
-from typing import Any, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 import redis
 from celery.exceptions import WorkerShutdown
@@ -19,26 +19,38 @@ from kombu.exceptions import OperationalError
 
 from sentq_worker.exit_codes import EX_UNAVAILABLE
 
+if TYPE_CHECKING:
+    from kombu import Connection
+
 __all__ = ["wait_for_redis"]
 
 logger = logging.getLogger(__name__)
 
-_TRY_AGAIN_S: Final = 0.5
-_SAY_EVERY_S: Final = 5.0
+_RETRY_S: Final = 0.5
+_LOG_INTERVAL_S: Final = 5.0
 
 _WHAT_TO_CHECK: Final = "check that it runs, that this host may reach it, user and password, and %s"
 
 
-def wait_for_redis(connection: Any, backend: Any, *, limit_s: float) -> None:
+class _Backend(Protocol):
+    """Celery's result backend for Redis."""
+
+    @property
+    def client(self) -> redis.Redis: ...
+
+    def as_uri(self) -> str: ...
+
+
+def wait_for_redis(connection: Connection, backend: _Backend, *, limit_s: float) -> None:
     """Wait until the broker and the Redis of the results answer.
 
     Args:
-        connection: Kombu's, to the broker.
-        backend: Celery's, of the results.
+        connection: Kombu's connection to the broker.
+        backend: Celery's backend of the results.
         limit_s: How long to wait for both together, in seconds.
 
     Raises:
-        WorkerShutdown: One did not; it ends the worker with exit code 69.
+        WorkerShutdown: One did not; it ends the worker with exit status 69.
     """
     deadline = time.monotonic() + limit_s
     place = f"the broker {connection.as_uri()}"
@@ -47,12 +59,12 @@ def wait_for_redis(connection: Any, backend: Any, *, limit_s: float) -> None:
     _wait(backend.client.ping, place, "SENTQ_RESULT_URL", deadline)
 
 
-def _connect(connection: Any) -> None:
+def _connect(connection: Connection) -> None:
     connection.ensure_connection(max_retries=1, interval_start=0, interval_step=0)
 
 
 def _wait(ask: Callable[[], object], place: str, variable: str, deadline: float) -> None:
-    say_at = 0.0
+    log_at = 0.0
     advice = _WHAT_TO_CHECK % variable
     while True:
         state.maybe_shutdown()
@@ -63,12 +75,12 @@ def _wait(ask: Callable[[], object], place: str, variable: str, deadline: float)
             if now >= deadline:
                 logger.critical("%s does not answer (%s): %s", place, error, advice)
                 raise WorkerShutdown(EX_UNAVAILABLE) from None
-            if now >= say_at:
+            if now >= log_at:
                 left_s = deadline - now
                 logger.warning(
                     "waiting for %s, for %.0f s at most (%s): %s", place, left_s, error, advice
                 )
-                say_at = now + _SAY_EVERY_S
-            time.sleep(min(_TRY_AGAIN_S, deadline - now))
+                log_at = now + _LOG_INTERVAL_S
+            time.sleep(min(_RETRY_S, deadline - now))
         else:
             return

@@ -2,46 +2,87 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
+import redis
+
+from sentq.wire.dead_letters import DeadLetterCode, dead_letter_fields
 from sentq.wire.lua import load_script
 
-__all__ = ["DeadLetterTarget", "dead_letter"]
+__all__ = ["DeadLetterTarget", "dead_letter", "dead_letter_and_log", "dead_letter_unreadable"]
+
+logger = logging.getLogger(__name__)
 
 _DEAD_LETTER: Final = load_script("sentq_worker.broker", "dead_letter_one")
 
+#: Why a message became a dead letter whose entry in `unacked` cannot be read.
+_UNREADABLE: Final = "the message cannot be read"
+
 
 class DeadLetterTarget(NamedTuple):
-    """Where a message is noted, where it goes, and how long it stays there, in seconds.
+    """Where a message is recorded, the stream that it enters, and how long it stays there.
 
-    With `timeout_s` it goes only if nobody has renewed it for that long.
+    Attributes:
+        unacked_key: The hash of unacknowledged messages.
+        index_key: Its index.
+        stream_key: The stream of dead letters.
+        ttl_s: How long a dead letter is kept, in seconds.
+        timeout_s: Dead-letter the message only if its lease was not renewed for so many seconds;
+            None dead-letters it anyway.
     """
 
     unacked_key: str
     index_key: str
-    letters_key: str
+    stream_key: str
     ttl_s: int
     timeout_s: float | None = None
 
     @property
     def keys(self) -> tuple[str, str, str]:
         """The keys, in the order of the scripts."""
-        return self.unacked_key, self.index_key, self.letters_key
+        return self.unacked_key, self.index_key, self.stream_key
 
-    def arguments(self, tag: str, fields: Sequence[bytes]) -> list[Any]:
-        """The arguments, in the order of the scripts."""
+    def arguments(self, tag: str, fields: Sequence[bytes]) -> list[object]:
+        """Return the arguments, in the order of the scripts."""
         timeout_s = "" if self.timeout_s is None else self.timeout_s
         return [tag, timeout_s, self.ttl_s, *fields]
 
 
 def dead_letter(
-    connection: Any, dead_letter_target: DeadLetterTarget, tag: str, fields: Sequence[bytes]
+    connection: redis.Redis, target: DeadLetterTarget, tag: str, fields: Sequence[bytes]
 ) -> bool:
-    """Make a message a dead letter with these fields; returns whether it still was ours to bury.
+    """Make a message a dead letter with these fields; return whether it was still recorded.
 
     Raises:
         redis.RedisError: It stays where it is.
     """
-    arguments = dead_letter_target.arguments(tag, fields)
-    return bool(_DEAD_LETTER.run(connection, dead_letter_target.keys, arguments))
+    return bool(_DEAD_LETTER.run(connection, target.keys, target.arguments(tag, fields)))
+
+
+def dead_letter_and_log(
+    connection: redis.Redis,
+    target: DeadLetterTarget,
+    tag: str,
+    fields: Sequence[bytes],
+    *,
+    reason: str,
+    size_bytes: int,
+) -> None:
+    """Make a message that cannot be processed a dead letter, and log the reason, but not the
+    message. If Redis refuses it, the message is delivered again."""
+    try:
+        if dead_letter(connection, target, tag, fields):
+            logger.error("a message of %d bytes became a dead letter: %s", size_bytes, reason)
+    except redis.ResponseError as error:
+        logger.warning("Redis refuses a dead letter (%s); the message is delivered again", error)
+
+
+def dead_letter_unreadable(
+    connection: redis.Redis, target: DeadLetterTarget, tag: str, raw: bytes
+) -> None:
+    """Make a message a dead letter whose entry in `unacked` cannot be read."""
+    code, reason = DeadLetterCode.MALFORMED, _UNREADABLE
+    fields = dead_letter_fields(code=code, reason=reason, message=raw)
+    dead_letter_and_log(connection, target, tag, fields, reason=reason, size_bytes=len(raw))

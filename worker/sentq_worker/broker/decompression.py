@@ -1,7 +1,7 @@
-"""Compressed bodies, looked at before they are inflated: a few kilobytes may hold gigabytes.
+"""Compressed bodies, checked before they are decompressed: a few kilobytes may hold gigabytes.
 
-Kombu inflates a body whole as it makes a message of it. What is here says beforehand, in bounded
-memory, whether that would be too large.
+Kombu decompresses a body as a whole as it makes a message of it. The check tells beforehand, in
+bounded memory, whether the body would be too large.
 """
 
 from __future__ import annotations
@@ -10,15 +10,17 @@ import binascii
 import bz2
 import lzma
 import zlib
-from collections.abc import Callable, Mapping
-from typing import Any, Final, Protocol
+from collections.abc import Callable
+from typing import Final, Protocol
 
 from kombu.serialization import TRUSTED_CONTENT
+
+from sentq_worker.broker.message import Envelope
 
 __all__ = ["refusal_to_decompress"]
 
 
-class _Inflater(Protocol):
+class _Decompressor(Protocol):
     @property
     def eof(self) -> bool: ...
     @property
@@ -34,12 +36,12 @@ def _lzma() -> lzma.LZMADecompressor:
     return lzma.LZMADecompressor(memlimit=_LZMA_MEMORY_BYTES)
 
 
-#: Kombu believes these, and decodes them with whatever codec their encoding names: Python has some
-#: that inflate. No job is of such a type.
-_TAKEN_AS_THEY_ARE: Final = (None, "", *TRUSTED_CONTENT)
+#: Kombu trusts these content types, and decodes them with the codec that their encoding names.
+#: Python has codecs that decompress. No job is of such a type.
+_TRUSTED_TYPES: Final = (None, "", *TRUSTED_CONTENT)
 
-#: What kombu calls them, and what Python reads them with.
-_INFLATERS: Final[dict[str, Callable[[], _Inflater]]] = {
+#: Kombu's names of compressions, and what reads them.
+_DECOMPRESSORS: Final[dict[str, Callable[[], _Decompressor]]] = {
     "application/x-gzip": zlib.decompressobj,
     "gzip": zlib.decompressobj,
     "zlib": zlib.decompressobj,
@@ -52,14 +54,15 @@ _INFLATERS: Final[dict[str, Callable[[], _Inflater]]] = {
 }
 
 
-def refusal_to_decompress(envelope: Mapping[str, Any], limit_bytes: int) -> str | None:
-    """Why the body of this message must not be inflated; None if it may, or is not compressed."""
-    if envelope.get("content-type") in _TAKEN_AS_THEY_ARE:
+def refusal_to_decompress(envelope: Envelope, limit_bytes: int) -> str | None:
+    """Return why the body of this message must not be decompressed; None if it may be, or is not
+    compressed."""
+    if envelope.get("content-type") in _TRUSTED_TYPES:
         return "the body is not JSON"
     compression = envelope["headers"].get("compression")
     if not compression:
         return None
-    make = _INFLATERS.get(compression) if isinstance(compression, str) else None
+    make = _DECOMPRESSORS.get(compression) if isinstance(compression, str) else None
     if make is None:
         return "the compression is not one of zlib, bzip2, lzma"
     body = envelope["body"]
@@ -74,11 +77,12 @@ def refusal_to_decompress(envelope: Mapping[str, Any], limit_bytes: int) -> str 
     return None
 
 
-def _decompressed_bytes(packed: bytes, make: Callable[[], _Inflater], limit_bytes: int) -> int:
-    """How large it would be, or something beyond the limit. Streams may follow each other."""
+def _decompressed_bytes(packed: bytes, make: Callable[[], _Decompressor], limit_bytes: int) -> int:
+    """Return the decompressed size, or a number beyond the limit. A body may hold several
+    streams, one after the other."""
     total = 0
     while packed and total <= limit_bytes:
-        inflater = make()
-        total += len(inflater.decompress(packed, limit_bytes + 1 - total))
-        packed = inflater.unused_data if inflater.eof else b""
+        decompressor = make()
+        total += len(decompressor.decompress(packed, limit_bytes + 1 - total))
+        packed = decompressor.unused_data if decompressor.eof else b""
     return total

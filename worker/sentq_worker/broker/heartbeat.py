@@ -1,11 +1,11 @@
-"""What a worker says of itself, in Redis: written with each tick of its leases."""
+"""The worker's reports in Redis, one with each tick of its leases."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final, Protocol
 
 import redis
 
@@ -14,24 +14,24 @@ from sentq_worker.engine.base import EngineInfo
 
 __all__ = ["HeartbeatWriter", "WorkerSnapshot"]
 
-#: Over how long a rate is taken.
+#: The length of the window over which a rate is measured.
 _RATE_S: Final = 10.0
 
-#: How many ticks may fail before a report is gone.
+#: How many ticks may fail before a report expires.
 _MISSED_TICKS: Final = 4
 
 
 @dataclass(frozen=True, slots=True)
 class WorkerSnapshot:
-    """How a worker is doing.
+    """The state of a worker.
 
     Attributes:
-        jobs_finished: How many jobs it has ended since it started.
-        in_flight_jobs: How many it has taken and not ended.
-        engine: Who scores; None while no model is loaded.
-        breaker: The state of the way to the Hub, where there is one.
-        local_breaker: The state of the engine that comes before it, where there are two.
-        waiting_for: Why the engine cannot answer at the moment, where it cannot.
+        jobs_finished: How many jobs it has completed since it started.
+        in_flight_jobs: How many it has taken and not completed.
+        engine: The engine that scores; None while no model is loaded.
+        breaker: The state of the Hub's breaker, if there is one.
+        local_breaker: The state of the local engine's breaker, if there is one.
+        waiting_for: Why the engine is not available at the moment; None if it is.
     """
 
     jobs_finished: int
@@ -42,29 +42,43 @@ class WorkerSnapshot:
     waiting_for: str | None = None
 
 
+class _ReportingChannel(Protocol):
+    """What a report tells of a channel."""
+
+    @property
+    def worker(self) -> str | None: ...
+
+    @property
+    def active_queues(self) -> Collection[str]: ...
+
+    def full_key(self, name: str) -> str: ...
+
+
 class HeartbeatWriter:
     """Writes the reports of one worker.
 
     Args:
-        look: Says how the worker is doing. Called in the thread of the leases.
+        snapshot: Returns the state of the worker. Called in the thread of the leases.
     """
 
-    def __init__(self, look: Callable[[], WorkerSnapshot]) -> None:
-        self._look = look
+    def __init__(self, snapshot: Callable[[], WorkerSnapshot]) -> None:
+        self._snapshot = snapshot
         self._started_at_s: float | None = None
         self._since = time.monotonic()
         self._finished_then = 0
         self._jobs_per_s = 0.0
 
-    def write(self, channel: Any, connection: redis.Redis, *, now_s: float, tick_s: float) -> None:
-        """Say how the worker of a channel is doing.
+    def write(
+        self, channel: _ReportingChannel, connection: redis.Redis, *, now_s: float, tick_s: float
+    ) -> None:
+        """Write a report of the worker that uses a channel.
 
         Raises:
             redis.RedisError: It was not written.
         """
         if channel.worker is None:
             return
-        snapshot = self._look()
+        snapshot = self._snapshot()
         if self._started_at_s is None:
             self._started_at_s = now_s
         engine = snapshot.engine
@@ -86,17 +100,17 @@ class HeartbeatWriter:
         lifetime_s = max(LEAST_REPORT_LIFETIME_S, round(_MISSED_TICKS * tick_s))
         write_report(connection, report, lifetime_s=lifetime_s, prefix=channel.full_key(""))
 
-    def withdraw(self, channel: Any, connection: redis.Redis) -> None:
-        """Say nothing any more: the worker ends.
+    def withdraw(self, channel: _ReportingChannel, connection: redis.Redis) -> None:
+        """Remove the report: the worker ends.
 
         Raises:
-            redis.RedisError: The last report is there for some seconds.
+            redis.RedisError: The last report stays for some seconds.
         """
         if channel.worker is not None:
             remove_report(connection, channel.worker, prefix=channel.full_key(""))
 
     def _rate(self, finished: int) -> float:
-        """Jobs a second of late: from one window of some seconds to the next."""
+        """Return the jobs completed a second, measured from one window to the next."""
         elapsed_s = time.monotonic() - self._since
         if elapsed_s >= _RATE_S or not self._jobs_per_s:
             self._jobs_per_s = (finished - self._finished_then) / max(elapsed_s, 0.001)

@@ -1,7 +1,7 @@
-"""What a channel took and has not acknowledged, in Redis and in this process.
+"""The messages that a channel took and has not acknowledged, in Redis and in this process.
 
-In Redis it stands in kombu's own structures, where any worker, stock or ours, finds it when this
-one is gone:
+In Redis they are recorded in kombu's own structures, where any worker, stock or ours, finds them
+when this one is lost:
 
     unacked         hash    tag -> [message, exchange, queue]
     unacked_index   sorted  tag -> when it was taken, or renewed, by Redis' clock
@@ -11,15 +11,19 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Collection, Iterable, Sequence
-from typing import Any, Final, NamedTuple
+from contextlib import AbstractContextManager
+from typing import Any, Final, NamedTuple, Protocol, TextIO
 
+import redis
 from kombu.transport import redis as stock
 from kombu.transport import virtual
 
 from sentq.wire.lua import load_script
 from sentq_worker.broker.delivery import UnackedEntry
+from sentq_worker.broker.message import Envelope
+from sentq_worker.broker.protocols import DeliveredMessage
 
-__all__ = ["AckHandles", "UnackedQoS"]
+__all__ = ["UnackedQoS", "UnackedTags"]
 
 logger = logging.getLogger(__name__)
 
@@ -27,65 +31,86 @@ _REQUEUE: Final = load_script("sentq_worker.broker", "requeue_messages")
 _REWRITE: Final = load_script("sentq_worker.broker", "rewrite_entry")
 
 
-class AckHandles(NamedTuple):
-    """What acknowledges messages: their tags, and where these are noted."""
+class UnackedTags(NamedTuple):
+    """The tags of messages, and the keys under which the messages are recorded."""
 
     unacked_key: str
     index_key: str
     tags: Sequence[str]
 
 
-class UnackedQoS(stock.QoS):
-    """Counts messages and their bytes, acknowledges many at once, and gives back the rest.
+class UnackedChannel(Protocol):
+    """What the QoS uses of its channel, `broker.channel.Channel`."""
 
-    Kombu notes a message when it delivers it; here it is noted already, by the step that took it.
+    @property
+    def in_flight_bytes(self) -> int: ...
+
+    def full_key(self, name: str) -> str: ...
+
+    def conn_or_acquire(
+        self, client: redis.Redis | None = None
+    ) -> AbstractContextManager[redis.Redis]: ...
+
+    def dead_letter_unreadable(self, tag: str, raw: bytes) -> None: ...
+
+    def _get_message_priority(self, message: Envelope, *, reverse: bool) -> int: ...
+
+    def _q_for_pri(self, queue: str, pri: int) -> str: ...
+
+
+class UnackedQoS(stock.QoS):
+    """Counts messages and their bytes, acknowledges many at once, and requeues the rest.
+
+    Kombu records a message when it delivers it. Here it is recorded already, by the step that
+    took it.
     """
+
+    channel: UnackedChannel
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._sizes: dict[str, int] = {}
         self._in_flight_bytes = 0
-        #: Under which tags messages are noted that stay with this worker though their connection
-        #: closes.
+        #: Returns the tags of messages that stay with this worker when their connection closes.
         self.kept_tags: Callable[[], Collection[str]] = tuple
 
     def tags(self) -> list[str]:
-        """Under which tags messages are held. Any thread may ask."""
-        return list(self._sizes)  # One step for the interpreter: nobody changes it meanwhile.
+        """Return the tags of the messages in flight. Any thread may call this."""
+        return list(self._sizes)  # One step for the interpreter, so no thread interferes.
 
     def adopt(self, before: UnackedQoS) -> None:
-        """Go on with what the channel of an earlier connection held: with what stays in hand;
-        the rest goes back to its queue, if it did not as that connection closed.
+        """Take over the messages in flight of an earlier connection's channel. Those that do not
+        stay with this worker are requeued, unless they were as that connection closed.
 
         Raises:
-            redis.RedisError: All of it is noted still, and counts as held by this channel.
+            redis.RedisError: All of them are still recorded, and count as in flight here.
         """
         for tag, size_bytes in before._sizes.items():
-            self.hold(tag, size_bytes)
+            self.add(tag, size_bytes)
         before.release(before.tags())
         self.restore_unacked()
 
-    def restore_visible(self, *_: Any, **__: Any) -> None:
-        """Nothing: kombu would go by this machine's clock. `leases` does it."""
+    def restore_visible(self, *_: object, **__: object) -> None:
+        """Do nothing: kombu would go by this host's clock. `leases` requeues instead."""
 
     def credit(self) -> int:
-        """How many more messages may be taken."""
+        """Return how many more messages may be taken."""
         free: int = (self.prefetch_count or 1) - len(self._sizes)
         return (
             free if not self._sizes or self._in_flight_bytes < self.channel.in_flight_bytes else 0
         )
 
     def can_consume(self) -> bool:
-        """Kombu asks this before it reads."""
+        """Return whether a message may be taken. Kombu calls this before it reads."""
         return self.credit() > 0
 
-    def hold(self, tag: str, size_bytes: int) -> None:
+    def add(self, tag: str, size_bytes: int) -> None:
         """Count a message that was taken."""
         self._sizes[tag] = size_bytes
         self._in_flight_bytes += size_bytes
 
     def release(self, tags: Iterable[str]) -> None:
-        """Count these no longer: they were acknowledged, in whatever way."""
+        """Count these messages no longer: they are not in flight any more."""
         for tag in tags:
             self._in_flight_bytes -= self._sizes.pop(tag, 0)
 
@@ -93,7 +118,7 @@ class UnackedQoS(stock.QoS):
         """Acknowledge many messages in one step.
 
         Raises:
-            redis.RedisError: Redis did not do it; they will be delivered again.
+            redis.RedisError: Redis did not; they are delivered again.
         """
         with self.pipe_or_acquire() as pipe:
             pipe.zrem(self.unacked_index_key, *tags)
@@ -101,8 +126,8 @@ class UnackedQoS(stock.QoS):
             pipe.execute()
         self.release(tags)
 
-    def append(self, message: Any, delivery_tag: str) -> None:
-        """Kombu calls this for each message that it delivers."""
+    def append(self, message: DeliveredMessage, delivery_tag: str) -> None:
+        """Keep a message that was delivered. Kombu calls this."""
         virtual.QoS.append(self, message, delivery_tag)
 
     def ack(self, delivery_tag: str) -> None:
@@ -111,34 +136,36 @@ class UnackedQoS(stock.QoS):
         self.release([delivery_tag])
 
     def reject(self, delivery_tag: str, requeue: bool = False) -> None:  # noqa: FBT001, FBT002 - its signature is kombu's
-        """Give one message back, or drop it."""
+        """Requeue one message, or drop it."""
         super().reject(delivery_tag, requeue=requeue)
         self.release([delivery_tag])
 
-    def restore_unacked_once(self, stderr: Any = None) -> None:
-        """Give back what is held, as the channel closes. Kombu calls this."""
+    def restore_unacked_once(self, stderr: TextIO | None = None) -> None:
+        """Requeue the messages in flight, as the channel closes. Kombu calls this."""
         left = self._not_kept()
-        # Kombu looks here for whether there is anything to do.
+        # Kombu does nothing if this is empty.
         self._delivered.update(dict.fromkeys(left))
         try:
             super().restore_unacked_once(stderr)
-        except Exception as error:  # noqa: BLE001 - whatever broke, the worker goes on
+        except Exception as error:  # noqa: BLE001 - the worker goes on after any error
             logger.warning(
-                "%d jobs cannot be given back now (%s); they come back by themselves",
+                "%d jobs cannot be requeued now (%s); they are when their leases expire",
                 len(left),
                 type(error).__name__,
             )
 
-    def restore_unacked(self, client: Any = None) -> list[Any]:
-        """Give back all that does not stay in hand, to the head of its queue, in order.
+    def restore_unacked(self, client: redis.Redis | None = None) -> list[object]:
+        """Requeue all messages that do not stay with this worker, at the head of their queues, in
+        order.
 
         Returns:
-            Nothing: kombu's list of what could not be restored. It stays noted in Redis.
+            An empty list: kombu's of messages that could not be restored. Those are still
+            recorded in Redis.
         """
         tags = self._not_kept()
         with self.channel.conn_or_acquire(client) as connection:
-            # The first one taken goes back last, so that it is the first one taken again.
-            self.requeue(connection, self.noted(connection, tags)[::-1])
+            # The first one taken is requeued last, so that it is the first one taken again.
+            self.requeue(connection, self.entries(connection, tags)[::-1])
         self.release(tags)
         self._delivered.clear()
         return []
@@ -147,8 +174,9 @@ class UnackedQoS(stock.QoS):
         in_flight_tags = self.kept_tags()
         return [tag for tag in self._sizes if tag not in in_flight_tags]
 
-    def noted(self, connection: Any, tags: Sequence[str]) -> list[UnackedEntry]:
-        """What stands in Redis under these tags. What cannot be read becomes a dead letter."""
+    def entries(self, connection: redis.Redis, tags: Sequence[str]) -> list[UnackedEntry]:
+        """Return what is recorded in Redis under these tags. An entry that cannot be read becomes
+        a dead letter."""
         if not tags:
             return []
         key = self.channel.full_key(self.unacked_key)
@@ -158,61 +186,79 @@ class UnackedQoS(stock.QoS):
             if entry is not None:
                 entries.append(entry)
             elif raw is not None:
-                self.channel.dead_letter(tag, raw, "it cannot be given back")
+                self.channel.dead_letter_unreadable(tag, raw)
         return entries
 
     def requeue(
-        self, connection: Any, entries: Iterable[UnackedEntry], *, timeout_s: float | None = None
+        self,
+        connection: redis.Redis,
+        entries: Iterable[UnackedEntry],
+        *,
+        timeout_s: float | None = None,
     ) -> int:
-        """Put messages at the head of their queues, each before the last one; those alone that
-        nobody has renewed for `timeout_s`, where that is given. Returns how many went back."""
+        """Put messages at the head of their queues, each before the last one.
+
+        Args:
+            connection: To the Redis of the messages; one that adds no prefix to keys by itself.
+            entries: The messages.
+            timeout_s: Requeue only those that were not renewed for so many seconds; None requeues
+                all.
+
+        Returns:
+            How many messages were requeued. One that is no longer recorded is not.
+        """
         keys, arguments = [], []
         for entry in entries:
             priority = self.channel._get_message_priority(entry.message, reverse=False)  # noqa: SLF001
             keys.append(self.channel.full_key(self.channel._q_for_pri(entry.queue, priority)))  # noqa: SLF001
-            arguments += [entry.tag, entry.for_the_queue()]
+            arguments += [entry.tag, entry.requeued_message()]
         if not keys:
             return 0
         limit = "" if timeout_s is None else timeout_s
-        return int(_REQUEUE.run(connection, [*self._places, *keys], [limit, *arguments]))
+        return int(_REQUEUE.run(connection, [*self._keys, *keys], [limit, *arguments]))
 
     def mark_alone(self, tag: str, worker: str) -> bool:
-        """Mark in Redis that this worker is about to run a message's job alone; returns whether
-        the message is still ours to run.
+        """Mark in Redis that this worker is about to run a message's job alone; return whether
+        the message is still recorded, so that its job may run.
 
         Raises:
             redis.RedisError: It is not marked.
         """
         with self.channel.conn_or_acquire() as connection:
-            for entry in self.noted(connection, [tag]):
+            for entry in self.entries(connection, [tag]):
                 seconds, microseconds = connection.time()
                 raw = entry.mark_alone(worker, seconds + microseconds / 1e6)
                 return self._rewrite(connection, tag, raw)
         return False
 
     def unmark(self, tag: str) -> None:
-        """Say in Redis that the job runs no longer, and waits.
+        """Remove the mark in Redis: the job runs no longer, and waits.
 
         Raises:
-            redis.RedisError: It is marked still.
+            redis.RedisError: It is still marked.
         """
         with self.channel.conn_or_acquire() as connection:
-            for entry in self.noted(connection, [tag]):
+            for entry in self.entries(connection, [tag]):
                 self._rewrite(connection, tag, entry.unmark())
 
-    def _rewrite(self, connection: Any, tag: str, raw: bytes) -> bool:
-        return bool(_REWRITE.run(connection, self._places, [tag, raw]))
+    def _rewrite(self, connection: redis.Redis, tag: str, raw: bytes) -> bool:
+        return bool(_REWRITE.run(connection, self._keys, [tag, raw]))
 
     @property
-    def _places(self) -> tuple[str, str]:
+    def _keys(self) -> tuple[str, str]:
         full_key = self.channel.full_key
         return full_key(self.unacked_key), full_key(self.unacked_index_key)
 
-    def restore_by_tag(self, tag: str, client: Any = None, leftmost: bool = False) -> None:  # noqa: FBT001, FBT002 - its signature is kombu's
-        """Give a message back to its queue; one that cannot be read becomes a dead letter."""
+    def restore_by_tag(
+        self,
+        tag: str,
+        client: redis.Redis | None = None,
+        leftmost: bool = False,  # noqa: FBT001, FBT002 - its signature is kombu's
+    ) -> None:
+        """Requeue a message; one that cannot be read becomes a dead letter."""
         try:
             super().restore_by_tag(tag, client=client, leftmost=leftmost)
         except ValueError:
             with self.channel.conn_or_acquire(client) as connection:
-                noted = connection.hget(self.unacked_key, tag)
-                self.channel.dead_letter(tag, noted or b"", "it cannot be read")
+                raw = connection.execute_command("HGET", self.unacked_key, tag)
+                self.channel.dead_letter_unreadable(tag, raw or b"")

@@ -1,10 +1,10 @@
-"""One tick of a worker's leases: renew what it holds, and give back what nobody renews.
+"""One tick of a worker's leases: renew its own, and reclaim expired ones of other workers.
 
-    renew and look   one script, by Redis' clock
-    give back        another, of what still has lapsed then (`lost`)
+    renew and find   one script, by Redis' clock
+    reclaim          another, for leases that have still expired by then (`recovery`)
 
-While Redis was away nobody could renew. Whoever finds it again after long renews at first, and
-takes what lapsed a little later, so that owners come before heirs.
+While Redis was away, no worker could renew. So a worker that has been disconnected for long renews
+at first, and reclaims a little later: holders renew before others reclaim.
 """
 
 from __future__ import annotations
@@ -13,155 +13,176 @@ import json
 import logging
 import time
 from collections.abc import Callable, Collection, Sequence
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 from sentq.wire.lua import load_script
 from sentq_worker.broker.channel import Channel
 from sentq_worker.broker.recovery import LostJobRecovery
 from sentq_worker.clock import WorkerClock
 
-__all__ = ["LastContact", "LeaseReaper"]
+__all__ = ["LeaseReaper", "RedisReading"]
 
 logger = logging.getLogger(__name__)
 
 _MAX_TICK_S: Final = 2.0
 _TICKS_IN_TIMEOUT: Final = 5
 
-#: Out of touch for this part of the time-out, a worker lets owners go first. They have renewed a
-#: tick before that, so their leases have not lapsed yet.
-_OUT_OF_TOUCH: Final = 0.5
+#: A worker that was disconnected for this part of the time-out lets holders renew first. They have
+#: renewed a tick before that, so their leases have not expired yet.
+_DISCONNECTED_PART: Final = 0.5
 
-#: How long owners are waited for: a tick that failed, its time-outs, and another.
-_OWNERS_FIRST_S: Final = 5.0
+#: How long holders may take to renew: a tick that failed, its time-outs, and another.
+_HOLDERS_FIRST_S: Final = 5.0
 
-#: How a delivery ended whose lease lapsed.
-_LAPSED: Final = "the worker was lost"
+#: How a delivery ended whose lease expired.
+_LEASE_EXPIRED: Final = "the worker was lost"
 
-#: What is looked at in one step, and the most bytes that it returns, beyond a first message.
-_LOOK_AT: Final = 100
-_LOOK_BYTES: Final = 4 * 1024 * 1024
+#: How many leases are checked in one step, and the most bytes that it returns, beyond a first
+#: message.
+_STEP_LEASES: Final = 100
+_STEP_BYTES: Final = 4 * 1024 * 1024
 
-#: What is looked at, and collected, in one tick. The rest stays for the next one.
-_SWEEP_AT_MOST: Final = 2000
-_SWEEP_BYTES: Final = 32 * 1024 * 1024
+#: How many leases are checked, and how many bytes collected, in one tick. The rest waits for the
+#: next one.
+_TICK_LEASES: Final = 2000
+_TICK_BYTES: Final = 32 * 1024 * 1024
 
 _RENEW_AND_FIND_EXPIRED: Final = load_script("sentq_worker.broker", "renew_and_find_expired")
 
 
-class LastContact(NamedTuple):
-    """When Redis answered: by its own clock, and by the one that only goes on."""
+class RedisReading(NamedTuple):
+    """When Redis answered: by its own clock, and by the monotonic one of this host."""
 
     redis_s: float
-    at: float
+    monotonic_s: float
 
-    def differs_s(self, other: LastContact) -> float:
-        """By how much one clock moved more than the other."""
-        return abs((self.redis_s - other.redis_s) - (self.at - other.at))
+    def drift_s(self, other: RedisReading) -> float:
+        """Return by how much one clock moved more than the other."""
+        return abs((self.redis_s - other.redis_s) - (self.monotonic_s - other.monotonic_s))
 
 
 class _Found(NamedTuple):
-    """What one step found: see the script."""
+    """What one step found: see the script.
+
+    Attributes:
+        redis_s: Redis' time.
+        reclaimed: Tags that were to be renewed, and are no longer recorded.
+        checked: How many expired leases were checked.
+        expired: The tags and entries of expired leases.
+    """
 
     redis_s: float
-    gone: set[str]
-    looked_at: int
-    lapsed: list[tuple[str, bytes]]
+    reclaimed: set[str]
+    checked: int
+    expired: list[tuple[str, bytes]]
 
     @property
     def size_bytes(self) -> int:
-        """How large it is."""
-        return sum(len(raw) for _, raw in self.lapsed)
+        """The size of the entries."""
+        return sum(len(raw) for _, raw in self.expired)
 
 
 class LeaseReaper:
-    """The ticks on one channel's Redis."""
+    """The ticks on one channel's Redis.
+
+    Args:
+        channel: Takes the jobs of this worker.
+        recovery: Requeues the jobs of expired leases.
+        clock: Is set with each tick; None leaves it alone.
+        on_reclaimed: Called with tags of this worker that other workers have reclaimed.
+    """
 
     def __init__(
         self,
         channel: Channel,
-        lost: LostJobRecovery,
+        recovery: LostJobRecovery,
         clock: WorkerClock | None,
-        forget: Callable[[Collection[str]], object],
+        on_reclaimed: Callable[[Collection[str]], object],
     ) -> None:
         self.channel = channel
         self.connection = channel.own_client()
-        self._lost = lost
+        self._recovery = recovery
         self._clock = clock
-        self._forget = forget
+        self._on_reclaimed = on_reclaimed
         self._timeout_s = channel.lease_timeout_s
         self.tick_s = min(_MAX_TICK_S, self._timeout_s / _TICKS_IN_TIMEOUT)
-        #: Owners go first until then, by monotonic time.
+        #: Nothing is reclaimed until then, by monotonic time.
         self.not_before = 0.0
 
-    def tick(self, touched: LastContact | None) -> LastContact:
-        """Renew, and sweep unless owners go first.
+    def tick(self, last: RedisReading | None) -> RedisReading:
+        """Renew, and reclaim unless holders go first.
 
         Args:
-            touched: When Redis last answered.
+            last: When Redis last answered.
 
         Raises:
             redis.RedisError: Redis did not answer.
         """
-        began_at = time.monotonic()
-        if touched is None or began_at - touched.at > self._timeout_s * _OUT_OF_TOUCH:
-            self.not_before = began_at + _OWNERS_FIRST_S
-        look_at = _LOOK_AT if began_at >= self.not_before else 0
-        found = self._renew_and_look(self.channel.qos.tags(), look_at, 0)
-        now = LastContact(found.redis_s, time.monotonic())
-        if found.gone:
-            self._forget(found.gone)
+        began_at, limit_s = time.monotonic(), self._timeout_s * _DISCONNECTED_PART
+        if last is None or began_at - last.monotonic_s > limit_s:
+            self.not_before = began_at + _HOLDERS_FIRST_S
+        step_leases = _STEP_LEASES if began_at >= self.not_before else 0
+        found = self._renew_and_find(self.channel.qos.tags(), step_leases, skipped=0)
+        now = RedisReading(found.redis_s, time.monotonic())
+        if found.reclaimed:
+            self._on_reclaimed(found.reclaimed)
         if self._clock is not None:
-            self._clock.set(now.redis_s, asked_at_s=began_at, answered_at_s=now.at)
-        if touched is not None and now.differs_s(touched) > self._timeout_s * _OUT_OF_TOUCH:
-            # Redis' clock was set, and every lease may look as if it had lapsed.
-            self.not_before = now.at + _OWNERS_FIRST_S
+            self._clock.set(now.redis_s, asked_at_s=began_at, answered_at_s=now.monotonic_s)
+        if last is not None and now.drift_s(last) > limit_s:
+            # Redis' clock was set, so each lease may look as if it had expired.
+            self.not_before = now.monotonic_s + _HOLDERS_FIRST_S
             return now
-        lapsed, passed_over, size_bytes = found.lapsed, found.looked_at, found.size_bytes
-        while found.looked_at and passed_over < _SWEEP_AT_MOST and size_bytes < _SWEEP_BYTES:
-            found = self._renew_and_look([], _LOOK_AT, passed_over)
-            passed_over += found.looked_at
-            size_bytes += found.size_bytes
-            lapsed = [*lapsed, *found.lapsed]
-        self._requeue(lapsed, until=began_at + self.tick_s)
+        self._reclaim(self._find_more(found), until=began_at + self.tick_s)
         return now
 
     def disconnect(self) -> None:
-        """Connect anew for the next tick: Sentinel may know another master."""
+        """Disconnect, so that the next tick connects anew: Sentinel may know another master."""
         self.connection.connection_pool.disconnect()
 
-    def _renew_and_look(self, tags: Sequence[str], limit: int, passed_over: int) -> _Found:
-        places, ends = self.channel.ack_handles(tags), _ends(self.channel.active_queues)
-        reply: list[Any] = _RENEW_AND_FIND_EXPIRED.run(
-            self.connection,
-            [places.unacked_key, places.index_key],
-            [self._timeout_s, limit, passed_over, _LOOK_BYTES, len(ends), *ends, *tags],
-        )
-        redis_s, gone, looked_at, found = reply
-        names = [tag.decode() for tag in found[::2]]
-        lapsed = list(zip(names, found[1::2], strict=True))
-        return _Found(float(redis_s), {tag.decode() for tag in gone}, looked_at, lapsed)
+    def _find_more(self, found: _Found) -> list[tuple[str, bytes]]:
+        """Return the expired leases of a first step and of further ones."""
+        expired, checked, size_bytes = found.expired, found.checked, found.size_bytes
+        while found.checked and checked < _TICK_LEASES and size_bytes < _TICK_BYTES:
+            found = self._renew_and_find([], _STEP_LEASES, skipped=checked)
+            checked += found.checked
+            size_bytes += found.size_bytes
+            expired = [*expired, *found.expired]
+        return expired
 
-    def _requeue(self, lapsed: Sequence[tuple[str, bytes]], *, until: float) -> None:
-        """Give back what was taken last first: so the first comes to stand at the head."""
-        in_order = sorted(lapsed, key=lambda entry: _order(entry[0]))
+    def _renew_and_find(self, tags: Sequence[str], limit: int, *, skipped: int) -> _Found:
+        unacked = self.channel.unacked_tags(tags)
+        endings = _entry_endings(self.channel.active_queues)
+        redis_s, reclaimed, checked, found = _RENEW_AND_FIND_EXPIRED.run(
+            self.connection,
+            [unacked.unacked_key, unacked.index_key],
+            [self._timeout_s, limit, skipped, _STEP_BYTES, len(endings), *endings, *tags],
+        )
+        names = [tag.decode() for tag in found[::2]]
+        expired = list(zip(names, found[1::2], strict=True))
+        return _Found(float(redis_s), {tag.decode() for tag in reclaimed}, checked, expired)
+
+    def _reclaim(self, expired: Sequence[tuple[str, bytes]], *, until: float) -> None:
+        """Requeue the jobs that were taken last first: so the first one comes to the head."""
+        in_order, error = sorted(expired, key=lambda entry: _order(entry[0])), _LEASE_EXPIRED
         count = 0
         while in_order and (not count or time.monotonic() < until):
-            last, in_order = in_order[-_LOOK_AT:], in_order[:-_LOOK_AT]
-            count += self._lost.requeue(self.connection, last, _LAPSED, timeout_s=self._timeout_s)
+            last, in_order = in_order[-_STEP_LEASES:], in_order[:-_STEP_LEASES]
+            timeout_s = self._timeout_s
+            count += self._recovery.requeue(self.connection, last, error, timeout_s=timeout_s)
         if count:
             logger.warning("%d jobs of workers that were lost went back to the queue", count)
 
 
-def _ends(queues: Sequence[str]) -> list[str]:
-    """How the entries of messages from these queues end. Kombu escapes what is not ASCII; the
-    script that takes does not, but escapes slashes."""
+def _entry_endings(queues: Sequence[str]) -> list[str]:
+    """Return how the entries of messages from these queues end. Kombu escapes what is not ASCII;
+    the script that takes messages does not, but escapes slashes."""
     names = {json.dumps(queue) for queue in queues}
     names |= {json.dumps(queue, ensure_ascii=False).replace("/", "\\/") for queue in queues}
     return [f"{name}]" for name in sorted(names)]
 
 
 def _order(tag: str) -> tuple[str, int, int]:
-    """Sorts tags of ours by worker, and by when they were taken. See `Channel`."""
+    """Return a key that sorts our tags by worker, and by when they were taken. See `Channel`."""
     prefix, _, rest = tag.rpartition("-")
     prefix, _, takes = prefix.rpartition("-")
     try:

@@ -1,10 +1,9 @@
-"""What becomes of jobs whose worker was lost: they go back, counted, or become dead letters."""
+"""Recovery of jobs whose worker was lost: they are requeued, counted, or become dead letters."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from typing import Any
 
 import redis
 
@@ -12,7 +11,7 @@ from sentq.contract import TASK_NAME
 from sentq.errors import WorkerLost
 from sentq.wire.dead_letters import DeadLetterCode, dead_letter_fields
 from sentq_worker.broker.channel import Channel
-from sentq_worker.broker.dead_letters import dead_letter
+from sentq_worker.broker.dead_letters import dead_letter, dead_letter_unreadable
 from sentq_worker.broker.delivery import UnackedEntry, lost_deliveries
 from sentq_worker.broker.qos import UnackedQoS
 from sentq_worker.broker.results import ResultStore, failed
@@ -23,11 +22,11 @@ logger = logging.getLogger(__name__)
 
 
 class LostJobRecovery:
-    """Gives back or buries what a lost worker held, by entries of `unacked`.
+    """Requeues or dead-letters the jobs of a lost worker, by entries of `unacked`.
 
     Args:
-        channel: Where it was taken from.
-        store: Keeps the outcomes of those that are buried.
+        channel: The channel of the Redis that the jobs were taken from.
+        store: Stores the results of jobs that become dead letters.
     """
 
     def __init__(self, channel: Channel, store: ResultStore) -> None:
@@ -37,52 +36,53 @@ class LostJobRecovery:
 
     def requeue(
         self,
-        connection: Any,
+        connection: redis.Redis,
         entries: Sequence[tuple[str, bytes]],
         error: str,
         *,
         timeout_s: float | None = None,
     ) -> int:
-        """Put these back at the head of their queues, in this order, and count their deliveries
-        as lost; bury those that were marked as running alone.
+        """Put jobs back at the head of their queues, in this order, and count their deliveries as
+        lost. Jobs that were marked as running alone become dead letters.
 
         Args:
             connection: To the Redis of the messages; one that adds no prefix to keys by itself.
-            entries: Tags, and what is noted under them.
+            entries: Tags, each with what is recorded under it.
             error: How these deliveries ended.
-            timeout_s: Leave alone what somebody has renewed within so many seconds.
+            timeout_s: Leave out entries that were renewed within so many seconds.
 
         Returns:
-            How many went back.
+            How many jobs were requeued.
 
         Raises:
-            redis.RedisError: Some are where they were. Doing it again is harmless.
+            redis.RedisError: Some stay where they were. Doing it again is harmless.
         """
-        returned = []
+        lost = []
         for tag, raw in entries:
             entry = UnackedEntry.read(tag, raw)
             if entry is None:
-                self._dead_letter_unreadable(connection, tag, raw, timeout_s)
+                target = self._channel.dead_letter_target(timeout_s=timeout_s)
+                dead_letter_unreadable(connection, target, tag, raw)
             elif entry.alone:
                 self._dead_letter(connection, entry, error, timeout_s)
             else:
-                entry.count_loss(error)
-                returned.append(entry)
-        # The first one goes back last, so that it is the first one taken again.
+                entry.count_lost_delivery(error)
+                lost.append(entry)
+        # The first one is requeued last, so that it is the first one taken again.
         unacked: UnackedQoS = self._channel.qos
-        return unacked.requeue(connection, returned[::-1], timeout_s=timeout_s)
+        return unacked.requeue(connection, lost[::-1], timeout_s=timeout_s)
 
     def _dead_letter(
-        self, connection: Any, entry: UnackedEntry, error: str, timeout_s: float | None
+        self, connection: redis.Redis, entry: UnackedEntry, error: str, timeout_s: float | None
     ) -> None:
-        mark, headers = entry.alone or {}, entry.headers
+        mark = entry.alone or {}
         worker = str(mark.get("worker"))
-        deliveries = lost_deliveries(headers) + 1
-        entry.count_loss(error)
+        deliveries = lost_deliveries(entry.headers) + 1
+        entry.count_lost_delivery(error)
         fields = dead_letter_fields(
             code=DeadLetterCode.WORKER_LOST,
             reason=f"{error} while it ran this job alone",
-            message=entry.for_the_queue(),
+            message=entry.requeued_message(),
             job_id=entry.job_id,
             deliveries=deliveries,
             first_error=entry.first_error,
@@ -90,18 +90,16 @@ class LostJobRecovery:
             worker=worker,
             queue=entry.queue,
         )
-        dead_letter_target = self._channel.dead_letter_target(timeout_s=timeout_s)
-        document = self._document(entry, deliveries)
+        target = self._channel.dead_letter_target(timeout_s=timeout_s)
+        document = _document(entry, deliveries)
         if document and self._in_one_step:
-            is_buried = self._store.finish_and_dead_letter(
-                *document, dead_letter_target, entry.tag, fields
-            )
+            is_moved = self._store.store_and_dead_letter(*document, target, entry.tag, fields)
         else:
-            # Stored first: a letter without it would leave somebody waiting for ever.
+            # Stored first: a dead letter without a result would leave its client waiting for ever.
             if document:
-                self._store.finish(dict([document]))
-            is_buried = dead_letter(connection, dead_letter_target, entry.tag, fields)
-        if is_buried:
+                self._store.store(dict([document]))
+            is_moved = dead_letter(connection, target, entry.tag, fields)
+        if is_moved:
             logger.error(
                 "job %s became a dead letter: %d deliveries were lost, the last one while it ran "
                 "alone on %s",
@@ -110,22 +108,12 @@ class LostJobRecovery:
                 worker,
             )
 
-    def _document(self, entry: UnackedEntry, deliveries: int) -> tuple[str, bytes] | None:
-        headers, job_id = entry.headers, entry.job_id
-        if job_id is None or headers.get("task") != TASK_NAME or headers.get("ignore_result"):
-            return None
-        message = f"{deliveries} workers were lost over this job; the last one ran it alone"
-        return job_id, failed(job_id, WorkerLost(message))
 
-    def _dead_letter_unreadable(
-        self, connection: Any, tag: str, raw: bytes, timeout_s: float | None
-    ) -> None:
-        reason = "it cannot be given back"
-        fields = dead_letter_fields(code=DeadLetterCode.MALFORMED, reason=reason, message=raw)
-        try:
-            if dead_letter(
-                connection, self._channel.dead_letter_target(timeout_s=timeout_s), tag, fields
-            ):
-                logger.error("a message of %d bytes became a dead letter: %s", len(raw), reason)
-        except redis.ResponseError as error:
-            logger.warning("Redis refuses the dead letter (%s); it will come again", error)
+def _document(entry: UnackedEntry, deliveries: int) -> tuple[str, bytes] | None:
+    """Return the id and the document of a job that becomes a dead letter; None if nothing is to
+    be stored."""
+    headers, job_id = entry.headers, entry.job_id
+    if job_id is None or headers.get("task") != TASK_NAME or headers.get("ignore_result"):
+        return None
+    message = f"{deliveries} workers were lost over this job; the last one ran it alone"
+    return job_id, failed(job_id, WorkerLost(message))

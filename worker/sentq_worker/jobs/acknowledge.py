@@ -52,10 +52,10 @@ class Acknowledger:
         """
         tags = batch_tags(jobs)
         if self._channel and tags and self._in_one_step:
-            self._store.finish(documents, self._channel.ack_handles(tags))
+            self._store.store(documents, self._channel.unacked_tags(tags))
             self._channel.qos.release(tags)
         else:
-            self._store.finish(documents)
+            self._store.store(documents)
             self._acknowledge_tags(tags)
         for job in jobs:
             job.ack_handle.acknowledge(self._connection)

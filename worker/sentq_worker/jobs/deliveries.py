@@ -70,7 +70,7 @@ class Deliveries:
         if self._channel is None or self._recovery is None or not tags:
             return
         with self._channel.conn_or_acquire() as connection:
-            key = self._channel.ack_handles(tags).unacked_key
+            key = self._channel.unacked_tags(tags).unacked_key
             raws = connection.execute_command("HMGET", key, *tags)
             entries = [(tag, raw) for tag, raw in zip(tags, raws, strict=True) if raw is not None]
             self._recovery.requeue(connection, entries, error)

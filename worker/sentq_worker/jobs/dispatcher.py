@@ -299,7 +299,7 @@ class Dispatcher:
         if batch is not self._batch:
             return
         with contextlib.suppress(redis.RedisError):  # Only the status STARTED depends on it.
-            self._store.begin(
+            self._store.mark_started(
                 {
                     job.id: started(job.id, self._hostname)
                     for job in batch.jobs
