@@ -8,13 +8,13 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 SOURCES := producer/sentq worker/sentq_worker model/sentq_model
-CODE := $(SOURCES) model/recipe tests benchmarks examples
+CODE := $(SOURCES) model/recipe tests benchmarks examples docker
 
 # Tests run in as many processes as there are cores; tests that share a fixture stay in one.
 PROCESSES ?= logical
 PYTEST := $(BIN)/pytest -n $(PROCESSES) --cov
 
-.PHONY: help demo test check faults chaos install lint types layers fast docs wheels format clean
+.PHONY: help demo test check faults chaos install lint types layers fast docs lock sbom wheels format clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1	\2/p' Makefile
@@ -64,6 +64,16 @@ chaos: $(VENV)/.tools ## break everything at once, beside stock Celery: two hour
 # The page of all settings, from the models. A test fails while it is stale.
 docs: $(VENV)/.tools ## write docs/settings.md from the models
 	$(BIN)/python -m tests.support.settings_page
+
+# Versions come from constraints.txt. uv asks the registry that is configured for uv, not for pip.
+lock: $(VENV)/.tools ## write docker/requirements-*.lock, with hashes
+	$(BIN)/python docker/lock.py
+
+# SBOM_PYTHON is the Python of a worker's environment.
+SBOM_PYTHON ?= $(BIN)/python
+sbom: $(VENV)/.tools ## list what a worker consists of: dist/sbom.cdx.json (CycloneDX)
+	@mkdir -p dist
+	$(BIN)/python docker/sbom.py $(SBOM_PYTHON) dist/sbom.cdx.json
 
 wheels: $(VENV)/.tools ## build the distributions into dist/
 	rm -rf dist

@@ -5,34 +5,60 @@
 #   docker run --gpus 1 -e SENTQ_BROKER_URL=redis://queue:6379/0 sentq-worker --device cuda
 #
 # This image runs with and without a GPU, because torch's usual wheels contain CUDA. For CPUs
-# alone it is several GB smaller with torch's CPU wheels:
+# alone it is several GB smaller with torch's CPU wheels; see requirements-torch-cpu.txt beside
+# this file.
 #
-#   --build-arg PIP_OPTIONS="--index-url <the index of torch's CPU wheels> --extra-index-url <yours>"
+# Packages are installed from requirements-*.lock: pip refuses a file whose SHA-256 sum is not
+# there (`make lock` writes them). Build arguments:
 #
-# BASE may be any Debian-like image that has Python 3.11 or later with venv and pip.
+#   BASE         any Debian-like image that has Python 3.11 or later with venv and pip. A tag can
+#                change; a digest cannot: --build-arg BASE=python:3.11-slim@sha256:<64 hex digits>
+#   WORKER_LOCK  all packages except torch
+#   TORCH_LOCK   torch, and what it alone requires
+#   PIP_OPTIONS  options of pip, such as --index-url for a mirror
+#
+# What the image contains, as CycloneDX JSON in sbom.cdx.json:
+#
+#   docker build -f docker/worker.Dockerfile --target sbom --output . .
 ARG BASE=python:3.11-slim
 
 FROM ${BASE} AS builder
 ARG PIP_OPTIONS=""
+ARG WORKER_LOCK=docker/requirements-worker.lock
+ARG TORCH_LOCK=docker/requirements-torch.lock
 ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_CONSTRAINT=/src/constraints.txt
 WORKDIR /src
 RUN python -m venv /opt/sentq
 ENV PATH=/opt/sentq/bin:$PATH
 
-# The large packages first: they stay in the build cache until constraints.txt changes.
+# The large packages first: they stay in the build cache until a lock changes. Without
+# dependencies, so that a package that is missing from a lock fails `pip check` below.
 COPY constraints.txt ./
-RUN pip install ${PIP_OPTIONS} torch transformers
+COPY ${TORCH_LOCK} torch.lock
+RUN pip install ${PIP_OPTIONS} --no-deps -r torch.lock
+COPY ${WORKER_LOCK} worker.lock
+RUN pip install ${PIP_OPTIONS} --no-deps --require-hashes -r worker.lock
 
+COPY docker/requirements-build.lock build.lock
+RUN python -m venv /opt/build \
+ && /opt/build/bin/pip install ${PIP_OPTIONS} --no-deps --require-hashes -r build.lock
 COPY pyproject.toml README.md LICENSE ./
 COPY producer producer
 COPY worker worker
 COPY model model
-RUN python -m venv /opt/build \
- && /opt/build/bin/pip install ${PIP_OPTIONS} hatchling \
- && /opt/build/bin/pip wheel --no-build-isolation --no-deps --wheel-dir /wheels . ./model
+RUN /opt/build/bin/pip wheel --no-build-isolation --no-deps --wheel-dir /wheels . ./model
 # By file, not by name, so that no other package named sentq is installed.
-RUN set -- /wheels/sentq-[0-9]*.whl \
- && pip install ${PIP_OPTIONS} "$1[worker,flower]" /wheels/sentq_model-[0-9]*.whl
+RUN pip install --no-deps /wheels/*.whl && pip check
+
+
+FROM builder AS listed
+COPY docker/sbom.py docker/requirements-worker.lock docker/requirements-torch.lock docker/
+RUN /opt/build/bin/pip install ${PIP_OPTIONS} cyclonedx-bom \
+ && /opt/build/bin/python docker/sbom.py /opt/sentq/bin/python /sbom.cdx.json
+
+
+FROM scratch AS sbom
+COPY --from=listed /sbom.cdx.json /
 
 
 FROM ${BASE}

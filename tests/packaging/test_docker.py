@@ -81,9 +81,19 @@ def dockerfile(request: pytest.FixtureRequest) -> Path:
 
 
 def _copied(file: Path) -> Iterator[str]:
+    arguments = dict(_defaults(file))
     for each in _instructions(file):
         if each.name == "COPY" and not each.words[0].startswith("--from"):
-            yield from each.words[:-1]
+            for source in each.words[:-1]:
+                yield re.sub(r"\$\{(\w+)\}", lambda name: arguments[name[1]], source)
+
+
+def _defaults(file: Path) -> Iterator[tuple[str, str]]:
+    """The build arguments with their defaults."""
+    for each in _instructions(file):
+        if each.name == "ARG" and "=" in each.words[0]:
+            name, _, value = each.words[0].partition("=")
+            yield name, value.strip('"')
 
 
 def test_copied_files_exist_and_are_not_ignored(dockerfile: Path) -> None:
@@ -118,10 +128,31 @@ def test_the_entry_point_exists_and_receives_signals(dockerfile: Path) -> None:
 
 def test_every_base_image_is_an_argument_and_every_package_is_pinned(dockerfile: Path) -> None:
     instructions = _instructions(dockerfile)
-    assert {each.words[0] for each in instructions if each.name == "FROM"} == {"${BASE}"}
+    stages = [each.words for each in instructions if each.name == "FROM"]
+    built = {words[2] for words in stages if len(words) > 1}
+    assert {words[0] for words in stages} - built - {"scratch"} == {"${BASE}"}
     environment = " ".join(" ".join(each.words) for each in instructions if each.name == "ENV")
     assert "PIP_CONSTRAINT=/src/constraints.txt" in environment
     assert "PYTHONUNBUFFERED=1" in environment
+
+
+def test_every_package_of_an_image_is_installed_from_a_lock(dockerfile: Path) -> None:
+    for each in _instructions(dockerfile):
+        command = " ".join(each.words)
+        for install in re.findall(r"pip install [^&]*", command):
+            is_locked = "--require-hashes" in install or "-r torch.lock" in install
+            is_own = "/wheels/" in install
+            is_tool = "cyclonedx-bom" in install  # of a stage that goes into no image
+            assert is_locked or is_own or is_tool, install
+            assert is_tool or "--no-deps" in install, install
+
+
+def test_the_torch_for_cpus_has_the_version_of_the_lock() -> None:
+    pinned = re.compile(r"^torch==\S+", flags=re.MULTILINE)
+    lock = (DOCKER / "requirements-torch.lock").read_text()
+    assert pinned.findall((DOCKER / "requirements-torch-cpu.txt").read_text()) == pinned.findall(
+        lock
+    )
 
 
 def test_no_file_names_a_registry() -> None:
