@@ -22,12 +22,12 @@ from transformers import AutoModelForSequenceClassification
 from sentq_worker.engine.base import DeviceUnavailable, Window
 from sentq_worker.inference import model as local
 from sentq_worker.inference import select_cuda as cuda
-from sentq_worker.inference.attention_cuda import Varlen, find_varlen
+from sentq_worker.inference.attention_cuda import VarlenAttention, find_varlen
 from sentq_worker.inference.equivalence import Forward
 from sentq_worker.inference.model import LocalEngine
 from sentq_worker.inference.model_files import find_model
-from sentq_worker.inference.packed import Packed
-from sentq_worker.inference.padded import Padded
+from sentq_worker.inference.packed import PackedForward
+from sentq_worker.inference.padded import PaddedForward
 from sentq_worker.inference.select_cuda import Timer, best_turn_s, choose_on_cuda
 from tests.support.models.families import PACKED, PADDED, make_family_model
 from tests.support.models.varlen import standin_varlen_attn
@@ -35,7 +35,7 @@ from tests.support.models.varlen import standin_varlen_attn
 _CPU = torch.device("cpu")
 
 _DEVICES = [
-    pytest.param(_CPU, Varlen(standin_varlen_attn), id="stand-in"),
+    pytest.param(_CPU, VarlenAttention(standin_varlen_attn), id="stand-in"),
     pytest.param(
         torch.device("cuda", 0),
         find_varlen(),
@@ -46,7 +46,7 @@ _DEVICES = [
 
 
 def _packed_is_faster(forward: Forward, _: Sequence[Window]) -> float:
-    return 1.0 if isinstance(forward, Packed) else 2.0
+    return 1.0 if isinstance(forward, PackedForward) else 2.0
 
 
 def _load(folder: Path) -> Any:
@@ -67,7 +67,7 @@ def _choose(
         dtype=dtype,
         pad_id=0,
         window_tokens=64,
-        varlen=None if attend is None else Varlen(attend),
+        varlen=None if attend is None else VarlenAttention(attend),
         timer=timer,
     )
 
@@ -86,12 +86,12 @@ def _logits(forward: Forward, windows: Sequence[Window]) -> torch.Tensor:
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 @pytest.mark.parametrize("family", sorted(PACKED))
 def test_packed_scores_equal_padded_and_single_scores(
-    family: str, dtype: torch.dtype, device: torch.device, varlen: Varlen, tmp_path: Path
+    family: str, dtype: torch.dtype, device: torch.device, varlen: VarlenAttention, tmp_path: Path
 ) -> None:
     folder = make_family_model(tmp_path, family)
     windows = _windows(7, 1, 64, 3, 7, 3, 33, 3, 1, 64)
-    exact = _logits(Padded(_load(folder), pad_id=0), windows)
-    padded = _logits(Padded(_load(folder).to(device, dtype), pad_id=0), windows)
+    exact = _logits(PaddedForward(_load(folder), pad_id=0), windows)
+    padded = _logits(PaddedForward(_load(folder).to(device, dtype), pad_id=0), windows)
     forward = choose_on_cuda(
         _load(folder),
         device=device,
@@ -101,7 +101,7 @@ def test_packed_scores_equal_padded_and_single_scores(
         varlen=varlen,
         timer=_packed_is_faster,
     )
-    assert isinstance(forward, Packed)
+    assert isinstance(forward, PackedForward)
     together = _logits(forward, windows)
     alone = torch.cat([_logits(forward, [window]) for window in windows])
     rounding = 3 * float((padded - exact).abs().max())
@@ -114,7 +114,7 @@ def test_packed_scores_equal_padded_and_single_scores(
 @pytest.mark.parametrize("family", sorted(PADDED))
 def test_families_that_cannot_be_packed_are_padded(family: str, tmp_path: Path) -> None:
     model = _load(make_family_model(tmp_path, family))
-    assert isinstance(_choose(model), Padded)
+    assert isinstance(_choose(model), PaddedForward)
 
 
 def _nan(*args: object, **options: object) -> torch.Tensor:
@@ -152,9 +152,9 @@ def test_a_failing_or_wrong_kernel_leaves_the_model_padded_and_unchanged(
 ) -> None:
     folder = make_family_model(tmp_path, "Bert")
     forward = _choose(_load(folder), attend)
-    assert isinstance(forward, Padded)
+    assert isinstance(forward, PaddedForward)
     windows = _windows(7, 64, 3)
-    usual = Padded(_load(folder).to(torch.bfloat16), pad_id=0)
+    usual = PaddedForward(_load(folder).to(torch.bfloat16), pad_id=0)
     assert torch.equal(_logits(forward, windows), _logits(usual, windows))
 
 
@@ -162,7 +162,7 @@ def test_a_model_with_infinite_logits_is_padded(tmp_path: Path) -> None:
     model = _load(make_family_model(tmp_path, "Bert"))
     with torch.no_grad():
         model.classifier.bias.add_(1e6)  # infinite in fp16 with any kernel
-    assert isinstance(_choose(model, dtype=torch.float16), Padded)
+    assert isinstance(_choose(model, dtype=torch.float16), PaddedForward)
 
 
 def test_the_last_layer_is_computed_in_full_if_a_single_query_per_window_fails(
@@ -177,7 +177,7 @@ def test_the_last_layer_is_computed_in_full_if_a_single_query_per_window_fails(
         return standin_varlen_attn(*args, **options)
 
     forward = _choose(_load(make_family_model(tmp_path, "Bert")), attend)
-    assert isinstance(forward, Packed)
+    assert isinstance(forward, PackedForward)
     queries.clear()
     _logits(forward, _windows(7, 3))
     assert queries == [10, 10, 10]
@@ -203,17 +203,17 @@ def test_a_slower_kernel_is_not_used(tmp_path: Path) -> None:
         return standin_varlen_attn(*args, **options)
 
     folder = make_family_model(tmp_path, "Bert")
-    assert isinstance(_choose(_load(folder), slow, timer=best_turn_s), Padded)
+    assert isinstance(_choose(_load(folder), slow, timer=best_turn_s), PaddedForward)
 
 
 def test_a_kernel_that_cannot_be_timed_is_not_used(tmp_path: Path) -> None:
     def fail(forward: Forward, _: Sequence[Window]) -> float:
-        if isinstance(forward, Packed):
+        if isinstance(forward, PackedForward):
             raise torch.OutOfMemoryError("CUDA out of memory")
         return 1.0
 
     model = _load(make_family_model(tmp_path, "Bert"))
-    assert isinstance(_choose(model, timer=fail), Padded)
+    assert isinstance(_choose(model, timer=fail), PaddedForward)
 
 
 def test_fp32_is_padded_because_flash_attention_does_not_support_it(tmp_path: Path) -> None:
@@ -221,13 +221,13 @@ def test_fp32_is_padded_because_flash_attention_does_not_support_it(tmp_path: Pa
         pytest.fail("flash attention was called with fp32")
 
     model = _load(make_family_model(tmp_path, "Bert"))
-    assert isinstance(_choose(model, attend, dtype=torch.float32), Padded)
+    assert isinstance(_choose(model, attend, dtype=torch.float32), PaddedForward)
 
 
 def test_a_device_that_fails_in_the_trial_is_rejected_with_advice(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(cuda, "answers", lambda _: False)
+    monkeypatch.setattr(cuda, "device_works", lambda _: False)
     model = _load(make_family_model(tmp_path, "Bert"))
     with pytest.raises(DeviceUnavailable, match="SENTQ_WORKER_DTYPE=float32"):
         _choose(model, _short_of_memory)
@@ -236,7 +236,7 @@ def test_a_device_that_fails_in_the_trial_is_rejected_with_advice(
 def test_a_torch_without_varlen_attention_is_detected(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    assert isinstance(find_varlen(), Varlen)
+    assert isinstance(find_varlen(), VarlenAttention)
     monkeypatch.setitem(sys.modules, "torch.nn.attention.varlen", None)
     assert find_varlen() is None
 
@@ -264,7 +264,7 @@ class _NoDeviceReads(TorchDispatchMode):  # type: ignore[no-untyped-call]
 def test_a_forward_pass_reads_no_value_back_from_the_device(family: str, tmp_path: Path) -> None:
     model = _load(make_family_model(tmp_path, family))
     forward = _choose(model)
-    assert isinstance(forward, Packed)
+    assert isinstance(forward, PackedForward)
     usual = model.forward
 
     def without_device_reads(**inputs: Any) -> Any:
@@ -286,9 +286,9 @@ def test_the_engine_reports_whether_it_pads(
 ) -> None:
     def choose_here(model: Any, *, device: torch.device, varlen: object, **options: Any) -> Forward:
         assert device.type == "cuda"
-        assert isinstance(varlen, Varlen)
+        assert isinstance(varlen, VarlenAttention)
         return choose_on_cuda(
-            model, device=_CPU, varlen=Varlen(attend), timer=_packed_is_faster, **options
+            model, device=_CPU, varlen=VarlenAttention(attend), timer=_packed_is_faster, **options
         )
 
     # Only the device is replaced.

@@ -10,7 +10,7 @@ from torch import nn
 from transformers.activations import ACT2FN
 
 from sentq_worker.inference import kernels
-from sentq_worker.inference.kernels import Prepacked, choose_kernel
+from sentq_worker.inference.kernels import PrepackedLayers, choose_kernel
 
 
 class _Block(nn.Module):
@@ -42,7 +42,7 @@ def test_prepacked_layers_give_the_same_product_and_can_be_restored(
     states = torch.randn(2, rows, 48)
     with torch.inference_mode():
         expected = block(states)
-        prepacked = Prepacked(_Model(block))
+        prepacked = PrepackedLayers(_Model(block))
         assert type(block.dense) is not nn.Linear
         assert torch.allclose(block(states), expected, atol=1e-5)
         prepacked.undo()
@@ -53,7 +53,7 @@ def test_prepacked_layers_give_the_same_product_and_can_be_restored(
 def test_layers_in_nested_lists_are_replaced_once() -> None:
     block = _Block("gelu")
     outer = _Model(_Model(block))
-    Prepacked(outer).undo()
+    PrepackedLayers(outer).undo()
     assert type(block.dense) is nn.Linear
 
 

@@ -20,7 +20,7 @@ from sentq_worker.engine.base import (
     ModelUnavailable,
     Window,
 )
-from sentq_worker.inference.device import answers, choose_device
+from sentq_worker.inference.device import choose_device, device_works
 from sentq_worker.inference.model import LocalEngine
 from sentq_worker.inference.model_files import find_model
 from sentq_worker.providers.loading import load_scorer
@@ -244,8 +244,8 @@ def test_an_error_means_a_lost_device_only_if_the_device_does_not_respond(
 
 
 def test_a_working_device_responds() -> None:
-    assert answers(torch.device("cpu"))
-    assert not answers(torch.device("meta"))
+    assert device_works(torch.device("cpu"))
+    assert not device_works(torch.device("meta"))
 
 
 def test_a_folder_that_cannot_be_loaded_is_rejected(tmp_path: Path) -> None:

@@ -1,43 +1,44 @@
-"""Which device the local engine runs on, in which dtype, and whether it still does."""
+"""The device of the local engine: which one, in which dtype, and whether it still works."""
 
 from __future__ import annotations
 
 from typing import Final
 
 import torch
+from transformers import PreTrainedModel
 
 from sentq_worker.engine.base import DeviceUnavailable
 
-__all__ = ["answers", "best_dtype", "choose_device"]
+__all__ = ["best_dtype", "choose_device", "device_works", "move_model"]
 
 #: The first CUDA capability whose tensor cores multiply bf16: Ampere.
 _CUDA_BF16: Final = (8, 0)
 
 
-def choose_device(wanted: str) -> torch.device:
-    """Turn `auto`, `cpu`, `mps`, `cuda` or `cuda:N` into a device that is there.
+def choose_device(name: str) -> torch.device:
+    """Return the device for `auto`, `cpu`, `mps`, `cuda` or `cuda:N`.
 
     Raises:
-        DeviceUnavailable: It is not.
+        DeviceUnavailable: The machine has no such device.
     """
-    if wanted == "auto":
-        return _best()
-    device = torch.device(wanted)
+    if name == "auto":
+        return _best_device()
+    device = torch.device(name)
     if device.type == "cuda":
         count = torch.cuda.device_count() if torch.cuda.is_available() else 0
         index = device.index or 0
         if index >= count:
             raise DeviceUnavailable(
-                f"{wanted} was asked for, but torch sees {count} CUDA devices here: "
+                f"the device {name} is configured, but torch finds {count} CUDA devices here: "
                 "set SENTQ_WORKER_DEVICE=auto, or install a CUDA build of torch"
             )
         return torch.device("cuda", index)
     if device.type == "mps" and not torch.backends.mps.is_available():
-        raise DeviceUnavailable("mps was asked for, but torch sees none here")
+        raise DeviceUnavailable("the device mps is configured, but torch finds none here")
     return device
 
 
-def _best() -> torch.device:
+def _best_device() -> torch.device:
     if torch.cuda.is_available():
         return torch.device("cuda", 0)
     if torch.backends.mps.is_available():
@@ -46,17 +47,26 @@ def _best() -> torch.device:
 
 
 def best_dtype(device: torch.device) -> torch.dtype:
-    """bf16 where a GPU multiplies it itself, fp32 elsewhere. A CPU is measured instead."""
+    """Return bf16 for a GPU that multiplies it, and fp32 otherwise. A CPU is measured instead."""
     if device.type == "cuda" and torch.cuda.get_device_capability(device) >= _CUDA_BF16:
         return torch.bfloat16
     return torch.float32
 
 
-def answers(device: torch.device) -> bool:
-    """Whether the device still computes.
+def move_model(
+    model: PreTrainedModel, device: torch.device, dtype: torch.dtype | None = None
+) -> PreTrainedModel:
+    """Move a model to a device, cast it to a dtype if one is given, and return it."""
+    # The declaration of Transformers' `to` lacks `self`.
+    moved: PreTrainedModel = model.to(device, dtype)  # type: ignore[arg-type]
+    return moved
 
-    After a failure nobody has to guess from its message what kind it was: once a driver fails or
-    a kernel asserts, everything that the process asks of the device fails.
+
+def device_works(device: torch.device) -> bool:
+    """Return whether the device still computes.
+
+    After a failure this tells a lost device from a failed batch, which the message does not: once a
+    driver fails or a kernel asserts, every operation of the process on the device fails.
     """
     try:
         return bool(torch.zeros(1, device=device).add(1).item())

@@ -5,11 +5,18 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final, cast
 
 import torch
 from safetensors import SafetensorError
-from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
+from transformers import (
+    AutoConfig,
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    PreTrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerFast,
+)
 from transformers.utils.logging import disable_progress_bar
 
 from sentq_worker.engine.base import (
@@ -20,10 +27,10 @@ from sentq_worker.engine.base import (
     Window,
 )
 from sentq_worker.inference.attention_cuda import find_varlen
-from sentq_worker.inference.device import answers, best_dtype, choose_device
-from sentq_worker.inference.equivalence import Forward, probe_windows
+from sentq_worker.inference.device import best_dtype, choose_device, device_works, move_model
+from sentq_worker.inference.equivalence import Forward, trial_windows
 from sentq_worker.inference.model_files import ModelFiles
-from sentq_worker.inference.padded import Padded
+from sentq_worker.inference.padded import PaddedForward
 from sentq_worker.inference.positions import first_position
 from sentq_worker.inference.select_cpu import choose_forward
 from sentq_worker.inference.select_cuda import choose_on_cuda
@@ -38,12 +45,18 @@ _ALLOCATION_FAILED: Final = "can't allocate memory"
 
 
 class LocalEngine:
-    """Holds a loaded model. One thread at a time may use it.
+    """A loaded model. One thread at a time may use it.
+
+    Args:
+        files: The model's files.
+        device: `auto`, `cpu`, `mps`, `cuda` or `cuda:N`.
+        dtype: `auto`, or the name of a dtype of torch.
+        threads: Threads that compute on a CPU; None for torch's own choice.
 
     Raises:
-        ModelUnavailable: The files are no sequence-classification model that can be loaded
+        ModelUnavailable: The files are not a sequence-classification model, or cannot be loaded
             without running code from the model's repository.
-        DeviceUnavailable: The device is not there, or broke on trial.
+        DeviceUnavailable: The device is missing, or failed in a trial.
     """
 
     def __init__(
@@ -53,22 +66,24 @@ class LocalEngine:
         if threads is not None:
             torch.set_num_threads(threads)
         self._files = files
-        model, self._config, wrapper = _load(files)
-        self.tokenizer: Tokenizer = wrapper.backend_tokenizer
-        self.special_tokens: int = wrapper.num_special_tokens_to_add()
-        self.window_tokens = _window_tokens(self._config, wrapper.model_max_length)
-        self._forward = self._run(model, None if dtype == "auto" else getattr(torch, dtype))
-        self.pads = isinstance(self._forward, Padded)
+        model, self._config, tokenizer = _load(files)
+        self.tokenizer: Tokenizer = tokenizer.backend_tokenizer
+        self.special_tokens = tokenizer.num_special_tokens_to_add()
+        self.window_tokens = _window_tokens(self._config, tokenizer.model_max_length)
+        self._forward = self._choose_forward(
+            model, None if dtype == "auto" else getattr(torch, dtype)
+        )
+        self.pads = isinstance(self._forward, PaddedForward)
         self.info = EngineInfo(
             model=files.name,
             revision=files.revision,
             backend=f"local:{self._device}",
             dtype=str(model.dtype).removeprefix("torch."),
-            labels=tuple(self._config.id2label[i] for i in range(self._config.num_labels)),
+            labels=_labels(self._config),
         )
 
-    def _run(self, model: Any, dtype: torch.dtype | None) -> Forward:
-        """Put the model where it is to run, in this dtype or the best one for the place."""
+    def _choose_forward(self, model: PreTrainedModel, dtype: torch.dtype | None) -> Forward:
+        """Move the model to its device, in a dtype or the best one for the device."""
         pad_id = self._config.pad_token_id
         if self._device.type == "cpu":
             return choose_forward(
@@ -84,16 +99,16 @@ class LocalEngine:
                 window_tokens=self.window_tokens,
                 varlen=find_varlen(),
             )
-        return Padded(model.to(self._device, dtype), pad_id=pad_id)
+        return PaddedForward(move_model(model, self._device, dtype), pad_id=pad_id)
 
     @property
-    def leaves_a_core(self) -> bool:
+    def has_idle_core(self) -> bool:
         """Whether a core that this process may use is idle while the engine computes."""
         return self._device.type != "cpu" or torch.get_num_threads() < _cores()
 
     def warm_up(self) -> None:
-        """Run a pass, so that the first job does not pay for what it allocates."""
-        self.predict(probe_windows(self._config, window_tokens=self.window_tokens))
+        """Run a batch, so that the first job does not wait for allocations."""
+        self.predict(trial_windows(self._config, window_tokens=self.window_tokens))
 
     def predict(self, batch: Sequence[Window]) -> list[list[float]]:
         """See `Engine.predict`."""
@@ -103,7 +118,7 @@ class LocalEngine:
             if not _is_out_of_memory(error):
                 self._check_device(error)
                 raise
-        # Outside, so that this error does not keep the other's frames and their tensors.
+        # Outside of `except`, so that this error does not keep the other's frames and tensors.
         if self._device.type == "cuda":
             torch.cuda.empty_cache()
         raise OutOfMemory(f"{len(batch)} windows do not fit in memory")
@@ -111,29 +126,34 @@ class LocalEngine:
     def predict_precisely(self, window: Window) -> list[float]:
         """See `Engine.predict_precisely`."""
         try:
-            return self._probabilities(self._plainly, [window])[0]
+            return self._probabilities(self._precise_forward, [window])[0]
         except RuntimeError as error:
             self._check_device(error)
             raise
 
     def _check_device(self, error: Exception) -> None:
-        if not answers(self._device):
+        if not device_works(self._device):
             raise DeviceLost(f"{self._device} failed with {type(error).__name__}") from error
 
     @cached_property
-    def _plainly(self) -> Forward:
+    def _precise_forward(self) -> Forward:
         model, _, _ = _load(self._files)
-        return Padded(model.to(self._device), pad_id=self._config.pad_token_id)
+        return PaddedForward(move_model(model, self._device), pad_id=self._config.pad_token_id)
 
     def _probabilities(self, forward: Forward, batch: Sequence[Window]) -> list[list[float]]:
         with torch.inference_mode():
             logits = forward.logits(batch).float()  # (B, labels)
-            rows: list[list[float]] = _applied(self._config, logits).cpu().tolist()
+            rows: list[list[float]] = _activated(self._config, logits).cpu().tolist()
         return rows
 
 
-def _applied(config: Any, logits: torch.Tensor) -> torch.Tensor:
-    """What the pipeline of Transformers makes of logits."""
+def _labels(config: PreTrainedConfig) -> tuple[str, ...]:
+    names = cast("dict[int, str]", config.id2label)
+    return tuple(names[index] for index in range(len(names)))
+
+
+def _activated(config: PreTrainedConfig, logits: torch.Tensor) -> torch.Tensor:
+    """Return the scores that the pipeline of Transformers computes from logits."""
     if config.problem_type == "regression":
         return logits
     if config.problem_type == "multi_label_classification" or config.num_labels == 1:
@@ -153,13 +173,15 @@ def _is_out_of_memory(error: BaseException) -> bool:
     )
 
 
-def _load(files: ModelFiles) -> tuple[Any, Any, Any]:
-    # Its bars would end up as lines in the worker's log.
+def _load(
+    files: ModelFiles,
+) -> tuple[PreTrainedModel, PreTrainedConfig, PreTrainedTokenizerFast]:
+    # The progress bars would become lines of the worker's log.
     disable_progress_bar()
-    options: dict[str, Any] = {"trust_remote_code": False, "local_files_only": True}
+    options = {"trust_remote_code": False, "local_files_only": True}
     try:
         config = AutoConfig.from_pretrained(files.folder, **options)
-        wrapper = AutoTokenizer.from_pretrained(files.folder, **options)
+        tokenizer = AutoTokenizer.from_pretrained(files.folder, **options)
         model, loading = AutoModelForSequenceClassification.from_pretrained(
             files.folder,
             dtype=torch.float32,
@@ -170,20 +192,23 @@ def _load(files: ModelFiles) -> tuple[Any, Any, Any]:
     except (OSError, ValueError, KeyError, ImportError, RuntimeError, SafetensorError) as error:
         raise ModelUnavailable(f"{files.name} cannot be loaded: {error}") from error
     if missing := sorted(loading["missing_keys"]):
-        # Transformers makes them up: the scores would be random.
+        # Transformers fills them with random numbers: the scores would be random.
         raise ModelUnavailable(
             f"{files.name} is not trained to classify: it has no {', '.join(missing[:3])}"
         )
-    if not any((files.folder / name).is_file() for name in wrapper.vocab_files_names.values()):
-        # Transformers makes an empty one: every word would be unknown.
+    if not any((files.folder / name).is_file() for name in tokenizer.vocab_files_names.values()):
+        # Transformers makes an empty tokenizer: every word would be unknown.
         raise ModelUnavailable(f"{files.name} has no tokenizer (tokenizer.json)")
-    if not wrapper.is_fast:
+    if not tokenizer.is_fast:
         raise ModelUnavailable(f"{files.name} has no fast tokenizer (tokenizer.json)")
-    return model.eval(), config, wrapper
+    return model.eval(), config, cast("PreTrainedTokenizerFast", tokenizer)
 
 
-def _window_tokens(config: Any, tokenizer_limit: int) -> int:
-    """The most tokens the model can read at once; a tokenizer without a limit says 1e30."""
+def _window_tokens(config: PreTrainedConfig, tokenizer_limit: int) -> int:
+    """Return the most tokens that the model reads at once.
+
+    The limit of a tokenizer without one is 1e30.
+    """
     positions: int | None = getattr(config, "max_position_embeddings", None)
     if positions is None:
         return min(tokenizer_limit, 512)

@@ -1,7 +1,7 @@
-"""Where a model's files are, and exactly which ones: a local folder, the Hub, or the box.
+"""The files of a model: a local folder, a model of the Hub, or the bundled model.
 
-Only safetensors are accepted: the older format is a pickle, and whoever can write one can run
-code in whoever loads it.
+Only safetensors are accepted. The older format is a pickle, which can run any code in the process
+that loads it.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from sentq_worker.engine.base import ModelUnavailable
 
 __all__ = ["ModelFiles", "fetch_tokenizer", "find_model"]
 
-#: The package that carries the bundled model, and the folder in it.
+#: The package of the bundled model, and the folder of its files.
 _BUNDLED: Final = ("sentq_model", "weights")
 
-#: All that a Transformers model needs; whatever else a repository holds stays there.
-_WANTED: Final = ["*.json", "*.txt", "*.model", "*.safetensors", "README.md"]
+#: The files that a Transformers model needs. Other files of a repository are not fetched.
+_NEEDED: Final = ["*.json", "*.txt", "*.model", "*.safetensors", "README.md"]
 
-#: The files that decide what a model answers.
-_DECIDING: Final = [
+#: The files that determine a model's scores.
+_SCORING_FILES: Final = [
     *("config.json", "*.safetensors", "tokenizer.json", "tokenizer_config.json"),
     *("special_tokens_map.json", "added_tokens.json", "vocab.*", "merges.txt", "*.model"),
 ]
@@ -34,8 +34,8 @@ _DECIDING: Final = [
 class ModelFiles:
     """A model on disk.
 
-    `revision` is the Hub's commit for a model of the Hub, and `sha256:…` over the files that
-    decide its scores for a folder.
+    `revision` is the commit of a model of the Hub. For a folder it is `sha256:…`, over the files
+    that determine its scores.
     """
 
     folder: Path
@@ -44,20 +44,21 @@ class ModelFiles:
 
 
 def find_model(model: str | None, revision: str | None = None) -> ModelFiles:
-    """Find the files of a model; fetch them where it is the Hub's.
+    """Find the files of a model; fetch those of a model of the Hub.
 
     Args:
         model: A folder, a Hub id, or None for the bundled model.
-        revision: Branch, tag or commit, of a Hub model only.
+        revision: The branch, tag or commit of a model of the Hub.
 
     Raises:
         ModelUnavailable: There is no such model, the Hub cannot be reached and nothing is
-            cached, it has no safetensors, or the disk does not let it be read or kept.
+            cached, there are no safetensors, or the disk cannot be read or written.
     """
     try:
         return _find(model, revision)
     except OSError as error:
-        raise ModelUnavailable(f"the model {model or 'in the box'}: {_explain(error)}") from error
+        name = "the bundled model" if model is None else f"the model {model}"
+        raise ModelUnavailable(f"{name}: {_explain(error)}") from error
 
 
 def _find(model: str | None, revision: str | None) -> ModelFiles:
@@ -95,18 +96,18 @@ def _local(folder: Path, *, name: str) -> ModelFiles:
             "as save_pretrained writes them"
         )
     digest = hashlib.sha256()
-    for file in sorted({file for pattern in _DECIDING for file in folder.glob(pattern)}):
+    for file in sorted({file for pattern in _SCORING_FILES for file in folder.glob(pattern)}):
         digest.update(f"{file.name}\0{file.stat().st_size}\0".encode())
         with file.open("rb") as stream:
             digest.update(hashlib.file_digest(stream, "sha256").digest())
     return ModelFiles(folder, name, f"sha256:{digest.hexdigest()}")
 
 
-def _hub_answers(model: str, revision: str | None) -> bool:
-    """Whether the Hub can be reached, within its time-out.
+def _is_hub_reachable(model: str, revision: str | None) -> bool:
+    """Return whether the Hub responds within its time-out.
 
-    `snapshot_download` asks the same first, but without any: it hangs where packets are
-    swallowed, and where it looks for a commit it asks for 24 s before it gives up.
+    `snapshot_download` makes the same request first, without a time-out: it hangs if packets are
+    dropped, and if it looks for a commit it tries for 24 s.
     """
     from huggingface_hub import HfApi, constants
     from huggingface_hub.errors import HfHubHTTPError
@@ -115,7 +116,7 @@ def _hub_answers(model: str, revision: str | None) -> bool:
     try:
         HfApi().model_info(model, revision=revision, timeout=constants.HF_HUB_ETAG_TIMEOUT)
     except HfHubHTTPError as error:
-        return not error.response.is_server_error  # It answered, if not as we like it.
+        return not error.response.is_server_error  # It responded, though with an error.
     except (httpx.HTTPError, ConnectionError, TimeoutError):
         return False
     return True
@@ -133,20 +134,20 @@ def _from_hub(model: str, revision: str | None) -> ModelFiles:
     )
     from huggingface_hub.utils import disable_progress_bars, httpx
 
-    disable_progress_bars()  # They would end up as lines in the worker's log.
+    disable_progress_bars()  # They would become lines of the worker's log.
     at = f"{model} at {revision or 'its main branch'}"
     try:
         folder = Path(
             snapshot_download(
                 model,
                 revision=revision,
-                allow_patterns=_WANTED,
+                allow_patterns=_NEEDED,
                 ignore_patterns=["*/*"],
-                local_files_only=not _hub_answers(model, revision),
+                local_files_only=not _is_hub_reachable(model, revision),
             )
         )
     except HFValidationError as error:
-        raise ModelUnavailable(f"{model} is no Hub id: {error}") from error
+        raise ModelUnavailable(f"{model} is not a Hub id: {error}") from error
     except GatedRepoError as error:
         raise ModelUnavailable(f"{at} is gated: accept its terms, then set HF_TOKEN") from error
     except (RepositoryNotFoundError, RevisionNotFoundError) as error:
@@ -154,11 +155,11 @@ def _from_hub(model: str, revision: str | None) -> ModelFiles:
     except LocalEntryNotFoundError as error:
         raise ModelUnavailable(f"the Hub cannot be reached and {at} is not cached") from error
     except (HfHubHTTPError, httpx.HTTPError) as error:
-        raise ModelUnavailable(f"the Hub did not give {at}: {type(error).__name__}") from error
+        raise ModelUnavailable(f"the Hub did not return {at}: {type(error).__name__}") from error
     except OSError as error:
-        if error.errno is None:  # Its own, of a download that was cut short.
-            raise ModelUnavailable(f"the Hub did not give {at}: {error}") from error
-        place = f"the cache {constants.HF_HUB_CACHE} (HF_HOME says where it is)"
+        if error.errno is None:  # The library's own error, for a download that was cut short.
+            raise ModelUnavailable(f"the Hub did not return {at}: {error}") from error
+        place = f"the cache {constants.HF_HUB_CACHE} (HF_HOME names its folder)"
         raise ModelUnavailable(f"{at} cannot be kept in {place}: {_explain(error)}") from error
     if not any(folder.glob("*.safetensors")):
         raise ModelUnavailable(f"{at} has no safetensors weights; pickles are not loaded")
@@ -166,7 +167,7 @@ def _from_hub(model: str, revision: str | None) -> ModelFiles:
 
 
 def _explain(error: OSError) -> str:
-    """What the operating system refused, and what to do about it."""
+    """Return what the operating system denied, and what to do about it."""
     match error.errno:
         case errno.ENOSPC | errno.EDQUOT | errno.EFBIG:
             advice = "free some space, or raise the quota"
@@ -179,8 +180,10 @@ def _explain(error: OSError) -> str:
 
 
 def fetch_tokenizer(model: str) -> Path | None:
-    """The folder that holds a Hub model's tokenizer.json, fetched where it is not cached, and no
-    weights; None where it cannot be had."""
+    """Return a folder with the tokenizer.json of a model of the Hub, fetched if it is not cached.
+
+    Weights are not fetched. None if the tokenizer is not available.
+    """
     from huggingface_hub import snapshot_download
     from huggingface_hub.utils import disable_progress_bars
 
@@ -189,8 +192,8 @@ def fetch_tokenizer(model: str) -> Path | None:
         folder = snapshot_download(
             model,
             allow_patterns=["tokenizer.json", "tokenizer_config.json", "config.json"],
-            local_files_only=not _hub_answers(model, None),
+            local_files_only=not _is_hub_reachable(model, None),
         )
-    except Exception:  # noqa: BLE001 - a help and no more, and the library has many classes for it
+    except Exception:  # noqa: BLE001 - it is optional, and the library has many error classes
         return None
     return Path(folder) if (Path(folder) / "tokenizer.json").is_file() else None

@@ -1,28 +1,31 @@
-"""The forward pass that every sequence-classification model has: a batch, padded."""
+"""The forward pass that every sequence-classification model has: a padded batch."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Final
 
 import torch
+from transformers import PreTrainedModel
 
 from sentq_worker.engine.base import Window
 
-__all__ = ["Padded"]
+__all__ = ["PaddedForward"]
 
 
-class Padded:
-    """Pads a batch to its longest window."""
+class PaddedForward:
+    """Pads a batch to its longest window. See `Forward` in `equivalence`."""
 
-    def __init__(self, model: Any, *, pad_id: int | None) -> None:
+    name: Final = "padded"
+
+    def __init__(self, model: PreTrainedModel, *, pad_id: int | None) -> None:
         self._model = model
         self._pad_id = pad_id
 
     def logits(self, batch: Sequence[Window]) -> torch.Tensor:
-        """Shape (windows, labels), in the order of the batch."""
+        """Return the logits, shape (windows, labels), in the order of the batch."""
         if self._pad_id is None:
-            # Nothing to pad with: decoders refuse more than one window then.
+            # Without a padding token decoders reject more than one window.
             return torch.cat([self._forward([window], 0) for window in batch])
         return self._forward(batch, self._pad_id)
 

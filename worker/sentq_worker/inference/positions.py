@@ -1,14 +1,15 @@
-"""Where a family counts its positions from.
+"""The number of a window's first position, which depends on the family of the model.
 
-RoBERTa and its relatives number the tokens from behind the padding token's own number, and
-give that number to every padding token, also to one that a text spells out.
+RoBERTa and its relatives number the tokens from behind the padding token's own number. They give
+that number to every padding token, also to one that a text spells out.
 """
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Final
 
 import torch
+from transformers import PreTrainedConfig
 
 __all__ = ["first_position", "packed_positions"]
 
@@ -23,27 +24,30 @@ _OFFSET_FAMILIES: Final = {
 }
 
 
-def first_position(config: Any) -> int:
-    """The position of a window's first token."""
+def first_position(config: PreTrainedConfig) -> int:
+    """Return the position of a window's first token."""
     return _padding_position(config) + 1 if config.model_type in _OFFSET_FAMILIES else 0
 
 
-def packed_positions(config: Any, ids: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
-    """Positions that start again with each window.
+def packed_positions(
+    config: PreTrainedConfig, ids: torch.Tensor, lengths: torch.Tensor
+) -> torch.Tensor:
+    """Return positions that begin again with each window, shape (T,).
 
     Args:
+        config: The model's configuration.
         ids: The windows' tokens one after another, shape (T,).
-        lengths: Tokens of each window, shape (n,).
+        lengths: The tokens of each window, shape (n,).
     """
-    begins = lengths.cumsum(0) - lengths  # (n,)
+    starts = lengths.cumsum(0) - lengths  # (n,)
     if config.model_type not in _OFFSET_FAMILIES:
-        return torch.arange(len(ids)) - begins.repeat_interleave(lengths)
+        return torch.arange(len(ids)) - starts.repeat_interleave(lengths)
     padding = _padding_position(config)
     counts = ids.ne(padding).long()  # (T,)
     counted = counts.cumsum(0)
-    before = (counted - counts)[begins].repeat_interleave(lengths)
+    before = (counted - counts)[starts].repeat_interleave(lengths)
     return (counted - before) * counts + padding
 
 
-def _padding_position(config: Any) -> int:
+def _padding_position(config: PreTrainedConfig) -> int:
     return config.pad_token_id or 0

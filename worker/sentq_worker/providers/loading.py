@@ -65,7 +65,7 @@ def load_scorer(settings: WorkerSettings, limits: Limits) -> Scorer:
         batch_tokens=settings.batch_tokens,
         labels=labels,
         window_join=settings.window_join,
-        prefetches=engine.leaves_a_core,
+        prefetches=engine.has_idle_core,
     )
 
 
