@@ -1,4 +1,4 @@
-"""What both sides say of each text of the corpus, without anything being sent."""
+"""The errors of client and worker for each text of the corpus, without sending it."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from tests.corpus.texts import TEXTS, TextCase
 
 LIMITS = Limits()
 
-#: Only Python can put these in the place of a text.
-NO_JSON = (b"bytes", bytearray(b"bytes"), object(), {"a", "set"}, ("a", "tuple"), 1j, Ellipsis)
+#: Values that only Python code can pass as a text.
+NOT_JSON = (b"bytes", bytearray(b"bytes"), object(), {"a", "set"}, ("a", "tuple"), 1j, Ellipsis)
 
 
 @pytest.mark.parametrize("case", TEXTS, ids=[case.name for case in TEXTS])
 def test_the_client_rejects_the_same_texts_as_the_worker(case: TextCase) -> None:
-    refused = pytest.raises(case.refused, match="text 1: ") if case.refused else _nothing()
+    refused = pytest.raises(case.refused, match="text 1: ") if case.refused else _no_error()
     with refused as raised:
         check_job(["a good text", case.text], LIMITS)
     assert traces(str(raised and raised.value)) == []
@@ -35,7 +35,7 @@ def test_the_error_of_a_text_names_the_problem_without_quoting_it(case: TextCase
         assert traces(repr(problem)) == []
 
 
-@pytest.mark.parametrize("text", NO_JSON, ids=[type(text).__name__ for text in NO_JSON])
+@pytest.mark.parametrize("text", NOT_JSON, ids=[type(text).__name__ for text in NOT_JSON])
 def test_a_value_that_is_not_json_is_rejected_as_not_a_string(text: Any) -> None:
     with pytest.raises(NotAString, match=f"text 0: .*{type(text).__name__}"):
         check_job([text], LIMITS)
@@ -47,5 +47,5 @@ def test_case_names_are_unique() -> None:
     assert all(issubclass(case.refused, InvalidInput) for case in TEXTS if case.refused)
 
 
-def _nothing() -> contextlib.nullcontext[None]:
+def _no_error() -> contextlib.nullcontext[None]:
     return contextlib.nullcontext()

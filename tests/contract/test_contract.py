@@ -1,4 +1,4 @@
-"""The contract: what a job may hold, what its outcome says, and who notices what is wrong."""
+"""The contract: the limits of a job, the fields of its outcome, and its errors."""
 
 from __future__ import annotations
 

@@ -51,8 +51,8 @@ class ObservedResult:
         match expected:
             case ExpectDeadLetter(reason):
                 is_right = [
-                    reason in letter.reason and letter.queue == "sentq" and bool(letter.worker)
-                    for letter in self.dead_letters
+                    reason in each.reason and each.queue == "sentq" and bool(each.worker)
+                    for each in self.dead_letters
                 ] == [True]
             case ExpectScored(codes):
                 is_right = not self.dead_letters and self._codes == list(codes)
@@ -64,7 +64,7 @@ class ObservedResult:
                 is_right = not self.dead_letters and self.result is None
         if is_right:
             return None
-        reasons = [letter.reason for letter in self.dead_letters]
+        reasons = [each.reason for each in self.dead_letters]
         return f"expected {expected}; dead letters {reasons}, result {str(self.result)[:500]}"
 
     @property

@@ -1,4 +1,4 @@
-"""Each accepted job gets one correct result, whichever step a cut or a kill interrupts.
+"""Each accepted job gets one correct result, also if a cut or a kill interrupts any step.
 
 The proxy recognizes each step of the protocol by its bytes, and cuts the connection or kills the
 worker at that point.

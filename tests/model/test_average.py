@@ -1,4 +1,4 @@
-"""The last steps of the bundled model's recipe: rows that nobody drew, the mean, calibration."""
+"""The last steps of the bundled model's recipe: unseen rows, the average, and calibration."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ _RUN: dict[str, Any] = {
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """Two trained models of one body, as far as an average can tell."""
+    """Two models with the same architecture and training records."""
     folder = tmp_path_factory.mktemp("trained")
     first = make_tiny_model(folder / "first")
     second = make_tiny_model(folder / "second", seed=1)

@@ -1,4 +1,4 @@
-"""The bundled model's recipe: what its tokenizer reads, and the statements it is trained on."""
+"""The bundled model's recipe: its tokenizer, and the statements of its training."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def run_step(name: str, *arguments: Path) -> None:
 
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A body that was prepared, and what an export makes of it."""
+    """The export of a prepared base model."""
     import torch
 
     folder = tmp_path_factory.mktemp("recipe")

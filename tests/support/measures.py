@@ -36,7 +36,7 @@ INDEFINITE: Final = re.compile(
 )
 FORBIDDEN_WORDS: Final = re.compile(
     r"\b(bury|buried|buries|graves?|heirs?|morgue|nursery|the house|in the box"
-    r"|is none|in hand|wish(es)?|lapse[sd]?)\b",
+    r"|(?-i:is none)|in hand|wish(es)?|lapse[sd]?)\b",
     re.IGNORECASE,
 )
 

@@ -35,8 +35,8 @@ def test_the_bundled_model_is_the_default_and_small_and_has_a_model_card() -> No
     assert files.folder == Path(sentq_model.folder())
     assert (files.folder / "model.safetensors").stat().st_size <= 50_000_000
     card = (files.folder / "README.md").read_text()
-    for said in ("licen", "limits", "Apache-2.0"):
-        assert said.lower() in card.lower()
+    for part in ("licen", "limits", "Apache-2.0"):
+        assert part.lower() in card.lower()
 
 
 @pytest.mark.slow
@@ -91,8 +91,8 @@ def test_the_longest_review_is_read_to_its_end_and_an_empty_one_is_an_error(
 @pytest.mark.slow
 def test_the_command_shows_the_bundled_model() -> None:
     shown = _sentq_worker("model")
-    for said in ("sentq-model", "sha256:", "negative, neutral, positive", "512 tokens"):
-        assert said in shown
+    for part in ("sentq-model", "sha256:", "negative, neutral, positive", "512 tokens"):
+        assert part in shown
     assert re.search("bfloat16|float32", shown)
     assert _sentq_worker("model", "--path").strip() == sentq_model.folder()
 

@@ -113,17 +113,17 @@ def test_reading_continues_after_a_restart_of_redis(own_redis: RedisProcess) -> 
 def test_a_reader_receives_only_its_own_outcomes(
     client: Client, store: ResultStore, redis_server: RedisProcess
 ) -> None:
-    mine, others = client.submit("mine"), client.submit_many(["other"] * 50)
-    reader = threading.Thread(target=lambda: list(client.results([mine], timeout=20)))
+    own, other_jobs = client.submit("own"), client.submit_many(["other"] * 50)
+    reader = threading.Thread(target=lambda: list(client.results([own], timeout=20)))
     reader.start()
     with redis_server.client() as redis:
-        channel = f"celery-task-meta-{mine.id}"
+        channel = f"celery-task-meta-{own.id}"
         deadline = time.monotonic() + 10
         while not redis.pubsub_numsub(channel)[0][1]:
             assert time.monotonic() < deadline
         assert redis.pubsub_numpat() == 0
         assert [name.decode() for name in redis.pubsub_channels()] == [channel]
-    _finish(store, others)
-    _finish(store, [mine])
+    _finish(store, other_jobs)
+    _finish(store, [own])
     reader.join(10)
     assert not reader.is_alive()

@@ -30,7 +30,7 @@ _CASES: dict[str, tuple[bytes | None, ResultState]] = {
         name: (orjson.dumps({"status": name, "result": None}), state)
         for name, state in RESULT_STATES.items()
     },
-    # Celery's serializer writes a space, ours does not.
+    # Celery's serializer writes a space, sentq's does not.
     "PENDING with a space": (b'{"status": "PENDING"}', RESULT_STATES["PENDING"]),
     "unknown": (b'{"status": "PROGRESS"}', _FOREIGN),
     "lower case": (b'{"status": "absent"}', _FOREIGN),

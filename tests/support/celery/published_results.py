@@ -54,7 +54,7 @@ class PublishedResults:
         self._thread.join(10)
 
     def first_after(self, at_s: float) -> float | None:
-        """Return the time of the first result after `at_s`; None if there is none."""
+        """Return the time of the first result after `at_s`, or None."""
         return min((each for each in self.at_s.values() if each > at_s), default=None)
 
     def _run(self) -> None:

@@ -84,12 +84,12 @@ class Site:
         return text in scored(self.redis)
 
     def pop(self, key: str) -> Any:
-        """Take the next document of a list; return None if the list is empty."""
+        """Take the next document of a list, or return None."""
         raw = cast("bytes | None", self.redis.rpop(key))
         return None if raw is None else json.loads(raw)
 
     def pop_dead_letter(self) -> DeadLetter | None:
-        """Take the oldest dead letter; return None if there is none."""
+        """Take the oldest dead letter, or return None."""
         for entry_id, fields in cast("Any", self.redis.xrange(DEAD_LETTERS_KEY, count=1)):
             self.redis.xdel(DEAD_LETTERS_KEY, entry_id)
             return parse_dead_letter(entry_id, fields)

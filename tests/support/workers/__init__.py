@@ -1,1 +1,1 @@
-"""Celery apps and workers that tests start: stand-ins of ours, and stock ones."""
+"""Celery apps and workers that tests start: stand-in workers of sentq, and stock ones."""

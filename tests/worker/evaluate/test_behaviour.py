@@ -1,4 +1,4 @@
-"""The behaviour suite: its cases are sound, and its judge is right."""
+"""The behaviour suite: its cases are valid, and its judge is correct."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ _LABELS = {"negative", "neutral", "positive"}
 
 
 @dataclass
-class Moods:
-    """A scorer that knows the sentiment of each text, and refuses what it does not know."""
+class SentimentScorer:
+    """A scorer with a scripted sentiment per text, and an error for other texts."""
 
     sentiments: dict[str, float]
     label_names: tuple[str, ...] = ("negative", "neutral", "positive")
@@ -34,10 +34,10 @@ class Moods:
     def _outcome(self, text: str) -> Outcome:
         if text not in self.sentiments:
             return TextError(code=ErrorCode.EMPTY_TEXT, message="nothing to score")
-        mood = self.sentiments[text]
-        label = "negative" if mood < -0.3 else "positive" if mood > 0.3 else "neutral"
+        sentiment = self.sentiments[text]
+        label = "negative" if sentiment < -0.3 else "positive" if sentiment > 0.3 else "neutral"
         return Prediction(
-            label=label, score=1.0, scores={label: 1.0}, sentiment=mood, tokens=1, windows=1
+            label=label, score=1.0, scores={label: 1.0}, sentiment=sentiment, tokens=1, windows=1
         )
 
 
@@ -47,7 +47,7 @@ def case(*texts: str, expect: str | list[str], **options: float) -> Case:
 
 
 def judged(one: Case, **sentiments: float) -> bool:
-    behaviour = run_cases([one], Moods(sentiments), advance=lambda _: None)
+    behaviour = run_cases([one], SentimentScorer(sentiments), advance=lambda _: None)
     return behaviour.results[0].passed
 
 
@@ -84,9 +84,11 @@ def test_every_case_can_be_judged() -> None:
 
 def test_no_constant_label_passes_most_of_the_suite() -> None:
     cases = load_cases()
-    for mood in (-0.9, 0.0, 0.9):
-        always = dict.fromkeys((text for one in cases for text in one.texts if text.strip()), mood)
-        behaviour = run_cases(cases, Moods(always), advance=lambda _: None)
+    for sentiment in (-0.9, 0.0, 0.9):
+        always = dict.fromkeys(
+            (text for one in cases for text in one.texts if text.strip()), sentiment
+        )
+        behaviour = run_cases(cases, SentimentScorer(always), advance=lambda _: None)
         assert behaviour.overall.share < 0.5
 
 
@@ -135,21 +137,21 @@ def test_an_empty_text_must_have_no_score() -> None:
 
 def test_neutral_is_not_required_of_a_model_without_it() -> None:
     cases = [case("a", expect="neutral"), case("b", expect="neutral|positive")]
-    scorer = Moods({"a": 0.9, "b": 0.9}, label_names=("negative", "positive"))
+    scorer = SentimentScorer({"a": 0.9, "b": 0.9}, label_names=("negative", "positive"))
     behaviour = run_cases(cases, scorer, advance=lambda _: None)
     assert behaviour.left_out == 1
     assert behaviour.overall.cases == 1
 
 
 def test_a_model_with_other_labels_is_rejected_with_how_to_rename_them() -> None:
-    scorer = Moods({}, label_names=("LABEL_0", "LABEL_1"))
+    scorer = SentimentScorer({}, label_names=("LABEL_0", "LABEL_1"))
     with pytest.raises(TrainingDataError, match=r"LABEL_0, LABEL_1: SENTQ_WORKER_LABELS"):
         run_cases(load_cases(), scorer, advance=lambda _: None)
 
 
 def test_rates_are_per_capability_and_failures_are_listed_in_full() -> None:
     cases = [case("a", expect="negative"), case("b", expect="positive")]
-    behaviour = run_cases(cases, Moods({"a": -0.9, "b": -0.9}), advance=lambda _: None)
+    behaviour = run_cases(cases, SentimentScorer({"a": -0.9, "b": -0.9}), advance=lambda _: None)
     assert isinstance(behaviour, Behaviour)
     shown = behaviour.as_json()
     assert shown["capabilities"] == {"any": {"passed": 1, "cases": 2, "share": 0.5}}

@@ -1,4 +1,4 @@
-"""`sentq-worker evaluate`: figures of labelled texts, scored as a worker scores them."""
+"""`sentq-worker evaluate`: the metrics of labelled texts, scored as a worker scores them."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def _evaluate(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
 
 @pytest.fixture
 def labelled(tmp_path: Path, tiny_model: Path) -> Path:
-    """Words with the label that the model gives them; every fourth one is given another."""
+    """Write words with the model's own labels, and another label for every fourth word."""
     scorer = load_scorer(WorkerSettings.load(model=str(tiny_model), threads=1), Limits())
     rows = []
     for i, (word, outcome) in enumerate(zip(WORDS, scorer.score([WORDS])[0], strict=True)):

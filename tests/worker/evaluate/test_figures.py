@@ -1,4 +1,4 @@
-"""The figures of an evaluation: each against what can be worked out by hand, or another library."""
+"""The metrics of an evaluation, compared with manual calculations or other libraries."""
 
 from __future__ import annotations
 
@@ -29,18 +29,18 @@ LABELS = ("negative", "neutral", "positive")
 
 @dataclass
 class ScriptedScorer:
-    """A scorer that knows each text's probabilities; it refuses those it does not know."""
+    """A scorer with scripted probabilities per text, and an error for other texts."""
 
-    answers: dict[str, list[float]]
+    probabilities_by_text: dict[str, list[float]]
     label_names: tuple[str, ...] = LABELS
 
     def score(self, jobs: Sequence[Sequence[object]]) -> list[list[Outcome]]:
         return [[self._outcome(str(text)) for text in job] for job in jobs]
 
     def _outcome(self, text: str) -> Outcome:
-        if text not in self.answers:
+        if text not in self.probabilities_by_text:
             return TextError(code=ErrorCode.EMPTY_TEXT, message="unknown")
-        scores = dict(zip(self.label_names, self.answers[text], strict=True))
+        scores = dict(zip(self.label_names, self.probabilities_by_text[text], strict=True))
         best = max(scores, key=lambda label: scores[label])
         return Prediction(
             label=best, score=scores[best], scores=scores, sentiment=0.0, tokens=1, windows=1
@@ -56,10 +56,10 @@ def scored(probabilities: Sequence[Sequence[float]], targets: Sequence[int]) -> 
 
 
 def test_rows_without_a_score_are_counted_and_excluded_from_figures() -> None:
-    answers = {"a": [0.8, 0.1, 0.1], "c": [0.1, 0.2, 0.7]}
+    probabilities_by_text = {"a": [0.8, 0.1, 0.1], "c": [0.1, 0.2, 0.7]}
     rows = Rows("rows", ["a", "b", "c"], ["negative", "neutral", "neutral"], "", [3, 5, 9])
     advanced: list[int] = []
-    result = score_rows(rows, ScriptedScorer(answers), advance=advanced.append)
+    result = score_rows(rows, ScriptedScorer(probabilities_by_text), advance=advanced.append)
     assert result.errors == 1
     assert result.row_numbers == [0, 2]
     assert sum(advanced) == 3
@@ -92,8 +92,8 @@ def test_each_label_has_recall_and_precision_and_the_confusion_matrix_adds_up() 
     assert by_label["neutral"].precision == 0
     assert by_label["positive"].recall == pytest.approx(1 / 3)
     assert measures.figures.macro_recall == pytest.approx((1 / 2 + 1 / 3) / 2)
-    # Polar: neutral is left out of the choice, so only the last row is wrong, and `two` leans
-    # to positive.
+    # Polar: neutral is excluded from the choice, so only the last row is wrong, and `two` is
+    # nearer to positive.
     assert measures.polar_right == {0: True, 1: False, 2: True, 3: True, 4: False}
 
 
@@ -113,8 +113,8 @@ def test_the_interval_of_an_accuracy_is_wilsons() -> None:
 
 def test_the_worst_mistakes_are_the_most_confident_up_to_the_limit() -> None:
     rows = Rows("rows", ["a", "b", "c", "d"], ["negative"] * 4, "", [1, 2, 3, 4])
-    answers = [[0.1, 0.6, 0.3], [0.0, 0.1, 0.9], [0.9, 0.1, 0.0], [0.1, 0.2, 0.7]]
-    worst = worst_mistakes(scored(answers, [0] * 4), rows, most=2, with_text=True)
+    probabilities = [[0.1, 0.6, 0.3], [0.0, 0.1, 0.9], [0.9, 0.1, 0.0], [0.1, 0.2, 0.7]]
+    worst = worst_mistakes(scored(probabilities, [0] * 4), rows, most=2, with_text=True)
     assert [(one.text, one.score) for one in worst] == [("b", 0.9), ("d", 0.7)]
 
 
@@ -122,7 +122,7 @@ def test_the_worst_mistakes_are_the_most_confident_up_to_the_limit() -> None:
 
 
 def test_the_calibration_error_of_a_known_case() -> None:
-    # Ten texts at 0.95 of which nine are right, ten at 0.65 of which four are.
+    # Ten texts at 0.95 with nine correct, ten at 0.65 with four correct.
     scores = [0.95] * 10 + [0.65] * 10
     right = [True] * 9 + [False] + [True] * 4 + [False] * 6
     calibration = calibration_of(scores, right)
@@ -151,7 +151,7 @@ def test_a_confident_and_correct_model_is_calibrated() -> None:
 
 
 def test_mcnemars_test_of_a_textbook_case() -> None:
-    # Of ten rows that tell the two apart, nine are for the first: 2 * (1 + 10) / 2**10.
+    # Of ten discordant rows, nine favour the first model: 2 * (1 + 10) / 2**10.
     first = dict.fromkeys(range(20), True) | {19: False}
     second = dict.fromkeys(range(20), True) | dict.fromkeys(range(9), False)
     test = compare(first, second)
@@ -174,7 +174,7 @@ def test_models_that_agree_do_not_differ_significantly() -> None:
 
 def test_the_interval_contains_the_true_difference_in_about_95_of_100_draws() -> None:
     chance = random.Random(7)
-    held = 0
+    contained = 0
     for _ in range(400):
         pairs = [chance.random() for _ in range(150)]
         # Only the first is right in 20 of 100 rows, only the second in 10.
@@ -182,8 +182,8 @@ def test_the_interval_contains_the_true_difference_in_about_95_of_100_draws() ->
         second = {row: value >= 0.2 for row, value in enumerate(pairs)}
         test = compare(first, second)
         assert test is not None
-        held += test.low <= 0.1 <= test.high
-    assert 0.92 < held / 400 < 0.98
+        contained += test.low <= 0.1 <= test.high
+    assert 0.92 < contained / 400 < 0.98
 
 
 def test_swapping_the_models_changes_the_sign() -> None:

@@ -1,4 +1,4 @@
-"""What `sentq-worker evaluate` shows of tiny models: lines, tables, JSON and the HTML report."""
+"""The output of `sentq-worker evaluate`: lines, tables, JSON and the HTML report."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ if TYPE_CHECKING:
     from sentq_worker.evaluate.results import Evaluation
     from sentq_worker.scoring.scorer import Scorer
 
-#: What nobody may see without asking for it, and what must never become an element of a page.
+#: Shown only on request, and never as an element of a page.
 _CANARY = "<script>alert('canary')</script> \x1b[31m"
 
 
 @pytest.fixture(scope="module", autouse=True)
 def one_thread() -> Iterator[None]:
-    """What a test sets must not stay."""
+    """Use one CPU thread, and restore the number afterwards."""
     before = torch.get_num_threads()
     yield
     torch.set_num_threads(before)
@@ -53,7 +53,7 @@ def other_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def data(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Words with the tiny model's own labels, and a canary with a wrong one at line 1."""
+    """Write words with the tiny model's own labels, and a canary with a wrong one in line 1."""
     scorer = _scorer(tiny_model)()
     outcomes = scorer.score([[_CANARY, *WORDS]])[0]
     rows = []
@@ -68,7 +68,7 @@ def data(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def evaluation(data: Path, tiny_model: Path, other_model: Path) -> Evaluation:
-    """Two models on two files and the suite, texts shown."""
+    """Evaluate two models on two files and the suite, with texts."""
     return _evaluated([tiny_model, other_model], data, data, show_text=True)
 
 
@@ -214,11 +214,11 @@ def test_help_imports_no_heavy_library() -> None:
 def test_output_to_a_pipe_has_a_line_per_file_model_and_capability(
     evaluation: Evaluation,
 ) -> None:
-    said = list(lines(evaluation))
-    assert sum(line.startswith("words.jsonl, ") for line in said) == 4
-    assert any(line.startswith("behaviour, tiny, negation: ") for line in said)
-    assert any(line.startswith("behaviour, rival, all: ") for line in said)
-    assert not any("canary" in line or "\n" in line for line in said)
+    printed = list(lines(evaluation))
+    assert sum(line.startswith("words.jsonl, ") for line in printed) == 4
+    assert any(line.startswith("behaviour, tiny, negation: ") for line in printed)
+    assert any(line.startswith("behaviour, rival, all: ") for line in printed)
+    assert not any("canary" in line or "\n" in line for line in printed)
 
 
 @pytest.mark.parametrize("width", [80, 140])
@@ -226,8 +226,8 @@ def test_tables_fit_the_width_of_the_terminal(evaluation: Evaluation, width: int
     stream = io.StringIO()
     show_tables(evaluation, Console(file=stream, width=width, color_system=None), most=3)
     shown = stream.getvalue()
-    for said in ("macro", "mean of files", "95% interval", "prediction", "typing errors"):
-        assert said in shown
+    for part in ("macro", "mean of files", "95% interval", "prediction", "typing errors"):
+        assert part in shown
     assert max(map(len, shown.splitlines())) <= width
     assert "<script>alert" in shown
     assert "\x1b" not in shown
@@ -246,7 +246,7 @@ def test_texts_are_shown_only_on_request(data: Path, tiny_model: Path) -> None:
 
 
 class _Page(HTMLParser):
-    """Which elements a page has, and whether each is closed where it was opened."""
+    """Records the elements of a page, and checks that each is closed where it was opened."""
 
     _VOID = frozenset({"meta", "br", "!doctype"})
 

@@ -1,4 +1,4 @@
-"""What the tests of training share: one CPU thread, and a tiny model to start from."""
+"""Fixtures of the training tests: one CPU thread, and a tiny base model."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="module", autouse=True)
 def one_thread() -> Iterator[None]:
-    """Use one CPU thread: equal sums need equal threads. The number before is restored."""
+    """Use one CPU thread, because sums depend on their number; restore it afterwards."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield

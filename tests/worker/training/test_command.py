@@ -1,4 +1,4 @@
-"""`sentq-worker train`: real small trainings of a tiny random BERT on rows it can learn."""
+"""`sentq-worker train`: real small trainings of a tiny random BERT on separable rows."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ app.command("train")(train)
 
 @pytest.fixture(scope="module")
 def finished(base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder trained from the command line, for many tests to look at."""
+    """Train a model by the command, and return its folder, which many tests read."""
     folder = tmp_path_factory.mktemp("finished")
     data = write_rows(folder / "rows.jsonl", separable_rows(600, seed=1))
     valid = write_rows(folder / "valid.jsonl.gz", separable_rows(120, seed=2))
@@ -57,7 +57,7 @@ def run_train(*arguments: object) -> Result:
 
 
 def start_train(*arguments: object) -> subprocess.Popen[str]:
-    """Start the same command as a process of its own."""
+    """Start the same command as a process."""
     code = "import typer; from sentq_worker.training.command import train; typer.run(train)"
     return subprocess.Popen(
         [sys.executable, "-c", code, *map(str, arguments)],
@@ -70,7 +70,7 @@ def start_train(*arguments: object) -> subprocess.Popen[str]:
 def wait_until(reached: Callable[[], bool], process: subprocess.Popen[str]) -> None:
     deadline = time.monotonic() + _DEADLINE_S
     while not reached():
-        assert process.poll() is None, "the training ended before it could be disturbed"
+        assert process.poll() is None, "the training ended before the test could interrupt it"
         assert time.monotonic() < deadline
         time.sleep(0.002)
 
@@ -82,7 +82,7 @@ def checkpoint_state(out: Path) -> dict[str, Any]:
 
 
 def checkpoint_changes(out: Path) -> Callable[[int], bool]:
-    """Return a question: was the checkpoint replaced this often since now?"""
+    """Return a check whether the checkpoint has been replaced this often from now on."""
     path = out / "checkpoint" / "state.pt"
     seen = {path.stat().st_mtime_ns} if path.exists() else set()
 
@@ -114,9 +114,9 @@ def test_the_folder_loads_with_the_auto_classes_and_the_pipeline(finished: Path)
     assert tokenizer.model_max_length == 64
     classify = pipeline("text-classification", model=str(finished))
     rows = separable_rows(120, seed=2)
-    answers = classify([row["text"] for row in rows])
-    pairs = zip(answers, rows, strict=True)
-    assert sum(answer["label"] == row["label"] for answer, row in pairs) > 0.95 * len(rows)
+    predictions = classify([row["text"] for row in rows])
+    pairs = zip(predictions, rows, strict=True)
+    assert sum(prediction["label"] == row["label"] for prediction, row in pairs) > 0.95 * len(rows)
 
 
 def test_weights_are_stored_in_float16_and_readable_by_all(finished: Path) -> None:
@@ -245,10 +245,10 @@ def test_a_killed_and_resumed_training_gives_the_same_model(base: Path, tmp_path
     changed = checkpoint_changes(disturbed)
     wait_until(lambda: changed(5), stopped)
     stopped.send_signal(signal.SIGINT)
-    _, said = stopped.communicate(timeout=_DEADLINE_S)
+    _, output = stopped.communicate(timeout=_DEADLINE_S)
     assert stopped.returncode == 130
-    assert "resuming after step" in said
-    assert "the same command resumes" in said
+    assert "resuming after step" in output
+    assert "the same command resumes" in output
 
     assert run_train(*common, disturbed).exit_code == 0
     assert run_train(*common, calm).exit_code == 0
@@ -260,7 +260,7 @@ def test_a_killed_and_resumed_training_gives_the_same_model(base: Path, tmp_path
 
 @pytest.fixture
 def interrupted(base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[object]:
-    """Arguments of a training that has stopped at its third step, and left a checkpoint."""
+    """Return the arguments of a training that stopped at its third step, with a checkpoint."""
     data = write_rows(tmp_path / "rows.jsonl", separable_rows(200, seed=5))
     arguments = [data, "--base", base, "--out", tmp_path / "model", "--max-tokens", 32]
     steps = []
@@ -283,9 +283,9 @@ def interrupted(base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 def test_resuming_with_other_options_is_rejected(interrupted: list[object]) -> None:
     result = run_train(*interrupted, "--learning-rate", 2e-4)
     assert result.exit_code == 2
-    said = " ".join(result.output.split())
-    assert "--learning-rate was 0.0001 and is now 0.0002" in said
-    assert "--restart" in said
+    output = " ".join(result.output.split())
+    assert "--learning-rate was 0.0001 and is now 0.0002" in output
+    assert "--restart" in output
 
 
 def test_resuming_with_other_rows_is_rejected(interrupted: list[object], tmp_path: Path) -> None:

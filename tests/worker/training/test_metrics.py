@@ -14,15 +14,18 @@ def test_accuracy_polar_accuracy_and_macro_f1_are_correct() -> None:
     assert figures.rows == 4
     assert figures.accuracy == 0.5
     assert figures.polar_accuracy == 1.0
-    # negative: 1 hit of 1 guess and 2 rows; neutral: 1 of 3 and 1; positive: none.
+    # Negative: 1 hit, 1 prediction, 2 rows. Neutral: 1 hit, 3 predictions, 1 row. Positive: no hit.
     assert figures.macro_f1 == pytest.approx((2 / 3 + 2 / 4 + 0) / 3)
     assert figures_of([[0.4, 0.6]], [1], labels=("ham", "spam")).polar_accuracy is None
 
 
 def test_neutral_predictions_do_not_count_where_no_row_is_neutral() -> None:
-    guesses = [[0.4, 0.6, 0.0], [0.1, 0.5, 0.4]]  # neutral first, the right pole second
-    polar = figures_of(guesses, [0, 2], labels=LABELS)
-    mixed = figures_of(guesses, [0, 1], labels=LABELS)
+    predictions = [
+        [0.4, 0.6, 0.0],
+        [0.1, 0.5, 0.4],
+    ]  # neutral first, the correct pole second
+    polar = figures_of(predictions, [0, 2], labels=LABELS)
+    mixed = figures_of(predictions, [0, 1], labels=LABELS)
     assert selection_score([(polar, [0, 2])], labels=LABELS) == 1.0
     assert selection_score([(polar, [0, 2]), (mixed, [0, 1])], labels=LABELS) == 0.75
     spam = figures_of([[0.4, 0.6]], [1], labels=("ham", "spam"))

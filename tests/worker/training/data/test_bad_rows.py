@@ -1,4 +1,4 @@
-"""Rows and files that cannot be used, filters, and the weights of sources."""
+"""Invalid rows and files, filters, and the weights of sources."""
 
 from __future__ import annotations
 

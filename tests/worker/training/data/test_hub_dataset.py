@@ -1,7 +1,7 @@
-"""Datasets of the Hub, from a Hub on this machine.
+"""Datasets of the Hub, from a local Hub.
 
-What asks the Hub runs in a process of its own, because huggingface_hub reads HF_ENDPOINT and
-HF_HOME once, when it is imported.
+Calls of the Hub run in separate processes, because huggingface_hub reads HF_ENDPOINT and HF_HOME
+once, when it is imported.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ for argument in sys.argv[1:]:
 
 _BRANCH = "refs/convert/parquet"
 
-#: More than a start and a few requests may take.
+#: The time limit of a start and a few requests.
 _A_FEW_SECONDS = 30
 
 
@@ -53,7 +53,7 @@ def hub() -> Iterator[HubServer]:
 
 @pytest.fixture
 def read(hub: HubServer, tmp_path: Path) -> Callable[..., list[object]]:
-    """Read these sources on a machine with a cache of its own: what it got, or why not."""
+    """Return a function that reads sources with an own cache: their rows, or the error."""
 
     def read(*sources: str) -> list[object]:
         inherited = {
@@ -84,7 +84,7 @@ def read(hub: HubServer, tmp_path: Path) -> Callable[..., list[object]]:
 
 
 def shard(*texts: str) -> bytes:
-    """A Parquet file of positive rows, numbered as `datasets` does it."""
+    """Return a Parquet file of positive rows, with numbered classes as `datasets` writes them."""
     feature = {"names": ["negative", "positive"], "_type": "ClassLabel"}
     table = pa.table({"text": list(texts), "label": [1] * len(texts)})
     metadata = {"huggingface": json.dumps({"info": {"features": {"label": feature}}})}
@@ -109,8 +109,8 @@ def test_only_the_shards_of_a_split_are_downloaded(
         "default/train/0000.parquet": ["unwanted"],
     }
     commit(hub, "owner/reviews", files)
-    (answer,) = read("owner/reviews:test")
-    assert answer == ["owner/reviews:test", ["first", "second", "third"], ["positive"] * 3]
+    (found,) = read("owner/reviews:test")
+    assert found == ["owner/reviews:test", ["first", "second", "third"], ["positive"] * 3]
     assert sorted(hub.downloaded()) == ["default/test/0000.parquet", "default/test/0001.parquet"]
 
 
@@ -124,7 +124,7 @@ def test_a_single_config_or_split_is_implied_and_several_are_listed(
         for split in ("train", "test")
     }
     commit(hub, "owner/many", many)
-    answers = read(
+    sources = read(
         "owner/single",
         "owner/many:en:test",
         "owner/many",
@@ -132,10 +132,10 @@ def test_a_single_config_or_split_is_implied_and_several_are_listed(
         "owner/many:fr:test",
         "owner/single:train",
     )
-    assert answers[0] == ["owner/single", ["a"], ["positive"]]
-    assert answers[1] == ["owner/many:en:test", ["en test"], ["positive"]]
-    for answer, said in zip(
-        answers[2:5],
+    assert sources[0] == ["owner/single", ["a"], ["positive"]]
+    assert sources[1] == ["owner/many:en:test", ["en test"], ["positive"]]
+    for found, message in zip(
+        sources[2:5],
         [
             "several configs; say which, as owner/many:CONFIG:SPLIT: it has de, en",
             "no split dev: it has test, train",
@@ -143,9 +143,9 @@ def test_a_single_config_or_split_is_implied_and_several_are_listed(
         ],
         strict=True,
     ):
-        assert str(answer).startswith("TrainingDataError: ")
-        assert said in str(answer)
-    assert answers[5] == ["owner/single:train", ["a"], ["positive"]]
+        assert str(found).startswith("TrainingDataError: ")
+        assert message in str(found)
+    assert sources[5] == ["owner/single:train", ["a"], ["positive"]]
 
 
 def test_a_cached_dataset_is_read_without_the_hub(
@@ -155,8 +155,8 @@ def test_a_cached_dataset_is_read_without_the_hub(
     before = read("owner/reviews:test")
     hub.switch_off()
     assert read("owner/reviews:test") == before
-    (answer,) = read("owner/others:test")
-    assert "the Hub cannot be reached, and nothing of it is cached" in str(answer)
+    (found,) = read("owner/others:test")
+    assert "the Hub cannot be reached, and nothing of it is cached" in str(found)
 
 
 def test_an_error_of_the_hub_is_reported_with_advice(
@@ -165,15 +165,15 @@ def test_an_error_of_the_hub_is_reported_with_advice(
     commit(hub, "owner/gated", {"default/test/0000.parquet": ["a"]}, gated=True)
     hub.commit("datasets/owner/unconverted", {"data.csv": b"text,label\n"})
     hub.commit("datasets/owner/empty", {"README.md": b""}, branch=_BRANCH)
-    answers = read(
+    sources = read(
         "owner/gated:test",
         "owner/unconverted:test",
         "owner/empty:test",
         "owner/none:test",
         "owner/bad..name",
     )
-    for answer, said in zip(
-        answers,
+    for found, message in zip(
+        sources,
         [
             "owner/gated is gated: accept its terms, then set HF_TOKEN",
             "no Parquet form of owner/unconverted: download it, and give its files instead",
@@ -183,8 +183,8 @@ def test_an_error_of_the_hub_is_reported_with_advice(
         ],
         strict=True,
     ):
-        assert str(answer).startswith("TrainingDataError: ")
-        assert said in str(answer)
+        assert str(found).startswith("TrainingDataError: ")
+        assert message in str(found)
 
 
 def test_an_existing_file_is_never_requested_from_the_hub(
@@ -192,9 +192,9 @@ def test_an_existing_file_is_never_requested_from_the_hub(
 ) -> None:
     (tmp_path / "owner").mkdir()
     (tmp_path / "owner" / "rows.jsonl").write_text('{"text": "a", "label": "b"}\n')
-    answers = read("owner/rows.jsonl", "owner/none.csv")
-    assert answers[0] == ["rows.jsonl", ["a"], ["b"]]
-    assert "No such file" in str(answers[1])
+    sources = read("owner/rows.jsonl", "owner/none.csv")
+    assert sources[0] == ["rows.jsonl", ["a"], ["b"]]
+    assert "No such file" in str(sources[1])
     assert hub.requests == []
 
 

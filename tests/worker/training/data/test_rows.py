@@ -1,4 +1,4 @@
-"""Labelled rows: JSON lines, CSV, TSV and Parquet, their columns and labels, and bad ones."""
+"""Labelled rows: JSON lines, CSV, TSV and Parquet, their columns and labels, and errors."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def columns(text: str = "text", label: str = "label", names: Sequence[str] = ())
 
 
 def write_parquet(path: Path, rows: Sequence[dict[str, Any]], names: Sequence[str] = ()) -> Path:
-    """Write rows; `names` are those of the numbers in `label`, as `datasets` notes them."""
+    """Write rows, with the names of the numbers in `label` as `datasets` stores them."""
     table = pa.Table.from_pylist(list(rows))
     if names:
         feature = {"names": list(names), "_type": "ClassLabel"}

@@ -1,4 +1,4 @@
-"""What an epoch trains on: the rows drawn, their batches, and windows of long texts."""
+"""The training set of an epoch: sampled rows, batches, and windows of long texts."""
 
 from __future__ import annotations
 

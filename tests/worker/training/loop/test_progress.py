@@ -1,4 +1,4 @@
-"""Progress as it is reported, and the loss curve that is kept."""
+"""Progress output, and the recorded loss curve."""
 
 from __future__ import annotations
 

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-def _answers(temperature: float, rows: int = 4000) -> tuple[list[list[float]], list[int]]:
-    """Draw right labels from probabilities, then sharpen these by 1 / temperature."""
+def _sharpened(temperature: float, rows: int = 4000) -> tuple[list[list[float]], list[int]]:
+    """Draw correct labels from probabilities, and sharpen these by 1 / temperature."""
     generator = torch.Generator().manual_seed(1)
     logits = torch.randn(rows, 3, generator=generator) * 1.5
     targets = torch.multinomial(logits.softmax(-1), 1, generator=generator).squeeze(1)
@@ -25,7 +25,7 @@ def _answers(temperature: float, rows: int = 4000) -> tuple[list[list[float]], l
 
 @pytest.mark.parametrize("temperature", [0.6, 1.0, 2.0])
 def test_the_temperature_is_found(temperature: float) -> None:
-    assert best_temperature([_answers(temperature)]) == pytest.approx(temperature, rel=0.1)
+    assert best_temperature([_sharpened(temperature)]) == pytest.approx(temperature, rel=0.1)
 
 
 def test_few_correct_rows_do_not_make_the_temperature_extreme() -> None:

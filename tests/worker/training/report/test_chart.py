@@ -15,14 +15,14 @@ if TYPE_CHECKING:
 
 
 def test_the_chart_is_an_svg_with_a_curve_per_file() -> None:
-    picture = chart(
+    svg = chart(
         [(step, math.exp(-step / 50)) for step in range(1, 101)],
         {"all": [(50, 0.7), (100, 0.8)], "rows <1> & co.jsonl": [(50, 0.6), (100, 0.9)]},
     )
-    root = ET.fromstring(picture)  # noqa: S314 - our own
+    root = ET.fromstring(svg)  # noqa: S314 - our own
     lines = root.findall("{http://www.w3.org/2000/svg}polyline")
     assert len(lines) == 3
-    assert "rows &lt;1&gt; &amp; co.jsonl" in picture
+    assert "rows &lt;1&gt; &amp; co.jsonl" in svg
     places = [
         float(x)
         for line in lines
