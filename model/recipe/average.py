@@ -1,10 +1,11 @@
-"""Makes the bundled model of fine-tunings of one body: the mean of their weights, calibrated.
+"""Make the bundled model: the calibrated mean of the weights of several fine-tunings.
 
     python model/recipe/average.py FIRST@SHARE SECOND@SHARE ... --out OUT --valid FILE ...
 
-Fine-tunings of one body lie in one valley of the loss, and their mean does better than any
-(Wortsman et al. 2022, Model soups, arXiv:2203.05482). The rules of reading are those of the last
-one's tokenizer. The rows of --valid calibrate it, and give the figures on the card.
+Fine-tunings of one base lie in one basin of the loss, and their mean scores better than each of
+them (Wortsman et al. 2022, Model soups, arXiv:2203.05482). The tokenizer, with its normalisation
+rules, is that of the last fine-tuning. The rows of --valid calibrate the model, and give the
+figures on the card.
 """
 
 from __future__ import annotations
@@ -40,22 +41,25 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """A training's folder, and its share of the mean."""
+    """The folder of a training, and its share of the mean."""
 
     folder: Path
     share: float
 
     @classmethod
     def parse(cls, given: str) -> Part:
-        """Read FOLDER@SHARE."""
+        """Parse FOLDER@SHARE."""
         folder, at, share = given.rpartition("@")
         if not at:
-            raise argparse.ArgumentTypeError(f"{given} has no share: say {given}@0.5")
+            raise argparse.ArgumentTypeError(f"{given} has no share: write {given}@0.5")
         return cls(Path(folder), float(share))
 
 
 def mean_of(parts: Sequence[Part]) -> dict[str, torch.Tensor]:
-    """Return the float32 weights of a mean; the shares add up to one."""
+    """Return the float32 mean of the weights.
+
+    Exits with a message if the shares do not add up to 1, or if the weights differ in shape.
+    """
     if not math.isclose(sum(part.share for part in parts), 1):
         sys.exit("the shares do not add up to 1")
     loaded = [load_file(part.folder / WEIGHTS) for part in parts]
@@ -63,7 +67,7 @@ def mean_of(parts: Sequence[Part]) -> dict[str, torch.Tensor]:
     for part, shapes in zip(parts[1:], others, strict=True):
         if shapes != first:
             both = f"{parts[0].folder} and {part.folder}"
-            sys.exit(f"{both} are not of one body: their weights differ in shape")
+            sys.exit(f"{both} do not have the same base: their weights differ in shape")
     return {
         name: sum(
             (one[name].float() * part.share for part, one in zip(parts, loaded, strict=True)),
@@ -74,7 +78,7 @@ def mean_of(parts: Sequence[Part]) -> dict[str, torch.Tensor]:
 
 
 def labels_of(folder: Path) -> list[str]:
-    """Return a model's labels in the order of its logits."""
+    """Return the labels of a model in the order of its logits."""
     names: dict[str, str] = json.loads((folder / "config.json").read_text())["id2label"]
     return [names[number] for number in sorted(names, key=int)]
 
@@ -87,7 +91,7 @@ def write(
     dtype: torch.dtype,
     texts: Mapping[str, str],
 ) -> None:
-    """Write a folder with these weights, and all else like that one's."""
+    """Write a model folder with these weights; all other files are those of the folder `like`."""
     export(
         out,
         model=load_model(str(like), labels=labels_of(like)),
@@ -105,12 +109,12 @@ def scored_by(folder: Path, files: Sequence[Rows], *, threads: int | None) -> li
     done = []
     for rows in files:
         done.append(score_rows(rows, scorer, advance=lambda _: None))
-        print(f"scored {rows.name}", file=sys.stderr)  # noqa: T201 - minutes go by
+        print(f"scored {rows.name}", file=sys.stderr)  # noqa: T201 - a file takes minutes
     return done
 
 
 def figures(files: Sequence[Rows], scored: Sequence[ScoredRows]) -> list[dict[str, Any]]:
-    """Return a file's figures as the card and the record have them."""
+    """Return the figures of each file for the card and the record."""
     kept = ("rows", "accuracy", "macro_f1", "macro_recall", "polar_accuracy", "ece")
     measured = [measure(one).as_json() for one in scored]
     return [
@@ -120,7 +124,7 @@ def figures(files: Sequence[Rows], scored: Sequence[ScoredRows]) -> list[dict[st
 
 
 def record_of(folder: Path) -> dict[str, Any]:
-    """Return what a training wrote about itself."""
+    """Return the training.json of a training."""
     record: dict[str, Any] = json.loads((folder / "training.json").read_text(encoding="utf-8"))
     return record
 
@@ -133,19 +137,19 @@ def main() -> None:
     filters = [Filter.parse(one) for one in options.valid_where]
     files = [read_rows(path, filters) for path in options.valid]
     weights = mean_of(parts)
-    with tempfile.TemporaryDirectory() as aside:
-        # Unrounded: what is stored must be rounded once only, after the scaling.
-        raw = Path(aside)
+    with tempfile.TemporaryDirectory() as temporary:
+        # float32: the weights must be rounded only once, after the scaling.
+        raw = Path(temporary)
         write(raw, weights, like=last, dtype=torch.float32, texts={})
-        answers = scored_by(raw, files, threads=options.threads)
+        scored = scored_by(raw, files, threads=options.threads)
     labels = labels_of(last)
     scaling = Scaling.fitted(
-        [(one.probabilities, one.targets) for one in answers],
-        lifted=labels.index(options.lift) if options.lift else None,
+        [(one.probabilities, one.targets) for one in scored],
+        raised=labels.index(options.lift) if options.lift else None,
     )
     layer = last_layer(load_model(str(last), labels=labels), len(labels))
     if layer is None:
-        sys.exit(f"{last} has no linear layer that gives its logits")
+        sys.exit(f"{last} has no linear layer that computes its logits")
     weights = scaling.fold_into(weights, layer=layer)
     write(out, weights, like=last, dtype=torch.float16, texts={})
     record = {
@@ -160,12 +164,14 @@ def main() -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description="Average fine-tunings of one body.")
+    parser = argparse.ArgumentParser(description="Average fine-tunings of one base model.")
     parser.add_argument("parts", type=Part.parse, nargs="+", metavar="FOLDER@SHARE")
     parser.add_argument("--out", type=Path, required=True, metavar="FOLDER")
     parser.add_argument("--valid", type=Path, action="append", required=True, metavar="FILE")
     parser.add_argument("--valid-where", action="append", default=[], metavar="FIELD=VALUE")
-    parser.add_argument("--lift", metavar="LABEL", help="this label may be given more often")
+    parser.add_argument(
+        "--lift", metavar="LABEL", help="raise the logit of this label, if that calibrates better"
+    )
     parser.add_argument("--threads", type=int)
     return parser
 

@@ -1,11 +1,11 @@
-"""Prepares the folder that the bundled model's training starts from: a body, and rules of reading.
+"""Prepare the base of the bundled model: pretrained weights, and normalisation rules.
 
     python model/recipe/base.py BODY OUT
 
-The rules go into tokenizer.json, where every loader applies them, in training and in use alike:
-names and links of tweets become the two marks that the tweets at hand have, emoji that BERT's
-vocabulary lacks become words and emoticons that it knows, and the treebank's spelling becomes
-everybody's ("do n't", "-lrb-").
+The rules are stored in tokenizer.json, so that every loader applies them, in training and in use.
+Names and links become the two placeholders that the tweets of the data have. Emoji that BERT's
+vocabulary lacks become words and emoticons that it has. The treebank's spelling ("do n't",
+"-lrb-") becomes ordinary spelling.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from pathlib import Path
 from tokenizers import Regex, Tokenizer
 from tokenizers.normalizers import Normalizer, Replace, Sequence
 
-#: Pattern and what to read instead, in the order of application.
+#: Pattern and replacement, in the order of application.
 RULES = (
     (r"(?:https?://|www\.)\S+", "http"),
-    # Not after a letter or a full stop: that is an address of mail.
+    # Not after a letter or a full stop: that is an e-mail address.
     (r"(?<![\w@.])@\w+", "@user"),
     ("\u2019", "'"),
     (r"\s+(?=n't\b)", ""),
@@ -37,24 +37,24 @@ RULES = (
 )
 
 
-def reader(plain: Normalizer) -> Normalizer:
-    """Return the tokenizer's own normaliser behind the rules."""
+def with_rules(plain: Normalizer) -> Normalizer:
+    """Return a normaliser that applies the rules before the tokenizer's own normaliser."""
     return Sequence([*(Replace(Regex(pattern), mark) for pattern, mark in RULES), plain])
 
 
 def prepare(body: Path, out: Path) -> None:
-    """Copy the body's weights, and write its tokenizer with the rules in it."""
+    """Copy the weights of the body, and write its tokenizer with the rules."""
     out.mkdir(parents=True, exist_ok=True)
     for name in ("config.json", "model.safetensors"):
         shutil.copyfile(body / name, out / name)
     tokenizer = Tokenizer.from_file(str(body / "tokenizer.json"))
     tokenizer.no_truncation()
     tokenizer.no_padding()
-    tokenizer.normalizer = reader(tokenizer.normalizer)
+    tokenizer.normalizer = with_rules(tokenizer.normalizer)
     tokenizer.save(str(out / "tokenizer.json"))
     config = json.loads((body / "tokenizer_config.json").read_text(encoding="utf-8"))
     special = {name: token for name, token in config.items() if name.endswith("_token")}
-    # Transformers 5 makes a normaliser of its own for BertTokenizer, whatever the file says.
+    # For BertTokenizer, Transformers 5 ignores the normaliser in the file and builds its own.
     kind = {"tokenizer_class": "PreTrainedTokenizerFast", "model_max_length": 512}
     text = json.dumps({**special, **kind}, indent=2, sort_keys=True)
     (out / "tokenizer_config.json").write_text(text + "\n", encoding="utf-8")

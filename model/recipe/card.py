@@ -1,4 +1,4 @@
-"""Writes the bundled model's card (README.md) out of its record, by card.md.jinja."""
+"""Write the card (README.md) of the bundled model from its record, by card.md.jinja."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ if TYPE_CHECKING:
 
 
 def card(record: Mapping[str, Any]) -> str:
-    """Return the card: prose by hand, figures from the record."""
-    environment = Environment(  # noqa: S701 - Markdown, of our own words and figures
+    """Return the card: the text is in the template, the figures are in the record."""
+    environment = Environment(  # noqa: S701 - Markdown, from trusted text and figures
         undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
     )
     template = Path(__file__).with_name("card.md.jinja").read_text(encoding="utf-8")
@@ -23,7 +23,7 @@ def card(record: Mapping[str, Any]) -> str:
 
 
 def _most_seen(record: Mapping[str, Any], name: str) -> int:
-    """Rows of this file that the data of one training has too, of the one that has most."""
+    """Return how many rows of this file the data of a training contain, at most."""
     seen: list[dict[str, int]]
     seen = [run["validation_rows_seen_in_training"] for run in record["trainings"]]
     return max(one.get(name, 0) for one in seen)

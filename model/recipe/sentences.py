@@ -1,9 +1,9 @@
-"""Writes the whole sentences among the treebank's phrases, as a source of their own.
+"""Write the whole sentences among the phrases of the treebank, as a source of their own.
 
     python model/recipe/sentences.py DATA/sst5_phrases_train.jsonl.gz OUT.jsonl.gz [SPLIT]
 
-Nineteen rows in twenty are pieces of sentences; people score sentences. The split is "train", or
-"valid" for the rows that are set aside.
+Nineteen of twenty rows are fragments of sentences, but users score sentences. The split is
+"train", or "valid" for the held-out rows.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pathlib import Path
 
 
 def sentences(phrases: Path, split: str) -> str:
-    """Return the rows of a split that are roots of their trees, as JSON lines."""
+    """Return the rows of a split that are the roots of their trees, as JSON lines."""
     with gzip.open(phrases, "rt", encoding="utf-8") as file:
         rows = [json.loads(line) for line in file]
     kept = [row for row in rows if row["root"] and row["split"] == split]

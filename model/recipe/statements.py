@@ -1,11 +1,11 @@
-"""Writes plain statements with a label, out of patterns: what annotated data lack.
+"""Write labelled statements from patterns, for what annotated data lack.
 
     python model/recipe/statements.py OUT.jsonl.gz
 
-Reviews and tweets teach that a sentence about a product judges it, and that "not" is bad news.
-These rows say otherwise: facts, plans and questions are neutral, "not bad" is praise, what was
-then is not what is now, what others think is not what I think, and a profit that falls is bad
-news. Every row is made here, from a fixed seed; none comes from a test set.
+From reviews and tweets a model learns that each sentence about a product judges it, and that "not"
+is negative. These rows are counterexamples: facts, plans and questions are neutral, "not bad" is
+positive, the past and other people's opinions do not decide, and a falling profit is negative. All
+rows are generated from a fixed seed; none is from a test set.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import re
 import sys
 from pathlib import Path
 
-#: Rows to make of each kind, before copies are dropped.
+#: Rows to generate of each kind, before duplicates are dropped.
 ROWS_PER_KIND = 700
 
 WORDS = {
@@ -335,16 +335,16 @@ _CHOICE = re.compile(r"\[([^\[\]]*)\]")
 _SLOT = re.compile(r"\{([a-z]+)\d?\}")
 
 
-def written(pattern: str, chance: random.Random) -> str:
-    """Fill a pattern in, and start it with a capital letter."""
+def fill_in(pattern: str, chance: random.Random) -> str:
+    """Fill in a pattern, and capitalise its first letter."""
     text = _CHOICE.sub(lambda found: chance.choice(found[1].split("|")), pattern)
     text = _SLOT.sub(lambda found: chance.choice(WORDS[found[1]].split("|")), text)
     text = re.sub(r"\b([Aa]) (?=[aeiouAEIOU])", r"\1n ", " ".join(text.split()))
     return text[:1].upper() + text[1:]
 
 
-def loosened(text: str, chance: random.Random) -> str:
-    """Write one in three as people do: without the last stop, or with lower-case letters."""
+def informal(text: str, chance: random.Random) -> str:
+    """Make a part of the texts informal: without the last full stop, or in lower case."""
     draw = chance.random()
     if draw < 0.2:  # noqa: PLR2004
         return text.rstrip(".")
@@ -352,13 +352,13 @@ def loosened(text: str, chance: random.Random) -> str:
 
 
 def statements(seed: int = 1) -> list[dict[str, str]]:
-    """Return all rows, each text once; a kind's labels get equal shares."""
+    """Return all rows, each text once; the labels of a kind get equal shares."""
     chance = random.Random(seed)  # noqa: S311 - the same rows every time
     rows: dict[str, dict[str, str]] = {}
     for kind, labels in PATTERNS.items():
         for label, patterns in labels.items():
             for number in range(ROWS_PER_KIND):
-                text = loosened(written(patterns[number % len(patterns)], chance), chance)
+                text = informal(fill_in(patterns[number % len(patterns)], chance), chance)
                 rows.setdefault(text, {"text": text, "label": label, "kind": kind})
     return list(rows.values())
 

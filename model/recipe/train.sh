@@ -1,11 +1,11 @@
 #!/bin/sh
-# From the data folder to the bundled model's files: three trainings of one body, and their mean. Some four
-# hours on one core with bfloat16.
+# Make the files of the bundled model from the data: three trainings of one base, and their mean. This takes
+# about four hours on one core with bfloat16.
 #
 #     sh model/recipe/train.sh DATA BODY OUT
 #
-# DATA holds the files named below; BODY is the folder of all-MiniLM-L6-v2 with its tokenizer.json; OUT will
-# hold `first`, `second`, `third` and `model`. Killed, it goes on where it was when given the same command.
+# DATA holds the files named below; BODY is the folder of all-MiniLM-L6-v2 with its tokenizer.json; OUT gets
+# the folders `first`, `second`, `third` and `model`. After a kill, the same command resumes.
 set -eu
 data=$1 body=$2 out=$3
 recipe=$(dirname "$0")

@@ -146,11 +146,11 @@ def test_scaling_reverts_a_transformation_of_the_logits() -> None:
     targets = torch.multinomial(true.softmax(-1), 1, generator=chance)[:, 0]
     moved = 2 * (true - torch.tensor([0.0, 0.2, 0.0]))
     plain = Scaling.fitted([(_softmax(moved), targets.tolist())])
-    lifted = Scaling.fitted([(_softmax(moved), targets.tolist())], lifted=1)
+    raised = Scaling.fitted([(_softmax(moved), targets.tolist())], raised=1)
     assert plain.bias == (0, 0, 0)
-    assert lifted.bias[1] > 0
-    assert lifted.temperature == pytest.approx(2, rel=0.15)
-    assert lifted.error(moved, targets) <= plain.error(moved, targets) < 0.03
+    assert raised.bias[1] > 0
+    assert raised.temperature == pytest.approx(2, rel=0.15)
+    assert raised.error(moved, targets) <= plain.error(moved, targets) < 0.03
     assert Scaling(1.0, (0.0, 0.0, 0.0)).error(moved, targets) > 0.1
 
 

@@ -23,7 +23,7 @@ from sentq_worker.training.extra import training_extra
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
 
-__all__ = ["Record", "has_known_format", "read_records"]
+__all__ = ["DataRecord", "has_known_format", "read_records"]
 
 #: A CSV field may be as long as a text; the default limit of the csv module is 131,072.
 _MAX_CSV_FIELD_CHARS = 2**31 - 1
@@ -35,7 +35,7 @@ _ROWS_PER_PARQUET_BATCH = 4096
 
 
 @dataclass(frozen=True, slots=True)
-class Record:
+class DataRecord:
     """One row: its number, counted from 1 in `unit`s (line or row), and its fields."""
 
     number: int
@@ -48,7 +48,7 @@ def has_known_format(path: Path) -> bool:
     return _suffix(path) in _SUFFIXES
 
 
-def read_records(path: Path, *, wanted: Collection[str]) -> Iterator[Record]:
+def read_records(path: Path, *, wanted: Collection[str]) -> Iterator[DataRecord]:
     """Read a file in the format that its suffix names.
 
     Args:
@@ -78,7 +78,7 @@ def _suffix(path: Path) -> str:
     return Path(name.removesuffix(".gz")).suffix if not name.endswith(".parquet.gz") else ""
 
 
-def _json_lines(path: Path) -> Iterator[Record]:
+def _json_lines(path: Path) -> Iterator[DataRecord]:
     """Yield one record per line, which is a JSON object; empty lines are skipped."""
     for number, line in enumerate(_lines(path), start=1):
         if not line.strip():
@@ -91,7 +91,7 @@ def _json_lines(path: Path) -> Iterator[Record]:
             raise TrainingDataError(f"{where}: not valid JSON in UTF-8") from None
         if not isinstance(row, dict):
             raise TrainingDataError(f"{where}: not a JSON object; write one object per line")
-        yield Record(number, "line", row)
+        yield DataRecord(number, "line", row)
 
 
 def _lines(path: Path) -> Iterator[bytes]:
@@ -112,7 +112,7 @@ def _unreadable(path: Path, error: Exception) -> TrainingDataError:
     return TrainingDataError(f"cannot read {path}: {reason or 'damaged gzip file'}")
 
 
-def _separated(path: Path, *, is_tsv: bool) -> Iterator[Record]:
+def _separated(path: Path, *, is_tsv: bool) -> Iterator[DataRecord]:
     """Yield one record per row; the first row is the header.
 
     CSV follows RFC 4180: fields with commas or line ends are quoted. TSV follows IANA's
@@ -126,7 +126,7 @@ def _separated(path: Path, *, is_tsv: bool) -> Iterator[Record]:
     for number, row in rows:
         if row:
             where = f"{path.name}, line {number}"
-            yield Record(number, "line", _fields(header, row, where))
+            yield DataRecord(number, "line", _fields(header, row, where))
 
 
 def _separated_rows(path: Path, *, is_tsv: bool) -> Iterator[tuple[int, list[str]]]:
@@ -166,7 +166,7 @@ def _fields(header: Sequence[str], row: list[str], where: str) -> dict[str, obje
     return dict(zip(header, row, strict=True))
 
 
-def _parquet(path: Path, wanted: Collection[str]) -> Iterator[Record]:
+def _parquet(path: Path, wanted: Collection[str]) -> Iterator[DataRecord]:
     """Yield one record per row; numbers of a ClassLabel column of `datasets` become its names."""
     with training_extra():
         import pyarrow as pa
@@ -181,7 +181,7 @@ def _parquet(path: Path, wanted: Collection[str]) -> Iterator[Record]:
             for number, fields in enumerate(rows, start=1):
                 for name in classes.keys() & fields.keys():
                     fields[name] = _class_name(fields[name], classes[name])
-                yield Record(number, "row", fields)
+                yield DataRecord(number, "row", fields)
     except OSError as error:
         reason = error.strerror or "damaged Parquet file"
         raise TrainingDataError(f"cannot read {path}: {reason}") from None

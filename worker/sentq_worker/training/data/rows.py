@@ -22,7 +22,7 @@ from sentq_worker.training.errors import TrainingDataError, TrainingOptionsError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from sentq_worker.training.data.formats import Record
+    from sentq_worker.training.data.formats import DataRecord
 
 __all__ = ["Columns", "Filter", "Rows", "Source", "read_rows"]
 
@@ -179,7 +179,7 @@ def _files(path: Path) -> tuple[str, list[Path]]:
     return path.as_posix(), fetch_dataset(dataset)
 
 
-def _text(record: Record, columns: Columns, where: str) -> str:
+def _text(record: DataRecord, columns: Columns, where: str) -> str:
     value = record.fields.get(columns.text)
     if not isinstance(value, str):
         raise _not_a_string(record, columns.text, where, "--text-field")
@@ -188,7 +188,7 @@ def _text(record: Record, columns: Columns, where: str) -> str:
     return value
 
 
-def _label(record: Record, columns: Columns, where: str) -> str | None:
+def _label(record: DataRecord, columns: Columns, where: str) -> str | None:
     value = record.fields.get(columns.label)
     written = _as_written(value)
     if columns.label in record.fields and written in columns.names:
@@ -205,7 +205,7 @@ def _label(record: Record, columns: Columns, where: str) -> str | None:
     return value
 
 
-def _not_a_string(record: Record, field: str, where: str, option: str) -> TrainingDataError:
+def _not_a_string(record: DataRecord, field: str, where: str, option: str) -> TrainingDataError:
     if field not in record.fields:
         return TrainingDataError(f"{where}: the field {field!r} is missing; {option} names another")
     kind = type(record.fields[field]).__name__
