@@ -117,7 +117,7 @@ def test_models_of_different_architectures_cannot_be_averaged(
     trained: tuple[Path, Path], tmp_path: Path
 ) -> None:
     wider = make_tiny_model(tmp_path / "wider", hidden=64)
-    with pytest.raises(SystemExit, match="not of one body"):
+    with pytest.raises(SystemExit, match="do not have the same base"):
         mean_of([Part(trained[0], 0.5), Part(wider, 0.5)])
 
 
