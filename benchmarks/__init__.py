@@ -1,1 +1,1 @@
-"""Benchmarks: every figure that the README quotes has its command here."""
+"""Benchmarks: the command behind each figure that README and docs quote."""

@@ -1,15 +1,14 @@
-"""Reading the next round while a device computes, beside reading each when its turn comes.
+"""Prefetching the next batch while a device computes, beside preprocessing batches in turn.
 
     python -m benchmarks.ahead [--json] [--texts N] [--device-tps N]
 
-The texts, the tokenizer and the thread are the worker's own. The device is a clock: it answers as
-late as one would that scores so many texts a second, and leaves the processor alone meanwhile, as
-a GPU does. Both ways score the same rounds in turns; figures are medians.
+Texts, tokenizer and thread are those of a worker. The device is simulated: each batch takes as long
+as on a device with this rate, and needs no processor time, as on a GPU. Both ways score the same
+batches by turns; figures are medians.
 """
 
 from __future__ import annotations
 
-import argparse
 import statistics
 import time
 from collections.abc import Sequence
@@ -20,7 +19,7 @@ from typing import Final
 
 from tokenizers import Tokenizer
 
-from benchmarks.figures import show
+from benchmarks.figures import argument_parser, show
 from benchmarks.texts import make_texts
 from sentq.contract import Limits
 from sentq_model import folder
@@ -29,14 +28,14 @@ from sentq_worker.scoring.preprocess import Preprocessor
 from sentq_worker.scoring.scorer import Scorer
 from sentq_worker.scoring.windows import TextTokenizer
 
-#: As in a worker: 16 characters for each token of a batch.
-_ROUND_CHARS: Final = 32_768
+#: As in a worker: 16 characters for each token of a model batch.
+_BATCH_CHARS: Final = 32_768
 
 _REPEATS: Final = 5
 
 
-class Clock:
-    """A device that takes its time."""
+class SimulatedDevice:
+    """An engine that sleeps for as long as a device with this rate would compute."""
 
     pads = False
     info = EngineInfo("clock", None, "clock", "none", ("negative", "positive"))
@@ -52,24 +51,24 @@ class Clock:
         return self.predict([window])[0]
 
 
-def rounds_of(texts: Sequence[str]) -> list[list[list[str]]]:
-    """Jobs of one text, in rounds as a worker makes them."""
-    rounds: list[list[list[str]]] = [[]]
+def batches_of(texts: Sequence[str]) -> list[list[list[str]]]:
+    """Return jobs of one text, in batches as a worker forms them."""
+    batches: list[list[list[str]]] = [[]]
     chars = 0
     for text in texts:
         chars += len(text)
-        if rounds[-1] and chars > _ROUND_CHARS:
-            rounds.append([])
+        if batches[-1] and chars > _BATCH_CHARS:
+            batches.append([])
             chars = len(text)
-        rounds[-1].append([text])
-    return rounds
+        batches[-1].append([text])
+    return batches
 
 
-def time_s(scorer: Scorer, rounds: Sequence[Sequence[list[str]]]) -> float:
-    """How long it takes to score these, each as soon as the last one is done."""
+def time_s(scorer: Scorer, batches: Sequence[Sequence[list[str]]]) -> float:
+    """Return the time to score the batches, each as soon as the one before is done."""
     with ThreadPoolExecutor(1) as engine:
         started = time.perf_counter()
-        for now, then in pairwise([*rounds, []]):
+        for now, then in pairwise([*batches, []]):
             scored = engine.submit(scorer.score, now)
             scorer.prefetch(then)
             scored.result()
@@ -77,20 +76,20 @@ def time_s(scorer: Scorer, rounds: Sequence[Sequence[list[str]]]) -> float:
 
 
 def measure(texts: Sequence[str], *, device_tps: float) -> dict[str, float]:
-    """Texts a second: read only, read in turn, read ahead."""
+    """Return texts per second: preprocessing alone, in turn with scoring, and prefetching."""
     tokenizer = TextTokenizer(
         Tokenizer.from_file(str(Path(folder()) / "tokenizer.json")),
         window_tokens=512,
         overlap_tokens=128,
         special_tokens=2,
     )
-    rounds = rounds_of(texts)
+    batches = batches_of(texts)
     in_turn, ahead = (
         Scorer(
-            Clock(device_tps),
+            SimulatedDevice(device_tps),
             tokenizer,
             limits=Limits(),
-            batch_tokens=_ROUND_CHARS,
+            batch_tokens=_BATCH_CHARS,
             prefetches=prefetches,
         )
         for prefetches in (False, True)
@@ -99,11 +98,11 @@ def measure(texts: Sequence[str], *, device_tps: float) -> dict[str, float]:
     times_s: dict[str, list[float]] = {"read": [], "in_turn": [], "ahead": []}
     for _ in range(_REPEATS):
         started = time.perf_counter()
-        for one in rounds:
+        for one in batches:
             reader.read([*chain.from_iterable(one)])
         times_s["read"].append(time.perf_counter() - started)
-        times_s["in_turn"].append(time_s(in_turn, rounds))
-        times_s["ahead"].append(time_s(ahead, rounds))
+        times_s["in_turn"].append(time_s(in_turn, batches))
+        times_s["ahead"].append(time_s(ahead, batches))
     rates = {f"{name}_tps": len(texts) / statistics.median(each) for name, each in times_s.items()}
     return {
         "texts": len(texts),
@@ -114,11 +113,12 @@ def measure(texts: Sequence[str], *, device_tps: float) -> dict[str, float]:
 
 
 def main() -> None:
-    """Print the figures: a line each, or one JSON object."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--json", action="store_true", help="print one JSON object")
-    parser.add_argument("--texts", type=int, default=10_000, help="texts of a turn")
-    parser.add_argument("--device-tps", type=float, default=10_000, help="the device's rate")
+    """Print the figures: one per line, or one JSON object."""
+    parser = argument_parser(__doc__)
+    parser.add_argument("--texts", type=int, default=10_000, help="texts per turn")
+    parser.add_argument(
+        "--device-tps", type=float, default=10_000, help="texts per second it scores"
+    )
     options = parser.parse_args()
     figures = measure(make_texts(options.texts), device_tps=options.device_tps)
     show(figures, as_json=options.json)

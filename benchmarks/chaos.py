@@ -1,13 +1,12 @@
-"""What is lost when everything breaks, for as long as you like: sentq, and stock Celery beside it.
+"""Jobs lost while workers, Redis and connections fail: sentq, and stock Celery beside it.
 
     python -m benchmarks.chaos [--json] [--report FILE] [--jobs N] [--minutes N] [--seed N] …
 
-Workers are killed, Redis is killed, connections are cut, reset, half-open, frozen, slow and torn,
-by a schedule that follows from the seed. `tests.chaos` says how, and counts. Stock Celery
-acknowledges late, rejects what a lost worker held, has time-outs as short as ours, and goes
-through the same schedule with fewer jobs, for it does fewer; its jobs too are sent by sentq's
-client. Afterwards ours has one fault at a time, with nothing else in its way, and one worker of
-ours shows what it keeps of the jobs that it has done.
+Workers and Redis are killed, and connections are cut, reset, half-open, frozen, slow and torn, by a
+seeded schedule; `tests.chaos` injects the faults and counts. Stock Celery acknowledges late,
+rejects the jobs of a lost worker, and has the same time-outs. It runs the same schedule with fewer
+jobs, because it is slower; its jobs are also sent by sentq's client. Then sentq has one fault at a
+time, and one worker is measured for growth by `benchmarks.slope`.
 """
 
 from __future__ import annotations
@@ -28,14 +27,15 @@ from pathlib import Path
 from typing import Any, Final
 
 from benchmarks import slope
+from benchmarks.figures import argument_parser
 from sentq.dev.embedded import find_redis_server
 from tests.chaos.recovery import after_half_open_s, after_kill_s, after_redis_s
 from tests.chaos.run import Plan, run
 from tests.chaos.site import SENTQ, STOCK, ChaosSite, WorkerKind
 
-#: How long a round of ours takes: so long that many faults find one in the engine. Stock Celery
-#: runs one job at a time; with a delay for each it would not come through.
-_TEAMS: Final = {
+#: The delay of a sentq batch, so long that many faults occur while a batch is in the engine. Stock
+#: Celery runs one job at a time, and would not finish with a delay per job.
+_WORKER_KINDS: Final = {
     "sentq": replace(SENTQ, environment={"STANDIN_DELAY_S": "0.02"}),
     "stock": STOCK,
 }
@@ -65,7 +65,7 @@ _ROWS: Final[Sequence[tuple[str, str]]] = (
 )
 
 
-#: What is measured of faults that come alone, with how many workers.
+#: The times that are measured with one fault at a time, and the number of workers.
 _ALONE: Final[Sequence[tuple[str, int, Callable[[ChaosSite], float]]]] = (
     ("after_kill_s", 2, after_kill_s),
     ("after_half_open_s", 1, after_half_open_s),
@@ -116,7 +116,7 @@ _ALONE_INTRODUCTION: Final = """Each fault with no other one at the same time.
 
 
 def main() -> None:
-    """ChaosRun both, and print the table or one JSON object."""
+    """Run both, and print the table or one JSON object."""
     options = _options()
     started = time.monotonic()
 
@@ -133,10 +133,10 @@ def main() -> None:
         terms=options.terms,
         workers=options.workers,
     )
-    found: dict[str, dict[str, Any]] = {"sentq": _figures(plan, _TEAMS["sentq"], say)}
+    found: dict[str, dict[str, Any]] = {"sentq": _figures(plan, _WORKER_KINDS["sentq"], say)}
     if options.stock_jobs:
-        theirs = replace(plan, jobs=options.stock_jobs)
-        found["stock"] = _figures(theirs, _TEAMS["stock"], say)
+        stock_plan = replace(plan, jobs=options.stock_jobs)
+        found["stock"] = _figures(stock_plan, _WORKER_KINDS["stock"], say)
     if options.alone:
         found["alone"] = _alone(options.alone, say)
     if options.slope_jobs:
@@ -147,46 +147,55 @@ def main() -> None:
 
 
 def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser = argument_parser(__doc__)
     add = parser.add_argument
-    add("--json", action="store_true", help="print one JSON object")
     add("--report", type=Path, metavar="FILE", help="also write a report in Markdown")
-    add("--seed", type=int, default=1, help="what the schedule follows from (%(default)s)")
-    add("--minutes", type=float, default=40, help="what it is spread over (%(default)s)")
+    add("--seed", type=int, default=1, help="seed of the schedule (%(default)s)")
+    add("--minutes", type=float, default=40, help="duration of the schedule (%(default)s)")
     add("--jobs", type=int, default=1_000_000, help="jobs for sentq (%(default)s)")
-    add("--stock-jobs", type=int, default=50_000, help="for stock Celery; 0: none (%(default)s)")
-    add("--slope-jobs", type=int, default=2_000_000, help="for memory; 0: none (%(default)s)")
-    add("--alone", type=int, default=30, help="faults of a kind, one at a time (%(default)s)")
-    add("--kills", type=int, default=300, help="kill -9 of a worker (%(default)s)")
-    add("--redis-kills", type=int, default=50, help="kill -9 of Redis (%(default)s)")
-    add("--network-faults", type=int, default=200, help="of all kinds (%(default)s)")
+    add(
+        "--stock-jobs",
+        type=int,
+        default=50_000,
+        help="jobs for stock Celery; 0: none (%(default)s)",
+    )
+    add(
+        "--slope-jobs",
+        type=int,
+        default=2_000_000,
+        help="jobs for the growth; 0: none (%(default)s)",
+    )
+    add("--alone", type=int, default=30, help="single faults per kind; 0: none (%(default)s)")
+    add("--kills", type=int, default=300, help="SIGKILL to a worker (%(default)s)")
+    add("--redis-kills", type=int, default=50, help="SIGKILL to Redis (%(default)s)")
+    add("--network-faults", type=int, default=200, help="faults of the network (%(default)s)")
     add("--terms", type=int, default=40, help="SIGTERM to a worker (%(default)s)")
-    add("--workers", type=int, default=3, help="side by side (%(default)s)")
+    add("--workers", type=int, default=3, help="concurrent workers (%(default)s)")
     return parser.parse_args()
 
 
-def _figures(plan: Plan, team: WorkerKind, say: Callable[[str], None]) -> dict[str, Any]:
+def _figures(plan: Plan, kind: WorkerKind, say: Callable[[str], None]) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
-        result = run(plan, team, Path(folder), say=lambda line: say(f"{team.name}: {line}"))
-    for said in result.audit.unexpected_exits:
-        say(f"{team.name}: a worker ended by itself: {said}")
+        result = run(plan, kind, Path(folder), say=lambda line: say(f"{kind.name}: {line}"))
+    for line in result.audit.unexpected_exits:
+        say(f"{kind.name}: a worker exited unexpectedly: {line}")
     figures = result.figures
     twice = figures.pop("executed_twice")
     for cause in ("network", "redis", "term", "nothing"):
         figures[f"executed_twice_{cause}"] = twice.get(cause, 0)
-    say(f"{team.name}: {json.dumps(figures)}")  # The rest may take hours, and be interrupted.
+    say(f"{kind.name}: {json.dumps(figures)}")  # The next parts may take hours, and be interrupted.
     return figures
 
 
 def _alone(times: int, say: Callable[[str], None]) -> dict[str, Any]:
-    """Each kind of fault so often, with nothing else in its way."""
+    """Measure the recovery from single faults, `times` per kind."""
     figures: dict[str, Any] = {"faults_of_a_kind": times}
     for name, workers, after_s in _ALONE:
         with (
             tempfile.TemporaryDirectory() as folder,
             ChaosSite(
                 Path(folder),
-                _TEAMS["sentq"],
+                _WORKER_KINDS["sentq"],
                 workers=workers,
                 producers=[],
                 visibility_timeout_s=Plan.visibility_timeout_s,
@@ -200,13 +209,13 @@ def _alone(times: int, say: Callable[[str], None]) -> dict[str, Any]:
 
 
 def _table(found: Mapping[str, Mapping[str, Any]]) -> str:
-    teams = {name: found[name] for name in _TEAMS if name in found}
+    columns = {name: found[name] for name in _WORKER_KINDS if name in found}
     lines = [
-        f"| | {' | '.join({'stock': 'stock Celery'}.get(name, name) for name in teams)} |",
-        "|---|" + "---:|" * len(teams),
+        f"| | {' | '.join({'stock': 'stock Celery'}.get(name, name) for name in columns)} |",
+        "|---|" + "---:|" * len(columns),
     ]
-    for key, words in _ROWS:
-        lines.append(f"| {words} | {' | '.join(_shown(each[key]) for each in teams.values())} |")
+    for key, label in _ROWS:
+        lines.append(f"| {label} | {' | '.join(_shown(each[key]) for each in columns.values())} |")
     return "\n".join(lines)
 
 
@@ -215,8 +224,8 @@ def _shown(value: float | None) -> str:
 
 
 def _report(found: Mapping[str, Mapping[str, Any]]) -> str:
-    ours = found["sentq"]
-    faults = ", ".join(f"{count} {kind}" for kind, count in sorted(ours["faults"].items()))
+    figures = found["sentq"]
+    faults = ", ".join(f"{count} {kind}" for kind, count in sorted(figures["faults"].items()))
     server = (
         subprocess.run(
             [find_redis_server(), "--version"], capture_output=True, text=True, check=True
@@ -229,8 +238,8 @@ def _report(found: Mapping[str, Mapping[str, Any]]) -> str:
     parts.append(
         f"Python {platform.python_version()}, Redis {server} with `appendfsync always`, "
         f"{versions}, {os.cpu_count()} cores, which other work may have shared. "
-        f"{ours['workers']} workers, a visibility timeout of {ours['visibility_timeout_s']} s. "
-        f"Faults: {faults}."
+        f"{figures['workers']} workers, a visibility timeout of "
+        f"{figures['visibility_timeout_s']} s. Faults: {faults}."
     )
     parts += [_table(found), _HOW_TO_READ]
     if "alone" in found:
@@ -248,18 +257,18 @@ def _report(found: Mapping[str, Mapping[str, Any]]) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def _rows(words: Mapping[str, str], figures: Mapping[str, float | None]) -> str:
-    lines = [f"| {words[name]} | {_shown(figure)} |" for name, figure in figures.items()]
+def _rows(labels: Mapping[str, str], figures: Mapping[str, float | None]) -> str:
+    lines = [f"| {labels[name]} | {_shown(figure)} |" for name, figure in figures.items()]
     return "\n".join(["| | |", "|---|---:|", *lines])
 
 
 def _arguments() -> list[str]:
-    """The command's arguments, but for where the report goes."""
-    given = sys.argv[1:]
-    while "--report" in given:
-        at = given.index("--report")
-        del given[at : at + 2]
-    return [each for each in given if not each.startswith("--report=")]
+    """Return the arguments of the command, without the path of the report."""
+    arguments = sys.argv[1:]
+    while "--report" in arguments:
+        at = arguments.index("--report")
+        del arguments[at : at + 2]
+    return [each for each in arguments if not each.startswith("--report=")]
 
 
 if __name__ == "__main__":

@@ -2,9 +2,9 @@
 
     python benchmarks/engine.py [--json] [--core N] [--repeats N] [--texts N]
 
-Ways to score take turns, so that whatever else the machine does slows down all of them; each
-figure is the median over the turns. The time includes tokenising and whatever else lies between
-a string and its scores. The pipeline cuts off what is beyond the model's window; we read it.
+The ways to score take turns, so that other work of the machine slows down all of them alike;
+figures are medians over the turns. The time includes all steps from a string to its scores, with
+tokenisation. The pipeline truncates texts beyond the model's window; the engine reads them whole.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pathlib import Path
 
 # Before torch is imported: two OpenMP threads on one core are up to 20 times slower than one.
 os.environ["OMP_NUM_THREADS"] = "1"
-# Python looks in a script's own folder first, where names would hide the standard library's.
+# Python searches the folder of a script first, where `queue` would hide the standard library's.
 sys.path.pop(0)
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
@@ -30,7 +30,9 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import sentq_model
+from benchmarks.figures import argument_parser, max_abs_diff
 from benchmarks.texts import make_texts
+from benchmarks.turns import take_turns
 from sentq.contract import Limits, Prediction
 from sentq_worker.providers.loading import load_scorer
 from sentq_worker.scoring.scorer import Scorer
@@ -40,13 +42,13 @@ Scores = list[list[float]]
 
 _DEPTHS: Final = (8, 32, 128, 500)
 
-#: Deviation of the difference between two logits, as the bundled model has it.
+#: Standard deviation of the difference of two logits in the bundled model.
 _LOGIT_SPREAD: Final = 4.0
 
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """A model, and how many texts the slow ways get: the pipeline needs a second for eight."""
+    """A model, and the numbers of texts: the pipeline takes a second for eight texts."""
 
     folder: Path
     shared_texts: int
@@ -54,7 +56,7 @@ class Subject:
 
 
 def main() -> None:
-    """Measure, and print a table or JSON."""
+    """Print the figures: a table, or one JSON object."""
     options = _options()
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {options.core})
@@ -71,16 +73,17 @@ def main() -> None:
     if options.json:
         print(json.dumps(report, indent=2))
     else:
-        _show(report)
+        _show_table(report)
 
 
 def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, add_help=True)
-    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
-    parser.add_argument("--core", type=int, default=_last_core(), help="the core to stay on")
-    parser.add_argument("--repeats", type=int, default=3, help="turns of each way")
+    parser = argument_parser(__doc__)
     parser.add_argument(
-        "--texts", type=int, default=192, help="texts that the pipeline gets too, 500 at most"
+        "--core", type=int, default=_last_core(), help="the core to use (%(default)s)"
+    )
+    parser.add_argument("--repeats", type=int, default=3, help="turns of each way (%(default)s)")
+    parser.add_argument(
+        "--texts", type=int, default=192, help="texts of the comparison, at most 500 (%(default)s)"
     )
     return parser.parse_args()
 
@@ -98,11 +101,11 @@ def _quieten() -> None:
 
 
 def _make_distilbert(folder: Path) -> Path:
-    """A model of DistilBERT's size with random layers, and the bundled model's tokenizer.
+    """Write a model of DistilBERT's size: random layers, and the bundled model's tokenizer.
 
-    Its head reads what differs most between texts, as a trained one does. A random head would
-    not: nearly all that it reads is the same for every text, so that bf16's rounding, which goes
-    with the whole, is a sixteenth of what is left. Of a trained model that says nothing.
+    Its head reads the direction in which texts differ most, as a trained head does. A random head
+    would read mostly what is equal in all texts. The rounding of bf16 is relative to the whole, and
+    would be a sixteenth of the remaining difference, which is not so for trained models.
     """
     import torch
     from transformers import (
@@ -125,8 +128,10 @@ def _make_distilbert(folder: Path) -> Path:
 
 
 def _fit_head(model: Any, tokenizer: Any) -> None:
-    """Along the first principal component of other texts' first tokens, and as wide as the
-    bundled model's logits."""
+    """Set the head to the first principal component of the first tokens of other texts.
+
+    It is scaled to the logits of the bundled model.
+    """
     import torch
 
     texts = [text for text in make_texts(80, seed=1) if len(text) < 300]
@@ -142,7 +147,7 @@ def _fit_head(model: Any, tokenizer: Any) -> None:
     for linear in (model.pre_classifier, model.classifier):
         linear.weight.zero_()
         linear.bias.zero_()
-    # Both ways, for a ReLU lies between the two.
+    # Both signs, because of the ReLU between the two layers.
     for row, sign in enumerate((1.0, -1.0)):
         model.pre_classifier.weight[row] = sign * direction
         model.pre_classifier.bias[row] = -sign * (mean @ direction)
@@ -153,7 +158,7 @@ def _measure(subject: Subject, ceiling: dict[str, float], *, repeats: int) -> di
     texts = make_texts(subject.depth_texts)
     shared = texts[: subject.shared_texts]
     fp32, bf16 = (_load(subject.folder, dtype) for dtype in ("float32", "bfloat16"))
-    tps, scores = _take_turns(
+    tps, scores = take_turns(
         {
             "pipeline_bs1": _pipeline(subject.folder, batch_size=1),
             "pipeline_bs32": _pipeline(subject.folder, batch_size=32),
@@ -162,6 +167,7 @@ def _measure(subject: Subject, ceiling: dict[str, float], *, repeats: int) -> di
         },
         shared,
         repeats=repeats,
+        warm_up_texts=8,
     )
     whole = [index for index, windows in enumerate(_windows(fp32, shared)) if windows == 1]
     expected = [scores["pipeline_bs1"][index] for index in whole]
@@ -176,8 +182,8 @@ def _measure(subject: Subject, ceiling: dict[str, float], *, repeats: int) -> di
         "fp32_over_pipeline_bs1": round(tps["fp32"] / tps["pipeline_bs1"], 2),
         "bf16_over_pipeline_bs32": round(tps["bf16"] / tps["pipeline_bs32"], 2),
         "bf16_over_pipeline_bs1": round(tps["bf16"] / tps["pipeline_bs1"], 2),
-        "max_abs_diff_fp32": _max_abs_diff(of_fp32, expected),
-        "max_abs_diff_bf16": _max_abs_diff(of_bf16, expected),
+        "max_abs_diff_fp32": max_abs_diff(of_fp32, expected),
+        "max_abs_diff_bf16": max_abs_diff(of_bf16, expected),
         "label_flips_bf16": _flips(of_bf16, expected) / len(expected),
         "tps_by_depth": depths["fp32"],
         "tps_by_depth_bf16": depths["bf16"],
@@ -220,24 +226,8 @@ def _windows(scorer: Scorer, texts: Sequence[str]) -> list[int]:
     return [each.windows for each in outcomes if isinstance(each, Prediction)]
 
 
-def _take_turns(
-    ways: dict[str, Callable[[Sequence[str]], Scores]], texts: Sequence[str], *, repeats: int
-) -> tuple[dict[str, float], dict[str, Scores]]:
-    """Texts a second of each way, and the scores it gave."""
-    for score in ways.values():
-        score(texts[:8])  # warm
-    times_s: dict[str, list[float]] = {name: [] for name in ways}
-    scores: dict[str, Scores] = {}
-    for _ in range(repeats):
-        for name, score in ways.items():
-            started = time.perf_counter()
-            scores[name] = score(texts)
-            times_s[name].append(time.perf_counter() - started)
-    return {name: len(texts) / statistics.median(each) for name, each in times_s.items()}, scores
-
-
 def _tps_by_depth(scorer: Scorer, texts: Sequence[str], repeats: int = 3) -> dict[str, float]:
-    """Texts a second where so many are waiting each time."""
+    """Return texts per second by the number of texts per call."""
     depths = sorted({min(depth, len(texts)) for depth in _DEPTHS})
     times_s: dict[int, list[float]] = {depth: [] for depth in depths}
     for _ in range(repeats):
@@ -252,11 +242,6 @@ def _tps_by_depth(scorer: Scorer, texts: Sequence[str], repeats: int = 3) -> dic
     }
 
 
-def _max_abs_diff(scores: Scores, expected: Scores) -> float:
-    pairs = zip(scores, expected, strict=True)
-    return max(abs(a - b) for row, known in pairs for a, b in zip(row, known, strict=True))
-
-
 def _flips(scores: Scores, expected: Scores) -> int:
     return sum(
         row.index(max(row)) != known.index(max(known))
@@ -265,7 +250,7 @@ def _flips(scores: Scores, expected: Scores) -> int:
 
 
 def _ceiling_gflops(dtype: str) -> float:
-    """The best that this core does on a large matrix product, with the better of two libraries."""
+    """Return the peak of this core on a large matrix product, with the faster of two libraries."""
     import torch
 
     wanted: torch.dtype = getattr(torch, dtype)
@@ -288,7 +273,7 @@ def _ceiling_gflops(dtype: str) -> float:
 
 
 def _work_gflop(folder: Path, texts: Sequence[str]) -> float:
-    """Multiplications that scoring these texts takes: those we skip are not counted."""
+    """Return the floating-point work to score the texts, without the work that the engine skips."""
     from tokenizers import Tokenizer
     from transformers import AutoConfig
 
@@ -302,13 +287,13 @@ def _work_gflop(folder: Path, texts: Sequence[str]) -> float:
     encodings = tokenizer.encode_batch(list(texts))
     lengths = [len(part.ids) for each in encodings for part in (each, *each.overflowing)]
     tokens = sum(lengths)
-    linear = 8 * hidden**2 + 4 * hidden * inner  # a token, a layer
-    attention = sum(4 * length * length * hidden for length in lengths)  # a layer
+    linear = 8 * hidden**2 + 4 * hidden * inner  # per token and layer
+    attention = sum(4 * length * length * hidden for length in lengths)  # per layer
     last = 4 * hidden**2 * tokens + linear * len(lengths) + 4 * hidden * tokens
     return ((layers - 1) * (linear * tokens + attention) + last) / 1e9
 
 
-def _show(report: dict[str, Any]) -> None:
+def _show_table(report: dict[str, Any]) -> None:
     small, large = report, report["distilbert_size"]
     print(f"{'':28}{'MiniLM size':>32}{'DistilBERT size':>32}")
     for key, value in large.items():

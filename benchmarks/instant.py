@@ -1,9 +1,9 @@
-"""An engine that answers at once, in a worker of ours and in a stock Celery app.
+"""An engine that returns at once, in a sentq worker and in a stock Celery app.
 
-    python -m benchmarks.instant                          our worker
-    celery -A benchmarks.instant worker -P solo           the stock one
+    python -m benchmarks.instant                          the sentq worker
+    celery -A benchmarks.instant worker -P solo           the stock worker
 
-What is left to measure is the way there and back. Both give the same answer to every text.
+Only the path through the queue and back is left to measure. Both give each text the same outcome.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from tests.support.workers.standin import run
 
 __all__ = ["InstantScorer", "app"]
 
-_ANSWER: Final = Prediction(
+_OUTCOME: Final = Prediction(
     label="positive",
     score=0.9,
     scores={"negative": 0.1, "positive": 0.9},
@@ -32,14 +32,14 @@ _ANSWER: Final = Prediction(
 
 
 class InstantScorer:
-    """Scores like `sentq_worker.scoring.scorer.Scorer`, in no time."""
+    """A scorer like `sentq_worker.scoring.scorer.Scorer` that takes no time."""
 
     def __init__(self, _settings: WorkerSettings, _limits: Limits) -> None:
         self.engine = ScriptedEngine()
 
     def score(self, jobs: Sequence[Sequence[object]]) -> list[list[Outcome]]:
-        """The answer, once a text."""
-        return [[_ANSWER] * len(job) for job in jobs]
+        """Return the same outcome for each text."""
+        return [[_OUTCOME] * len(job) for job in jobs]
 
 
 app = Celery(
@@ -49,9 +49,9 @@ app.conf.update(task_acks_late=True, broker_connection_retry_on_startup=True)
 
 
 def score(texts: list[str]) -> dict[str, Any]:
-    """The same, as somebody would write it with Celery alone."""
+    """Return the same outcome, as a task of a plain Celery application would."""
     outcome = JobOutcome(
-        outcomes=[_ANSWER] * len(texts),
+        outcomes=[_OUTCOME] * len(texts),
         model="stock",
         revision=None,
         backend="stock",

@@ -1,16 +1,14 @@
-"""What is lost when a worker is killed, or cut off, as it takes a job: stock Celery and sentq.
+"""Jobs lost when a worker is killed or disconnected while it takes jobs: stock Celery and sentq.
 
     python -m benchmarks.losses [--json] [--times N]
 
-Both acknowledge late, and a killed worker's jobs come back after five seconds; both are caught by
-the same proxy, between Redis and the worker, at the bytes that hand over a job. A job is lost if
-it is in no queue, held by nobody, and has no outcome when all else has.
+Both acknowledge late, and redeliver the jobs of a killed worker after five seconds. A proxy between
+Redis and the worker injects the fault at the bytes that deliver a job. A job is lost if it is in no
+queue, in flight on no worker, and without a result when all other jobs have one.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
 import os
 import signal
 import tempfile
@@ -20,6 +18,7 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
+from benchmarks.figures import argument_parser, show
 from sentq import Client, Job, JobStatus
 from sentq.dev.embedded import find_redis_server
 from tests.support.processes import RedisProcess, WorkerProcess, eventually
@@ -29,12 +28,12 @@ STOCK: Final = (
     *("celery", "-A", "tests.support.workers.stock", "worker", "-P", "solo"),
     *("-l", "INFO", "-Q", "sentq", "--without-mingle", "--without-gossip"),
 )
-OURS: Final = ("tests.support.workers.standin",)
+SENTQ: Final = ("tests.support.workers.standin",)
 
-#: Where each hands over a job: as the reply is on its way, and as the worker notes it.
+#: The steps of a delivery: the reply of Redis, and the worker's record of the delivery.
 STEPS: Final[dict[str, tuple[Sequence[str], tuple[Trap, ...]]]] = {
     "stock": (STOCK, (Trap(b"BRPOP", on_reply=True), Trap(b"ZADD"))),
-    "sentq": (OURS, (Trap(TAKE, on_reply=True), Trap(TAKE))),
+    "sentq": (SENTQ, (Trap(TAKE, on_reply=True), Trap(TAKE))),
 }
 
 _VISIBILITY_TIMEOUT_S: Final = 5
@@ -42,13 +41,13 @@ _JOBS_PER_FAULT: Final = 10
 
 
 def lost(folder: Path, command: Sequence[str], plan: Trap, *, times: int, kill: bool) -> int:
-    """How many jobs are lost in so many faults."""
+    """Inject a fault `times` times, and return the number of lost jobs."""
     redis = RedisProcess(find_redis_server(), folder, "--appendonly", "no").start()
-    told = {"SENTQ_VISIBILITY_TIMEOUT_S": str(_VISIBILITY_TIMEOUT_S)}
+    environment = {"SENTQ_VISIBILITY_TIMEOUT_S": str(_VISIBILITY_TIMEOUT_S)}
     jobs: list[Job] = []
 
     def start(url: str) -> WorkerProcess:
-        worker = WorkerProcess(folder, told | {"SENTQ_BROKER_URL": url}, command)
+        worker = WorkerProcess(folder, environment | {"SENTQ_BROKER_URL": url}, command)
         return worker.wait_until_ready()
 
     with Proxy(redis.port) as proxy, Client(broker_url=redis.url) as client:
@@ -69,11 +68,11 @@ def lost(folder: Path, command: Sequence[str], plan: Trap, *, times: int, kill: 
         if worker.process.poll() is not None:
             worker = start(proxy.url)
         with redis.client() as connection:
-            # Whatever anybody holds has come back and is answered: what is left is nowhere.
-            calm_since = time.monotonic()
-            while time.monotonic() - calm_since < 2 * _VISIBILITY_TIMEOUT_S:
+            # After this time in-flight jobs are redelivered and have results; other jobs are lost.
+            idle_since = time.monotonic()
+            while time.monotonic() - idle_since < 2 * _VISIBILITY_TIMEOUT_S:
                 if connection.llen("sentq") or connection.hlen("unacked"):
-                    calm_since = time.monotonic()
+                    idle_since = time.monotonic()
                 time.sleep(0.1)
         missing = sum(job.status() is not JobStatus.DONE for job in jobs)
         worker.stop()
@@ -82,7 +81,7 @@ def lost(folder: Path, command: Sequence[str], plan: Trap, *, times: int, kill: 
 
 
 def measure(times: int) -> dict[str, int]:
-    """Lost jobs of each, by fault."""
+    """Return the lost jobs of stock Celery and sentq, by fault."""
     figures = {"faults_of_each_kind": times}
     for name, (command, plans) in STEPS.items():
         for kill in (True, False):
@@ -95,17 +94,11 @@ def measure(times: int) -> dict[str, int]:
 
 
 def main() -> None:
-    """Print the figures: a line each, or one JSON object."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    """Print the figures: one per line, or one JSON object."""
+    parser = argument_parser(__doc__)
     parser.add_argument("--times", type=int, default=5, help="faults of each kind at each step")
     options = parser.parse_args()
-    figures = measure(options.times)
-    if options.json:
-        print(json.dumps(figures))
-        return
-    for name, value in figures.items():
-        print(f"{name:<24}{value:>8,}")
+    show(measure(options.times), as_json=options.json)
 
 
 if __name__ == "__main__":

@@ -3,14 +3,14 @@
     python benchmarks/pipeline.py [--json] [--texts N] [--repeats N] [--dtype D] [--cores A,B]
     python benchmarks/pipeline.py --workers 2 [--json]
 
-Client, Redis and worker all stay on the core that the bare engine gets. So whatever the way there
-and back costs is missing from the engine, and nothing hides on a core that nobody counts.
+Client, Redis and worker run on the same core as the bare engine, so the ratio contains all costs of
+the queue, and no work is done on an uncounted core.
 
-With `--workers 2` it is the whole service on one core, with one worker, beside the whole service
-on two, with a worker on each; the second one is halted while the first works alone.
+With `--workers 2`, the whole service on one core with one worker is compared with the service on
+two cores with one worker each. The second worker is stopped while the first one runs alone.
 
-Ways take turns, so that whatever else the machine does slows down all of them; each figure is the
-median over the turns.
+The ways take turns, so that other work of the machine slows down all of them alike; figures are
+medians over the turns.
 """
 
 from __future__ import annotations
@@ -21,21 +21,20 @@ from pathlib import Path
 
 # Before torch is imported: two OpenMP threads on one core are up to 20 times slower than one.
 os.environ["OMP_NUM_THREADS"] = "1"
-# Python looks in a script's own folder first, where names would hide the standard library's.
+# Python searches the folder of a script first, where `queue` would hide the standard library's.
 sys.path.pop(0)
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-import argparse
-import json
 import signal
 import statistics
 import tempfile
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, Final
+from typing import Final
 
+from benchmarks.figures import argument_parser, max_abs_diff, show
 from benchmarks.texts import make_texts
+from benchmarks.turns import take_turns, timed
 from sentq import Client
 from sentq.contract import JobOutcome, Limits, Outcome, Prediction
 from sentq.dev.embedded import find_redis_server
@@ -45,11 +44,9 @@ from tests.support.processes import RedisProcess, WorkerProcess
 
 _TIMEOUT_S: Final = 300
 
-Way = Callable[[Sequence[str]], Sequence[Outcome]]
-
 
 class BenchmarkedService:
-    """A Redis, a client, and a worker on each of some cores, which all of them share."""
+    """A Redis, a client, and one worker per core, which share these cores."""
 
     def __init__(self, folder: Path, cores: Sequence[int], *, dtype: str) -> None:
         self._cores = list(cores)
@@ -57,7 +54,7 @@ class BenchmarkedService:
         self._client = Client(broker_url=self._redis.url)
         self._workers: list[WorkerProcess] = []
         for core in cores:
-            _keep_to([core])  # What is started from here on inherits it.
+            _pin_to([core])  # A child process inherits the affinity.
             self._workers.append(WorkerProcess(folder, self._environment(dtype)))
         self.use(len(cores))
 
@@ -70,20 +67,23 @@ class BenchmarkedService:
         }
 
     def wait_until_ready(self) -> None:
-        """Wait until every worker takes jobs."""
+        """Wait until all workers take jobs."""
         for worker in self._workers:
             worker.wait_until_ready()
 
     def use(self, count: int) -> None:
-        """Let that many workers go on, and keep to their cores. Nothing may be in flight."""
+        """Run this number of workers, on their cores, and stop the others.
+
+        No job may be in flight.
+        """
         for index, worker in enumerate(self._workers):
             worker.process.send_signal(signal.SIGCONT if index < count else signal.SIGSTOP)
-        _keep_to(self._cores[:count])
+        _pin_to(self._cores[:count])
         if self._redis.process is not None:
-            _keep_to(self._cores[:count], pid=self._redis.process.pid)
+            _pin_to(self._cores[:count], pid=self._redis.process.pid)
 
     def stop(self) -> None:
-        """End what was started."""
+        """Stop workers, client and Redis."""
         self.use(len(self._workers))
         self._client.close()
         for worker in self._workers:
@@ -91,14 +91,14 @@ class BenchmarkedService:
         self._redis.stop()
 
     def map(self, texts: Sequence[str]) -> list[Outcome]:
-        """A stream of texts in order, as somebody with a table of them sends it."""
+        """Score a stream of texts in order, as for a table of texts."""
         return list(self._client.map(texts, timeout=_TIMEOUT_S))
 
     def singles(self, texts: Sequence[str]) -> list[Outcome]:
-        """A job a text, as many users send them: all are there before the first is read."""
+        """Score one job per text, as from many users; submit all before the first is read."""
         jobs = self._client.submit_many(texts)
-        answers = self._client.results(jobs, timeout=_TIMEOUT_S)
-        return [outcome for answer in answers for outcome in _outcomes(answer)]
+        results = self._client.results(jobs, timeout=_TIMEOUT_S)
+        return [outcome for result in results for outcome in _outcomes(result)]
 
 
 @contextmanager
@@ -115,13 +115,13 @@ def _service(cores: Sequence[int], *, dtype: str) -> Iterator[BenchmarkedService
 def measure_overhead(
     texts: Sequence[str], *, core: int, repeats: int, dtype: str
 ) -> dict[str, object]:
-    """The service beside the bare engine, on one core."""
-    _keep_to([core])
+    """Measure the service beside the bare engine, on one core."""
+    _pin_to([core])
     settings = WorkerSettings.load(device="cpu", dtype=dtype, threads=1)
     scorer = load_scorer(settings, Limits())
-    dtype = scorer.engine.info.dtype  # `auto` may choose anew: both are to compute the same.
+    dtype = scorer.engine.info.dtype  # `auto` could choose another dtype for the worker.
     with _service([core], dtype=dtype) as service:
-        tps, answers = _take_turns(
+        tps, outcomes = take_turns(
             {
                 "engine": lambda texts: scorer.score([texts])[0],
                 "service": service.map,
@@ -129,6 +129,7 @@ def measure_overhead(
             },
             texts,
             repeats=repeats,
+            warm_up_texts=256,
         )
     return {
         "dtype": dtype,
@@ -137,7 +138,7 @@ def measure_overhead(
         "service_over_engine": round(tps["service"] / tps["engine"], 3),
         "service_singles_over_engine": round(tps["service_singles"] / tps["engine"], 3),
         "max_abs_diff": max(
-            _max_abs_diff(answers[name], answers["engine"])
+            max_abs_diff(_scores(outcomes[name]), _scores(outcomes["engine"]))
             for name in ("service", "service_singles")
         ),
     }
@@ -146,14 +147,14 @@ def measure_overhead(
 def measure_scaling(
     texts: Sequence[str], *, cores: Sequence[int], repeats: int, dtype: str
 ) -> dict[str, object]:
-    """The service on one core beside the service on all of these."""
+    """Measure the service on one core beside the service on all of these cores."""
     tps: dict[int, list[float]] = {1: [], len(cores): []}
     with _service(cores, dtype=dtype) as service:
-        service.map(texts)  # warm
+        service.map(texts)  # warm-up
         for _ in range(repeats):
             for count, rates in tps.items():
                 service.use(count)
-                rates.append(len(texts) / _time_s(service.map, texts)[0])
+                rates.append(len(texts) / timed(service.map, texts)[0])
     one, all_of_them = (statistics.median(rates) for rates in tps.values())
     return {
         "texts": len(texts),
@@ -164,66 +165,41 @@ def measure_scaling(
     }
 
 
-def _take_turns(
-    ways: dict[str, Way], texts: Sequence[str], *, repeats: int
-) -> tuple[dict[str, float], dict[str, Sequence[Outcome]]]:
-    """Texts a second of each way, and what it answered."""
-    for answer in ways.values():
-        answer(texts[:256])  # warm
-    times_s: dict[str, list[float]] = {name: [] for name in ways}
-    answers: dict[str, Sequence[Outcome]] = {}
-    for _ in range(repeats):
-        for name, way in ways.items():
-            time_s, answers[name] = _time_s(way, texts)
-            times_s[name].append(time_s)
-    return {name: len(texts) / statistics.median(each) for name, each in times_s.items()}, answers
+def _outcomes(result: object) -> Sequence[Outcome]:
+    if not isinstance(result, JobOutcome):
+        raise TypeError(f"a job has no outcome: {result!r}")
+    return result.outcomes
 
 
-def _time_s(way: Way, texts: Sequence[str]) -> tuple[float, Sequence[Outcome]]:
-    started = time.perf_counter()
-    answers = way(texts)
-    return time.perf_counter() - started, answers
+def _scores(outcomes: Sequence[Outcome]) -> list[list[float]]:
+    """Return the scores of all labels for each text; each text must have a prediction."""
+    scores = []
+    for outcome in outcomes:
+        if not isinstance(outcome, Prediction):
+            raise TypeError(f"a text has no prediction: {outcome!r}")
+        scores.append(list(outcome.scores.values()))
+    return scores
 
 
-def _outcomes(answer: object) -> Sequence[Outcome]:
-    if not isinstance(answer, JobOutcome):
-        raise TypeError(f"a job has no outcome: {answer!r}")
-    return answer.outcomes
-
-
-def _max_abs_diff(answers: Sequence[Outcome], expected: Sequence[Outcome]) -> float:
-    pairs = zip(answers, expected, strict=True)
-    return max(
-        abs(a - b)
-        for answer, known in pairs
-        for a, b in zip(_scores(answer), _scores(known), strict=True)
-    )
-
-
-def _scores(outcome: Outcome) -> list[float]:
-    if not isinstance(outcome, Prediction):
-        raise TypeError(f"a text has no prediction: {outcome!r}")
-    return list(outcome.scores.values())
-
-
-def _keep_to(cores: Sequence[int], *, pid: int = 0) -> None:
+def _pin_to(cores: Sequence[int], *, pid: int = 0) -> None:
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(pid, cores)
 
 
 def main() -> None:
-    """Measure, and print a line a figure, or one JSON object."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--json", action="store_true", help="print one JSON object")
-    parser.add_argument("--texts", type=int, default=2000, help="texts of a turn")
-    parser.add_argument("--repeats", type=int, default=3, help="turns of each way")
-    parser.add_argument("--dtype", default="auto", help="as in SENTQ_WORKER_DTYPE")
-    parser.add_argument("--cores", help="which to use, the first ones first, with commas")
-    parser.add_argument("--workers", type=int, default=1, help="more than one: how they add up")
+    """Print the figures: one per line, or one JSON object."""
+    parser = argument_parser(__doc__)
+    parser.add_argument("--texts", type=int, default=2000, help="texts per turn (%(default)s)")
+    parser.add_argument("--repeats", type=int, default=3, help="turns of each way (%(default)s)")
+    parser.add_argument("--dtype", default="auto", help="as in SENTQ_WORKER_DTYPE (%(default)s)")
+    parser.add_argument("--cores", help="the cores to use, separated by commas")
+    parser.add_argument(
+        "--workers", type=int, default=1, help="if more than one, measure the scaling"
+    )
     options = parser.parse_args()
     cores = _cores(options.cores)
     texts = make_texts(options.texts)
-    report: dict[str, Any]
+    report: dict[str, object]
     if options.workers == 1:
         report = measure_overhead(
             texts, core=cores[0], repeats=options.repeats, dtype=options.dtype
@@ -233,12 +209,8 @@ def main() -> None:
             texts, cores=cores[: options.workers], repeats=options.repeats, dtype=options.dtype
         )
     else:
-        parser.error(f"{options.workers} workers need as many cores; here are {len(cores)}")
-    if options.json:
-        print(json.dumps(report))
-        return
-    for name, value in report.items():
-        print(f"{name:<28}{value:>16}")
+        parser.error(f"{options.workers} workers need as many cores; {len(cores)} are available")
+    show(report, as_json=options.json)
 
 
 def _cores(wanted: str | None) -> list[int]:

@@ -1,26 +1,28 @@
-"""What the queue path costs: sentq beside stock Celery, in one run.
+"""The cost of the queue: sentq beside stock Celery, in one run.
 
     python -m benchmarks.queue [--json] [--jobs N] [--backlog]
 
-Both answer with the same engine, which answers at once, acknowledge late and store standard
-Celery results. Worker and Redis share one core. Where a rate is a worker's, the jobs are queued
-before it starts, and the clock runs from the first one taken to the last one answered.
+Both have the same engine, which returns at once, acknowledge late, and store standard Celery
+results. Worker and Redis share one core. For the rate of a worker, the jobs are queued before it
+starts, and the time runs from the first job taken to the last result.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
+import signal
 import statistics
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
+from benchmarks.figures import argument_parser, show
 from benchmarks.instant import app as stock_app
+from benchmarks.slope import resident_mib
 from sentq import Client
 from sentq.dev.embedded import find_redis_server
 from tests.support.processes import RedisProcess, WorkerProcess
@@ -29,9 +31,9 @@ STOCK: Final = (
     *("celery", "-A", "benchmarks.instant", "worker"),
     *("-P", "solo", "-Q", "sentq", "-l", "INFO"),
 )
-OURS: Final = ("benchmarks.instant",)
+SENTQ: Final = ("benchmarks.instant",)
 
-#: As the preset for a GPU, the one engine that comes near to answering at once.
+#: As in the preset for a GPU, the engine that is closest to one that returns at once.
 SETTINGS: Final = {"SENTQ_WORKER_PREFETCH_JOBS": "512", "SENTQ_WORKER_BATCH_TOKENS": "16384"}
 
 _TEXT: Final = (
@@ -40,7 +42,7 @@ _TEXT: Final = (
 
 
 class Bench:
-    """A Redis on one core, workers and clients that are measured beside it."""
+    """A Redis on one core, and the workers and clients that are measured with it."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -55,20 +57,21 @@ class Bench:
         self.leave_the_core()
 
     def close(self) -> None:
+        """Close the client and stop Redis."""
         self.client.close()
         self.redis.stop()
 
     def share_the_core(self) -> None:
-        """Measure from the core of Redis and the worker."""
+        """Run this process on the core of Redis and the worker."""
         os.sched_setaffinity(0, {self._core})
 
     def leave_the_core(self) -> None:
-        """Measure from another core, where there is one."""
+        """Run this process on another core, if there is one."""
         os.sched_setaffinity(0, {self._other_core})
 
     @contextmanager
     def worker(self, command: Sequence[str], *, is_ready: bool = True) -> Iterator[WorkerProcess]:
-        """A worker on the core, in its own good time or waited for."""
+        """Run a worker on the core; with `is_ready`, wait until it takes jobs."""
         environment = {"SENTQ_BROKER_URL": self.redis.url, **SETTINGS}
         worker = WorkerProcess(self._folder, environment, command)
         os.sched_setaffinity(worker.process.pid, {self._core})
@@ -78,18 +81,19 @@ class Bench:
         worker.stop()
 
     def empty(self) -> None:
+        """Delete all keys in Redis."""
         with self.redis.client() as redis:
             redis.flushall()
 
     def rate(self, command: Sequence[str], *, jobs: int, texts: int) -> float:
-        """Jobs a second of a worker, from a full queue."""
+        """Return the jobs per second of a worker with a full queue."""
         self.empty()
         handles = self.client.submit_many([[_TEXT] * texts] * jobs)
         with self.redis.client() as redis, self.worker(command, is_ready=False) as worker:
             left = jobs
             while left == jobs:
                 if worker.process.poll() is not None:
-                    raise RuntimeError(f"the worker ended: {worker.log}")
+                    raise RuntimeError(f"the worker exited: {worker.log}")
                 time.sleep(0.001)
                 left = int(redis.llen("sentq"))
             started = time.perf_counter()
@@ -97,7 +101,7 @@ class Bench:
             return left / (time.perf_counter() - started)
 
     def send_rates(self, *, stock_jobs: int, jobs: int) -> tuple[float, float]:
-        """Jobs a second that are sent with `apply_async` one by one, and with `submit_many`."""
+        """Return jobs per second sent with `apply_async` one by one, and with `submit_many`."""
         self.empty()
         self.share_the_core()
         self._score.apply_async(args=[[_TEXT]], queue="sentq")
@@ -113,10 +117,12 @@ class Bench:
         return stock, ours
 
     def round_trip(self, *, jobs: int) -> tuple[float, float]:
-        """Jobs a second that are sent, worked and received, all on one core; and microseconds
-        to read an outcome that is there."""
+        """Return jobs per second sent, scored and received on one core, and the time to read.
+
+        The time is in microseconds, for a result that is already stored.
+        """
         self.empty()
-        with self.worker(OURS):
+        with self.worker(SENTQ):
             self.client.submit(_TEXT).result(timeout=60)
             self.share_the_core()
             started = time.perf_counter()
@@ -130,8 +136,10 @@ class Bench:
         return rate, read_us
 
     def latencies_ms(self, *, jobs: int) -> tuple[list[float], list[float]]:
-        """From sending to result in hand, one job at a time on an idle worker: stock Celery's
-        client and worker, and ours."""
+        """Return the times from sending to result, for single jobs on an idle worker.
+
+        The first list is for client and worker of stock Celery, the second for those of sentq.
+        """
         self.empty()
         with self.worker(STOCK):
             stock = [
@@ -141,7 +149,7 @@ class Bench:
                 for _ in range(jobs + 1)
             ]
         self.empty()
-        with self.worker(OURS):
+        with self.worker(SENTQ):
             ours = [
                 _timed_ms(lambda: self.client.submit(_TEXT).result(timeout=60))
                 for _ in range(jobs + 1)
@@ -149,23 +157,23 @@ class Bench:
         return stock[1:], ours[1:]
 
     def backlog(self, *, waiting: int, jobs: int) -> dict[str, float]:
-        """Jobs a second of a worker while so many wait behind them, and its memory."""
+        """Return the jobs per second of a worker with so many jobs pending, and its memory."""
         self.empty()
-        with self.redis.client() as redis, self.worker(OURS) as worker:
+        with self.redis.client() as redis, self.worker(SENTQ) as worker:
             self.client.submit(_TEXT).result(timeout=60)
-            first_mib = _resident_mib(worker)
-            os.kill(worker.process.pid, 19)
+            first_mib = resident_mib(worker.process.pid)
+            os.kill(worker.process.pid, signal.SIGSTOP)
             sent = 0
             while sent < waiting:
                 sent += len(self.client.submit_many([_TEXT] * min(50_000, waiting - sent)))
-            os.kill(worker.process.pid, 18)
+            os.kill(worker.process.pid, signal.SIGCONT)
             started = time.perf_counter()
-            begun = sent - int(redis.llen("sentq"))
-            while (done := sent - int(redis.llen("sentq")) - begun) < jobs:
-                if sent - begun - done < waiting:
+            done_before = sent - int(redis.llen("sentq"))
+            while (done := sent - int(redis.llen("sentq")) - done_before) < jobs:
+                if sent - done_before - done < waiting:
                     sent += len(self.client.submit_many([_TEXT] * 500))
             elapsed_s = time.perf_counter() - started
-            last_mib = _resident_mib(worker)
+            last_mib = resident_mib(worker.process.pid)
         return {
             "waiting": waiting,
             "jobs_per_s": round(done / elapsed_s, 1),
@@ -174,25 +182,20 @@ class Bench:
         }
 
 
-def _timed_ms(call: Any) -> float:
+def _timed_ms(call: Callable[[], object]) -> float:
     started = time.perf_counter()
     call()
     return (time.perf_counter() - started) * 1000
 
 
-def _resident_mib(worker: WorkerProcess) -> float:
-    pages = int(Path(f"/proc/{worker.process.pid}/statm").read_text().split()[1])
-    return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
-
-
 def measure(jobs: int, *, backlog: bool) -> dict[str, Any]:
-    """Run everything once and return the figures."""
+    """Run all measurements once, and return the figures."""
     with tempfile.TemporaryDirectory() as folder:
         bench = Bench(Path(folder))
         try:
             stock = bench.rate(STOCK, jobs=max(1000, jobs // 10), texts=1)
-            ours = bench.rate(OURS, jobs=jobs, texts=1)
-            full = bench.rate(OURS, jobs=max(1000, jobs // 20), texts=256)
+            ours = bench.rate(SENTQ, jobs=jobs, texts=1)
+            full = bench.rate(SENTQ, jobs=max(1000, jobs // 20), texts=256)
             stock_sent, sent = bench.send_rates(stock_jobs=max(1000, jobs // 20), jobs=jobs)
             round_trip, read_us = bench.round_trip(jobs=jobs)
             stock_ms, ours_ms = bench.latencies_ms(jobs=500)
@@ -221,12 +224,11 @@ def measure(jobs: int, *, backlog: bool) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Print the figures: a line each, or one JSON object."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--json", action="store_true", help="print one JSON object")
-    parser.add_argument("--jobs", type=int, default=100_000, help="jobs of one text to queue")
+    """Print the figures: one per line, or one JSON object."""
+    parser = argument_parser(__doc__)
+    parser.add_argument("--jobs", type=int, default=100_000, help="jobs of one text (%(default)s)")
     parser.add_argument(
-        "--backlog", action="store_true", help="also with 1,000 and 1,000,000 jobs waiting"
+        "--backlog", action="store_true", help="also measure with 1,000 and 1,000,000 pending jobs"
     )
     options = parser.parse_args()
     figures = measure(options.jobs, backlog=options.backlog)
@@ -235,8 +237,7 @@ def main() -> None:
         return
     for row in figures.pop("backlog", []):
         print(", ".join(f"{name} {value:,}" for name, value in row.items()))
-    for name, value in figures.items():
-        print(f"{name:<24}{value:>12,}")
+    show(figures, as_json=False)
 
 
 if __name__ == "__main__":
