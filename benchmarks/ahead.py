@@ -99,7 +99,7 @@ def measure(texts: Sequence[str], *, device_tps: float) -> dict[str, float]:
     for _ in range(_REPEATS):
         started = time.perf_counter()
         for one in batches:
-            reader.read([*chain.from_iterable(one)])
+            reader.preprocess([*chain.from_iterable(one)])
         times_s["read"].append(time.perf_counter() - started)
         times_s["in_turn"].append(time_s(in_turn, batches))
         times_s["ahead"].append(time_s(ahead, batches))

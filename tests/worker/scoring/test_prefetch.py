@@ -36,14 +36,14 @@ class _RecordingPreprocessor:
         name = threading.current_thread().name
         self.calls.append((name, sorted(map(str, texts))))
         assert self.gate.wait(10)
-        if self.fails_in_prefetch and name.startswith("sentq-ahead"):
+        if self.fails_in_prefetch and name.startswith("sentq-prefetch"):
             raise MemoryError
         return [TextTokens([], len(str(text))) for text in texts]
 
     @property
     def on_demand(self) -> list[list[str]]:
         """The texts of each call outside the prefetching thread."""
-        return [texts for name, texts in self.calls if not name.startswith("sentq-ahead")]
+        return [texts for name, texts in self.calls if not name.startswith("sentq-prefetch")]
 
 
 def _lengths(found: Sequence[PreprocessedText]) -> list[int]:
@@ -54,7 +54,7 @@ def test_prefetched_texts_are_not_read_again_and_others_are_read_on_demand() -> 
     preprocess = _RecordingPreprocessor()
     prefetcher = Prefetcher(preprocess)
     prefetcher.begin(["a", "bb", 3])
-    assert _lengths(prefetcher.read(["ccc", "bb", 4444, "a"])) == [3, 2, 4, 1]
+    assert _lengths(prefetcher.preprocess(["ccc", "bb", 4444, "a"])) == [3, 2, 4, 1]
     assert preprocess.on_demand == [["4444", "ccc"]]
 
 
@@ -64,7 +64,7 @@ def test_a_text_being_prefetched_is_awaited() -> None:
     prefetcher = Prefetcher(preprocess)
     prefetcher.begin(["a"])
     threading.Timer(0.2, preprocess.gate.set).start()
-    assert _lengths(prefetcher.read(["a"])) == [1]
+    assert _lengths(prefetcher.preprocess(["a"])) == [1]
     assert preprocess.on_demand == [[]]
 
 
@@ -73,9 +73,9 @@ def test_a_text_is_prefetched_once_and_returned_once() -> None:
     prefetcher = Prefetcher(preprocess)
     prefetcher.begin(["a", "bb"])
     prefetcher.begin(["bb", "ccc"])
-    assert _lengths(prefetcher.read(["a", "bb", "ccc"])) == [1, 2, 3]
+    assert _lengths(prefetcher.preprocess(["a", "bb", "ccc"])) == [1, 2, 3]
     assert sorted(texts for _, texts in preprocess.calls) == [[], ["a", "bb"], ["ccc"]]
-    assert _lengths(prefetcher.read(["a"])) == [1]
+    assert _lengths(prefetcher.preprocess(["a"])) == [1]
     assert preprocess.on_demand == [[], ["a"]], "a returned text is not kept"
 
 
@@ -84,7 +84,7 @@ def test_a_failed_prefetch_is_ignored() -> None:
     preprocess.fails_in_prefetch = True
     prefetcher = Prefetcher(preprocess)
     prefetcher.begin(["a"])
-    assert _lengths(prefetcher.read(["a"])) == [1]
+    assert _lengths(prefetcher.preprocess(["a"])) == [1]
     assert preprocess.on_demand == [["a"]]
 
 
@@ -93,7 +93,7 @@ def test_unused_prefetched_texts_are_discarded() -> None:
     prefetcher = Prefetcher(preprocess)
     for number in range(9):
         prefetcher.begin([f"text {number}"])
-    prefetcher.read([f"text {number}" for number in range(9)])
+    prefetcher.preprocess([f"text {number}" for number in range(9)])
     assert preprocess.on_demand == [[f"text {number}" for number in range(7)]]
 
 
@@ -123,11 +123,11 @@ def test_a_scorer_gives_the_same_outcomes(reader: TextTokenizer, prefetched: lis
 def test_two_threads_may_tokenize_at_once(reader: TextTokenizer) -> None:
     texts = [f"a good day number {number} at the river station" for number in range(2000)]
     scorer = Scorer(ScriptedEngine(), reader, limits=Limits(), batch_tokens=4096, prefetches=True)
-    expected = Preprocessor(reader, Limits()).read(texts)
+    expected = Preprocessor(reader, Limits()).preprocess(texts)
     scorer.prefetch([texts[:1000]])
-    assert scorer._preprocessor.read(texts[1000:]) == expected[1000:]
+    assert scorer._preprocessor.preprocess(texts[1000:]) == expected[1000:]
     assert scorer._prefetcher is not None
-    assert scorer._prefetcher.read(texts) == expected
+    assert scorer._prefetcher.preprocess(texts) == expected
 
 
 def test_only_texts_for_the_local_provider_are_prefetched() -> None:

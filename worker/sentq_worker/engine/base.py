@@ -126,7 +126,7 @@ class Engine(Protocol):
         ...
 
     def predict_precisely(self, window: Window) -> list[float]:
-        """Return a window's probabilities, computed in fp32 and without any optimization.
+        """Return a window's probabilities, computed in fp32 and without any optimisation.
 
         Raises:
             EngineUnavailable: The engine computes nothing at the moment.

@@ -1,8 +1,8 @@
-"""Windows of many texts to batches of similar length within a budget, and through the engine.
+"""Model batches: the windows of many texts, in batches of similar length, through the engine.
 
-A padded batch costs what its longest window costs, so windows are sorted by length first. When
-a batch fails it is halved until the window that fails stands alone: the others are scored. When
-memory does not suffice, batches become smaller for good.
+The longest window determines the cost of a padded batch, so windows are sorted by length first. A
+batch that fails is halved until the failing window is alone; the others are scored. If memory does
+not suffice, batches become smaller permanently.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ __all__ = ["Batcher", "Row"]
 
 logger = logging.getLogger(__name__)
 
-#: One window's probabilities, or why there are none.
+#: A window's probabilities, or the reason why there are none.
 Row = list[float] | TextError
 
 
 class Batcher:
-    """Scores any number of windows. Used by one thread at a time.
+    """Scores any number of windows. One thread at a time may use it.
 
     Args:
-        batch_tokens: Most tokens of a forward pass, padding included; a single longer window
-            is a batch of its own. Where memory does not suffice for it, the batcher learns to
-            keep to less.
+        engine: Computes the probabilities of a batch.
+        batch_tokens: Most tokens of a forward pass, padding included. A single longer window is a
+            batch of its own. If memory does not suffice, the batcher lowers the limit.
     """
 
     def __init__(self, engine: Engine, *, batch_tokens: int) -> None:
@@ -37,15 +37,15 @@ class Batcher:
 
     @property
     def batch_tokens(self) -> int:
-        """The budget as it is now."""
+        """The present limit of a batch."""
         return self._batch_tokens
 
     def predict(self, windows: Sequence[Window]) -> list[Row]:
-        """Score windows, in any order; the rows come back in the same one.
+        """Score windows of any length; return a row for each, in order.
 
         Raises:
-            DeviceLost: Nothing can be computed any more, not by halves either.
-            EngineUnavailable: Nothing can be computed for the moment, not by halves either.
+            DeviceLost: This process cannot compute anything any more.
+            EngineUnavailable: The engine computes nothing at the moment.
         """
         rows: list[Row] = [_FAILED] * len(windows)
         for indices in self._batches(windows):
@@ -60,7 +60,7 @@ class Batcher:
         tokens = 0
         for index in by_length:
             length = len(windows[index].token_ids)
-            # Ascending, so this window would be the longest of its batch.
+            # Lengths ascend, so this window would be the longest of its batch.
             larger = (len(batch) + 1) * length if self._engine.pads else tokens + length
             if batch and larger > self._batch_tokens:
                 yield batch
@@ -72,42 +72,44 @@ class Batcher:
 
     def _predict(self, batch: list[Window]) -> list[Row]:
         rows = self._attempt(batch)
-        # Not inside an `except`: an error keeps the frames that it came through, and with them
-        # the tensors that the next attempt needs room for.
+        # Not inside an `except`: an error keeps its frames, and with them the tensors whose memory
+        # the next attempt needs.
         if not isinstance(rows, TextError):
             return [
-                row if _is_finite(row) else self._precisely(window)
+                row if _is_finite(row) else self._retry_precisely(window)
                 for row, window in zip(rows, batch, strict=True)
             ]
         if len(batch) == 1:
             return [rows]
         if rows is _TOO_LARGE:
-            self._learn(batch)
+            self._lower_limit(batch)
             return self.predict(batch)
         half = len(batch) // 2
         return self._predict(batch[:half]) + self._predict(batch[half:])
 
     def _attempt(self, batch: list[Window]) -> list[list[float]] | TextError:
-        """The rows, or what to say of a window that fails like this alone."""
+        """Return the rows, or the error of a window that fails in this way alone."""
         try:
             return self._rows(batch)
         except OutOfMemory:
             return _TOO_LARGE
         except (DeviceLost, EngineUnavailable):
             raise
-        except Exception as error:  # noqa: BLE001 - whatever a model raises, its neighbours are scored
-            # The class alone: a message might quote its input.
+        except Exception as error:  # noqa: BLE001 - after any error the other windows are scored
+            # The class alone: a message might quote a text.
             logger.warning("batch of %d failed: %s", len(batch), type(error).__name__)
             return _FAILED
 
-    def _learn(self, batch: list[Window]) -> None:
-        """A batch of this size does not fit: from now on, half of it at most."""
+    def _lower_limit(self, batch: list[Window]) -> None:
+        """Lower the limit to half the size of a batch that did not fit in memory."""
         longest = max(len(window.token_ids) for window in batch)
         size = len(batch) * longest if self._engine.pads else _tokens(batch)
-        # One window of this length is the least that a batch can be cut to.
+        # One window of this length is the smallest possible batch.
         self._batch_tokens = min(self._batch_tokens, max(size // 2, longest))
         logger.warning(
-            "out of memory with %d tokens: batches hold %d from now on", size, self._batch_tokens
+            "out of memory with %d tokens: batches have at most %d from now on",
+            size,
+            self._batch_tokens,
         )
 
     def _rows(self, batch: list[Window]) -> list[list[float]]:
@@ -116,13 +118,13 @@ class Batcher:
             raise RuntimeError(f"the engine returned {len(rows)} rows for {len(batch)} windows")
         return rows
 
-    def _precisely(self, window: Window) -> Row:
-        """Once more for a window whose scores were no numbers: bf16 or its mates may be why."""
+    def _retry_precisely(self, window: Window) -> Row:
+        """Score a window again whose scores were not finite: bf16 or its batch may be the cause."""
         try:
             row = self._engine.predict_precisely(window)
         except (DeviceLost, EngineUnavailable):
             raise
-        except Exception as error:  # noqa: BLE001 - its neighbours have their scores already
+        except Exception as error:  # noqa: BLE001 - the other windows have their scores
             logger.warning("a window failed in fp32 too: %s", type(error).__name__)
             return _NONFINITE
         return row if _is_finite(row) else _NONFINITE
@@ -143,5 +145,5 @@ _TOO_LARGE = TextError(
     code=ErrorCode.RESOURCE_EXHAUSTED, message="there is not enough memory to score this text"
 )
 _NONFINITE = TextError(
-    code=ErrorCode.NONFINITE, message="the model's scores for this text are not numbers"
+    code=ErrorCode.NONFINITE, message="the model's scores for this text are not finite numbers"
 )

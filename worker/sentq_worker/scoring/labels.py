@@ -1,4 +1,4 @@
-"""A model's labels in the contract's words, and what they say of polarity."""
+"""The names of a model's labels in the contract's terms, and their polarity."""
 
 from __future__ import annotations
 
@@ -33,31 +33,32 @@ _STARS: Final = re.compile(r"([1-9]) ?stars?", re.IGNORECASE)
 class Labels:
     """The labels of one model, in the order of its outputs.
 
-    `names` are negative, neutral and positive where every label of the model says one of these
-    in its own spelling; the model's own otherwise. Polarity also comes from stars, and from
-    "very negative" to "very positive".
+    `names` are negative, neutral and positive if each label of the model is one of these in
+    another spelling, and the model's own otherwise. Stars, and "very negative" to "very positive",
+    have a polarity too.
 
     Args:
-        own: As the model's `id2label` says.
-        renamed: What to call some of them instead, before anything else looks at them: most of
-            all `LABEL_0`, which says nothing.
+        own: The labels of the model's `id2label`.
+        renamed: Other names for some of them, such as `LABEL_0`, which has no meaning. They are
+            applied first.
 
     Raises:
-        ValueError: A label to rename is none of the model's, or two would have the same name.
+        ValueError: The model has no label of a name in `renamed`, or two labels would have the
+            same name.
     """
 
     def __init__(self, own: Sequence[str], renamed: Mapping[str, str] | None = None) -> None:
         renamed = renamed or {}
         if unknown := sorted(set(renamed) - set(own)):
             raise ValueError(f"the model has no labels {unknown}: its own are {sorted(own)}")
-        called = [renamed.get(label, label) for label in own]
-        if len(set(called)) < len(called):
-            raise ValueError(f"two labels would have the same name: {called}")
-        self.names = _names(called)
+        names = [renamed.get(label, label) for label in own]
+        if len(set(names)) < len(names):
+            raise ValueError(f"two labels would have the same name: {names}")
+        self.names = _normalised(names)
         self._polarities = _polarities(self.names)
 
     def sentiment(self, probabilities: Sequence[float]) -> float | None:
-        """Expected polarity from -1 to 1; None where the labels have none."""
+        """Return the expected polarity, from -1 to 1; None if the labels have none."""
         if self._polarities is None:
             return None
         pairs = zip(self._polarities, probabilities, strict=True)
@@ -66,7 +67,7 @@ class Labels:
     def prediction(
         self, probabilities: Sequence[float], *, tokens: int, windows: int
     ) -> Prediction:
-        """What a text's probabilities say."""
+        """Return the prediction of a text with these probabilities."""
         best = max(range(len(probabilities)), key=probabilities.__getitem__)
         return Prediction(
             label=self.names[best],
@@ -78,23 +79,23 @@ class Labels:
         )
 
 
-def _names(called: Sequence[str]) -> tuple[str, ...]:
-    known = [_NAMES.get(label.strip().lower()) for label in called]
+def _normalised(names: Sequence[str]) -> tuple[str, ...]:
+    known = [_NAMES.get(name.strip().lower()) for name in names]
     normalised = [name for name in known if name is not None]
-    is_ours = len(normalised) == len(called) == len(set(normalised))
-    return tuple(normalised if is_ours else called)
+    is_normal = len(normalised) == len(names) == len(set(normalised))
+    return tuple(normalised if is_normal else names)
 
 
 def _polarities(names: Sequence[str]) -> tuple[float, ...] | None:
     if len(names) == 1:
-        return None  # a single label has nothing to be the opposite of
+        return None  # a single label has no opposite
     if (stars := _stars(names)) is not None:
         return stars
     plain = [name.strip().lower().replace("_", " ") for name in names]
     if not set(plain) <= set(_POLARITY):
         return None
     has_degrees = any(name.startswith("very ") for name in plain)
-    # Plain "positive" is half way where there is a "very positive" too.
+    # Plain "positive" is half way if there is a "very positive" too.
     return tuple(
         _POLARITY[name] / (2 if has_degrees and not name.startswith("very ") else 1)
         for name in plain
@@ -102,7 +103,7 @@ def _polarities(names: Sequence[str]) -> tuple[float, ...] | None:
 
 
 def _stars(names: Sequence[str]) -> tuple[float, ...] | None:
-    """From -1 for the first star to 1 for the last; None where these are not stars from one on."""
+    """Return -1 for one star to 1 for the most; None if the names are not stars from one on."""
     matches = [_STARS.fullmatch(name.strip()) for name in names]
     counts = [int(match[1]) for match in matches if match]
     most = len(names)

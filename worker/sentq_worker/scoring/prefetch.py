@@ -1,7 +1,7 @@
-"""Reading ahead: the texts of the next round are read while the engine computes this one.
+"""Prefetching: the texts of the next batch of jobs are preprocessed while the engine computes.
 
-A thread of its own does it, on a core that is idle meanwhile. It is a help and no more: what was
-not read ahead is read when it is wanted, and what was read in vain is dropped.
+A thread does this on a core that is otherwise idle. It changes no outcome: a text that was not
+prefetched is preprocessed on demand, and an unused prefetched text is discarded.
 """
 
 from __future__ import annotations
@@ -15,51 +15,51 @@ from sentq_worker.scoring.preprocess import PreprocessedText
 
 __all__ = ["Prefetcher"]
 
-#: Readings that are kept: for the round that starts now, and for the next. Those before were of
-#: jobs that went to another worker, or that nobody waits for any more.
+#: How many prefetches are kept: one for the batch that starts now, and one for the next. Texts of
+#: earlier ones belong to jobs that went to another worker, or expired.
 _KEPT: Final = 2
 
 
-class _Reading(NamedTuple):
+class _Prefetch(NamedTuple):
     texts: frozenset[str]
     found: Future[dict[str, PreprocessedText]]
 
 
 class Prefetcher:
-    """Reads texts before they are wanted. One thread begins readings, another reads.
+    """Preprocesses texts in advance. One thread may call `begin`, and another `preprocess`.
 
     Args:
-        read: Reads texts, in order. Called by both threads.
+        preprocess: Preprocesses texts, in order. Both threads call it.
     """
 
-    def __init__(self, read: Callable[[Sequence[object]], list[PreprocessedText]]) -> None:
-        self._read = read
-        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="sentq-ahead")
-        self._readings: deque[_Reading] = deque(maxlen=_KEPT)
+    def __init__(self, preprocess: Callable[[Sequence[object]], list[PreprocessedText]]) -> None:
+        self._preprocess = preprocess
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="sentq-prefetch")
+        self._prefetches: deque[_Prefetch] = deque(maxlen=_KEPT)
 
     def begin(self, texts: Iterable[object]) -> None:
-        """Read these, as far as they are strings. Returns at once."""
-        begun = [reading.texts for reading in self._readings.copy()]
+        """Begin to preprocess those of the texts that are strings. Returns at once."""
+        begun = [prefetch.texts for prefetch in self._prefetches.copy()]
         new = frozenset(text for text in texts if isinstance(text, str)).difference(*begun)
         if new:
-            self._readings.append(_Reading(new, self._thread.submit(self._begin, [*new])))
+            self._prefetches.append(_Prefetch(new, self._thread.submit(self._by_text, [*new])))
 
-    def read(self, texts: Sequence[object]) -> list[PreprocessedText]:
-        """Read texts, in order; those that were begun are taken from there. Each once."""
+    def preprocess(self, texts: Sequence[object]) -> list[PreprocessedText]:
+        """Preprocess texts, in order. A prefetched text is returned once and then forgotten."""
         known = self._take({text for text in texts if isinstance(text, str)})
-        rest = iter(self._read([text for text in texts if not _is_in(known, text)]))
+        rest = iter(self._preprocess([text for text in texts if not _is_in(known, text)]))
         return [known[str(text)] if _is_in(known, text) else next(rest) for text in texts]
 
-    def _begin(self, texts: list[str]) -> dict[str, PreprocessedText]:
-        return dict(zip(texts, self._read(texts), strict=True))
+    def _by_text(self, texts: list[str]) -> dict[str, PreprocessedText]:
+        return dict(zip(texts, self._preprocess(texts), strict=True))
 
     def _take(self, wanted: set[str]) -> dict[str, PreprocessedText]:
         taken: dict[str, PreprocessedText] = {}
-        for reading in self._readings.copy():
-            here = wanted & reading.texts
-            # Waits, if it is going on: to read the same once more would take longer.
-            if here and reading.found.exception() is None:
-                found = reading.found.result()
+        for prefetch in self._prefetches.copy():
+            here = wanted & prefetch.texts
+            # Waits for a prefetch that runs: to preprocess its texts again would take longer.
+            if here and prefetch.found.exception() is None:
+                found = prefetch.found.result()
                 taken.update((text, found.pop(text)) for text in here if text in found)
                 wanted -= here
         return taken

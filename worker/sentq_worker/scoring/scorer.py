@@ -1,6 +1,6 @@
-"""Jobs in, outcomes out: read, batch across all jobs in hand, predict, join.
+"""The scorer of a batch of jobs: preprocess, batch the windows of all jobs, predict, join.
 
-Pure computation: knows no queue, no Redis and no Celery.
+Pure computation, without queue, Redis or Celery.
 """
 
 from __future__ import annotations
@@ -21,11 +21,17 @@ __all__ = ["Scorer"]
 
 
 class Scorer:
-    """Scores the texts of many jobs as one. Used by one thread at a time, but for `prefetch`.
+    """Scores the texts of many jobs as one. One thread at a time may use it, except `prefetch`.
 
     Args:
-        reads_ahead: Whether a core is idle while the engine computes, so that the next jobs can
-            be read there.
+        engine: Computes the probabilities of windows.
+        tokenizer: Splits texts into windows.
+        limits: The contract's limits.
+        batch_tokens: Most tokens of a forward pass.
+        labels: The names of the model's labels; None for the model's own.
+        window_join: How the windows' probabilities become the text's.
+        prefetches: Whether a core is idle while the engine computes, so that the next jobs can
+            be preprocessed there.
     """
 
     def __init__(
@@ -41,14 +47,14 @@ class Scorer:
     ) -> None:
         self.engine = engine
         self._preprocessor = Preprocessor(tokenizer, limits)
-        self._prefetcher = Prefetcher(self._preprocessor.read) if prefetches else None
+        self._prefetcher = Prefetcher(self._preprocessor.preprocess) if prefetches else None
         self._batcher = Batcher(engine, batch_tokens=batch_tokens)
         self._window_join = window_join
         self._labels = labels or Labels(engine.info.labels)
 
     @property
     def label_names(self) -> tuple[str, ...]:
-        """The keys of each prediction's `scores`, in their order."""
+        """The keys of each prediction's `scores`, in order."""
         return self._labels.names
 
     def prefetch(self, jobs: Sequence[Sequence[object]]) -> None:
@@ -60,39 +66,38 @@ class Scorer:
         """Score the texts of each job.
 
         Returns:
-            A list a job, in it one outcome a text, in order. A text that breaks the contract,
-            or that the model cannot take, ends in a `TextError` and affects no other. The same
-            text is scored once and has the same outcome everywhere.
+            A list for each job, with one outcome for each text, in order. A text that breaks the
+            contract, or that the model cannot score, gets a `TextError` and affects no other. A
+            repeated text is scored once and has the same outcome everywhere.
 
         Raises:
-            DeviceLost, EngineUnavailable: No text is to blame, and none has an outcome.
+            DeviceLost: This process cannot compute anything any more.
+            EngineUnavailable: The engine computes nothing at the moment.
         """
-        # What is no string may not be hashable, or equal something else: True is 1.
+        # A text that is not a string may not be hashable, or may equal another: True is 1.
         keys = [[text if isinstance(text, str) else id(text) for text in job] for job in jobs]
         distinct: dict[object, object] = {}
         for job_keys, job in zip(keys, jobs, strict=True):
             distinct.update(zip(job_keys, job, strict=True))
         texts = [*distinct.values()]
-        read = (
-            self._preprocessor.read(texts)
-            if self._prefetcher is None
-            else self._prefetcher.read(texts)
-        )
-        outcomes = dict(zip(distinct, self._predict(read), strict=True))
+        preprocessor = self._prefetcher or self._preprocessor
+        preprocessed = preprocessor.preprocess(texts)
+        outcomes = dict(zip(distinct, self._predict(preprocessed), strict=True))
         return [[outcomes[key] for key in job_keys] for job_keys in keys]
 
     def _predict(self, texts: Sequence[PreprocessedText]) -> list[Outcome]:
-        readable = [text for text in texts if isinstance(text, TextTokens)]
-        rows = iter(self._batcher.predict([window for text in readable for window in text.windows]))
+        tokenised = [text for text in texts if isinstance(text, TextTokens)]
+        windows = [window for text in tokenised for window in text.windows]
+        rows = iter(self._batcher.predict(windows))
         return [self._outcome(text, rows) for text in texts]
 
     def _outcome(self, text: PreprocessedText, rows: Iterator[Row]) -> Outcome:
-        """The outcome of a text, from the next rows, a row a window."""
+        """Return the outcome of a text from the next rows, one for each of its windows."""
         if isinstance(text, TextError):
             return text
-        of_windows = [next(rows) for _ in text.windows]
+        window_rows = [next(rows) for _ in text.windows]
         scored: list[list[float]] = []
-        for row in of_windows:
+        for row in window_rows:
             if isinstance(row, TextError):
                 return row
             scored.append(row)

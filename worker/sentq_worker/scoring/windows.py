@@ -1,8 +1,8 @@
-"""Text to windows of tokens, and the windows' scores back to the text's.
+"""A text's windows of tokens, and the text's probabilities from those of its windows.
 
-A text longer than the model reads at once becomes several windows that overlap; nothing is cut
-off. Their probabilities are joined by the mean weighted with the windows' tokens, or by another
-rule where the operator wants one.
+A text that is longer than the model reads at once becomes several overlapping windows; nothing is
+cut off. Their probabilities are joined by the mean, weighted by the windows' tokens, or by another
+configured rule.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ __all__ = ["TextTokenizer", "TextTokens", "join"]
 
 @dataclass(frozen=True, slots=True)
 class TextTokens:
-    """One text as the model reads it. `tokens` counts the text's own, each once."""
+    """The windows of a text. `tokens` counts the text's own tokens, each once."""
 
     windows: list[Window]
     tokens: int
 
 
 class TextTokenizer:
-    """Cuts texts into windows of at most `window_tokens`, special tokens included.
+    """Splits texts into windows of at most `window_tokens`, special tokens included.
 
-    Works on a `tokenizers.Tokenizer` directly: the wrapper of Transformers takes five times
-    as long a text.
+    It uses a `tokenizers.Tokenizer` directly: the wrapper of Transformers takes five times as long
+    for a text.
     """
 
     def __init__(
@@ -44,14 +44,14 @@ class TextTokenizer:
         self._tokenizer.enable_truncation(window_tokens, stride=self._overlap_tokens)
 
     def tokenise(self, texts: Sequence[str]) -> list[TextTokens]:
-        """Tokenise valid strings, in order. No lone surrogates: one fails the whole call."""
+        """Tokenise valid strings, in order. A lone surrogate fails the whole call."""
         encodings = self._tokenizer.encode_batch_fast(list(texts))
         return [self._windows(encoding) for encoding in encodings]
 
     def _windows(self, encoding: Encoding) -> TextTokens:
         windows = [
-            Window(token_ids=part.ids, own_tokens=len(part.ids) - self._special_tokens)
-            for part in (encoding, *encoding.overflowing)
+            Window(token_ids=each.ids, own_tokens=len(each.ids) - self._special_tokens)
+            for each in (encoding, *encoding.overflowing)
         ]
         repeated = self._overlap_tokens * (len(windows) - 1)
         return TextTokens(windows, sum(window.own_tokens for window in windows) - repeated)
@@ -60,11 +60,13 @@ class TextTokenizer:
 def join(
     text: TextTokens, rows: Sequence[Sequence[float]], *, rule: JoinRule = "mean"
 ) -> list[float]:
-    """The text's probabilities from its windows'.
+    """Return a text's probabilities from those of its windows.
 
     Args:
-        rule: "mean" weights each window by the tokens it holds, "first" takes the first window
-            alone, "max" the one that is most certain of its label.
+        text: The text's windows.
+        rows: The probabilities of each window.
+        rule: "mean" weights each window by its tokens, "first" takes the first window, and "max"
+            takes the window with the highest probability.
     """
     if len(rows) == 1 or rule == "first":
         return list(rows[0])

@@ -1,4 +1,7 @@
-"""Stand-ins that users need too: a Hub of one's own, with every fault that a real one may have."""
+"""Test doubles that users need too: a local Hub, with every fault that the real one may have.
+
+May import no other package of the worker.
+"""
 
 from sentq_worker.testing.hub import LocalHub
 from sentq_worker.testing.replies import FakeReply

@@ -1,13 +1,13 @@
-"""`python -m sentq_worker.testing`: a Hub on this machine, to try policies by hand.
+"""`python -m sentq_worker.testing`: a local Hub, to try provider policies by hand.
 
     $ python -m sentq_worker.testing --port 8123 --latency-ms 100
     http://127.0.0.1:8123
 
-It scores whatever model is asked for. What it does with the next calls is posted to it, a word a
-call (the words are those of `FakeReply`, some with a number after a colon); afterwards it answers:
+It scores for any model. A script that is posted to it says what it does with the next calls, one
+word for each (a `FakeReply`, some with a number after a colon). All later calls get scores:
 
     $ curl -d "503 503 429:2 ok" http://127.0.0.1:8123/script
-    $ curl -d "always 500" http://127.0.0.1:8123/script       # until something else is posted
+    $ curl -d "always 500" http://127.0.0.1:8123/script       # until another script is posted
     $ curl http://127.0.0.1:8123/calls
 """
 
@@ -28,10 +28,12 @@ def main() -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         epilog=f"replies: {', '.join(FakeReply)}",
     )
-    parser.add_argument("--port", type=int, default=0, help="0 takes any that is free")
-    parser.add_argument("--latency-ms", type=float, default=100.0, help="what an answer takes")
-    parser.add_argument("--labels", default="negative,neutral,positive", help="with commas")
-    parser.add_argument("--token", help="the only token that it takes (default: any)")
+    parser.add_argument("--port", type=int, default=0, help="the port; 0 takes a free one")
+    parser.add_argument(
+        "--latency-ms", type=float, default=100.0, help="the time before each reply"
+    )
+    parser.add_argument("--labels", default="negative,neutral,positive", help="separated by commas")
+    parser.add_argument("--token", help="the only accepted token (default: any)")
     options = parser.parse_args()
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     with LocalHub(
@@ -40,7 +42,7 @@ def main() -> None:
         labels=options.labels.split(","),
         token=options.token,
     ) as hub:
-        print(hub.url, flush=True)  # noqa: T201 - whoever started us reads where we are
+        print(hub.url, flush=True)  # noqa: T201 - the caller reads the address
         try:
             signal.pause()
         except KeyboardInterrupt:

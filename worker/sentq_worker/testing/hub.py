@@ -1,12 +1,13 @@
-"""A Hub on this machine: the router's protocol, the look-up of a model's task, and faults.
+"""A local Hub: the router's protocol, the look-up of a model's task, and faults.
 
-    POST /hf-inference/models/{id}   one text, as the router takes it
-    POST /endpoint                   the same, as a dedicated endpoint takes it
-    GET  /api/models/{id}            the look-up
-    POST /script   GET /calls        what to do with the next calls; how many there were
+    POST /hf-inference/models/{id}   score one text, as the router does
+    POST /endpoint                   score one text, as a dedicated endpoint does
+    GET  /api/models/{id}            look up a model's task
+    POST /script                     set what to do with the next calls
+    GET  /calls                      count the calls so far
 
-A thread a connection of the standard library's server: the faults are made on the socket itself,
-where an application server would not let us.
+The server is the standard library's, with a thread for each connection: faults are made on the
+socket itself, which an application server would not allow.
 """
 
 from __future__ import annotations
@@ -33,15 +34,16 @@ _ALWAYS: Final = "always "
 
 
 class LocalHub:
-    """Serves on the loopback interface from `with` on, in threads of its own.
+    """Serves on the loopback interface while its context is open, in threads of its own.
 
     Args:
-        port: 0 takes any that is free.
-        labels: Of every model.
-        latency_s: What an answer takes.
-        token: The only one that it takes; None takes any, and none.
-        score: The probabilities of a text, by label; a hash of it where it is not given.
-        task: What the look-up says of every model.
+        port: The port; 0 takes a free one.
+        labels: The labels of every model.
+        latency_s: The time before each reply, in seconds.
+        token: The only accepted token; None accepts any token, and calls without one.
+        score: Returns the probabilities of a text, by label. If it is not given, they are made from
+            a hash of the text.
+        task: The task of every model.
     """
 
     def __init__(
@@ -56,19 +58,19 @@ class LocalHub:
     ) -> None:
         self.latency_s = latency_s
         self.task = task
-        #: The texts of all calls, in the order in which they came.
+        #: The texts of all calls, in order of arrival.
         self.texts: list[str] = []
-        #: What the look-up does.
+        #: The reply to a look-up.
         self.lookup = ScriptStep(FakeReply.OK)
-        #: How many look-ups there were.
+        #: The number of look-ups so far.
         self.lookups = 0
-        #: Most calls that were in flight at once.
+        #: The most calls that were in flight at once.
         self.most_at_once = 0
         self._score = score or partial(hash_scores, labels=labels)
         self._token = token
         self._script: deque[ScriptStep] = deque()
         self._afterwards = ScriptStep(FakeReply.OK)
-        self._at_once = 0
+        self._in_flight = 0
         self._lock = threading.Lock()
         self._ended = threading.Event()
         self._server = _Server(("127.0.0.1", port), partial(_Call, self))
@@ -76,7 +78,7 @@ class LocalHub:
 
     @property
     def url(self) -> str:
-        """Where it is; `HF_ENDPOINT` and `HF_INFERENCE_ENDPOINT` of whoever is to use it."""
+        """Its address, for `HF_ENDPOINT` and `HF_INFERENCE_ENDPOINT` of a client."""
         return f"http://127.0.0.1:{self._server.server_address[1]}"
 
     @property
@@ -86,15 +88,17 @@ class LocalHub:
 
     @property
     def calls(self) -> int:
-        """How many there were so far; look-ups do not count."""
+        """The number of calls so far, without look-ups."""
         return len(self.texts)
 
     def script(self, words: str) -> None:
-        """Say what to do with the next calls: a word each, then it answers; or "always" and one
-        word.
+        """Set what to do with the next calls.
+
+        Args:
+            words: A word for each call, after which calls get scores; or "always" and one word.
 
         Raises:
-            ValueError: One of the words is no `FakeReply`.
+            ValueError: A word is not a `FakeReply`.
         """
         if words.startswith(_ALWAYS):
             (step,) = read_script(words.removeprefix(_ALWAYS))
@@ -105,21 +109,21 @@ class LocalHub:
             self._script, self._afterwards = deque(script), step
 
     def handle(self, call: BaseHTTPRequestHandler, text: str) -> None:
-        """Do with a call what the script says."""
+        """Reply to a call as the script says."""
         with self._lock:
             self.texts.append(text)
             step = self._script.popleft() if self._script else self._afterwards
-            self._at_once += 1
-            self.most_at_once = max(self.most_at_once, self._at_once)
+            self._in_flight += 1
+            self.most_at_once = max(self.most_at_once, self._in_flight)
         try:
             if not self._ended.wait(self.latency_s):
                 reply(call, step, self._score(text), text=text, wait=self._ended.wait)
         finally:
             with self._lock:
-                self._at_once -= 1
+                self._in_flight -= 1
 
-    def admits(self, authorization: str | None) -> bool:
-        """Whether a call with this header may pass."""
+    def accepts(self, authorization: str | None) -> bool:
+        """Return whether a call with this header is accepted."""
         return self._token is None or authorization == f"Bearer {self._token}"
 
     def __enter__(self) -> Self:
@@ -143,14 +147,14 @@ class _Server(ThreadingHTTPServer):
     request_queue_size = 128
 
     def handle_error(self, *_: object) -> None:
-        """Say nothing: a caller that hangs up is part of the play."""
+        """Log nothing: tests close connections on purpose."""
 
 
 class _Call(BaseHTTPRequestHandler):
-    """Reads one connection's calls."""
+    """Reads the calls of one connection."""
 
     protocol_version = "HTTP/1.1"
-    #: An answer leaves in one piece and at once.
+    #: A reply is sent in one piece and at once.
     wbufsize = -1
     disable_nagle_algorithm = True
 
@@ -161,42 +165,42 @@ class _Call(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length", "0")))
         if self.path == "/script":
-            self._take_script(body.decode())
+            self._set_script(body.decode())
         elif self.path != _ENDPOINT and not _MODEL.fullmatch(self.path):
-            self._say(404, {"error": "there is no such address"})
-        elif not self._hub.admits(self.headers.get("Authorization")):
-            self._say(401, {"error": "Invalid credentials in Authorization header"})
+            self._send(404, {"error": "there is no such address"})
+        elif not self._hub.accepts(self.headers.get("Authorization")):
+            self._send(401, {"error": "Invalid credentials in Authorization header"})
         else:
             self._hub.handle(self, json.loads(body)["inputs"])
 
     def do_GET(self) -> None:
         if self.path == "/calls":
-            self._say(200, {"calls": self._hub.calls, "lookups": self._hub.lookups})
+            self._send(200, {"calls": self._hub.calls, "lookups": self._hub.lookups})
         elif found := _LOOKUP.fullmatch(self.path.partition("?")[0]):
             self._look_up(found["model"])
         else:
-            self._say(404, {"error": "there is no such address"})
+            self._send(404, {"error": "there is no such address"})
 
     def log_message(self, *_: object) -> None:
-        """Say nothing."""
+        """Log nothing."""
 
-    def _take_script(self, words: str) -> None:
+    def _set_script(self, words: str) -> None:
         try:
             self._hub.script(words)
         except ValueError as error:
-            self._say(400, {"error": str(error)})
+            self._send(400, {"error": str(error)})
         else:
-            self._say(200, {})
+            self._send(200, {})
 
     def _look_up(self, model: str) -> None:
         hub = self._hub
         hub.lookups += 1
         if hub.lookup.reply is FakeReply.OK:
-            self._say(200, {"id": model, "pipeline_tag": hub.task, "tags": [], "siblings": []})
+            self._send(200, {"id": model, "pipeline_tag": hub.task, "tags": [], "siblings": []})
         else:
-            reply(self, hub.lookup, {}, wait=hub._ended.wait)  # noqa: SLF001 - one file, one thing
+            reply(self, hub.lookup, {}, wait=hub._ended.wait)  # noqa: SLF001 - classes of one module
 
-    def _say(self, status: int, document: object) -> None:
+    def _send(self, status: int, document: object) -> None:
         body = json.dumps(document).encode()
         self.send_response(status)
         self.send_header("Content-Type", "application/json")

@@ -1,4 +1,4 @@
-"""What a Hub may do with a call: answer, refuse, or break the wire in one of many ways."""
+"""The replies of a fake Hub: scores, an error status, or a broken response of many kinds."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from typing import Final, NamedTuple
 
 __all__ = ["FakeReply", "ScriptStep", "hash_scores", "read_script", "reply"]
 
-#: How often a reply that drips sends a byte, and for how long.
+#: A slow reply sends a byte at this interval, and so many bytes.
 _DRIP_INTERVAL_S: Final = 0.05
 _DRIPS: Final = 2_000
 
-#: What a bomb unpacks to, and what an answer without end holds.
+#: The size of a decompressed bomb, and of a huge reply.
 _BOMB_BYTES: Final = 64 * 1024 * 1024
 
 
 class FakeReply(StrEnum):
-    """What to do with one call. A status stands for itself; the others say what is wrong."""
+    """The reply to one call: a status, or the name of what is wrong with it."""
 
     OK = "ok"
     BAD_REQUEST = "400"
@@ -42,7 +42,7 @@ class FakeReply(StrEnum):
     #: With a number: the model is loading, `estimated_time` in seconds.
     UNAVAILABLE = "503"
     GATEWAY_TIMEOUT = "504"
-    #: The answer as some endpoints give it: the labels without the list around them.
+    #: The reply of some endpoints: the labels without the list around them.
     FLAT = "flat"
     GARBAGE = "garbage"
     WRONG_LABELS = "wrong-labels"
@@ -50,30 +50,30 @@ class FakeReply(StrEnum):
     #: The probabilities sum to 2.
     WRONG_SUM = "wrong-sum"
     TRUNCATED = "truncated"
-    #: A byte now and then, for ever.
+    #: A byte at a time, without end.
     SLOW_LORIS = "slow-loris"
     GZIP_BOMB = "gzip-bomb"
-    #: An answer of 64 MiB.
+    #: A reply of 64 MiB.
     HUGE = "huge"
-    #: To a host of another name, which is this one.
+    #: To another name of this host.
     REDIRECT = "redirect"
     RESET = "reset"
-    #: No answer at all, while the other side waits.
+    #: No reply, while the client waits.
     SILENCE = "silence"
 
 
 class ScriptStep(NamedTuple):
-    """A reply, and its number where it has one."""
+    """A reply, with its number if it has one."""
 
     reply: FakeReply
     number: float | None = None
 
 
 def read_script(words: str) -> list[ScriptStep]:
-    """Read replies as `FakeReply` or `FakeReply:number`, with spaces between them.
+    """Read replies, each a `FakeReply` or `FakeReply:number`, separated by spaces.
 
     Raises:
-        ValueError: One of the words is none of them.
+        ValueError: A word is neither.
     """
     pairs = (word.partition(":") for word in words.split())
     return [
@@ -82,7 +82,7 @@ def read_script(words: str) -> list[ScriptStep]:
 
 
 def hash_scores(text: str, labels: Sequence[str]) -> dict[str, float]:
-    """The probabilities of a text, which only depend on it and sum to 1."""
+    """Return probabilities that depend on the text alone and sum to 1."""
     digest = hashlib.blake2b(text.encode(), digest_size=2 * len(labels)).digest()
     weights = [1 + int.from_bytes(digest[2 * i : 2 * i + 2]) for i in range(len(labels))]
     return {label: weight / sum(weights) for label, weight in zip(labels, weights, strict=True)}
@@ -96,27 +96,27 @@ def reply(
     text: str = "",
     wait: Callable[[float], bool],
 ) -> None:
-    """Do with one call what the step says.
+    """Reply to one call.
 
     Args:
-        handler: The call, read to its end.
-        step: What to do.
-        scores: The right answer.
-        text: What was sent; refusals repeat it, and the token, as servers may.
-        wait: Sleeps for so many seconds; returns whether the server ends.
+        handler: The call, with its body read.
+        step: The reply.
+        scores: The correct scores.
+        text: The text of the call. Error replies repeat it, and the token, as servers may.
+        wait: Sleeps for a number of seconds; returns whether the server stops.
     """
-    wire = _WIRE.get(step.reply)
-    if wire is not None:
-        wire(handler, scores, wait)
+    fault = _FAULTS.get(step.reply)
+    if fault is not None:
+        fault(handler, scores, wait)
     elif step.reply.isdigit():
         sent = f"{text} {handler.headers.get('Authorization')}"
-        headers, body = _refusal(step, sent)
+        headers, body = _error(step, sent)
         _send(handler, int(step.reply), body, headers)
     else:
-        _send(handler, 200, json.dumps(_answer(step.reply, scores)).encode())
+        _send(handler, 200, json.dumps(_scores_document(step.reply, scores)).encode())
 
 
-def _answer(kind: FakeReply, scores: Mapping[str, float]) -> object:
+def _scores_document(kind: FakeReply, scores: Mapping[str, float]) -> object:
     ordered = sorted(scores.items(), key=lambda pair: -pair[1])
     rows = [{"label": label, "score": score} for label, score in ordered]
     match kind:
@@ -131,8 +131,8 @@ def _answer(kind: FakeReply, scores: Mapping[str, float]) -> object:
     return [rows]
 
 
-def _refusal(step: ScriptStep, sent: str) -> tuple[dict[str, str], bytes]:
-    body: dict[str, object] = {"error": f"refused with {step.reply}: {sent}"}
+def _error(step: ScriptStep, sent: str) -> tuple[dict[str, str], bytes]:
+    body: dict[str, object] = {"error": f"rejected with {step.reply}: {sent}"}
     headers: dict[str, str] = {}
     if step.reply is FakeReply.TOO_MANY_REQUESTS and step.number is not None:
         headers["Retry-After"] = f"{step.number:g}"
@@ -155,7 +155,7 @@ def _send(
     handler.wfile.write(body)
 
 
-_Wire = Callable[[BaseHTTPRequestHandler, Mapping[str, float], Callable[[float], bool]], None]
+_Faulty = Callable[[BaseHTTPRequestHandler, Mapping[str, float], Callable[[float], bool]], None]
 
 
 def _garbage(handler: BaseHTTPRequestHandler, _scores: object, _wait: object) -> None:
@@ -163,7 +163,7 @@ def _garbage(handler: BaseHTTPRequestHandler, _scores: object, _wait: object) ->
 
 
 def _truncated(handler: BaseHTTPRequestHandler, scores: Mapping[str, float], _wait: object) -> None:
-    whole = json.dumps(_answer(FakeReply.OK, scores)).encode()
+    whole = json.dumps(_scores_document(FakeReply.OK, scores)).encode()
     _send(handler, 200, whole[: len(whole) // 2])
 
 
@@ -179,8 +179,8 @@ def _drip(handler: BaseHTTPRequestHandler, _scores: object, wait: Callable[[floa
 
 
 def _bomb(handler: BaseHTTPRequestHandler, _scores: object, _wait: object) -> None:
-    packed = gzip.compress(bytes(_BOMB_BYTES), compresslevel=1)
-    _send(handler, 200, packed, {"Content-Encoding": "gzip"})
+    compressed = gzip.compress(bytes(_BOMB_BYTES), compresslevel=1)
+    _send(handler, 200, compressed, {"Content-Encoding": "gzip"})
 
 
 def _huge(handler: BaseHTTPRequestHandler, _scores: object, _wait: object) -> None:
@@ -198,7 +198,7 @@ def _redirect(handler: BaseHTTPRequestHandler, _scores: object, _wait: object) -
 
 def _reset(handler: BaseHTTPRequestHandler, _scores: object, _wait: object) -> None:
     handler.close_connection = True
-    # Without lingering, to close is to reset.
+    # With a linger time of zero, a close resets the connection.
     handler.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     handler.connection.close()
 
@@ -210,7 +210,7 @@ def _silence(
     wait(_DRIPS * _DRIP_INTERVAL_S)
 
 
-_WIRE: Final[dict[FakeReply, _Wire]] = {
+_FAULTS: Final[dict[FakeReply, _Faulty]] = {
     FakeReply.GARBAGE: _garbage,
     FakeReply.TRUNCATED: _truncated,
     FakeReply.SLOW_LORIS: _drip,

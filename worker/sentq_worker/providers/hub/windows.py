@@ -76,7 +76,7 @@ def _window_text(
 ) -> str:
     """Return the text of a window.
 
-    A word that was split may have more tokens when it is tokenized again. The tokens that are then
+    A word that was split may have more tokens when it is tokenised again. The tokens that are then
     too many are left to the neighbour, which overlaps with this window.
     """
     spans = [
