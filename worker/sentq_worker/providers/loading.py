@@ -13,6 +13,7 @@ from sentq_worker.engine.provider import JobScorer
 from sentq_worker.inference.model_files import find_model
 from sentq_worker.scoring.labels import Labels
 from sentq_worker.scoring.scorer import Scorer
+from sentq_worker.scoring.tokenizer_cost import find_slow_input
 from sentq_worker.scoring.windows import TextTokenizer
 from sentq_worker.settings import WorkerSettings
 
@@ -47,6 +48,8 @@ def load_scorer(settings: WorkerSettings, limits: Limits) -> Scorer:
         overlap_tokens=settings.window_overlap_tokens,
         special_tokens=engine.special_tokens,
     )
+    if settings.model is not None:
+        _warn_of_slow_inputs(tokenizer)
     engine.warm_up()
     logger.info(
         "model %s (%.19s) on %s%s as %s%s, ready after %.1f s",
@@ -67,6 +70,19 @@ def load_scorer(settings: WorkerSettings, limits: Limits) -> Scorer:
         window_join=settings.window_join,
         prefetches=engine.has_idle_core,
     )
+
+
+def _warn_of_slow_inputs(tokenizer: TextTokenizer) -> None:
+    """Log if texts exist that cost this tokenizer far more than others. The bundled model's is
+    tested for that."""
+    if slow := find_slow_input(lambda text: tokenizer.tokenise([text])):
+        logger.warning(
+            "the model's tokenizer takes %.0f times as long as for prose for some texts (%s): a "
+            "sender can keep this worker busy with one text. Lower SENTQ_CHARS_PER_TEXT, or use a "
+            "model whose normaliser has no such pattern",
+            slow.ratio,
+            slow.name,
+        )
 
 
 def _labels(own: Sequence[str], renamed: Mapping[str, str]) -> Labels:
