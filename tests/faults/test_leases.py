@@ -19,6 +19,7 @@ from sentq import Client, Job, JobStatus, errors
 from sentq.contract import DELIVERIES_HEADER
 from sentq.wire.reports import read_reports
 from tests.support.celery.dead_letters import read_dead_letters
+from tests.support.celery.site import stock_app
 from tests.support.processes import RedisProcess, WorkerProcess, eventually
 from tests.support.proxy import Proxy
 from tests.support.workers.leased import POISON, executed
@@ -70,8 +71,7 @@ def server(own_redis: RedisProcess) -> Iterator[redis.Redis]:
 
 @pytest.fixture
 def stock(own_redis: RedisProcess) -> Iterator[Celery]:
-    url = own_redis.url
-    with Celery("stock", broker=url, backend=url, set_as_current=False) as stock:
+    with stock_app(own_redis.url) as stock:
         yield stock
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 import redis
-from celery import Celery, chord, group
+from celery import chord, group
 from redis.backoff import NoBackoff
 from redis.exceptions import NoPermissionError
 from redis.retry import Retry
@@ -27,6 +27,7 @@ from sentq.connection.app import make_app
 from sentq.dev.embedded import find_redis_server
 from sentq.wire.dead_letters import dead_letter_fields
 from sentq_worker.settings import HubSettings, WorkerSettings
+from tests.support.celery.site import stock_app
 from tests.support.processes import WorkerProcess, eventually, free_port, worker_environment
 
 CONFIGS = Path(__file__).parents[2] / "configs"
@@ -199,8 +200,7 @@ def test_the_producer_user_sends_and_reads_and_the_worker_user_scores(producer: 
 
 
 def test_a_canvas_of_a_stock_celery_app_works_for_the_producer_user(busy: Server) -> None:
-    url = busy.url("producer")
-    with Celery("stock", broker=url, backend=url, set_as_current=False) as stock:
+    with stock_app(busy.url("producer")) as stock:
         score = stock.signature("sentq.score", args=(["good"],), queue="sentq", immutable=True)
         assert len(group(score, score, app=stock).apply_async().get(timeout=30)) == 2
         both = chord([score, score], app=stock)(score)

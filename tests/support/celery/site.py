@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +18,15 @@ from tests.support.processes import RedisProcess, WorkerProcess, eventually
 from tests.support.workers.gated import release, scored
 from tests.support.workers.other_app import QUEUE
 
-__all__ = ["NAME", "Site", "run_site", "start_followup", "start_gated", "stock_app"]
+__all__ = [
+    "NAME",
+    "Site",
+    "finish_with_successor",
+    "run_site",
+    "start_followup",
+    "start_gated",
+    "stock_app",
+]
 
 #: The worker's name, the destination of inspect and control commands.
 NAME: Final = "sentq@test"
@@ -149,6 +157,17 @@ def start_gated(folder: Path, url: str, *options: str, **environment: str) -> Wo
         *options,
     )
     return WorkerProcess(folder, {"SENTQ_BROKER_URL": url} | environment, command)
+
+
+def finish_with_successor(site: Site, folder: Path, jobs: Iterable[Any]) -> None:
+    """Start another gated worker, wait for the results of jobs, and stop the worker."""
+    successor = start_gated(folder, site.server.url)
+    try:
+        for job in jobs:
+            job.get(timeout=30)
+    finally:
+        assert successor.stop() == 0
+    assert site.is_settled()
 
 
 def start_followup(folder: Path, url: str) -> WorkerProcess:

@@ -23,7 +23,7 @@ from celery.result import ResultSet
 
 from sentq import errors
 from tests.support.celery.events import Events
-from tests.support.celery.site import NAME, Site, run_site, start_followup, start_gated
+from tests.support.celery.site import NAME, Site, finish_with_successor, run_site, start_followup
 from tests.support.processes import WorkerProcess, eventually
 from tests.support.workers.gated import batches, release, scored, signalled
 from tests.support.workers.standin import has_hash_scores
@@ -547,12 +547,7 @@ def test_control_shutdown_finishes_the_batch_and_loses_no_job(tmp_path: Path) ->
         assert site.is_settled()
         answered = [job.status for job in jobs].count("SUCCESS")
         assert (answered, site.redis.llen("sentq")) == (1, 20)
-        successor = start_gated(tmp_path, site.server.url)
-        try:
-            for job in jobs:
-                job.get(timeout=WAIT_S)
-        finally:
-            assert successor.stop() == 0
+        finish_with_successor(site, tmp_path, jobs)
 
 
 def test_the_feature_table_names_existing_tests() -> None:

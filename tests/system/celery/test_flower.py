@@ -14,6 +14,7 @@ from celery import Celery
 from sentq import Client
 from sentq.dev.embedded import find_redis_server
 from tests.support.celery.flower import USER, Flower, start_flower
+from tests.support.celery.site import stock_app
 from tests.support.processes import RedisProcess, WorkerProcess, eventually, worker_environment
 
 pytestmark = pytest.mark.slow
@@ -42,10 +43,9 @@ def site(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Iterator
         (*celery, "worker", "-P", "solo", "-E", "-l", "DEBUG"),
     )
     flower = start_flower(tmp_path_factory.mktemp("flower"), environment)
-    stock = Celery("stock", broker=redis.url, backend=redis.url, set_as_current=False)
     try:
         worker.wait_until_ready()
-        with Client(broker_url=redis.url) as client, stock:
+        with Client(broker_url=redis.url) as client, stock_app(redis.url) as stock:
             eventually(flower.sees_the_worker, within_s=60, what="a worker in Flower")
             yield FlowerSite(flower, worker, client, stock)
     finally:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,18 +13,28 @@ from sentq import Client
 from sentq.contract import DELIVERIES_HEADER
 from sentq.errors import JobFailed
 from sentq_worker.exit_codes import EX_UNAVAILABLE
+from tests.support.celery.site import stock_app
 from tests.support.processes import RedisProcess, WorkerProcess
 from tests.support.workers.device_lost import LOSES_DEVICE
 from tests.support.workers.standin import hash_score
 
 
+@pytest.fixture
+def stock(redis_server: RedisProcess) -> Iterator[Celery]:
+    with stock_app(redis_server.url) as stock:
+        yield stock
+
+
 @pytest.mark.parametrize("options", [{}, {"expires": 600}], ids=["plain", "Celery's own path"])
 def test_a_worker_exits_when_its_device_is_lost_and_another_scores_its_jobs(
-    options: dict[str, int], redis_server: RedisProcess, client: Client, tmp_path: Path
+    options: dict[str, int],
+    redis_server: RedisProcess,
+    client: Client,
+    stock: Celery,
+    tmp_path: Path,
 ) -> None:
     environment = {"SENTQ_BROKER_URL": redis_server.url}
     others = [client.submit(f"text {number}") for number in range(10)]
-    stock = Celery("stock", broker=redis_server.url, backend=redis_server.url)
     fatal = stock.send_task("sentq.score", args=[[LOSES_DEVICE]], queue="sentq", **options)
     failing = WorkerProcess(tmp_path, environment, ("tests.support.workers.device_lost",))
     assert failing.process.wait(60) == EX_UNAVAILABLE, failing.log
@@ -47,9 +58,12 @@ def test_a_worker_exits_when_its_device_is_lost_and_another_scores_its_jobs(
 
 @pytest.mark.parametrize("options", [{}, {"expires": 600}], ids=["plain", "Celery's own path"])
 def test_a_job_that_ran_alone_when_the_device_was_lost_becomes_a_dead_letter(
-    options: dict[str, int], redis_server: RedisProcess, client: Client, tmp_path: Path
+    options: dict[str, int],
+    redis_server: RedisProcess,
+    client: Client,
+    stock: Celery,
+    tmp_path: Path,
 ) -> None:
-    stock = Celery("stock", broker=redis_server.url, backend=redis_server.url)
     others = [client.submit(f"text {number}") for number in range(3)]
     headers = {DELIVERIES_HEADER: 2}
     fatal = stock.send_task(

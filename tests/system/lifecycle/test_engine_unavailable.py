@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.celery.site import Site, run_site, start_gated
+from tests.support.celery.site import Site, finish_with_successor, run_site
 from tests.support.processes import eventually
 from tests.support.workers.gated import failed_calls, make_available, make_unavailable, scored
 
@@ -69,10 +69,5 @@ def test_sigterm_requeues_waiting_jobs_at_once_and_in_order(tmp_path: Path) -> N
         assert site.is_settled()
         assert site.redis.llen("sentq") == len(jobs)
         make_available(site.redis)
-        successor = start_gated(tmp_path, site.server.url)
-        try:
-            for job in jobs:
-                job.get(timeout=30)
-        finally:
-            assert successor.stop() == 0
+        finish_with_successor(site, tmp_path, jobs)
         assert list(scored(site.redis)) == texts

@@ -15,7 +15,7 @@ import pytest
 
 from sentq import Client, JobStatus
 from sentq_worker.exit_codes import EX_SOFTWARE, EX_UNAVAILABLE
-from tests.support.celery.site import Site, run_site, start_gated
+from tests.support.celery.site import Site, finish_with_successor, run_site, start_gated
 from tests.support.models.tiny import long_texts
 from tests.support.processes import RedisProcess, StartWorker, eventually, worker_environment
 from tests.support.workers.gated import scored
@@ -44,7 +44,7 @@ def test_sigterm_finishes_the_batch_and_requeues_the_rest_in_order(tmp_path: Pat
         assert running.status == "SUCCESS"
         assert site.is_settled()
         assert site.redis.llen("sentq") == len(jobs)
-        _score_the_rest(site, tmp_path, jobs)
+        finish_with_successor(site, tmp_path, jobs)
         assert list(scored(site.redis)) == ["hold:batch", *_TEXTS]
 
 
@@ -64,7 +64,7 @@ def test_a_second_signal_requeues_all_jobs_at_once(tmp_path: Path, second: signa
             assert site.is_settled()
             assert site.redis.llen("sentq") == len(jobs)
             assert _CANARY not in site.worker.log
-        _score_the_rest(site, tmp_path, jobs)
+        finish_with_successor(site, tmp_path, jobs)
         assert list(scored(site.redis)) == ["hold:never", *_TEXTS]
 
 
@@ -156,13 +156,3 @@ def test_a_batch_over_the_time_limit_ends_the_worker_and_its_jobs_are_redelivere
         assert _CANARY not in site.worker.log
         assert "hold:stuck" not in site.worker.log
         assert site.redis.hlen("unacked") + site.redis.llen("sentq") == 1 + len(jobs)
-
-
-def _score_the_rest(site: Site, folder: Path, jobs: list[Any]) -> None:
-    successor = start_gated(folder, site.server.url)
-    try:
-        for job in jobs:
-            job.get(timeout=30)
-    finally:
-        assert successor.stop() == 0
-    assert site.is_settled()

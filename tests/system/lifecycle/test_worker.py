@@ -18,6 +18,7 @@ from sentq import Client, JobOutcome, JobStatus, Prediction, errors
 from sentq.dev.embedded import find_redis_server
 from sentq.wire.ids import new_job_id
 from tests.support.celery.events import Events
+from tests.support.celery.site import stock_app
 from tests.support.models.tiny import long_texts
 from tests.support.processes import (
     RedisProcess,
@@ -51,16 +52,12 @@ def service(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Itera
     )
     try:
         worker.wait_until_ready()
-        with Client(broker_url=redis.url) as client:
-            yield RunningWorker(redis, worker, client, _stock(redis))
+        with Client(broker_url=redis.url) as client, stock_app(redis.url) as stock:
+            yield RunningWorker(redis, worker, client, stock)
     finally:
         code = worker.stop()
         redis.stop()
     assert code == 0
-
-
-def _stock(redis: RedisProcess) -> Celery:
-    return Celery("stock", broker=redis.url, backend=redis.url, set_as_current=False)
 
 
 def _score(stock: Celery, *args: Any, **options: Any) -> Any:
