@@ -1,7 +1,7 @@
-"""Logs of the processes that tests start: a failed test shows them, and they are kept.
+"""Logs of the processes that tests start: shown and kept if a test fails.
 
-Each failed test gets a folder in `.test-failures/<time of the run>/` with the report and the logs
-of all processes that wrote something while the test ran.
+Each failed test gets a folder in `.test-failures/<time of the run>/`. It holds the report and the
+logs of all processes that wrote something while the test ran.
 """
 
 from __future__ import annotations

@@ -54,14 +54,14 @@ def modules_by_folder(root: Path = ROOT) -> Counter[Path]:
 
 
 def layers_of_contracts(root: Path = ROOT) -> dict[str, int]:
-    """The number of layers of each contract of import-linter, by its name."""
+    """Return the number of layers of each contract of import-linter, by its name."""
     document = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))
     contracts = document["tool"]["importlinter"]["contracts"]
     return {one["name"]: len(one["layers"]) for one in contracts if one["type"] == "layers"}
 
 
 def class_names(root: Path = ROOT) -> dict[str, list[Path]]:
-    """The files that define each class, by the name of the class."""
+    """Return the files that define each class, by the name of the class."""
     found: dict[str, list[Path]] = {}
     for file in _python_files(root, FOLDERS):
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
@@ -71,7 +71,7 @@ def class_names(root: Path = ROOT) -> dict[str, list[Path]]:
 
 
 def any_per_1000_lines(package: Path) -> float:
-    """How often `Any` is used for 1,000 lines of a package, blank lines and comments left out."""
+    """Return the uses of `Any` per 1,000 lines of a package, without blank lines and comments."""
     lines = uses = 0
     for file in package.rglob("*.py"):
         with file.open("rb") as stream:
@@ -83,7 +83,7 @@ def any_per_1000_lines(package: Path) -> float:
 
 
 def words_in(root: Path, pattern: re.Pattern[str]) -> dict[Path, list[str]]:
-    """The matches of a pattern in sources and documents, by file, with their line numbers."""
+    """Return the matches of a pattern in sources and documents, by file, with line numbers."""
     found: dict[Path, list[str]] = {}
     for file in _texts(root):
         matches = [

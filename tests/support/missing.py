@@ -1,6 +1,6 @@
-"""What this machine lacks for some tests: they are skipped, and the summary says so.
+"""Tests that are skipped because this machine lacks something, and their summary.
 
-A skip must not pass for a pass. Where `CI` is set, a test that lacks something that the gate
+A skipped test must not count as passed. If `CI` is set, a test that lacks something that the gate
 installs fails instead.
 """
 

@@ -1,8 +1,8 @@
 """TCP ports for the servers of tests, each given to one test process only.
 
-A port that the kernel chooses lies in the range from which it also takes the ports of outgoing
-connections: while a test has its server stopped, any client may get that port, and a client that
-tries the port again and again may even connect to itself. So ports come from below that range.
+A port that the kernel chooses is in the range of the ports of outgoing connections. While a test
+has its server stopped, any client may get that port. A client that retries the port may even
+connect to itself. So ports are taken from below that range.
 """
 
 from __future__ import annotations

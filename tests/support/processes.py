@@ -88,7 +88,7 @@ class RedisProcess:
             self.process = None
 
     def client(self) -> redis.Redis:
-        """A connection of the test's own."""
+        """Return a new connection."""
         return redis.Redis(port=self.port)
 
     def _replies(self) -> bool:

@@ -2,9 +2,9 @@
 
 `python -m tests.support.workers.standin` is `sentq-worker` except for the scoring.
 `STANDIN_DELAY_S` is the duration of each batch. `STANDIN_RECORD` names a file to which each batch
-is appended at its start: the monotonic time and the first word of each job. If a file of that name
-with the suffix `.kill-before` or `.kill-after` exists, the worker removes it and kills itself
-before or after it scores a batch.
+is appended at its start: the monotonic time and the first word of each job. A file of that name
+with the suffix `.kill-before` or `.kill-after` kills the worker before or after it scores a batch;
+the worker removes the file first.
 """
 
 from __future__ import annotations
