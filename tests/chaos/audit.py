@@ -123,7 +123,11 @@ def audit(site: ChaosSite, done: Sequence[Injected], *, is_right: IsRight) -> Au
 
 def _left(client: redis.Redis) -> int:
     """Return the number of jobs that are queued or in flight."""
-    return int(client.hlen("unacked")) + sum(int(client.llen(queue)) for queue in _QUEUES)
+    with client.pipeline() as pipe:  # In one transaction, because workers move jobs meanwhile.
+        pipe.hlen("unacked")
+        for queue in _QUEUES:
+            pipe.llen(queue)
+        return sum(pipe.execute())
 
 
 def _read_results(
