@@ -11,10 +11,9 @@ from pathlib import Path
 import pytest
 
 from sentq import Client, Settings
-from sentq.dev.embedded import find_redis_server
 from tests.support.kinds import KINDS, NoKind, kind_of
 from tests.support.logs import choose_folder, keep_logs
-from tests.support.missing import not_tested_here
+from tests.support.missing import not_tested_here, redis_program
 from tests.support.models.tiny import make_tiny_model
 from tests.support.processes import (
     RedisProcess,
@@ -85,7 +84,7 @@ def _no_settings_of_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="session")
 def _redis_process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisProcess]:
-    server = RedisProcess(find_redis_server(), tmp_path_factory.mktemp("redis")).start()
+    server = RedisProcess(redis_program(), tmp_path_factory.mktemp("redis")).start()
     yield server
     server.stop()
 
@@ -103,7 +102,7 @@ def own_redis(tmp_path: Path) -> Iterator[RedisProcess]:
     """A Redis that a test may stop and start as it likes."""
     folder = tmp_path / "redis"
     folder.mkdir()
-    server = RedisProcess(find_redis_server(), folder).start()
+    server = RedisProcess(redis_program(), folder).start()
     yield server
     server.stop()
 

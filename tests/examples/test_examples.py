@@ -13,7 +13,7 @@ from typing import Final
 import pytest
 
 from sentq import Client
-from sentq.dev.embedded import find_redis_server
+from tests.support.missing import redis_program
 from tests.support.processes import (
     RedisProcess,
     StartWorker,
@@ -80,7 +80,7 @@ def _docstring(file: Path) -> str:
 def bundled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Run a worker with the bundled model and its own Redis; give the URL."""
     folder = tmp_path_factory.mktemp("bundled")
-    server = RedisProcess(find_redis_server(), folder).start()
+    server = RedisProcess(redis_program(), folder).start()
     # The scores that the examples show are the same in bfloat16, to two digits.
     settings = {"SENTQ_WORKER_DTYPE": "float32", "SENTQ_WORKER_THREADS": "1"}
     worker = WorkerProcess(folder, {"SENTQ_BROKER_URL": server.url, **settings})

@@ -24,10 +24,10 @@ from redis.retry import Retry
 from sentq import Client, JobStatus, Settings, errors
 from sentq.admin.dead import RetryResult
 from sentq.connection.app import make_app
-from sentq.dev.embedded import find_redis_server
 from sentq.wire.dead_letters import dead_letter_fields
 from sentq_worker.settings import HubSettings, WorkerSettings
 from tests.support.celery.site import stock_app
+from tests.support.missing import redis_program
 from tests.support.processes import WorkerProcess, eventually, free_port, worker_environment
 
 CONFIGS = Path(__file__).parents[2] / "configs"
@@ -77,7 +77,7 @@ def _server(folder: Path, *options: str | Path) -> Iterator[Server]:
     log = folder / "redis.log"
     process = subprocess.Popen(
         [
-            find_redis_server(),
+            redis_program(),
             CONFIGS / "redis.conf",
             *("--port", str(port), "--dir", folder, "--logfile", log),
             *options,

@@ -21,9 +21,9 @@ from redis.retry import Retry
 from typer.main import get_command
 
 from sentq import Settings
-from sentq.dev.embedded import find_redis_server
 from sentq_worker.cli import app as worker_command
 from sentq_worker.settings import WorkerSettings
+from tests.support.missing import redis_program
 from tests.support.processes import RedisProcess, StartWorker, eventually, free_port
 
 ROOT = Path(__file__).parents[2]
@@ -243,7 +243,7 @@ def test_redis_starts_with_the_configured_command_and_requires_the_password(tmp_
     here = [_interpolated(option).replace("/data", str(tmp_path)) for option in options]
     port = free_port()
     process = subprocess.Popen(
-        [find_redis_server(), DOCKER / mounts[config], *here, "--port", str(port)],
+        [redis_program(), DOCKER / mounts[config], *here, "--port", str(port)],
         stdout=subprocess.DEVNULL,
     )
     try:

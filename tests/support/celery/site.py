@@ -12,8 +12,8 @@ from typing import Any, Final, cast
 import redis
 from celery import Celery
 
-from sentq.dev.embedded import find_redis_server
 from sentq.wire.dead_letters import DEAD_LETTERS_KEY, DeadLetter, parse_dead_letter
+from tests.support.missing import redis_program
 from tests.support.processes import RedisProcess, WorkerProcess, eventually
 from tests.support.workers.gated import release, scored
 from tests.support.workers.other_app import QUEUE
@@ -116,7 +116,7 @@ def run_site(folder: Path, *options: str, exit_code: int = 0, **environment: str
         AssertionError: The worker ended with another exit code than `exit_code`.
     """
     with ExitStack() as stack:
-        server = RedisProcess(find_redis_server(), folder).start()
+        server = RedisProcess(redis_program(), folder).start()
         stack.callback(server.stop)
         worker = start_gated(folder, server.url, *options, **environment)
         stack.callback(_stop, worker)

@@ -17,7 +17,6 @@ from typing import Any
 
 import pytest
 
-from sentq.dev.embedded import find_redis_server
 from tests.corpus.canary import traces
 from tests.corpus.cases import CASES
 from tests.corpus.expected import CorpusCase, ExpectDeadLetter
@@ -25,6 +24,7 @@ from tests.corpus.runner import CorpusRunner, ObservedResult, job_id_of
 from tests.support.celery.events import Events
 from tests.support.celery.flower import Flower, start_flower
 from tests.support.celery.site import NAME, stock_app
+from tests.support.missing import redis_program
 from tests.support.processes import RedisProcess, WorkerProcess, eventually, worker_environment
 
 WAIT_S = 60
@@ -47,7 +47,7 @@ class BadInputSite:
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Iterator[BadInputSite]:
     with ExitStack() as stack:
-        server = RedisProcess(find_redis_server(), tmp_path_factory.mktemp("redis")).start()
+        server = RedisProcess(redis_program(), tmp_path_factory.mktemp("redis")).start()
         stack.callback(server.stop)
         environment = worker_environment(server.url, tiny_model)
         command = ("celery", "-A", "sentq_worker", "worker", "-P", "solo", "-n", NAME, *_VERBOSE)

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from sentq.dev.embedded import find_redis_server
 from tests.corpus.generated import INPUTS, examples, messages
 from tests.corpus.runner import CorpusRunner, ObservedResult
+from tests.support.missing import redis_program
 from tests.support.processes import RedisProcess, WorkerProcess, worker_environment
 
 pytestmark = pytest.mark.slow
@@ -21,7 +21,7 @@ STEP = 500
 
 @pytest.fixture
 def runner(tmp_path: Path, tiny_model: Path) -> Iterator[CorpusRunner]:
-    server = RedisProcess(find_redis_server(), tmp_path).start()
+    server = RedisProcess(redis_program(), tmp_path).start()
     worker = WorkerProcess(tmp_path, worker_environment(server.url, tiny_model))
     try:
         worker.wait_until_ready()

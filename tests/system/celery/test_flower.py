@@ -12,9 +12,9 @@ import pytest
 from celery import Celery
 
 from sentq import Client
-from sentq.dev.embedded import find_redis_server
 from tests.support.celery.flower import USER, Flower, start_flower
 from tests.support.celery.site import stock_app
+from tests.support.missing import redis_program
 from tests.support.processes import RedisProcess, WorkerProcess, eventually, worker_environment
 
 pytestmark = pytest.mark.slow
@@ -34,7 +34,7 @@ class FlowerSite:
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Iterator[FlowerSite]:
-    redis = RedisProcess(find_redis_server(), tmp_path_factory.mktemp("redis")).start()
+    redis = RedisProcess(redis_program(), tmp_path_factory.mktemp("redis")).start()
     environment = worker_environment(redis.url, tiny_model)
     celery = ("celery", "-A", "sentq_worker")
     worker = WorkerProcess(

@@ -95,7 +95,7 @@ def test_a_worker_that_is_process_1_of_a_container_shuts_down_gracefully(
         "--kill-child",
     ]
     if not as_process_1[0] or subprocess.run([*as_process_1, "true"], check=False).returncode:
-        pytest.skip("this user may not create namespaces")
+        pytest.skip("process 1: this user may not create namespaces")
     log = tmp_path / "log"
     with log.open("wb") as output:
         container = subprocess.Popen(

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from sentq import Client
-from sentq.dev.embedded import find_redis_server
 from sentq_worker.exit_codes import EX_CONFIG, EX_UNAVAILABLE
+from tests.support.missing import redis_program
 from tests.support.processes import RedisProcess, StartWorker, WorkerProcess, eventually, free_port
 
 _COMMANDS = pytest.mark.parametrize(
@@ -66,7 +66,7 @@ def test_with_a_wrong_password_the_worker_exits(own_redis: RedisProcess, tmp_pat
 def test_a_worker_starts_when_redis_comes_up_later(tmp_path: Path) -> None:
     folder = tmp_path / "redis"
     folder.mkdir()
-    server = RedisProcess(find_redis_server(), folder)
+    server = RedisProcess(redis_program(), folder)
     worker = _start(tmp_path, server.url, SENTQ_WORKER_START_WAIT_S="60")
     try:
         eventually(lambda: "waiting for the broker" in worker.log, within_s=60)

@@ -15,10 +15,10 @@ from celery import Celery, chain, group
 from celery.exceptions import TaskRevokedError
 
 from sentq import Client, JobOutcome, JobStatus, Prediction, errors
-from sentq.dev.embedded import find_redis_server
 from sentq.wire.ids import new_job_id
 from tests.support.celery.events import Events
 from tests.support.celery.site import stock_app
+from tests.support.missing import redis_program
 from tests.support.models.tiny import long_texts
 from tests.support.processes import (
     RedisProcess,
@@ -44,7 +44,7 @@ class RunningWorker:
 
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Iterator[RunningWorker]:
-    redis = RedisProcess(find_redis_server(), tmp_path_factory.mktemp("redis")).start()
+    redis = RedisProcess(redis_program(), tmp_path_factory.mktemp("redis")).start()
     worker = WorkerProcess(
         tmp_path_factory.mktemp("worker"),
         worker_environment(redis.url, tiny_model),

@@ -40,7 +40,7 @@ _DEVICES = [
         torch.device("cuda", 0),
         find_varlen(),
         id="cuda",
-        marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here"),
+        marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="CUDA: no GPU"),
     ),
 ]
 
