@@ -112,9 +112,9 @@ class Bench:
         stock = stock_jobs / (time.perf_counter() - started)
         started = time.perf_counter()
         self.client.submit_many([_TEXT] * jobs)
-        ours = jobs / (time.perf_counter() - started)
+        sentq = jobs / (time.perf_counter() - started)
         self.leave_the_core()
-        return stock, ours
+        return stock, sentq
 
     def round_trip(self, *, jobs: int) -> tuple[float, float]:
         """Return jobs per second sent, scored and received on one core, and the time to read.
@@ -150,11 +150,11 @@ class Bench:
             ]
         self.empty()
         with self.worker(SENTQ):
-            ours = [
+            sentq = [
                 _timed_ms(lambda: self.client.submit(_TEXT).result(timeout=60))
                 for _ in range(jobs + 1)
             ]
-        return stock[1:], ours[1:]
+        return stock[1:], sentq[1:]
 
     def backlog(self, *, waiting: int, jobs: int) -> dict[str, float]:
         """Return the jobs per second of a worker with so many jobs pending, and its memory."""
@@ -194,23 +194,23 @@ def measure(jobs: int, *, backlog: bool) -> dict[str, Any]:
         bench = Bench(Path(folder))
         try:
             stock = bench.rate(STOCK, jobs=max(1000, jobs // 10), texts=1)
-            ours = bench.rate(SENTQ, jobs=jobs, texts=1)
+            sentq = bench.rate(SENTQ, jobs=jobs, texts=1)
             full = bench.rate(SENTQ, jobs=max(1000, jobs // 20), texts=256)
             stock_sent, sent = bench.send_rates(stock_jobs=max(1000, jobs // 20), jobs=jobs)
             round_trip, read_us = bench.round_trip(jobs=jobs)
-            stock_ms, ours_ms = bench.latencies_ms(jobs=500)
+            stock_ms, sentq_ms = bench.latencies_ms(jobs=500)
             figures: dict[str, Any] = {
                 "stock_jobs_per_s": round(stock, 1),
-                "sentq_jobs_per_s": round(ours, 1),
-                "ratio": round(ours / stock, 2),
+                "sentq_jobs_per_s": round(sentq, 1),
+                "ratio": round(sentq / stock, 2),
                 "sentq_texts_per_s_256": round(full * 256),
                 "stock_sent_per_s": round(stock_sent),
                 "sentq_sent_per_s": round(sent),
                 "send_ratio": round(sent / stock_sent, 1),
                 "roundtrip_jobs_per_s": round(round_trip),
                 "read_us_per_result": round(read_us, 2),
-                "latency_ms_p50": round(statistics.median(ours_ms), 2),
-                "latency_ms_p99": round(statistics.quantiles(ours_ms, n=100)[98], 2),
+                "latency_ms_p50": round(statistics.median(sentq_ms), 2),
+                "latency_ms_p99": round(statistics.quantiles(sentq_ms, n=100)[98], 2),
                 "stock_latency_ms_p50": round(statistics.median(stock_ms), 2),
                 "stock_latency_ms_p99": round(statistics.quantiles(stock_ms, n=100)[98], 2),
             }

@@ -62,7 +62,7 @@ class CheckpointStore:
                 path.unlink()
 
     def load(self) -> dict[str, Any] | None:
-        """Return the checkpoint, or None if there is none.
+        """Return the checkpoint; without one, return None.
 
         Raises:
             CheckpointError: The checkpoint cannot be read.

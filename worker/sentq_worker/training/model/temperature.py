@@ -50,7 +50,7 @@ def best_temperature(files: Sequence[tuple[Sequence[Sequence[float]], Sequence[i
 
 
 def last_layer(model: torch.nn.Module, labels: int) -> str | None:
-    """Return the name of the linear layer that computes the logits; None if there is none."""
+    """Return the name of the linear layer that computes the logits, or None."""
     linear = [
         name
         for name, part in model.named_modules()
