@@ -42,9 +42,9 @@ class WorkerSettings(LayeredSettings):
     provider: Annotated[
         ProviderPolicy,
         Field(
-            description="Which provider scores jobs: `local` is the model in the worker's own "
-            "process, `prefer-local` falls back to the Hugging Face Hub while the local engine is "
-            "unavailable, and `hub` always uses the Hub. Texts are sent to a third party only with "
+            description="Which provider scores jobs. `local` is the model in the worker's own "
+            "process. `prefer-local` falls back to the Hugging Face Hub while the local engine is "
+            "unavailable. `hub` always uses the Hub. Texts are sent to a third party only with "
             "`prefer-local` or `hub`; the table `[worker.hub]` says how."
         ),
     ] = "local"

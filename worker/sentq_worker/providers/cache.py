@@ -4,8 +4,8 @@
 
 An entry holds a prediction alone. Its key is a keyed hash: `cache_secret` is never stored in Redis,
 and without it a reader of the keys cannot find out which texts were scored, nor test a guess. The
-hash covers the model's commit and all else that an outcome depends on, so that a new model or
-option never reads the entries of an old one.
+hash covers the model's commit and all else that an outcome depends on. A new model or option never
+reads the entries of an old one.
 
 While Redis fails or is full, texts are scored without the cache.
 """

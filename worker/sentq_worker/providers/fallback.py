@@ -60,7 +60,7 @@ _PROBE: Final = _ProbeJob()
 class FallbackProvider:
     """Scores jobs with one of two providers, as the policy of each job's queue says.
 
-    A job whose texts must stay on this machine never reaches the Hub, whatever the policy.
+    A job whose texts must stay on this machine never reaches the Hub, under any policy.
 
     Args:
         local: The provider with the local engine. `start` loads it, also a second time.

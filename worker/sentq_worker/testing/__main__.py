@@ -3,8 +3,8 @@
     $ python -m sentq_worker.testing --port 8123 --latency-ms 100
     http://127.0.0.1:8123
 
-It scores for any model. A script that is posted to it says what it does with the next calls, one
-word for each (a `FakeReply`, some with a number after a colon). All later calls get scores:
+It scores for any model. A script that is posted to it sets the replies to the next calls, one word
+for each. A word is a `FakeReply`, some with a number after a colon. All later calls get scores:
 
     $ curl -d "503 503 429:2 ok" http://127.0.0.1:8123/script
     $ curl -d "always 500" http://127.0.0.1:8123/script       # until another script is posted

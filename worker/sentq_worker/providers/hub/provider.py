@@ -1,7 +1,7 @@
 """The Hub as a provider of jobs: check the texts, split them into windows, score, join.
 
 The last check before texts are sent to a third party: a job whose texts must stay on this machine
-is rejected here, whatever the caller's policy.
+is rejected here under any policy.
 """
 
 from __future__ import annotations
