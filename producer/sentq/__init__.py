@@ -17,7 +17,7 @@ from sentq.contract import (
     Prediction,
     TextError,
 )
-from sentq.errors import *  # noqa: F403 - the tree of errors is public as a whole
+from sentq.errors import *  # noqa: F403 - all errors are public
 from sentq.errors import __all__ as _errors
 from sentq.job import Job
 from sentq.settings import Settings

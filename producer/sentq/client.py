@@ -1,4 +1,4 @@
-"""The client: submit texts, ask for outcomes, stream a whole collection through the workers.
+"""The client: submit texts, read outcomes, stream a large collection through the workers.
 
 client = Client()
 job = client.submit(["What a day!", "Never again."])
@@ -27,7 +27,7 @@ from sentq.stream import stream
 
 __all__ = ["Client", "Job"]
 
-#: How `map` cuts a stream into jobs, and how many it keeps between itself and the workers.
+#: How `map` cuts a stream into jobs, and how many of them it keeps in flight.
 _MAP_TEXTS_PER_JOB: Final = 64
 _MAP_JOBS_IN_FLIGHT: Final = 32
 
@@ -35,11 +35,11 @@ _LONGEST_DEADLINE_S: Final = 365 * 24 * 60 * 60
 
 
 class Client:
-    """Sends texts to sentq workers. Safe to share between threads; open one a process.
+    """Sends texts to sentq workers. Thread-safe; open one in each process.
 
     Args:
         settings: As loaded by `Settings.load`; None reads environment and file.
-        overrides: Single settings, such as `broker_url="redis://…"`, that beat the others.
+        overrides: Single settings, such as `broker_url="redis://…"`, that override the others.
 
     Raises:
         SettingsError: A setting is unknown or does not fit.
@@ -54,7 +54,9 @@ class Client:
         self._app = make_app(settings)
         self._results = ResultReader(self._app, ttl_s=settings.result_ttl_s)
         limits = QueueLimits(settings.max_queued_jobs, settings.max_queued_bytes)
-        self._sender = Sender(self._app, self._results, one_redis=settings.one_redis, limits=limits)
+        self._sender = Sender(
+            self._app, self._results, is_single_redis=settings.is_single_redis, limits=limits
+        )
 
     def submit(
         self,
@@ -69,17 +71,18 @@ class Client:
 
         Args:
             texts: One text, or up to 256 of them.
-            bulk: Put the job into the queue that yields to single jobs.
-            key: Makes it safe to send again: as long as outcomes are kept, whoever sends a job
-                under the same key gets the job that was sent first, whatever its texts.
-            deadline: Seconds from now after which nobody needs the outcome: texts that were not
-                scored by then end in `deadline_passed`.
-            local_only: Never score these texts elsewhere than on the worker's machine.
+            bulk: Use the bulk queue. Workers take from it only while no single job waits.
+            key: An idempotency key: it makes a repetition safe. As long as outcomes are kept, each
+                submission under the same key returns the job that was sent first, even if the
+                texts differ.
+            deadline: Seconds from now after which the outcome is not needed. Texts that were not
+                scored by then get the error `deadline_passed`.
+            local_only: Score these texts only on the worker's machine.
 
         Raises:
             InvalidInput: Nothing was sent; the message says which text breaks which limit.
-            QueueFull, RedisFull: There is no room; come back after `retry_after_s`.
-            BrokerUnavailable: Nobody accepted the job, within 5 seconds.
+            QueueFull, RedisFull: There is no capacity. Try again after `retry_after_s`.
+            BrokerUnavailable: The broker did not accept the job within 5 seconds.
         """
         keys = None if key is None else [key]
         return self.submit_many(
@@ -95,23 +98,23 @@ class Client:
         deadline: float | None = None,
         local_only: bool = False,
     ) -> list[Job]:
-        """Send many jobs, hundreds in a round trip. Returns their handles, in the same order.
+        """Send many jobs, hundreds in a round trip. Return their handles in the same order.
 
-        All are checked before the first is sent.
+        All jobs are checked before the first one is sent.
 
         Args:
-            jobs: What `submit` takes, for each job.
-            keys: A key for each job, in the same order.
-            bulk, deadline, local_only: As for `submit`, for all of them.
+            jobs: The texts of each job, as `submit` takes them.
+            keys: An idempotency key for each job, in the same order.
+            bulk, deadline, local_only: As for `submit`, for all jobs.
 
         Raises:
             InvalidInput: Nothing was sent; the message says which text breaks which limit.
-            QueueFull, RedisFull, BrokerUnavailable: Nobody accepted the jobs, or the rest of
-                them: `accepted` holds the ids of those that were.
+            QueueFull, RedisFull, BrokerUnavailable: Not all jobs were accepted. `accepted` holds
+                the ids of those that were.
         """
         checked = [self._checked(texts) for texts in jobs]
-        wishes = SendOptions(_checked_keys(keys, len(checked)), _checked_s(deadline), local_only)
-        ids = self._sender.send(checked, queue=self._queue(bulk=bulk), wishes=wishes)
+        options = SendOptions(_checked_keys(keys, len(checked)), _checked_s(deadline), local_only)
+        ids = self._sender.send(checked, queue=self._queue(bulk=bulk), options=options)
         return [Job(job_id, self._results) for job_id in ids]
 
     def results(
@@ -119,14 +122,14 @@ class Client:
     ) -> Iterator[JobOutcome | JobError]:
         """Wait for the outcomes of many jobs, in the order given, hundreds in a round trip.
 
-        A job that has no outcome does not stop the others: its error takes its place.
+        A job without an outcome does not stop the others: its error takes its place.
 
         Args:
-            jobs: Handles of jobs, sent by whomever.
+            jobs: Handles of jobs of any sender.
             timeout: Seconds to wait for each job at most; None waits until it ends.
 
         Raises:
-            ResultsUnavailable: Redis cannot be reached. The jobs are not affected.
+            ResultsUnavailable: Redis is not available. The jobs are not affected.
         """
         reader = OrderedResults(self._results, timeout_s=timeout)
         ids = [job.id for job in jobs]
@@ -134,12 +137,12 @@ class Client:
             reader.expect(job_id)
         for _ in ids:
             try:
-                yield reader.take()
+                yield reader.receive()
             except JobError as error:
                 yield error
 
     def job(self, job_id: str) -> Job:
-        """A handle for a job that was sent elsewhere, by its id."""
+        """Return the handle of a job by its id, also of one that another process sent."""
         return Job(job_id, self._results)
 
     def map(
@@ -151,28 +154,29 @@ class Client:
         timeout: float | None = None,
         local_only: bool = False,
     ) -> Iterator[Outcome]:
-        """Score any number of texts, in order, holding only what is in flight. Where a queue is
-        full, it waits for room.
+        """Score any number of texts in order; yield an outcome for each.
 
-        A text that breaks the contract is not sent and does not stop the others: its outcome
-        is a `TextError` in its place.
+        Memory is bounded by the jobs in flight. If the queue is full, it waits for capacity. A text
+        that breaks the contract is not sent and does not stop the others: a `TextError` takes the
+        place of its outcome.
 
         Args:
-            texts: Read as far ahead as `texts_per_job * jobs_in_flight`, no further.
-            texts_per_job: The largest job to make.
-            jobs_in_flight: How many jobs may be sent and not yet answered.
-            timeout: Seconds to wait for each job at most, and for room to send it.
+            texts: The texts. At most `texts_per_job * jobs_in_flight` are read ahead.
+            texts_per_job: The largest number of texts in a job.
+            jobs_in_flight: How many jobs may be sent and not yet complete.
+            timeout: Seconds to wait for each job at most, and for capacity to send it.
             local_only: As for `submit`.
 
         Raises:
-            What `submit` raises for the broker and `Job.result` for an outcome.
+            Overloaded, BrokerUnavailable: As `submit` does.
+            JobError, ResultsUnavailable: As `Job.result` does.
         """
         reader = OrderedResults(self._results, timeout_s=timeout)
-        queue, wishes = self._queue(bulk=True), SendOptions(local_only=local_only)
+        queue, options = self._queue(bulk=True), SendOptions(local_only=local_only)
 
         def send(job: Sequence[str]) -> None:
             (job_id,) = wait_for_capacity(
-                lambda: self._sender.send([job], queue=queue, wishes=wishes), timeout_s=timeout
+                lambda: self._sender.send([job], queue=queue, options=options), timeout_s=timeout
             )
             reader.expect(job_id)
 
@@ -182,16 +186,16 @@ class Client:
             texts_per_job=min(texts_per_job, self._settings.texts_per_job),
             jobs_in_flight=jobs_in_flight,
             send=send,
-            receive=reader.take,
+            receive=reader.receive,
         )
 
     @property
     def dead(self) -> DeadLetters:
-        """The messages that nobody could handle."""
+        """The dead letters: messages that no worker can process."""
         return DeadLetters(self._results, self._settings)
 
     def service_status(self) -> ServiceStatus:
-        """What waits, what is in hand, and who works.
+        """Return the status of the service: queued jobs, jobs in flight, workers.
 
         Raises:
             BrokerUnavailable: Redis did not answer.
@@ -211,7 +215,7 @@ class Client:
         return self._settings.bulk_queue if bulk else self._settings.queue
 
     def close(self) -> None:
-        """Close the connections. Jobs go on; the client may even be used again."""
+        """Close the connections. Jobs are not affected, and the client may be used again."""
         self._app.close()
         self._app.backend.client.close()
 

@@ -1,12 +1,12 @@
-"""What travels: a job in, its outcome out, and the limits that both sides check.
+"""The contract of client and worker: jobs, outcomes, and the limits that both sides check.
 
-On the wire this is an ordinary Celery task, so every Celery client can take part:
+A job is an ordinary Celery task, so that every Celery client can send it:
 
     send    sentq.score(["first text", "second text"])
     result  {"outcomes": [{"label": …}, {"code": …, "message": …}], "model": …, …}
 
-Each text ends in exactly one outcome, in the order sent. A text that cannot be scored ends in
-a `TextError`; the job around it is a success all the same.
+Each text has exactly one outcome, in the order sent. The outcome of a text that cannot be scored is
+a `TextError`; its job succeeds all the same.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ from sentq.errors import (
 #: The Celery task that workers register and clients send.
 TASK_NAME: Final = "sentq.score"
 
-#: Headers of a job's message, beside Celery's own. Until when an outcome is of use, in Unix
-#: milliseconds by Redis' clock; and that the texts may not leave the worker's machine.
+#: Headers of a job's message, in addition to Celery's: the deadline in Unix milliseconds by Redis'
+#: clock, and that the texts must stay on the worker's machine.
 DEADLINE_HEADER: Final = "sentq_deadline_ms"
 LOCAL_ONLY_HEADER: Final = "sentq_local_only"
 
-#: Headers that workers write when a delivery was lost: how many were, why the first and the last
-#: one were, and which worker ran the job alone.
+#: Headers that workers write when a delivery was lost: how many were lost, how the first and the
+#: last one ended, and which worker ran the job alone.
 DELIVERIES_HEADER: Final = "sentq_deliveries"
 FIRST_ERROR_HEADER: Final = "sentq_first_error"
 LAST_ERROR_HEADER: Final = "sentq_last_error"
@@ -51,12 +51,12 @@ MAX_BYTES_PER_MESSAGE: Final = 1024 * 1024
 #: A character takes at most this many bytes in the message: an escaped surrogate pair.
 _MAX_JSON_BYTES_PER_CHAR: Final = 12
 
-#: What a message's body holds besides the list of texts: Celery's `[args, kwargs, embed]`.
+#: The body of a message besides the list of texts: Celery's `[args, kwargs, embed]`.
 _BODY_OVERHEAD_BYTES: Final = 128
 
 
 class ErrorCode(StrEnum):
-    """Why a text has no prediction. Closed: a client may match on all of them."""
+    """Why a text has no prediction. The set is closed: a client may match on all of them."""
 
     UNREADABLE = "unreadable"
     EMPTY_TEXT = "empty_text"
@@ -73,7 +73,7 @@ class ErrorCode(StrEnum):
 
 
 class JobStatus(StrEnum):
-    """Where a job is."""
+    """The status of a job."""
 
     QUEUED = "queued"
     RUNNING = "running"
@@ -84,13 +84,13 @@ class JobStatus(StrEnum):
 
 
 class _Wire(BaseModel):
-    """Frozen; a reader ignores fields that a newer writer added."""
+    """A frozen model. A reader ignores fields that a newer writer added."""
 
     model_config = ConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
 
 
 class Limits(_Wire):
-    """What one job may hold. The defaults are the contract's own."""
+    """The limits of a job. The defaults are those of the contract."""
 
     texts_per_job: Annotated[int, Field(ge=1, le=MAX_TEXTS_PER_JOB)] = MAX_TEXTS_PER_JOB
     chars_per_text: Annotated[int, Field(ge=1, le=MAX_CHARS_PER_TEXT)] = MAX_CHARS_PER_TEXT
@@ -100,8 +100,10 @@ class Limits(_Wire):
 
 
 class JobRequest(_Wire):
-    """What a job's message carries. An unknown option is refused, never passed over: it may be
-    one that a newer client relies on."""
+    """The arguments of a job's message.
+
+    An unknown option is rejected, not ignored: a newer client may rely on it.
+    """
 
     model_config = ConfigDict(extra="forbid")
 
@@ -117,7 +119,7 @@ class JobRequest(_Wire):
         """Read the arguments of the Celery task.
 
         Raises:
-            InvalidInput: They are not `texts` alone, or `texts` is no list.
+            InvalidInput: They are not `texts` alone, or `texts` is not a list.
         """
         if len(args) > 1 or (args and "texts" in kwargs):
             raise InvalidInput(f"{TASK_NAME} takes one argument: texts")
@@ -130,12 +132,17 @@ class JobRequest(_Wire):
 
 
 class Prediction(_Wire):
-    """One scored text.
+    """The outcome of a scored text.
 
-    `score` is the probability of `label`; `scores` holds every label's and sums to 1 (for a
-    multi-label model each stands for itself). `sentiment` is the expected polarity from -1 to 1,
-    None where the model's labels have none. `tokens` counts the text's own tokens; `windows` is
-    more than 1 for a text that was longer than the model reads at once and was joined from parts.
+    Attributes:
+        label: The most probable label.
+        score: Its probability.
+        scores: The probability of each label. They sum to 1; those of a multi-label model are
+            independent.
+        sentiment: The expected polarity from -1 to 1, None if the model's labels have none.
+        tokens: The number of tokens of the text itself.
+        windows: More than 1 if the text was longer than the model reads at once: it was read in
+            so many windows, and their scores were joined.
     """
 
     label: str
@@ -147,7 +154,7 @@ class Prediction(_Wire):
 
 
 class TextError(_Wire):
-    """One text that could not be scored, and why. Never holds the text."""
+    """The outcome of a text that could not be scored. It never quotes the text."""
 
     code: ErrorCode
     message: str
@@ -157,13 +164,19 @@ Outcome: TypeAlias = Prediction | TextError
 
 
 class JobOutcome(_Wire):
-    """What a job's result holds.
+    """The result of a job.
 
-    `outcomes` has one entry a text, in the order sent. The rest says who answered: `model`,
-    `revision` (the Hub's commit, or `sha256:…` over the files of a local folder; None where it
-    cannot be known), `backend` (`local:cpu`, `local:cuda:0`, …), `dtype`, how many `attempts` it
-    took, and two times: `queued_ms` from submit to the start of its batch (None where the sender
-    did not say when it was sent) and `inference_ms` for the batch that it was part of.
+    Attributes:
+        outcomes: One entry for each text, in the order sent.
+        model: The model that scored them.
+        revision: Its commit on the Hub, or `sha256:…` over the files of a local folder; None if
+            unknown.
+        backend: Where it ran: `local:cpu`, `local:cuda:0` and so on.
+        dtype: The number format of the weights.
+        attempts: How many deliveries the job took.
+        queued_ms: Milliseconds from submission to the start of its batch, None if the message
+            does not tell when it was sent.
+        inference_ms: Milliseconds that its whole batch took.
     """
 
     outcomes: list[Outcome]
@@ -184,13 +197,15 @@ _RAISES: Final[dict[ErrorCode, type[InvalidInput]]] = {
 
 
 def redacted(count: int) -> str:
-    """What stands for a job's texts wherever somebody might read it."""
+    """Return what replaces the texts of a job in logs, events and monitoring."""
     return f"<{count} text{'' if count == 1 else 's'}>"
 
 
 def check_text(text: object, limits: Limits) -> TextError | None:
-    """Say what is wrong with one text, if anything is. Costs O(1) in the length of a text over
-    the limit, and does not look at what the text says."""
+    """Return the error of a text, None if it may be scored.
+
+    Takes O(1) for a text over the limit, and does not depend on what the text says.
+    """
     if not isinstance(text, str):
         return TextError(
             code=ErrorCode.NOT_A_STRING,
@@ -212,8 +227,10 @@ def check_text(text: object, limits: Limits) -> TextError | None:
 
 
 def check_sendable(text: object, limits: Limits) -> TextError | None:
-    """`check_text`, and whether the text fits into a message of its own. What stands for a text
-    that could not even be read is its own problem."""
+    """Return the error of a text, also if it does not fit into a message of its own.
+
+    A `TextError` in place of a text that could not be read is returned as it is.
+    """
     if isinstance(text, TextError):
         return text
     problem = check_text(text, limits)
@@ -225,11 +242,11 @@ def check_sendable(text: object, limits: Limits) -> TextError | None:
 
 
 def check_count(count: int, limits: Limits) -> None:
-    """Refuse a job of no texts, or of too many.
+    """Reject a job of no texts, or of too many.
 
     Raises:
-        EmptyJob: there is no text.
-        TooManyTexts: there are more than `limits.texts_per_job`.
+        EmptyJob: There is no text.
+        TooManyTexts: There are more than `limits.texts_per_job`.
     """
     if count == 0:
         raise EmptyJob("a job needs at least one text")
@@ -241,12 +258,12 @@ def check_count(count: int, limits: Limits) -> None:
 
 
 def check_job(texts: Sequence[object], limits: Limits) -> None:
-    """Refuse what the worker would refuse, before it is sent.
+    """Reject a job that a worker would reject, before it is sent.
 
     Raises:
-        EmptyJob, TooManyTexts: wrong number of texts.
-        NotAString, LoneSurrogate, TextTooLong: one text is bad; the message says which.
-        MessageTooLarge: together they do not fit into a message.
+        EmptyJob, TooManyTexts: The number of texts is wrong.
+        NotAString, LoneSurrogate, TextTooLong: One text is invalid; the message says which.
+        MessageTooLarge: Together they do not fit into a message.
     """
     check_count(len(texts), limits)
     for index, text in enumerate(texts):
@@ -259,14 +276,14 @@ def check_job(texts: Sequence[object], limits: Limits) -> None:
 
 
 def message_bytes(texts: Sequence[str]) -> int:
-    """The size in bytes of the message body that carries these texts."""
+    """Return the size in bytes of the message body with these texts."""
     # Celery serialises with the standard library's json, which escapes all but ASCII.
     return len(json.dumps(texts)) + _BODY_OVERHEAD_BYTES
 
 
 def _excess(texts: Sequence[str], limits: Limits) -> str | None:
-    """A message that names the limit, where the texts do not fit into one message."""
-    # Nearly every job is small, and need not be serialised a second time to know it.
+    """Return an error message if the texts do not fit into one message, else None."""
+    # Nearly every job is small: this bound saves serializing it a second time.
     bound = sum(map(len, texts)) * _MAX_JSON_BYTES_PER_CHAR + 4 * len(texts) + _BODY_OVERHEAD_BYTES
     if bound <= limits.bytes_per_message:
         return None

@@ -1,8 +1,8 @@
-"""Every error that sentq raises at its caller, in one tree.
+"""All errors that sentq raises, in one tree.
 
     SentqError
     ├── SettingsError            the configuration is wrong; nothing was started
-    ├── InvalidInput             refused before sending; the message names the limit
+    ├── InvalidInput             rejected before sending; the message names the limit
     │   ├── EmptyJob
     │   ├── NotAString
     │   ├── LoneSurrogate
@@ -10,23 +10,23 @@
     │       ├── TooManyTexts
     │       ├── TextTooLong
     │       └── MessageTooLarge
-    ├── RedisUnavailable         a server did not answer in time; may be tried again
+    ├── RedisUnavailable         a server did not answer in time; try again later
     │   ├── BrokerUnavailable    the job was not accepted
-    │   └── ResultsUnavailable   the job may be running; only its outcome cannot be read
-    ├── Overloaded               the job was not accepted; come back after `retry_after_s`
-    │   ├── QueueFull            as many jobs or bytes wait as the settings allow
-    │   └── RedisFull            Redis has no memory left for it
+    │   └── ResultsUnavailable   the job is not affected; only its outcome cannot be read
+    ├── Overloaded               the job was not accepted; try again after `retry_after_s`
+    │   ├── QueueFull            as many jobs or bytes wait as the settings permit
+    │   └── RedisFull            Redis has no free memory
     ├── WorkerError              stored by a worker as a job's result; `JobFailed.code` names it
     │   ├── ScoringFailed        the worker failed on the job's batch
     │   └── WorkerLost           the job's workers were lost each time it was delivered
-    └── JobError                 concerns one job that was sent; carries its id
+    └── JobError                 concerns one job that was sent; has its id
         ├── UnknownJob
         ├── JobExpired
         ├── JobCancelled
         ├── JobFailed
         └── WaitTimeout
 
-No message ever quotes a text: it says where the text stood and what it measured.
+No message quotes a text: it gives the position of the text and its size.
 
 Workers store some of these classes in results by name (`exc_module`, `exc_type`), so neither this
 module nor the classes may be renamed. `tests/contract/test_stored_results.py` pins the names.
@@ -67,7 +67,7 @@ __all__ = [
 
 
 class SentqError(Exception):
-    """Base of everything that sentq raises on purpose."""
+    """The base of all errors of sentq."""
 
 
 class SettingsError(SentqError):
@@ -75,7 +75,7 @@ class SettingsError(SentqError):
 
 
 class InvalidInput(SentqError, ValueError):
-    """The job was refused before anything was sent. Sending it again gives the same answer."""
+    """The job was rejected before anything was sent. A repetition fails in the same way."""
 
 
 class EmptyJob(InvalidInput):
@@ -83,27 +83,27 @@ class EmptyJob(InvalidInput):
 
 
 class NotAString(InvalidInput):
-    """A text is something else than a `str`."""
+    """A text is not a `str`."""
 
 
 class LoneSurrogate(InvalidInput):
-    """A text holds half of a surrogate pair: it is not valid Unicode and cannot be encoded."""
+    """A text has half of a surrogate pair: it is not valid Unicode and cannot be encoded."""
 
 
 class OverLimit(InvalidInput):
-    """The job is larger than the contract (or a stricter setting) allows."""
+    """The job is larger than the contract, or a stricter setting, permits."""
 
 
 class TooManyTexts(OverLimit):
-    """More texts than one job may carry. Split it, or use `Client.map`."""
+    """The job has too many texts. Split it, or use `Client.map`."""
 
 
 class TextTooLong(OverLimit):
-    """A text has more characters than allowed. Cut it, or raise the setting up to the contract."""
+    """A text has too many characters. Cut it, or raise the setting up to the contract's limit."""
 
 
 class MessageTooLarge(OverLimit):
-    """The job's message would have more bytes than allowed. Send fewer texts a job."""
+    """The job's message would have too many bytes. Send fewer texts in each job."""
 
 
 class RedisUnavailable(SentqError, ConnectionError):
@@ -111,20 +111,24 @@ class RedisUnavailable(SentqError, ConnectionError):
 
 
 class BrokerUnavailable(RedisUnavailable):
-    """The job was not accepted by the broker. Send it again later. Of jobs that were sent
-    together, `accepted` holds the ids of the first ones, which were accepted."""
+    """The broker did not accept the job. Send it again later.
+
+    Of several jobs, `accepted` holds the ids of the first ones, which were accepted.
+    """
 
     accepted: Sequence[str] = ()
 
 
 class ResultsUnavailable(RedisUnavailable):
-    """The result backend did not answer. The job is not affected: ask again later."""
+    """The result backend did not answer. The job is not affected; read it again later."""
 
 
 class Overloaded(SentqError):
-    """The job was not accepted, because too much waits already. `retry_after_s` estimates in how
-    many seconds there will be room, None where nobody can tell. Of jobs that were sent together,
-    `accepted` holds the ids of the first ones, which were accepted."""
+    """The job was not accepted, because there is no capacity.
+
+    `retry_after_s` estimates in how many seconds there is capacity; None if there is no estimate.
+    Of several jobs, `accepted` holds the ids of the first ones, which were accepted.
+    """
 
     accepted: Sequence[str] = ()
 
@@ -134,33 +138,36 @@ class Overloaded(SentqError):
 
 
 class QueueFull(Overloaded):
-    """As many jobs, or bytes, wait in the queue as the settings allow."""
+    """As many jobs or bytes wait in the queue as the settings permit."""
 
 
 class RedisFull(Overloaded):
-    """Redis is at its `maxmemory`. What it accepted before is intact."""
+    """Redis is at its `maxmemory`. Jobs that it accepted before are not affected."""
 
 
 class WorkerError(SentqError):
-    """A worker could not score a job as a whole. Stored as the job's result: a stock Celery client
-    raises it, and sentq's client raises `JobFailed` with the class name as its `code`."""
+    """A worker could not score a job as a whole. It is stored as the job's result.
+
+    A stock Celery client raises it. The client of sentq raises `JobFailed`, with the name of the
+    class as its `code`.
+    """
 
 
 class ScoringFailed(WorkerError):
-    """The worker failed on the batch that the job was part of. Submit the job again."""
+    """The worker failed on the batch of the job. Submit the job again."""
 
     @classmethod
     def from_error(cls, error: BaseException) -> Self:
-        """Name only the class of the error: its message might quote a text."""
+        """Return an error that names only the class of another: its message might quote a text."""
         return cls(f"the worker failed with {type(error).__name__}")
 
 
 class WorkerLost(WorkerError):
-    """Each worker to which the job was delivered was lost. The job is a dead letter."""
+    """Each worker to which the job was delivered was lost. The message is a dead letter."""
 
 
 class JobError(SentqError):
-    """Concerns the job `job_id`."""
+    """An error of the job `job_id`."""
 
     def __init__(self, message: str, job_id: str) -> None:
         super().__init__(message)
@@ -168,11 +175,11 @@ class JobError(SentqError):
 
 
 class UnknownJob(JobError):
-    """Redis knows no job of this id: it was never sent there, or Redis lost its data."""
+    """Redis has no job of this id: it was never sent there, or Redis lost its data."""
 
 
 class JobExpired(JobError):
-    """The job was not run in time, or its outcome was kept as long as configured and is gone."""
+    """The job was not run in time, or its outcome has expired."""
 
 
 class JobCancelled(JobError):
@@ -180,7 +187,7 @@ class JobCancelled(JobError):
 
 
 class JobFailed(JobError):
-    """The whole job ended without outcomes; `code` is the error's class name at the worker."""
+    """The job as a whole failed; `code` is the class name of the worker's error."""
 
     def __init__(self, message: str, job_id: str, code: str) -> None:
         super().__init__(message, job_id)
@@ -188,4 +195,4 @@ class JobFailed(JobError):
 
 
 class WaitTimeout(JobError, TimeoutError):
-    """The outcome was not there in time. The job goes on: wait again, or ask for its status."""
+    """There was no outcome in time. The job is not affected: wait again, or ask for its status."""

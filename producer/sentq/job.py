@@ -1,4 +1,4 @@
-"""A handle for one job: where it is, what became of it, and how to stop it."""
+"""The handle of a job: its status, its outcome, its cancellation."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ __all__ = ["Job"]
 
 
 class Job:
-    """A job that was sent. Costs nothing to keep; holds no connection and no text."""
+    """A job that was sent. The handle holds no connection and no text."""
 
     def __init__(self, job_id: str, results: ResultReader) -> None:
         self.id = job_id
         self._results = results
 
     def status(self) -> JobStatus:
-        """Where the job is: queued, running, done, failed, cancelled or unknown.
+        """Return the status: queued, running, done, failed, cancelled or unknown.
 
         Raises:
             ResultsUnavailable: Redis did not answer.
@@ -25,28 +25,28 @@ class Job:
         return self._results.status(self.id)
 
     def result(self, timeout: float | None = None) -> JobOutcome:
-        """Wait for the outcome: one entry a text, in the order sent.
+        """Wait for the outcome: one entry for each text, in their order.
 
         Args:
             timeout: Seconds to wait at most; None waits until the job ends.
 
         Raises:
-            WaitTimeout: There was no outcome in time. The job goes on.
-            UnknownJob, JobExpired: Redis knows nothing of the job (any more).
+            WaitTimeout: There was no outcome in time. The job is not affected.
+            UnknownJob, JobExpired: Redis has no document of the job, or no longer.
             JobCancelled: The job was cancelled before it was scored.
             JobFailed: The job failed as a whole.
-            ResultsUnavailable: Redis cannot be reached. The job is not affected.
+            ResultsUnavailable: Redis is not available. The job is not affected.
         """
         return self._results.wait(self.id, timeout_s=timeout)
 
     def cancel(self) -> bool:
-        """Cancel the job unless it is being scored or has ended. Whoever waits for it is told.
+        """Cancel the job unless it runs or has ended. Readers that wait for it are notified.
 
         Returns:
-            Whether it is cancelled, now or by somebody before.
+            Whether the job is cancelled, by this call or an earlier one.
 
         Raises:
-            UnknownJob, JobExpired: Redis knows nothing of the job (any more).
+            UnknownJob, JobExpired: Redis has no document of the job, or no longer.
             ResultsUnavailable: Redis did not answer.
         """
         return cancel_job(self._results, self.id)

@@ -1,4 +1,4 @@
-"""Outcomes as a person or a program reads them: a table, or JSON lines."""
+"""Write outcomes as a table or as JSON lines."""
 
 from __future__ import annotations
 
@@ -23,20 +23,23 @@ _COLOURS = {"positive": "green", "negative": "red", "neutral": "cyan"}
 
 _LABEL_WIDTH = 10
 _NUMBER_WIDTH = 6
-_LEAST_TEXT_WIDTH = 20
+_MIN_TEXT_WIDTH = 20
 
 
 class Presenter(Protocol):
-    """Shows outcomes one by one, as they come."""
+    """Writes outcomes one by one, as they arrive."""
 
     def show(self, number: int, text: object, outcome: Outcome) -> None:
-        """Show the outcome of text `number`, counted from 1."""
+        """Write the outcome of text `number`, counted from 1."""
         ...
 
 
 class JsonLines:
-    """One JSON object a line: `n`, the text unless it is left out, and the outcome's fields or
-    `error` with `code` and `message`."""
+    """Writes a JSON object for each outcome.
+
+    It has `n`, the text unless it is left out, and the fields of the outcome or `error` with `code`
+    and `message`.
+    """
 
     def __init__(self, stream: TextIO, *, with_text: bool) -> None:
         self._stream = stream
@@ -52,12 +55,12 @@ class JsonLines:
 
 
 class Table:
-    """Aligned columns that fit the terminal, written as the outcomes come."""
+    """Writes aligned columns that fit the terminal, as the outcomes arrive."""
 
     def __init__(self, stream: TextIO) -> None:
         self._console = Console(file=stream, highlight=False)
         numbers = 2 * (_NUMBER_WIDTH + 2)
-        self._text_width = max(_LEAST_TEXT_WIDTH, self._console.width - _LABEL_WIDTH - 2 - numbers)
+        self._text_width = max(_MIN_TEXT_WIDTH, self._console.width - _LABEL_WIDTH - 2 - numbers)
         self._has_header = False
 
     def show(self, number: int, text: object, outcome: Outcome) -> None:  # noqa: ARG002
@@ -84,7 +87,7 @@ class Table:
 
 
 def progress_bar(console: Console, *, disable: bool) -> Progress:
-    """A bar on the given console; nothing where that is not a terminal."""
+    """Return a progress bar on a console. It shows nothing if that is not a terminal."""
     return Progress(
         TextColumn("{task.description}"),
         BarColumn(),
@@ -96,8 +99,8 @@ def progress_bar(console: Console, *, disable: bool) -> Progress:
 
 
 def printable(text: str) -> str:
-    """The text without what cannot be encoded, and without what would steer a terminal."""
-    sound = text.encode("utf-8", "replace").decode()
+    """Return a text without invalid Unicode and without control characters of terminals."""
+    valid = text.encode("utf-8", "replace").decode()
     return "".join(
-        c if c.isprintable() or c in "\n\t" else "\N{REPLACEMENT CHARACTER}" for c in sound
+        c if c.isprintable() or c in "\n\t" else "\N{REPLACEMENT CHARACTER}" for c in valid
     )

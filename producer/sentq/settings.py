@@ -1,9 +1,9 @@
-"""Settings: `SENTQ_*` variables over a TOML file over defaults. Unknown keys are refused.
+"""Settings: `SENTQ_*` variables override a TOML file, which overrides the defaults.
 
-The file is the one named by the caller (`--config`), else by `SENTQ_CONFIG`, else there is none.
-Keys of its table `[worker]`, and variables that start with `SENTQ_WORKER_`, belong to the worker:
-`sentq_worker.settings` reads them with the same code, and the client passes over them, so that
-one file and one environment can serve both.
+Unknown keys are rejected. The caller names the file (`--config`), or `SENTQ_CONFIG` does, or there
+is none. Its table `[worker]`, and variables that start with `SENTQ_WORKER_`, belong to the worker:
+`sentq_worker.settings` reads them with the same code, and the client ignores them. So one file and
+one environment can serve both.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _REDIS_SCHEMES = ("redis://", "rediss://", "redis+socket://", "sentinel://")
 
 
 class LayeredSettings(BaseSettings):
-    """How both sides load their settings. Subclasses say where theirs stand."""
+    """The way in which client and worker load settings. Subclasses name their sources."""
 
     model_config = SettingsConfigDict(
         env_prefix="SENTQ_",
@@ -45,9 +45,9 @@ class LayeredSettings(BaseSettings):
         hide_input_in_errors=True,
     )
 
-    #: The TOML table that holds these settings, with dots; the top level where None.
+    #: The TOML table of these settings, with dots; None for the top level.
     toml_table: ClassVar[str | None] = None
-    #: TOML tables, and a prefix of variables, that are somebody else's to check.
+    #: TOML tables, and a prefix of variables, that other settings classes check.
     foreign_tables: ClassVar[frozenset[str]] = frozenset()
     foreign_prefix: ClassVar[str | None] = None
 
@@ -57,7 +57,7 @@ class LayeredSettings(BaseSettings):
 
         Args:
             file: The TOML file; None for the one that `SENTQ_CONFIG` names, if any.
-            overrides: Values that beat file and environment; None counts as not given.
+            overrides: Values that override file and environment; None counts as not given.
 
         Raises:
             SettingsError: A key is unknown (the message names the nearest known one), a value
@@ -122,7 +122,7 @@ class LayeredSettings(BaseSettings):
 
 
 class Settings(LayeredSettings):
-    """What client and worker must agree on, and how long the client waits for Redis."""
+    """The settings that client and worker share, and the time-outs for Redis."""
 
     foreign_tables = frozenset({"worker"})
     foreign_prefix = "SENTQ_WORKER_"
@@ -242,7 +242,7 @@ class Settings(LayeredSettings):
 
     @property
     def result_backend_url(self) -> SecretStr:
-        """Where outcomes are kept.
+        """The URL of the Redis that keeps the outcomes.
 
         Raises:
             SettingsError: The broker is not Redis and no `result_url` is set.
@@ -257,13 +257,12 @@ class Settings(LayeredSettings):
 
     @property
     def broker_is_redis(self) -> bool:
-        """Whether jobs lie in Redis."""
+        """Whether the broker is Redis."""
         return self.broker_url.get_secret_value().startswith(_REDIS_SCHEMES)
 
     @property
-    def one_redis(self) -> bool:
-        """Whether jobs and outcomes lie in one database of one Redis, under the names that we
-        know."""
+    def is_single_redis(self) -> bool:
+        """Whether jobs and outcomes are in one database of one Redis, without a key prefix."""
         broker = self.broker_url.get_secret_value()
         return (
             self.broker_is_redis

@@ -1,6 +1,8 @@
-"""A stream of texts through the workers: cut into jobs, kept in flight, answered in order.
+"""Stream texts through the workers: cut them into jobs, keep these in flight, yield in order.
 
-Memory is bounded by what is in flight, whatever the length of the stream.
+    texts ── slices ──▶ send ──▶ jobs in flight ──▶ receive ──▶ outcomes
+
+Memory is bounded by the jobs in flight, for a stream of any length.
 """
 
 from __future__ import annotations
@@ -23,11 +25,13 @@ def stream(
     send: Callable[[Sequence[str]], None],
     receive: Callable[[], JobOutcome],
 ) -> Iterator[Outcome]:
-    """Yield one outcome a text, in order.
+    """Yield one outcome for each text, in order.
 
     Args:
-        texts: Read `texts_per_job * jobs_in_flight` ahead of what was yielded, no further.
-        limits: A text that breaks them is not sent; its outcome says why.
+        texts: The texts. At most `texts_per_job * jobs_in_flight` are read ahead.
+        limits: A text that breaks them is not sent; its outcome is an error.
+        texts_per_job: The largest number of texts in a job.
+        jobs_in_flight: How many jobs may be sent and not received.
         send: Sends a job.
         receive: Waits for the outcome of the oldest job that was sent and not received.
     """
@@ -44,10 +48,10 @@ def stream(
 
 @dataclass(slots=True)
 class _Slice:
-    """A run of the stream: the texts that make a job, and what is wrong with the others."""
+    """A part of the stream: the texts of a job, and the errors of the other texts."""
 
     texts: list[str] = field(default_factory=list)
-    #: One entry a text of the stream: None where it is part of the job.
+    #: One entry for each text of the part: None if the text belongs to the job.
     problems: list[TextError | None] = field(default_factory=list)
 
 
@@ -70,6 +74,6 @@ def _slices(texts: Iterable[object], limits: Limits, texts_per_job: int) -> Iter
 
 
 def _outcomes(piece: _Slice, receive: Callable[[], JobOutcome]) -> Iterator[Outcome]:
-    answered = iter(receive().outcomes if piece.texts else ())
+    job_outcomes = iter(receive().outcomes if piece.texts else ())
     for problem in piece.problems:
-        yield next(answered) if problem is None else problem
+        yield next(job_outcomes) if problem is None else problem

@@ -1,6 +1,6 @@
-"""Texts out of files: JSON lines, CSV, and plain lines, one text a row, read as they are asked for.
+"""Read texts from files: JSON lines, CSV or plain lines, one text in each row, row by row.
 
-A row that cannot be read does not end the file: it becomes a `TextError` in its place.
+A row that cannot be read does not end the file: it yields a `TextError`.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ from sentq.errors import SentqError
 
 __all__ = ["FileProblem", "Format", "count_rows", "open_texts", "read_texts"]
 
-#: A CSV field may be as long as a text may be; the csv module stops at 131,072 by default.
+#: A CSV field may be as long as the longest text; the csv module stops at 131,072 by default.
 _MAX_CSV_FIELD_CHARS: Final = 2**31 - 1
 
 
 class FileProblem(SentqError):
-    """The file cannot be read at all, or has no such column."""
+    """The file cannot be read, or has no such column."""
 
 
 class Format(StrEnum):
-    """How texts stand in a file."""
+    """The format of a file of texts."""
 
     JSONL = "jsonl"
     CSV = "csv"
@@ -37,7 +37,7 @@ class Format(StrEnum):
 
     @classmethod
     def of(cls, name: str) -> Format | None:
-        """The format that a file's name says; None where it says none."""
+        """Return the format that a file's name implies, or None."""
         suffix = Path(name).suffix.lower().removeprefix(".")
         return cls(suffix) if suffix in set(cls) else None
 
@@ -64,12 +64,13 @@ def open_texts(source: str) -> Iterator[TextIO]:
 
 
 def read_texts(stream: TextIO, form: Format, field: str) -> Iterator[object]:
-    """Yield what stands in `field` of each row, whatever it is: the contract judges it. A row
-    without one yields the `TextError` that is its outcome.
+    """Yield the value of `field` in each row, of any type: the contract checks it later.
+
+    A row without the field yields the `TextError` that is its outcome.
 
     Args:
-        stream: As `open_texts` gives it.
-        form: How to read it.
+        stream: As `open_texts` yields it.
+        form: The format.
         field: The key of a JSON object, or the column of a CSV file with a header. Unused for
             plain lines.
 
@@ -84,7 +85,7 @@ def read_texts(stream: TextIO, form: Format, field: str) -> Iterator[object]:
 
 
 def count_rows(source: str) -> int | None:
-    """About how many rows a file has, for a progress bar; None for standard input."""
+    """Return about how many rows a file has, for a progress bar; None for standard input."""
     if source == "-":
         return None
     with Path(source).open("rb") as stream:

@@ -23,7 +23,7 @@ from sentq.contract import (
     message_bytes,
     redacted,
 )
-from sentq.wire.ids import new_job_id, sent_at_ms
+from sentq.wire.ids import new_job_ids, sent_at_ms
 
 LIMITS = Limits()
 
@@ -156,7 +156,7 @@ def test_a_reader_ignores_unknown_fields_of_newer_workers() -> None:
 
 def test_an_id_contains_the_time_of_submission() -> None:
     before_ms = time.time_ns() // 1_000_000
-    job_id = new_job_id()
+    job_id = new_job_ids(1)[0]
     sent_ms = sent_at_ms(job_id)
     assert sent_ms is not None
     assert before_ms <= sent_ms <= time.time_ns() // 1_000_000
@@ -165,7 +165,7 @@ def test_an_id_contains_the_time_of_submission() -> None:
 
 
 def test_ids_are_unique_and_foreign_ids_contain_no_time() -> None:
-    assert len({new_job_id() for _ in range(10_000)}) == 10_000
+    assert len({new_job_ids(1)[0] for _ in range(10_000)}) == 10_000
     assert sent_at_ms("6e5b8d0a-6d0f-4c3a-9b57-0f3f5ac1e9d1") is None
     assert sent_at_ms("not an id") is None
 

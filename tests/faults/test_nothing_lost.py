@@ -21,7 +21,7 @@ from typing import TypeVar
 import pytest
 
 from sentq import Client, Job, JobStatus, Prediction
-from sentq.wire.ids import new_job_id
+from sentq.wire.ids import new_job_ids
 from tests.support.celery.published_results import PublishedResults
 from tests.support.fork_server import ForkServer
 from tests.support.processes import RedisProcess, WorkerProcess, eventually
@@ -341,7 +341,7 @@ def test_stock_workers_and_sentq_workers_restore_each_others_messages(
 def test_a_stored_outcome_is_not_changed_by_a_second_delivery(
     start: Start, redis_server: RedisProcess, client: Client, published: PublishedResults
 ) -> None:
-    job_id = new_job_id()
+    job_id = new_job_ids(1)[0]
     app = client._app
     worker = start(redis_server.url)
     try:

@@ -280,7 +280,7 @@ def test_the_producer_user_has_send_options_and_the_operator_user_replays(idle: 
             code="worker_lost", reason="r", message=raw.encode(), job_id=job.id, queue="sentq"
         )
         root.execute_command("XADD", "sentq.dead", "*", *fields)
-        (dead_letter,) = operator.dead.letters()
+        (dead_letter,) = operator.dead.entries()
         assert operator.dead.retry(dead_letter) is RetryResult.RETRIED
         assert root.llen("sentq") == 2
         assert operator.dead.drop([dead_letter.id]) == 0

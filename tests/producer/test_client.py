@@ -17,7 +17,7 @@ from celery import Celery
 
 import sentq
 from sentq import Client, Job, JobStatus, Prediction, errors
-from sentq.wire.ids import new_job_id
+from sentq.wire.ids import new_job_ids
 from tests.support.processes import RedisProcess, eventually, free_port
 
 
@@ -106,7 +106,7 @@ def test_a_queued_job_differs_from_an_unknown_one(client: Client) -> None:
     job = client.submit("text")
     assert job.status() is JobStatus.QUEUED
     assert client.job(job.id).status() is JobStatus.QUEUED
-    assert client.job(new_job_id()).status() is JobStatus.UNKNOWN
+    assert client.job(new_job_ids(1)[0]).status() is JobStatus.UNKNOWN
 
 
 @pytest.mark.parametrize(
@@ -139,7 +139,7 @@ def test_a_wait_timeout_names_the_status_of_the_job(client: Client) -> None:
 
 def test_waiting_for_an_unknown_job_is_an_error(client: Client) -> None:
     with pytest.raises(errors.UnknownJob):
-        client.job(new_job_id()).result(timeout=30)
+        client.job(new_job_ids(1)[0]).result(timeout=30)
     with pytest.raises(errors.UnknownJob):
         client.job("no id at all").result(timeout=30)
 

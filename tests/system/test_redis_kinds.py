@@ -288,7 +288,7 @@ def test_send_options_and_replay_of_dead_letters_work(kind: RedisKind) -> None:
         seen = client.service_status()
         assert (seen.queues[0].waiting_jobs, seen.dead_letters) == (1, 1)
         assert seen.workers == (report,)
-        (dead_letter,) = client.dead.letters()
+        (dead_letter,) = client.dead.entries()
         assert client.dead.retry(dead_letter) is RetryResult.RETRIED
         assert kind.redis.llen(kind.key("sentq")) == 2
         assert client.dead.count() == {}

@@ -1,4 +1,4 @@
-"""What an operator asks: the status of the service, and its dead letters.
+"""Administration: the status of the service, and its dead letters.
 
 May import `results`, `connection` and `wire`.
 """

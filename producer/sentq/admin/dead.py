@@ -1,9 +1,9 @@
-"""Dead letters in an operator's hands: counted, read, put back, dropped.
+"""Count, read, retry and drop dead letters.
 
 dead = client.dead
 dead.count(Selection(codes=("worker_lost",)))
-for letter in dead.letters(Selection(newer_than_s=3600)):
-    dead.retry(letter)
+for dead_letter in dead.entries(Selection(newer_than_s=3600)):
+    dead.retry(dead_letter)
 """
 
 from __future__ import annotations
@@ -39,8 +39,8 @@ __all__ = ["DeadLetters", "RetryResult", "Selection", "texts_of"]
 
 logger = logging.getLogger(__name__)
 
-#: Letters of one round trip. Each may be as large as a message may be.
-_PAGE: Final = 50
+#: Dead letters of one round trip. Each may be as large as the largest message.
+_PAGE_SIZE: Final = 50
 
 _REQUEUE_RESULT: Final = load_script("sentq.wire", "requeue_one_result")
 _RETRY: Final = load_script("sentq.wire", "retry_dead_letter")
@@ -53,8 +53,13 @@ _HEADERS_OF_DELIVERY: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """Which letters: of one of these codes, or of any; written before or after so many seconds
-    ago, or whenever."""
+    """Selects dead letters by code and age.
+
+    Attributes:
+        codes: Select only these codes; empty selects all.
+        older_than_s: Select only dead letters that are older, in seconds.
+        newer_than_s: Select only dead letters that are newer, in seconds.
+    """
 
     codes: Sequence[str] = ()
     older_than_s: float | None = None
@@ -65,22 +70,22 @@ ALL: Final = Selection()
 
 
 class RetryResult(StrEnum):
-    """What became of a letter that was to be tried again."""
+    """What `DeadLetters.retry` did."""
 
-    #: Its message waits in its queue, its job is queued, and the letter is gone.
+    #: The message is in its queue again, the job is queued, and the dead letter was removed.
     RETRIED = "retried"
-    #: Its job has an answer, or was cancelled; the letter is gone, and nothing else was done.
-    ANSWERED = "answered"
-    #: Somebody else was faster.
-    GONE = "gone"
+    #: The job has an outcome or was cancelled. The dead letter was removed, and nothing else done.
+    ENDED = "ended"
+    #: There is no such dead letter (any more): another operator was faster, or it was too old.
+    NOT_FOUND = "not_found"
 
 
 class DeadLetters:
     """The dead letters of one broker.
 
     Args:
-        results: Of the jobs that the letters are about.
-        settings: Where the broker is, and how long letters are kept.
+        results: The results of the jobs.
+        settings: The queue for dead letters that name none, and how long dead letters are kept.
 
     Raises, from each method:
         BrokerUnavailable: Redis did not answer, or refused.
@@ -93,11 +98,11 @@ class DeadLetters:
         self._settings = settings
 
     def count(self, selection: Selection = ALL) -> Counter[str]:
-        """How many letters there are of each code."""
-        return Counter(letter.code for letter in self.letters(selection))
+        """Count the dead letters by code."""
+        return Counter(dead_letter.code for dead_letter in self.entries(selection))
 
-    def letters(self, selection: Selection = ALL) -> Iterator[DeadLetter]:
-        """The letters that there are now, the oldest first. Those that are too old go now."""
+    def entries(self, selection: Selection = ALL) -> Iterator[DeadLetter]:
+        """Yield the present dead letters, the oldest first; remove those that are too old."""
         with open_broker(self._app) as broker:
             now_ms = _now_ms(broker)
             self._trim(broker, now_ms)
@@ -107,50 +112,53 @@ class DeadLetters:
         while True:
             with open_broker(self._app) as broker:
                 entries = _range(broker, first, last)
-            for letter in _readable(entries):
-                if not selection.codes or letter.code in selection.codes:
-                    yield letter
-            if len(entries) < _PAGE:
+            for dead_letter in _readable(entries):
+                if not selection.codes or dead_letter.code in selection.codes:
+                    yield dead_letter
+            if len(entries) < _PAGE_SIZE:
                 return
             first = "(" + entries[-1][0].decode()
 
-    def get(self, letter_id: str) -> DeadLetter | None:
-        """The letter of this id; None where there is none."""
+    def get(self, dead_letter_id: str) -> DeadLetter | None:
+        """Return the dead letter of an id, None if there is none."""
         with open_broker(self._app) as broker:
             try:
-                entries = _range(broker, letter_id, letter_id)
+                entries = _range(broker, dead_letter_id, dead_letter_id)
             except redis.ResponseError:
-                return None  # It is no id.
+                return None  # The id is malformed.
         return next(_readable(entries), None)
 
-    def retry(self, letter: DeadLetter) -> RetryResult:
-        """Put the message of a letter back into its queue, as if it had never been delivered.
+    def retry(self, dead_letter: DeadLetter) -> RetryResult:
+        """Send the message of a dead letter again, as if it had never been delivered.
 
-        Its job keeps its id and its deadline, and is queued again: in one step where results lie
-        in the broker's Redis, before the message elsewhere.
+        The job keeps its id and its deadline, and is queued again: in one step if results and
+        messages are in one Redis, else just before the message.
         """
-        message, priority = _undelivered(letter.message)
-        document = None if letter.job_id is None else self._results.key(letter.job_id)
-        if document is not None and not self._settings.one_redis:
+        message, priority = _undelivered(dead_letter.message)
+        job_id = dead_letter.job_id
+        document = None if job_id is None else self._results.key(job_id)
+        if document is not None and not self._settings.is_single_redis:
             if not self._results.run_script(
                 _REQUEUE_RESULT, [document], [QUEUED_DOCUMENT, self._results.ttl_s]
             ):
-                self.drop([letter.id])
-                return RetryResult.ANSWERED
+                self.drop([dead_letter.id])
+                return RetryResult.ENDED
             document = None
         with open_broker(self._app) as broker:
-            queue = broker.list_of(letter.queue or self._settings.queue, priority)
+            queue = broker.list_of(dead_letter.queue or self._settings.queue, priority)
             keys: list[str | bytes] = [broker.key(DEAD_LETTERS_KEY), queue]
             keys += [] if document is None else [document]
-            arguments = [letter.id, message, QUEUED_DOCUMENT, self._results.ttl_s]
-            outcome: bytes = _RETRY.run(broker.redis, keys, arguments)
-        return RetryResult(outcome.decode())
+            arguments = [dead_letter.id, message, QUEUED_DOCUMENT, self._results.ttl_s]
+            result: bytes = _RETRY.run(broker.redis, keys, arguments)
+        return RetryResult(result.decode())
 
-    def drop(self, letter_ids: Sequence[str]) -> int:
-        """Delete letters; returns how many there were. What waits for their jobs was told when
-        they died."""
+    def drop(self, dead_letter_ids: Sequence[str]) -> int:
+        """Delete dead letters, and return how many there were.
+
+        Their jobs failed when the messages were dead-lettered; that result stays.
+        """
         with open_broker(self._app) as broker:
-            return int(broker.redis.xdel(broker.key(DEAD_LETTERS_KEY), *letter_ids))
+            return int(broker.redis.xdel(broker.key(DEAD_LETTERS_KEY), *dead_letter_ids))
 
     def _trim(self, broker: BrokerRedis, now_ms: int) -> None:
         oldest_ms = max(0, now_ms - self._settings.dead_letter_ttl_s * 1000)
@@ -164,7 +172,9 @@ def _now_ms(broker: BrokerRedis) -> int:
 
 def _range(broker: BrokerRedis, first: str, last: str) -> list[Any]:
     key = broker.key(DEAD_LETTERS_KEY)
-    entries: list[Any] = broker.redis.execute_command("XRANGE", key, first, last, "COUNT", _PAGE)
+    entries: list[Any] = broker.redis.execute_command(
+        "XRANGE", key, first, last, "COUNT", _PAGE_SIZE
+    )
     return entries
 
 
@@ -176,11 +186,11 @@ def _readable(entries: Sequence[tuple[bytes, dict[bytes, bytes]]]) -> Iterator[D
             logger.warning("dead letter %s cannot be read; drop it by its id", entry_id.decode())
 
 
-def texts_of(letter: DeadLetter) -> list[str] | None:
-    """The texts of the job in a letter's message, and whatever stands in their place; None where
-    it holds none that can be read."""
+def texts_of(dead_letter: DeadLetter) -> list[str] | None:
+    """Return the texts in the message of a dead letter, other values there as strings; None if the
+    message is not readable."""
     try:
-        args, kwargs, _ = json.loads(base64.b64decode(json.loads(letter.message)["body"]))
+        args, kwargs, _ = json.loads(base64.b64decode(json.loads(dead_letter.message)["body"]))
         texts = args[0] if args else kwargs["texts"]
         return list(map(str, texts if isinstance(texts, list) else [texts]))
     except (ValueError, TypeError, LookupError, AttributeError, RecursionError):
@@ -188,9 +198,9 @@ def texts_of(letter: DeadLetter) -> list[str] | None:
 
 
 def _undelivered(raw: bytes) -> tuple[bytes, int]:
-    """The message as it was before anybody took it, and its priority."""
+    """Return the message as its sender wrote it, and its priority."""
     try:
-        # Not orjson: what was read leniently may hold what only the lenient can write.
+        # Not orjson: workers accept values, such as lone surrogates, that orjson cannot write.
         message: dict[str, Any] = json.loads(raw)
         for name in _HEADERS_OF_DELIVERY:
             message["headers"].pop(name, None)

@@ -1,4 +1,4 @@
-"""What goes on: what waits, what is in hand, who works. What `sentq status` shows."""
+"""The status of the service: queued jobs, jobs in flight, workers. `sentq status` shows it."""
 
 from __future__ import annotations
 
@@ -21,8 +21,14 @@ __all__ = ["QueueStatus", "ServiceStatus", "read_status"]
 
 
 class QueueStatus(BaseModel):
-    """One queue: how many jobs wait in it, and for how long the oldest has; None where none
-    waits, or where its id does not say when it was sent."""
+    """The status of a queue.
+
+    Attributes:
+        name: The queue.
+        waiting_jobs: How many jobs wait.
+        oldest_s: How long the oldest one has waited, in seconds; None if none waits or its id does
+            not tell when it was sent.
+    """
 
     model_config = ConfigDict(frozen=True)
 
@@ -32,8 +38,15 @@ class QueueStatus(BaseModel):
 
 
 class ServiceStatus(BaseModel):
-    """The whole service, at `at_s` by Redis' clock. `in_flight_jobs` were taken by workers and
-    are not answered yet."""
+    """The status of the whole service.
+
+    Attributes:
+        at_s: When it was read: Unix seconds by Redis' clock.
+        queues: The queue of single jobs and the bulk queue.
+        in_flight_jobs: Jobs that workers have taken and not completed.
+        workers: The reports of the live workers, by name.
+        dead_letters: How many dead letters there are.
+    """
 
     model_config = ConfigDict(frozen=True)
 
@@ -45,10 +58,10 @@ class ServiceStatus(BaseModel):
 
 
 def read_status(app: Celery, settings: Settings) -> ServiceStatus:
-    """Ask the broker's Redis.
+    """Read the status from the broker's Redis.
 
     Raises:
-        BrokerUnavailable: It did not answer, or refused.
+        BrokerUnavailable: Redis did not answer, or refused.
         SettingsError: The broker is not Redis.
     """
     with open_broker(app) as broker:
@@ -76,7 +89,7 @@ def _queue(broker: BrokerRedis, name: str, now_s: float) -> QueueStatus:
 
 
 def _age_s(raw: Any, now_s: float) -> float | None:
-    """For how long this message has waited. The sender's clock says since when."""
+    """Return how long a message has waited, in seconds. Its start is by the sender's clock."""
     try:
         sent_ms = sent_at_ms(orjson.loads(raw)["headers"]["id"])
     except (orjson.JSONDecodeError, LookupError, TypeError):

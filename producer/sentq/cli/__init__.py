@@ -34,7 +34,7 @@ app.command(help=local.DEMO_HELP)(local.demo)
 
 
 def main() -> None:
-    """Run the command; every expected error ends in one line and an exit code."""
+    """Run the command. An expected error prints one line and sets the exit code."""
     try:
         app()
     except SentqError as error:

@@ -1,4 +1,4 @@
-"""What the commands share: their options, their exit codes, and where they speak."""
+"""Options, exit codes and messages that the commands share."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from sentq.text_files import FileProblem
 
 __all__ = ["Broker", "Config", "Exit", "exit_code", "notes", "say"]
 
-#: Everything but results: progress, messages, errors.
+#: For progress, messages and errors; results go to standard output.
 notes: Final = Console(stderr=True, highlight=False)
 
 
@@ -39,7 +39,7 @@ class Exit(IntEnum):
 
 
 def exit_code(error: SentqError) -> Exit:
-    """The exit code of a command that ended in this error."""
+    """Return the exit code of a command that failed with an error."""
     match error:
         case SettingsError() | InvalidInput() | FileProblem() | NoRedisFound():
             return Exit.USAGE
@@ -54,14 +54,14 @@ def exit_code(error: SentqError) -> Exit:
 
 
 def say(line: str) -> None:
-    """A line for the person at the terminal."""
+    """Print a message to standard error."""
     notes.print(f"sentq: {line}", markup=False, soft_wrap=True)
 
 
 Config = Annotated[
     Path | None,
     typer.Option(
-        help="TOML file with settings (default: what SENTQ_CONFIG names).", metavar="FILE"
+        help="TOML file with settings (default: the file that SENTQ_CONFIG names).", metavar="FILE"
     ),
 ]
 Broker = Annotated[

@@ -1,4 +1,4 @@
-"""`sentq dead`: look at what nobody could handle, put it back, or drop it."""
+"""`sentq dead`: list, show, retry or drop dead letters."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import typer
 
 from sentq.admin.dead import DeadLetters, RetryResult, Selection
 from sentq.cli.common import Broker, Config, Exit, say
-from sentq.cli.letters import counted, wants_json, write_json, write_sheets, write_table
+from sentq.cli.dead_letters import counts_line, wants_json, write_json, write_sheets, write_table
 from sentq.client import Client
 from sentq.errors import InvalidInput
 from sentq.settings import Settings
@@ -22,7 +22,7 @@ from sentq.wire.dead_letters import DeadLetter
 
 __all__ = ["app"]
 
-_HELP: Final = """Dead letters: messages that nobody could handle, and why.
+_HELP: Final = """List, show, retry or drop dead letters: messages that no worker can process.
 
 \b
 Examples:
@@ -35,16 +35,16 @@ Examples:
 
 \b
 Codes:
-  malformed     it is no message, or no task's
-  unknown_task  it is a task that the worker does not know
-  worker_lost   three workers were lost over it, the last while it ran alone
+  malformed     it is not a message of a Celery task, or cannot be read
+  unknown_task  the worker does not know its task
+  worker_lost   three workers were lost with it; the last one ran it alone
 
 \b
 Exit codes:
   0  done
-  1  a letter that was named is not there
-  2  a wrong option or setting; or nobody is there to say yes
-  3  Redis cannot be reached
+  1  a given id does not exist, or the command was not confirmed
+  2  a wrong option or setting; or no terminal to confirm on
+  3  Redis is not available
 """
 
 _UNITS_S: Final = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
@@ -55,29 +55,29 @@ app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help=_HELP)
 def _seconds(duration: str) -> float:
     found = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd]?)", duration)
     if found is None:
-        raise typer.BadParameter(f"{duration!r} is no duration such as 90s, 15m, 2h or 7d")
+        raise typer.BadParameter(f"{duration!r} is not a duration such as 90s, 15m, 2h or 7d")
     return float(found[1]) * _UNITS_S[found[2]]
 
 
 Codes = Annotated[
     list[str] | None,
-    typer.Option("--code", help="Only letters of this code. May be said again.", metavar="CODE"),
+    typer.Option("--code", help="Only dead letters of this code. May be repeated.", metavar="CODE"),
 ]
 OlderThan = Annotated[
     float | None,
-    typer.Option(help="Only older letters: 90s, 15m, 2h, 7d.", parser=_seconds, metavar="AGE"),
+    typer.Option(help="Only older dead letters: 90s, 15m, 2h, 7d.", parser=_seconds, metavar="AGE"),
 ]
 NewerThan = Annotated[
     float | None,
-    typer.Option(help="Only newer letters.", parser=_seconds, metavar="AGE"),
+    typer.Option(help="Only newer dead letters.", parser=_seconds, metavar="AGE"),
 ]
 Ids = Annotated[
     list[str] | None,
-    typer.Argument(help="Letters by their ids.", metavar="ID...", show_default=False),
+    typer.Argument(help="Ids of dead letters.", metavar="ID...", show_default=False),
 ]
-All = Annotated[bool, typer.Option("--all", help="All letters.")]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and stop.")]
-Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
+All = Annotated[bool, typer.Option("--all", help="All dead letters.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Show what would be done, and stop.")]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")]
 AsJson = Annotated[
     bool | None,
     typer.Option("--json/--table", help="JSON lines or a table (default: by terminal)."),
@@ -86,26 +86,28 @@ ShowText = Annotated[bool, typer.Option("--show-text", help="Show the texts of t
 
 
 @app.command("list")
-def list_letters(
+def list_dead_letters(
     codes: Codes = None,
     older_than: OlderThan = None,
     newer_than: NewerThan = None,
-    limit: Annotated[int, typer.Option(help="Show the oldest so many.", min=0)] = 100,
+    limit: Annotated[
+        int, typer.Option(help="Show at most so many, the oldest first.", min=0)
+    ] = 100,
     as_json: AsJson = None,
     show_text: ShowText = False,
     broker_url: Broker = None,
     config: Config = None,
 ) -> None:
-    """Count the letters, and list them, the oldest first."""
+    """Count the dead letters, and list them, the oldest first."""
     selection = Selection(tuple(codes or ()), older_than, newer_than)
     with _client(config, broker_url) as client:
         counts = client.dead.count(selection)
-        say(counted(counts))
-        letters = islice(client.dead.letters(selection), limit)
+        say(counts_line(counts))
+        dead_letters = islice(client.dead.entries(selection), limit)
         if wants_json(as_json):
-            write_json(letters, show_text=show_text)
+            write_json(dead_letters, show_text=show_text)
         elif counts:
-            write_table(letters, show_text=show_text)
+            write_table(dead_letters, show_text=show_text)
     if counts.total() > limit:
         say(f"the oldest {limit:,} are shown; --limit shows more")
 
@@ -118,12 +120,12 @@ def show(
     broker_url: Broker = None,
     config: Config = None,
 ) -> None:
-    """Show all that is known of some letters."""
+    """Show all fields of dead letters."""
     with _client(config, broker_url) as client:
-        letters = _named(client.dead, ids)
+        dead_letters = _named(client.dead, ids)
     write = write_json if wants_json(as_json) else write_sheets
-    write(letters, show_text=show_text)
-    _say_missing(len(ids) - len(letters))
+    write(dead_letters, show_text=show_text)
+    _say_missing(len(ids) - len(dead_letters))
 
 
 @app.command()
@@ -138,25 +140,24 @@ def retry(
     broker_url: Broker = None,
     config: Config = None,
 ) -> None:
-    """Put messages back into their queues. Their jobs keep their ids and are queued again; their
-    deadlines, if they have any, stay what they were."""
+    """Send messages again. Their jobs keep their ids and deadlines, and are queued again."""
     selection = Selection(tuple(codes or ()), older_than, newer_than)
     with _client(config, broker_url) as client:
-        dead, outcomes = client.dead, Counter[RetryResult]()
+        dead, results = client.dead, Counter[RetryResult]()
 
-        def put_back(letter: DeadLetter) -> None:
-            outcomes[dead.retry(letter)] += 1
+        def retry_one(dead_letter: DeadLetter) -> None:
+            results[dead.retry(dead_letter)] += 1
 
         missing = _each(
-            dead, ids, selection, everything, put_back, "retry", dry_run=dry_run, yes=yes
+            dead, ids, selection, everything, retry_one, "retry", dry_run=dry_run, yes=yes
         )
-    if outcomes:
-        answered = outcomes[RetryResult.ANSWERED]
+    if results:
+        ended = results[RetryResult.ENDED]
         say(
-            f"{outcomes[RetryResult.RETRIED]:,} put back"
-            + (f"; {answered:,} had an answer already, and are dropped" if answered else "")
+            f"{results[RetryResult.RETRIED]:,} requeued"
+            + (f"; {ended:,} dropped: their jobs had ended already" if ended else "")
         )
-    _say_missing(missing + outcomes[RetryResult.GONE])
+    _say_missing(missing + results[RetryResult.NOT_FOUND])
 
 
 @app.command()
@@ -171,13 +172,13 @@ def drop(
     broker_url: Broker = None,
     config: Config = None,
 ) -> None:
-    """Delete letters for good, with the messages in them."""
+    """Delete dead letters and their messages for good."""
     selection = Selection(tuple(codes or ()), older_than, newer_than)
     with _client(config, broker_url) as client:
         dead, dropped = client.dead, Counter[bool]()
 
-        def delete(letter: DeadLetter) -> None:
-            dropped[bool(dead.drop([letter.id]))] += 1
+        def delete(dead_letter: DeadLetter) -> None:
+            dropped[bool(dead.drop([dead_letter.id]))] += 1
 
         missing = _each(dead, ids, selection, everything, delete, "drop", dry_run=dry_run, yes=yes)
     if dropped:
@@ -200,32 +201,32 @@ def _each(
     dry_run: bool,
     yes: bool,
 ) -> int:
-    """Do something with each letter that was meant, once somebody said yes; return how many of
-    those that were named are not there."""
+    """Act on each selected dead letter after a confirmation; return how many given ids do not
+    exist."""
     is_filtered = selection != Selection()
     if bool(ids) + is_filtered + everything != 1:
-        raise InvalidInput(f"say which letters to {verb}: ids, or filters, or --all")
+        raise InvalidInput(f"select the dead letters to {verb}: by ids, by filters, or with --all")
     named = _named(dead, ids) if ids else []
     missing = len(ids) - len(named) if ids else 0
-    counts = Counter(letter.code for letter in named) if ids else dead.count(selection)
-    say(counted(counts))
+    counts = Counter(dead_letter.code for dead_letter in named) if ids else dead.count(selection)
+    say(counts_line(counts))
     if not counts or dry_run:
         return missing
     if not yes and not sys.stdin.isatty():
-        raise InvalidInput(f"nobody is here to confirm it: say --yes to {verb} them")
+        raise InvalidInput(f"no terminal to confirm on: add --yes to {verb} them")
     if not yes and not typer.confirm(f"{verb} {counts.total():,}?", err=True):
         raise typer.Exit(Exit.SOME_FAILED)
-    for letter in named or dead.letters(selection):
-        act(letter)
+    for dead_letter in named or dead.entries(selection):
+        act(dead_letter)
     return missing
 
 
 def _named(dead: DeadLetters, ids: list[str]) -> list[DeadLetter]:
-    found = [dead.get(letter_id) for letter_id in dict.fromkeys(ids)]
-    return [letter for letter in found if letter is not None]
+    found = [dead.get(dead_letter_id) for dead_letter_id in dict.fromkeys(ids)]
+    return [dead_letter for dead_letter in found if dead_letter is not None]
 
 
 def _say_missing(count: int) -> None:
     if count:
-        say(f"{count:,} of them {'is' if count == 1 else 'are'} not there (any more)")
+        say(f"{count:,} of them {'does' if count == 1 else 'do'} not exist (any more)")
         raise typer.Exit(Exit.SOME_FAILED)

@@ -1,4 +1,4 @@
-"""The demo: 200 reviews of our own through the queue, a table, the totals, and how to do it."""
+"""The demo: score 200 bundled reviews, and show a table, totals and the code to do the same."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from sentq.rendering import Table, progress_bar
 
 __all__ = ["Review", "load_reviews", "run_demo"]
 
-_LESSON = """\
-The same in three lines of Python, wherever SENTQ_BROKER_URL says where Redis is:
+_EXAMPLE_CODE = """\
+The same in three lines of Python, if SENTQ_BROKER_URL has the address of Redis:
 
     from sentq import Client
     for outcome in Client().map(["What a lovely day!", "Never again."]):
@@ -28,8 +28,14 @@ The same in three lines of Python, wherever SENTQ_BROKER_URL says where Redis is
 
 @dataclass(frozen=True, slots=True)
 class Review:
-    """One review of the demo. `expect` is the label that a person gives it; None where the
-    model promises nothing: an empty text, another language, sarcasm."""
+    """A review of the demo.
+
+    Attributes:
+        id: Its id.
+        text: Its text.
+        expect: The label that a person gave it; None if no label is expected of the model: for an
+            empty text, another language, sarcasm.
+    """
 
     id: str
     text: str
@@ -37,13 +43,13 @@ class Review:
 
 
 def load_reviews() -> list[Review]:
-    """The 200 reviews that come with the package, in order."""
+    """Return the 200 bundled reviews in order."""
     lines = files("sentq").joinpath("data", "reviews.jsonl").read_text("utf-8").splitlines()
     return [Review(**orjson.loads(line)) for line in lines]
 
 
 def run_demo(client: Client, *, notes: Console) -> None:
-    """Score the reviews and show them on standard output; progress goes to `notes`."""
+    """Score the reviews and write them to standard output; progress goes to `notes`."""
     reviews = load_reviews()
     started = time.perf_counter()
     outcomes: list[Outcome] = []
@@ -58,7 +64,7 @@ def run_demo(client: Client, *, notes: Console) -> None:
     for number, (review, outcome) in enumerate(zip(reviews, outcomes, strict=True), start=1):
         table.show(number, review.text, outcome)
     print(_totals(reviews, outcomes, elapsed_s))  # noqa: T201 - the demo's output
-    print(_LESSON)  # noqa: T201
+    print(_EXAMPLE_CODE)  # noqa: T201
 
 
 def _totals(reviews: list[Review], outcomes: list[Outcome], elapsed_s: float) -> str:
@@ -74,6 +80,6 @@ def _totals(reviews: list[Review], outcomes: list[Outcome], elapsed_s: float) ->
     return (
         f"\n{len(outcomes)} outcomes in {elapsed_s:.1f} s: {labels}, "
         f"{len(outcomes) - len(predictions)} with an error.\n"
-        f"{sum(judged)} of the {len(judged)} that a person labelled agree with the person. "
+        f"{sum(judged)} of the {len(judged)} reviews with a human label have the same label. "
         f"The longest review was read in {windows} windows.\n"
     )

@@ -1,4 +1,4 @@
-"""`sentq dev` and `sentq demo`: a whole sentq on this machine."""
+"""`sentq dev` and `sentq demo`: Redis and a worker on this machine."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ from sentq.dev.stack import WorkerDidNotStart, local_stack
 
 __all__ = ["DEMO_HELP", "DEV_HELP", "demo", "dev"]
 
-DEV_HELP: Final = """Run a whole sentq in this terminal: a private Redis and a worker, until Ctrl-C.
+DEV_HELP: Final = """Run a private Redis and a worker in this terminal, until Ctrl-C.
 
-Jobs that are queued when it stops are there again the next time.
+Jobs that are queued when it stops are kept for the next run.
 
 \b
 Examples:
@@ -37,7 +37,7 @@ Examples:
 
 
 class HubKind(StrEnum):
-    """Which Hub a worker of `sentq dev` may ask."""
+    """The Hub that a worker of `sentq dev` may use."""
 
     FAKE = "fake"
 
@@ -45,15 +45,17 @@ class HubKind(StrEnum):
 def dev(
     data: Annotated[
         Path | None,
-        typer.Option(help="Where queued jobs are kept (default: your data folder).", metavar="DIR"),
+        typer.Option(help="Folder for queued jobs (default: in your data folder).", metavar="DIR"),
     ] = None,
     redis_server: Annotated[
         Path | None,
-        typer.Option(help="The Redis or Valkey to start (default: found).", metavar="PROGRAM"),
+        typer.Option(
+            help="The Redis or Valkey to start (default: the first one found).", metavar="PROGRAM"
+        ),
     ] = None,
     hub: Annotated[
         HubKind | None,
-        typer.Option(help="Fall back to a Hub on this machine, with the faults that you ask for."),
+        typer.Option(help="Use a Hub on this machine as the fallback; it can simulate faults."),
     ] = None,
 ) -> None:
     """See `DEV_HELP`."""
@@ -63,8 +65,8 @@ def dev(
         if hub is HubKind.FAKE:
             url = running.enter_context(fake_hub())
             environment = fake_hub_settings(url)
-            say(f"a Hub on this machine is asked where the worker's policy says so: {url}")
-            say(f"tell it what to do with the next calls: curl -d '503 429:2 ok' {url}/script")
+            say(f"the worker uses this Hub on this machine, as its provider setting says: {url}")
+            say(f"set its answers to the next calls: curl -d '503 429:2 ok' {url}/script")
         stack = running.enter_context(
             local_stack(folder, redis_server=redis_server, environment=environment, say=say)
         )
@@ -79,14 +81,16 @@ def dev(
 
 DEMO_HELP: Final = """Score 200 reviews with a private Redis and a worker, and show how it is done.
 
-Leaves nothing running and nothing behind.
+Stops both at the end, and keeps no files.
 """
 
 
 def demo(
     redis_server: Annotated[
         Path | None,
-        typer.Option(help="The Redis or Valkey to start (default: found).", metavar="PROGRAM"),
+        typer.Option(
+            help="The Redis or Valkey to start (default: the first one found).", metavar="PROGRAM"
+        ),
     ] = None,
 ) -> None:
     """See `DEMO_HELP`."""
@@ -101,10 +105,10 @@ def demo(
 
 @contextmanager
 def _stoppable() -> Iterator[None]:
-    """End the block in good order on Ctrl-C, SIGTERM and a closed terminal."""
+    """End the block cleanly on Ctrl-C, SIGTERM and a closed terminal."""
 
     def stop(number: int, _: FrameType | None) -> None:
-        # Only once: what is being taken down must not be interrupted in turn.
+        # Only once: a further signal must not interrupt the cleanup.
         for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(each, signal.SIG_IGN)
         say("stopping")

@@ -1,4 +1,4 @@
-"""`sentq score`: texts, files of texts, or standard input, to a table or JSON lines."""
+"""`sentq score`: score texts, a file or standard input; write a table or JSON lines."""
 
 from __future__ import annotations
 
@@ -35,9 +35,9 @@ Exit codes:
   0  every text was scored
   1  some texts (or a whole job) ended in an error; the others were scored
   2  a wrong option, setting or file
-  3  Redis cannot be reached
+  3  Redis is not available
   4  no outcome in time
-  5  no room for more jobs in time
+  5  no capacity for more jobs in time
 """
 
 
@@ -46,7 +46,7 @@ def score(
         list[str],
         typer.Argument(
             metavar="TEXT...|FILE|-",
-            help="Texts; or one file named .jsonl, .csv or .txt; or - for standard input.",
+            help="Texts; or one .jsonl, .csv or .txt file; or - for standard input.",
             show_default=False,
         ),
     ],
@@ -56,7 +56,7 @@ def score(
     form: Annotated[
         Format | None,
         typer.Option(
-            "--format", help="How to read the input (default: by the file's name, else txt)."
+            "--format", help="Format of the input (default: by the file's name, else txt)."
         ),
     ] = None,
     output: Annotated[
@@ -75,7 +75,7 @@ def score(
         typer.Option("--timeout", help="Seconds to wait for each job at most.", metavar="SECONDS"),
     ] = None,
     local_only: Annotated[
-        bool, typer.Option("--local-only", help="Score on the worker's machine or not at all.")
+        bool, typer.Option("--local-only", help="Score only on the worker's machine.")
     ] = False,
     broker_url: Broker = None,
     config: Config = None,
@@ -103,7 +103,7 @@ def score(
 
 
 def _source(texts: list[str], form: Format | None) -> tuple[str, Format] | None:
-    """The file that was named instead of texts, if one was."""
+    """Return the file and its format if a file was given instead of texts."""
     if len(texts) != 1:
         return None
     name = texts[0]
@@ -127,15 +127,15 @@ def _destination(output: Path | None) -> AbstractContextManager[TextIO]:
 def _scored(
     client: Client, texts: Iterable[object], timeout_s: float | None, local_only: bool
 ) -> Iterator[tuple[object, Outcome]]:
-    """Pairs of text and outcome, in order, holding only what is in flight."""
+    """Yield pairs of text and outcome, in order. Memory is bounded by the jobs in flight."""
     sent: deque[object] = deque()
 
-    def remembered() -> Iterator[Any]:
+    def recorded() -> Iterator[Any]:
         for text in texts:
             sent.append(text)
             yield text
 
-    for outcome in client.map(remembered(), timeout=timeout_s, local_only=local_only):
+    for outcome in client.map(recorded(), timeout=timeout_s, local_only=local_only):
         yield sent.popleft(), outcome
 
 
@@ -146,7 +146,7 @@ def _show(
     total: int | None,
     with_bar: bool,
 ) -> int:
-    """Show all outcomes and return how many are errors."""
+    """Write all outcomes; return how many are errors."""
     failures = 0
     with progress_bar(notes, disable=not with_bar) as progress:
         task = progress.add_task("scoring", total=total)

@@ -1,4 +1,4 @@
-"""`sentq status`: what waits, what is in hand, and who works."""
+"""`sentq status`: queued jobs, jobs in flight, and workers."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from sentq.wire.reports import WorkerReport
 
 __all__ = ["HELP", "status"]
 
-HELP: Final = """Show what waits, what is in hand, and who works.
+HELP: Final = """Show queued jobs, jobs in flight, and workers.
 
 \b
 Examples:
@@ -29,7 +29,7 @@ Examples:
 Exit codes:
   0  at least one worker reports
   2  a wrong option or setting
-  3  Redis cannot be reached, or no worker reports
+  3  Redis is not available, or no worker reports
 """
 
 _MINUTE_S: Final = 60
@@ -64,7 +64,7 @@ def _show(seen: ServiceStatus) -> None:
     console.print(queues)
     console.print(f"\nin flight     {seen.in_flight_jobs:,}\ndead letters  {seen.dead_letters:,}\n")
     if seen.workers:
-        columns = ("worker", "engine", "jobs/s", "held", "finished", "up", "seen", "state")
+        columns = ("worker", "engine", "jobs/s", "in flight", "finished", "up", "seen", "state")
         workers = Table(*columns, box=None, pad_edge=False)
         for report in seen.workers:
             workers.add_row(*_cells(report, seen.at_s))
@@ -73,7 +73,7 @@ def _show(seen: ServiceStatus) -> None:
 
 def _cells(report: WorkerReport, now_s: float) -> list[str]:
     engine = " ".join(part for part in (report.model, report.backend, report.dtype) if part)
-    state = report.waiting_for or ("works" if report.in_flight_jobs else "idle")
+    state = report.waiting_for or ("busy" if report.in_flight_jobs else "idle")
     if report.breaker and report.breaker != "closed":
         state += f"; the Hub's breaker is {report.breaker}"
     if report.local_breaker and report.local_breaker != "closed":
@@ -94,17 +94,17 @@ def _advice(seen: ServiceStatus) -> list[str]:
     lines = []
     if not seen.workers:
         lines.append(
-            "no worker reports: start one with sentq-worker, and see that it has this broker URL"
+            "no worker reports: start one with sentq-worker, and check that it has this broker URL"
         )
     elif all(report.waiting_for for report in seen.workers):
         lines.append("no worker can score at the moment; jobs wait until one can")
     if seen.dead_letters:
-        lines.append("sentq dead list shows the dead letters, and why they died")
+        lines.append("sentq dead list shows the dead letters, and the reason of each")
     return lines
 
 
 def _ago(seconds: float) -> str:
-    """A duration in its largest unit."""
+    """Return a duration in its largest unit."""
     if seconds < _MINUTE_S:
         return f"{max(0.0, seconds):.0f} s"
     if seconds < _HOUR_S:

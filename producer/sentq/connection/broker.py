@@ -1,4 +1,4 @@
-"""The Redis in which jobs wait, for whoever asks it more than Celery does."""
+"""The broker's Redis, for commands that Celery does not offer."""
 
 from __future__ import annotations
 
@@ -17,18 +17,15 @@ if TYPE_CHECKING:
 
 __all__ = ["BrokerRedis", "open_broker", "queue_lists"]
 
-#: How kombu splits a queue by priority. Importing it for that would make `import sentq` slower
-#: by a tenth; a test compares.
+#: How kombu splits a queue by priority. To import these from kombu would make `import sentq`
+#: slower by a tenth; a test compares them.
 _SEPARATOR: Final = "\x06\x16"
 _PRIORITY_STEPS: Final = (0, 3, 6, 9)
 
-_UNACKED_KEY: Final = "unacked"
-_UNACKED_INDEX_KEY: Final = "unacked_index"
-
 
 def queue_lists(queue: str) -> list[str]:
-    """The lists that make up a queue, as kombu names them: the one of ordinary jobs, and one for
-    each lower priority."""
+    """Return the lists of a queue, as kombu names them: that of ordinary jobs, then one for each
+    lower priority."""
     return [_list_of(queue, step) for step in _PRIORITY_STEPS]
 
 
@@ -38,24 +35,31 @@ def _list_of(queue: str, step: int) -> str:
 
 @dataclass(frozen=True, slots=True)
 class BrokerRedis:
-    """A connection that adds no prefix by itself, and what stands where."""
+    """A connection to the broker that adds no prefix to keys, and the names of keys.
+
+    Attributes:
+        redis: The connection.
+        prefix: The configured prefix of all keys.
+        unacked_key: The hash of unacknowledged messages, with the prefix.
+        unacked_index_key: The index of that hash, with the prefix.
+    """
 
     redis: redis.Redis
-    prefix: str = ""
-    unacked_key: str = _UNACKED_KEY
-    unacked_index_key: str = _UNACKED_INDEX_KEY
+    prefix: str
+    unacked_key: str
+    unacked_index_key: str
 
     def key(self, name: str) -> str:
-        """The name under which Redis has it."""
+        """Return a key with the prefix."""
         return f"{self.prefix}{name}"
 
     def list_of(self, queue: str, priority: int) -> str:
-        """The list for messages of this priority, 0 to 9."""
+        """Return the key of the list for messages of a priority, 0 to 9."""
         step = max(step for step in _PRIORITY_STEPS if step <= max(0, priority))
         return self.key(_list_of(queue, step))
 
     def lists(self, queue: str) -> list[str]:
-        """The lists of a queue, as Redis has them."""
+        """Return the keys of the lists of a queue."""
         return [self.key(name) for name in queue_lists(queue)]
 
 
@@ -64,8 +68,8 @@ def open_broker(app: Celery) -> Iterator[BrokerRedis]:
     """Connect to the broker for the block.
 
     Raises:
-        BrokerUnavailable: It did not answer within the time-outs, or refused a command.
-        SettingsError: It is not Redis.
+        BrokerUnavailable: The broker did not answer within the time-outs, or refused a command.
+        SettingsError: The broker is not Redis.
     """
     from kombu.transport.redis import Channel
 
@@ -75,7 +79,7 @@ def open_broker(app: Celery) -> Iterator[BrokerRedis]:
             channel = connection.default_channel
             if not isinstance(channel, Channel):
                 raise SettingsError("this needs a broker that is Redis")
-            # Kombu's own client adds the prefix to some commands, and to some of their keys.
+            # Kombu's own client adds the prefix to some keys of some commands.
             client = redis.Redis(connection_pool=channel.client.connection_pool)
             yield BrokerRedis(
                 client,

@@ -1,4 +1,4 @@
-"""What time it is in Redis. Senders and workers that agree on nothing else share its clock."""
+"""The time of Redis: the one clock that senders and workers share."""
 
 from __future__ import annotations
 
@@ -8,27 +8,27 @@ from typing import Final
 
 __all__ = ["RedisClock"]
 
-#: Redis is asked again after this long: clocks drift, and a laptop that sleeps stops ours.
+#: Redis is asked again after this time: clocks drift, and sleep stops the clock of a laptop.
 _VALID_S: Final = 10.0
 
 
 class RedisClock:
-    """Tells Redis' time, at the cost of a round trip now and then. Safe to share between threads.
+    """Tells the time of Redis, with a round trip every ten seconds at most. Thread-safe.
 
     Args:
-        ask: Asks Redis for its time in Unix seconds. What it raises is passed on.
+        ask: Asks Redis for its time in Unix seconds. Its exceptions are passed on.
     """
 
     def __init__(self, ask: Callable[[], float]) -> None:
         self._ask = ask
-        #: Redis' time less ours, and when that was found, by our clock.
-        self._found: tuple[float, float] | None = None
+        #: Redis' time minus the monotonic time, and the monotonic time of that measurement.
+        self._offset: tuple[float, float] | None = None
 
     def now_s(self) -> float:
-        """Redis' time in Unix seconds. A round trip late at most."""
+        """Return Redis' time in Unix seconds, late by one round trip at most."""
         here_s = time.monotonic()
-        if self._found is None or here_s - self._found[1] > _VALID_S:
-            there_s = self._ask()
+        if self._offset is None or here_s - self._offset[1] > _VALID_S:
+            redis_s = self._ask()
             here_s = time.monotonic()
-            self._found = there_s - here_s, here_s
-        return here_s + self._found[0]
+            self._offset = redis_s - here_s, here_s
+        return here_s + self._offset[0]

@@ -1,4 +1,4 @@
-"""A complete sentq on one machine: an embedded Redis, a worker, and a fake Hub.
+"""The local stack for development: an embedded Redis, a worker, and a fake Hub.
 
 May import `connection` and `settings`.
 """

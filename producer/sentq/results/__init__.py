@@ -1,4 +1,4 @@
-"""Reading outcomes: waiting for one job, reading many in order, cancelling.
+"""Reading results: wait for one job, read many jobs in order, cancel a job.
 
 May import `connection` and `wire`.
 """

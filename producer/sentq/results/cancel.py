@@ -1,9 +1,9 @@
-"""Cancelling jobs that nobody has begun to score.
+"""Cancel jobs that no worker has started.
 
-A cancelled job is answered at once, with Celery's document of a revoked one; the first answer
-stays, so that a worker which has not heard of it changes nothing. Its message waits on until a
-worker drops it. Workers hear of it twice: Celery's broadcast reaches those that listen, if the
-sender may speak to them; and all of them look every few seconds at what is noted here:
+A cancelled job gets Celery's document of a revoked task at once. A final document stays, so a
+worker that does not know of the cancellation changes nothing. The message of the job stays in its
+queue until a worker discards it. Workers learn of a cancellation in two ways: by Celery's
+broadcast, if the sender has the right to send it; and from this key, which they poll:
 
     sentq.cancelled   sorted set   job id -> when it was cancelled, in Unix seconds
 """
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 import redis
 from kombu.exceptions import OperationalError
 
-from sentq.connection.app import result_key
+from sentq.connection.app import key_with_result_prefix
 from sentq.contract import JobStatus
 from sentq.wire.documents import cancelled_document, is_final, parse_document, status_of
 from sentq.wire.lua import load_script
@@ -36,45 +36,47 @@ _CANCEL: Final = load_script("sentq.wire", "cancel_job")
 
 
 def cancel_job(results: ResultReader, job_id: str) -> bool:
-    """Cancel a job unless it is being scored or has ended; return whether it is cancelled.
+    """Cancel a job unless it runs or has ended; return whether it is cancelled.
 
     Raises:
-        UnknownJob, JobExpired: Redis knows nothing of the job (any more).
+        UnknownJob, JobExpired: Redis has no document of the job, or no longer.
         ResultsUnavailable: Redis did not answer, or refused.
     """
-    key, step = results.document_keys(job_id)
-    before, replaced = results.run_script(
+    before, is_replaced = results.run_script(
         _CANCEL,
-        [key, step, result_key(results.app, _CANCELLED_KEY)],
+        [*results.document_keys(job_id), key_with_result_prefix(results.app, _CANCELLED_KEY)],
         [cancelled_document(job_id), results.ttl_s, job_id],
     )
-    document = results.known(job_id, None if before is None else parse_document(job_id, before))
-    if replaced:
-        _tell_workers(results.app, job_id)
-    return bool(replaced) or (is_final(document) and status_of(document) is JobStatus.CANCELLED)
+    document = results.require_document(
+        job_id, None if before is None else parse_document(job_id, before)
+    )
+    if is_replaced:
+        _notify_workers(results.app, job_id)
+    return bool(is_replaced) or (is_final(document) and status_of(document) is JobStatus.CANCELLED)
 
 
-def _tell_workers(app: Celery, job_id: str) -> None:
+def _notify_workers(app: Celery, job_id: str) -> None:
     try:
         app.control.revoke(job_id)
     except (OperationalError, redis.RedisError, OSError) as error:
-        # It only saves work: those that do not hear of it score the job in vain.
-        logger.debug("workers could not be told of a cancelled job: %s", type(error).__name__)
+        # The broadcast only saves work: a worker that misses it may score the job in vain.
+        logger.debug("workers were not notified of a cancelled job: %s", type(error).__name__)
 
 
 def cancelled_ids(app: Celery, *, since_s: float = 0, backend: Any = None) -> dict[str, float]:
-    """The jobs that were cancelled and that a worker may still find in its queue, each with the
-    time: Unix seconds by the clock of the Redis that keeps the results.
+    """Return the cancelled jobs whose messages may still be in a queue, by id.
+
+    The value is the time of the cancellation: Unix seconds by the clock of the results' Redis.
 
     Args:
-        app: Whose results they are.
-        since_s: Only those that were cancelled then or later.
-        backend: Asks on its connections, instead of on the app's.
+        app: The app of the results.
+        since_s: Return only jobs that were cancelled at this time or later.
+        backend: A backend whose connections are used instead of the app's.
 
     Raises:
         redis.RedisError: Redis did not answer.
     """
     found: list[tuple[bytes, float]] = (backend or app.backend).client.zrangebyscore(
-        result_key(app, _CANCELLED_KEY), since_s, "+inf", withscores=True
+        key_with_result_prefix(app, _CANCELLED_KEY), since_s, "+inf", withscores=True
     )
     return {job_id.decode("utf-8", "replace"): at_s for job_id, at_s in found}

@@ -1,8 +1,8 @@
-"""Reading the outcomes of many jobs in the order in which they were sent.
+"""Read the outcomes of many jobs in the order in which they were sent.
 
-Whoever reads in order waits for one job at a time: the oldest. So one subscription does for all,
-and as soon as that job ends, one MGET brings it and those behind it that have ended too. Nobody
-receives what is not his, however many clients share a Redis.
+An ordered reader waits for one job at a time: the oldest. So one subscription is enough. When that
+job ends, one MGET returns its outcome and those of later jobs that have ended too. A client
+receives only the outcomes of its own jobs, however many clients share a Redis.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ from sentq.results.reader import ResultReader
 
 __all__ = ["OrderedResults"]
 
-#: How many jobs one round trip looks at.
-_LEAST: Final = 8
-_MOST: Final = 512
+#: How many jobs one round trip reads.
+_MIN_JOBS: Final = 8
+_MAX_JOBS: Final = 512
 
 
 class OrderedResults:
-    """Outcomes of the jobs that are expected, one after the other.
+    """The outcomes of expected jobs, one after the other.
 
     Args:
-        results: Where the outcomes are.
-        timeout_s: How long to wait for each job; None waits until it ends.
+        results: Reads the outcomes.
+        timeout_s: How long to wait for each job, in seconds; None waits until it ends.
     """
 
     def __init__(self, results: ResultReader, *, timeout_s: float | None) -> None:
@@ -35,23 +35,23 @@ class OrderedResults:
         self._timeout_s = timeout_s
         self._expected: deque[str] = deque()
         self._ended: dict[str, JobOutcome | JobError] = {}
-        self._look_at = _LEAST
+        self._jobs_per_read = _MIN_JOBS
 
     def expect(self, job_id: str) -> None:
-        """Expect this job after those before it."""
+        """Expect a job after all that are expected already."""
         self._expected.append(job_id)
 
-    def take(self) -> JobOutcome:
-        """Wait for the oldest expected job, which is expected no longer.
+    def receive(self) -> JobOutcome:
+        """Wait for the outcome of the oldest expected job, and expect that job no longer.
 
         Raises:
-            JobError: It has no outcome; the next one can be taken all the same.
-            ResultsUnavailable: Redis went away and did not come back in time.
+            JobError: The job has no outcome. The next job can be received all the same.
+            ResultsUnavailable: Redis was not available for too long.
             IndexError: No job is expected.
         """
         job_id = self._expected.popleft()
         if job_id not in self._ended:
-            self._look(job_id)
+            self._read_ended(job_id)
         ended = self._ended.pop(job_id, None) or self._results.wait(
             job_id, timeout_s=self._timeout_s
         )
@@ -59,9 +59,9 @@ class OrderedResults:
             raise ended
         return ended
 
-    def _look(self, job_id: str) -> None:
-        """Look at this job and at some behind it: at few while the workers are behind, and at
-        more and more while they are ahead."""
-        ended = self._results.ready([job_id, *islice(self._expected, self._look_at - 1)])
+    def _read_ended(self, job_id: str) -> None:
+        """Read this job and some after it: few while the workers are slower than the reader, more
+        and more while they are faster."""
+        ended = self._results.ready([job_id, *islice(self._expected, self._jobs_per_read - 1)])
         self._ended |= ended
-        self._look_at = min(_MOST, max(_LEAST, 2 * len(ended)))
+        self._jobs_per_read = min(_MAX_JOBS, max(_MIN_JOBS, 2 * len(ended)))

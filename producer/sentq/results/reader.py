@@ -1,8 +1,8 @@
-"""Reading outcomes. A job's outcome is the Celery result document `celery-task-meta-<id>`.
+"""Read the outcomes of jobs from Celery's result documents, `celery-task-meta-<id>`.
 
-Whoever writes a document also publishes it on a channel of the same name. A reader subscribes
-first and looks second, so that no outcome can fall in between; and it looks again from time to
-time, because a half-open connection delivers nothing and says nothing.
+A worker that stores a document also publishes it on the channel of the same name. A reader
+subscribes first and reads second, so that it misses no outcome in between. It reads again from time
+to time, because a half-open connection delivers nothing and raises no error.
 """
 
 from __future__ import annotations
@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 import redis
 
+from sentq.connection.app import document_keys
 from sentq.contract import JobOutcome, JobStatus
 from sentq.errors import JobError, JobExpired, ResultsUnavailable, UnknownJob, WaitTimeout
 from sentq.wire.documents import QUEUED_DOCUMENT, is_final, outcome_of, parse_document, status_of
-from sentq.wire.ids import sent_at_ms, step_of
+from sentq.wire.ids import send_group_of, sent_at_ms
 from sentq.wire.lua import Script
 
 if TYPE_CHECKING:
@@ -24,27 +25,27 @@ if TYPE_CHECKING:
 
 __all__ = ["ResultReader"]
 
-#: How long a reader waits on its subscription before it looks for itself.
-_LOOK_AGAIN_S: Final = 2.0
+#: How long a reader waits on its subscription before it reads the document again.
+_POLL_INTERVAL_S: Final = 2.0
 
-#: How long Redis may be away before a reader without a time-out gives up.
-_OUTAGE_S: Final = 30.0
+#: How long Redis may be unavailable before a reader without a time-out stops.
+_MAX_OUTAGE_S: Final = 30.0
 
-_PAUSE_WHILE_AWAY_S: Final = 0.2
+_OUTAGE_PAUSE_S: Final = 0.2
 
-#: What a connection to Redis raises when it breaks, or takes too long.
-_AWAY: Final = (redis.ConnectionError, redis.TimeoutError, ResultsUnavailable)
+#: The errors of a connection that breaks or times out.
+_CONNECTION_ERRORS: Final = (redis.ConnectionError, redis.TimeoutError, ResultsUnavailable)
 
 
 class ResultReader:
-    """The outcomes of jobs, kept in Redis for `ttl_s` seconds. Safe to share between threads."""
+    """Reads the outcomes of jobs, which Redis keeps for `ttl_s` seconds. Thread-safe."""
 
     def __init__(self, app: Celery, *, ttl_s: int) -> None:
         self.app = app
         self.ttl_s = ttl_s
 
     def mark_queued(self, job_id: str) -> None:
-        """Make the job known. To be called before it is sent, lest it overtake its own worker.
+        """Make a job known. Call it before the job is sent: its worker may be faster otherwise.
 
         Raises:
             ResultsUnavailable: Redis did not answer.
@@ -52,20 +53,22 @@ class ResultReader:
         self.command("SET", self.key(job_id), QUEUED_DOCUMENT, "EX", self.ttl_s, "NX")
 
     def queued_key(self, job_ids: Sequence[str]) -> bytes:
-        """The key whose document makes jobs known that are sent together: of a single job its
-        own; of more the one of their step, because a key for each would slow Redis down by half
-        when millions wait."""
-        return self.key(job_ids[0]) if len(job_ids) == 1 else _step_key(job_ids[0])
+        """Return the key of the document that makes the jobs of a send group known.
+
+        For a single job it is the job's own key. Several jobs share one, because a key for each
+        would slow Redis down by half when millions of jobs wait.
+        """
+        return self.key(job_ids[0]) if len(job_ids) == 1 else _group_key(job_ids[0])
 
     def forget(self, job_id: str) -> None:
-        """Remove whatever is known of the job, if Redis can be reached."""
+        """Remove the job's document, if Redis is available."""
         try:
             self.command("DEL", self.key(job_id))
         except ResultsUnavailable:
             return  # It expires by itself.
 
     def status(self, job_id: str) -> JobStatus:
-        """Where the job is now.
+        """Return the status of the job.
 
         Raises:
             ResultsUnavailable: Redis did not answer.
@@ -79,23 +82,24 @@ class ResultReader:
         """Wait for the job's outcome.
 
         Raises:
-            WaitTimeout: It was not there within `timeout_s` seconds.
-            UnknownJob, JobExpired: Redis has nothing about the job (any more).
-            JobCancelled: It was cancelled, or revoked by an operator.
+            WaitTimeout: There was no outcome within `timeout_s` seconds.
+            UnknownJob, JobExpired: Redis has no document of the job, or no longer.
+            JobCancelled: The job was cancelled, or revoked by an operator.
             JobFailed: The job as a whole failed.
-            ResultsUnavailable: Redis went away and did not come back in time.
+            ResultsUnavailable: Redis was not available for too long.
         """
         return outcome_of(job_id, self._final_document(job_id, _Deadline(timeout_s)))
 
     def ready(self, job_ids: Sequence[str]) -> dict[str, JobOutcome | JobError]:
-        """The outcomes of those of these jobs that have ended, or the errors that `wait` would
-        raise for them. One round trip.
+        """Return the outcomes of the jobs that have ended, or the errors that `wait` would raise.
+
+        Takes one round trip.
 
         Raises:
             ResultsUnavailable: Redis did not answer.
         """
         ended: dict[str, JobOutcome | JobError] = {}
-        for job_id, raw in zip(job_ids, self.command("MGET", *self.keys(job_ids)), strict=True):
+        for job_id, raw in zip(job_ids, self._documents(job_ids), strict=True):
             document = None if raw is None else parse_document(job_id, raw)
             if document is not None and is_final(document):
                 try:
@@ -105,48 +109,48 @@ class ResultReader:
         return ended
 
     def _final_document(self, job_id: str, deadline: _Deadline) -> dict[str, Any]:
-        document = self.known(job_id, self._document(job_id))
-        away_since: float | None = None
+        document = self.require_document(job_id, self._document(job_id))
+        outage_since: float | None = None
         while not is_final(document):
             try:
                 document = self._listen(job_id, deadline)
-                away_since = None
-            except _AWAY as error:
+                outage_since = None
+            except _CONNECTION_ERRORS as error:
                 now = time.monotonic()
-                away_since = away_since or now
-                if deadline.passed or now - away_since > _OUTAGE_S:
+                outage_since = outage_since or now
+                if deadline.has_passed or now - outage_since > _MAX_OUTAGE_S:
                     raise ResultsUnavailable(
                         f"Redis went away while waiting for job {job_id}; the job is not affected"
                     ) from error
-                time.sleep(_PAUSE_WHILE_AWAY_S)
+                time.sleep(_OUTAGE_PAUSE_S)
         return document
 
     def _listen(self, job_id: str, deadline: _Deadline) -> dict[str, Any]:
-        """Subscribe, look, and wait for a final document on this one connection."""
+        """Subscribe, read, and wait for a final document, all on one connection."""
         with self._redis.pubsub(ignore_subscribe_messages=True) as subscription:
             subscription.subscribe(self.key(job_id))
             while True:
-                document = self.known(job_id, self._document(job_id))
+                document = self.require_document(job_id, self._document(job_id))
                 if is_final(document):
                     return document
-                look_again = _Deadline(min(_LOOK_AGAIN_S, deadline.remaining_s))
-                while not look_again.passed:
-                    message = subscription.get_message(timeout=look_again.remaining_s)
+                next_poll = _Deadline(min(_POLL_INTERVAL_S, deadline.remaining_s))
+                while not next_poll.has_passed:
+                    message = subscription.get_message(timeout=next_poll.remaining_s)
                     if message is not None:
-                        # What is published is the document itself.
+                        # The message is the document itself.
                         published = parse_document(job_id, message["data"])
                         if is_final(published):
                             return published
-                if deadline.passed:
+                if deadline.has_passed:
                     raise WaitTimeout(
                         f"job {job_id} has no outcome yet; it is {status_of(document)}", job_id
                     )
 
-    def known(self, job_id: str, document: dict[str, Any] | None) -> dict[str, Any]:
-        """The job's document, if there was one.
+    def require_document(self, job_id: str, document: dict[str, Any] | None) -> dict[str, Any]:
+        """Return the job's document if it is not None.
 
         Raises:
-            UnknownJob, JobExpired: There was none.
+            UnknownJob, JobExpired: Redis has no document of the job.
         """
         if document is not None:
             return document
@@ -160,30 +164,30 @@ class ResultReader:
         )
 
     def _document(self, job_id: str) -> dict[str, Any] | None:
-        raw, step = self.command("MGET", *self.document_keys(job_id))
-        raw = step if raw is None else raw
+        raw, of_group = self.command("MGET", *self.document_keys(job_id))
+        raw = of_group if raw is None else raw
         return None if raw is None else parse_document(job_id, raw)
 
     def run_script(
         self, script: Script, keys: Sequence[str | bytes], arguments: Sequence[int | str | bytes]
     ) -> Any:
-        """Run a script where the outcomes are.
+        """Run a script in the Redis of the results.
 
         Raises:
-            ResultsUnavailable: Redis did not answer, or refused it.
+            ResultsUnavailable: Redis did not answer, or refused the script.
         """
         return self._run(lambda redis: script.run(redis, keys, arguments))
 
     def command(self, *arguments: object) -> Any:
-        """Run a command where the outcomes are.
+        """Run a command in the Redis of the results.
 
         Raises:
-            ResultsUnavailable: Redis did not answer, or refused it.
+            ResultsUnavailable: Redis did not answer, or refused the command.
         """
         return self._run(lambda redis: redis.execute_command(*arguments))
 
     def _run(self, command: Callable[[redis.Redis], Any]) -> Any:
-        """Run a command, once more on a fresh connection where the pooled one was dead."""
+        """Run a command; once more on a new connection if the pooled one was broken."""
         try:
             try:
                 return command(self._redis)
@@ -198,26 +202,21 @@ class ResultReader:
     def _redis(self) -> redis.Redis:
         return cast("redis.Redis", self.app.backend.client)
 
-    def keys(self, job_ids: Sequence[str]) -> list[bytes]:
-        """Where the documents of these jobs are."""
-        if not job_ids:
-            return []
-        # The same prefix for all, and not for free: ask once.
-        first = job_ids[0].encode()
-        prefix = self.key(job_ids[0]).removesuffix(first)
-        return [prefix + job_id.encode() for job_id in job_ids]
+    def _documents(self, job_ids: Sequence[str]) -> list[bytes | None]:
+        keys = document_keys(self.app.backend, job_ids)
+        return cast("list[bytes | None]", self.command("MGET", *keys))
 
     def document_keys(self, job_id: str) -> tuple[bytes, bytes]:
-        """Where the job's document is, and where the one that made it known with others."""
-        return self.key(job_id), _step_key(job_id)
+        """Return the keys of the job's document, and of the one that makes its send group known."""
+        return self.key(job_id), _group_key(job_id)
 
     def key(self, job_id: str) -> bytes:
-        """Where the job's document is."""
+        """Return the key of the job's document."""
         return cast("bytes", self.app.backend.get_key_for_task(job_id))
 
 
 class _Deadline:
-    """A point in time; never, where it is made of None."""
+    """A point in monotonic time, or never if the time-out is None."""
 
     def __init__(self, timeout_s: float | None) -> None:
         self._at = None if timeout_s is None else time.monotonic() + timeout_s
@@ -227,9 +226,9 @@ class _Deadline:
         return float("inf") if self._at is None else max(0.0, self._at - time.monotonic())
 
     @property
-    def passed(self) -> bool:
+    def has_passed(self) -> bool:
         return self.remaining_s == 0.0
 
 
-def _step_key(job_id: str) -> bytes:
-    return f"sentq-sent-{step_of(job_id)}".encode()
+def _group_key(job_id: str) -> bytes:
+    return f"sentq-sent-{send_group_of(job_id)}".encode()

@@ -1,4 +1,4 @@
-"""Waiting for room where too much waits already: politely, and not for ever."""
+"""Wait for free capacity in a full queue, with backoff and a time-out."""
 
 from __future__ import annotations
 
@@ -16,26 +16,26 @@ logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-#: Pauses double from the first to the longest, unless the refusal says when to come back. Those
-#: who are refused together must not come back together.
+#: Pauses double from the first to the longest, unless the error says when to retry. The jitter
+#: keeps clients that were rejected together from retrying together.
 _FIRST_PAUSE_S: Final = 0.1
 _LONGEST_PAUSE_S: Final = 10.0
 _JITTER: Final = (0.5, 1.5)
 
 
 def wait_for_capacity(send: Callable[[], T], *, timeout_s: float | None) -> T:
-    """Call `send`, again and again while there is no room, and return what it returns.
+    """Call `send` until it succeeds, and return its value.
 
     Args:
-        send: Raises `Overloaded` where nothing was accepted.
-        timeout_s: How long to try; None for ever.
+        send: Raises `Overloaded` if nothing was accepted.
+        timeout_s: How long to try, in seconds; None for no limit.
 
     Raises:
-        Overloaded: There was no room in time.
+        Overloaded: There was no capacity within `timeout_s`.
     """
     started_s = time.monotonic()
     pause_s = _FIRST_PAUSE_S
-    has_said = False
+    has_warned = False
     while True:
         try:
             return send()
@@ -46,8 +46,8 @@ def wait_for_capacity(send: Callable[[], T], *, timeout_s: float | None) -> T:
             waited_s = time.monotonic() - started_s
             if timeout_s is not None and waited_s + jittered_s > timeout_s:
                 raise
-            if not has_said:
-                logger.warning("waiting for room: %s", error)
-                has_said = True
+            if not has_warned:
+                logger.warning("waiting for capacity: %s", error)
+                has_warned = True
         time.sleep(jittered_s)
         pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)

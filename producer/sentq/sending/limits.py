@@ -1,4 +1,4 @@
-"""How much may wait in a queue, and how long until there is room where that is exceeded."""
+"""Limits of queues, and the estimate when a full queue has capacity again."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from typing import Final
 from sentq.errors import QueueFull
 from sentq.wire.reports import WorkerReport
 
-__all__ = ["QueueLimitExceeded", "QueueLimits", "QueueUsage", "queue_full"]
+__all__ = ["QueueLimitExceeded", "QueueLimits", "QueueUsage", "queue_full_error"]
 
-#: Estimates below are not worth a sleep; those above are worth no more than a look.
-_LEAST_S: Final = 0.1
-_MOST_S: Final = 3600.0
+#: The range of estimates: a shorter pause is useless, and a longer estimate is unreliable.
+_MIN_RETRY_S: Final = 0.1
+_MAX_RETRY_S: Final = 3600.0
 
 
 @dataclass(frozen=True, slots=True)
 class QueueLimits:
-    """What may wait in one queue; None for no limit."""
+    """How many jobs and bytes may wait in a queue; None for no limit."""
 
     jobs: int | None = None
     bytes: int | None = None
@@ -29,14 +29,14 @@ class QueueLimits:
 
 @dataclass(frozen=True, slots=True)
 class QueueUsage:
-    """What waits in a queue, as Redis counts it."""
+    """Jobs and bytes that wait in a queue, as Redis counts them."""
 
     jobs: int
     bytes: int
 
 
 class QueueLimitExceeded(Exception):
-    """Jobs were refused: `waiting` was in the queue, and `added` did not fit."""
+    """Jobs were rejected: `waiting` was in the queue, and `added` did not fit."""
 
     def __init__(self, waiting: QueueUsage, added: QueueUsage) -> None:
         super().__init__()
@@ -44,21 +44,21 @@ class QueueLimitExceeded(Exception):
         self.added = added
 
 
-def queue_full(
+def queue_full_error(
     queue: str,
     limits: QueueLimits,
-    refusal: QueueLimitExceeded,
+    rejection: QueueLimitExceeded,
     reports: Iterable[WorkerReport],
 ) -> QueueFull:
-    """The error for jobs that were refused.
+    """Return the error for rejected jobs.
 
     Args:
-        queue: Where they were to go.
-        limits: What may wait there.
-        refusal: What does, and what was refused.
-        reports: Of the workers, whose pace says when there will be room.
+        queue: The full queue.
+        limits: Its limits.
+        rejection: Its usage, and what was rejected.
+        reports: The workers' reports. Their rates give the time until there is capacity.
     """
-    waiting, added = refusal.waiting, refusal.added
+    waiting, added = rejection.waiting, rejection.added
     if limits.jobs is not None and waiting.jobs + added.jobs > limits.jobs:
         problem = f"{waiting.jobs:,} jobs waiting, max_queued_jobs is {limits.jobs:,}"
         excess_jobs = waiting.jobs + added.jobs - limits.jobs
@@ -69,8 +69,8 @@ def queue_full(
     rate = sum(report.jobs_per_s for report in reports if queue in report.queues)
     problem = f"the queue {queue} is full: {problem}"
     if rate <= 0:
-        return QueueFull(f"{problem}; no worker reports that it takes any")
-    retry_after_s = min(_MOST_S, max(_LEAST_S, excess_jobs / rate))
+        return QueueFull(f"{problem}; no worker reports that it reads it")
+    retry_after_s = min(_MAX_RETRY_S, max(_MIN_RETRY_S, excess_jobs / rate))
     return QueueFull(
         f"{problem}; try again in about {retry_after_s:.1f} s", retry_after_s=retry_after_s
     )

@@ -1,7 +1,7 @@
-"""Sending by Celery, a message at a time: to brokers elsewhere, and where somebody listens.
+"""Send jobs by Celery, one message at a time: to other brokers, and if signals are observed.
 
-What a script does in one step elsewhere takes several here: a queue may be a little longer than
-its limits, and a key is reserved while its job is being sent.
+A script does all in one step; here it takes several. So a queue may slightly exceed its limits,
+and an idempotency key is reserved while its job is being sent.
 """
 
 from __future__ import annotations
@@ -27,22 +27,22 @@ if TYPE_CHECKING:
 
 __all__ = ["Publisher"]
 
-#: A pooled connection may be dead (Redis restarted): try once more on a new one, at once.
+#: A pooled connection may be broken, after a restart of Redis: retry once on a new one, at once.
 _RETRY_POLICY: Final = {"max_retries": 1, "interval_start": 0, "interval_step": 0}
 
-#: Jobs to send before looking again whether there is room.
-_LOOK_AGAIN_AFTER: Final = 100
+#: How many jobs are sent at most before the queue is measured again.
+_MAX_JOBS_PER_MEASUREMENT: Final = 100
 
 
 class Publisher:
     """Publishes jobs to one queue.
 
     Args:
-        app: Where the broker is.
-        results: Knows of jobs before they are sent.
-        queue: Where they go.
-        limits: What may wait there.
-        headers: Of each message, beside Celery's own.
+        app: The Celery app of the broker.
+        results: Makes jobs known before they are sent.
+        queue: The queue.
+        limits: The limits of the queue.
+        headers: Headers of each message, in addition to Celery's.
     """
 
     def __init__(
@@ -59,16 +59,16 @@ class Publisher:
         self._queue = queue
         self._limits = limits
         self._headers = headers
-        #: How many may be sent before looking again.
-        self._room = 0
+        #: How many jobs may be sent before the queue is measured again.
+        self._capacity = 0
 
     def publish(self, texts: Sequence[str], key: str | None) -> str:
-        """Send a job of checked texts; return its id, or that of the job that was sent before
-        under the same key.
+        """Send a job of checked texts; return its id, or that of the job that was sent first under
+        the same key.
 
         Raises:
-            NoRoom: The queue is full.
-            BrokerUnavailable: It was not sent. The cause says why.
+            QueueLimitExceeded: The queue is full.
+            BrokerUnavailable: The job was not sent. The cause says why.
         """
         (job_id,) = new_job_ids(1)
         reservation = None
@@ -78,7 +78,7 @@ class Publisher:
                 reservation = KeyReservation(self._results, key, job_id, lasts_s=lasts_s)
                 if known := reservation.take():
                     return known
-            self._look_for_room()
+            self._require_capacity()
             self._results.mark_queued(job_id)
             self._by_celery(job_id, texts)
         except (QueueLimitExceeded, BrokerUnavailable):
@@ -94,32 +94,32 @@ class Publisher:
             _if_possible(reservation.keep)
         return job_id
 
-    def _look_for_room(self) -> None:
-        if self._limits and not self._room:
-            self._room = self._measured_room()
-        self._room -= 1
+    def _require_capacity(self) -> None:
+        if self._limits and not self._capacity:
+            self._capacity = self._measured_capacity()
+        self._capacity -= 1
 
-    def _measured_room(self) -> int:
+    def _measured_capacity(self) -> int:
         jobs, size_bytes = 0, 0
         with open_broker(self._app) as broker:
             for key in broker.lists(self._queue):
                 jobs += int(broker.redis.llen(key))
                 if self._limits.bytes is not None:
                     size_bytes += int(broker.redis.memory_usage(key, samples=5) or 0)
-        room = _LOOK_AGAIN_AFTER
+        capacity = _MAX_JOBS_PER_MEASUREMENT
         if self._limits.jobs is not None:
-            room = min(room, self._limits.jobs - jobs)
+            capacity = min(capacity, self._limits.jobs - jobs)
         if self._limits.bytes is not None:
-            room = min(room, (self._limits.bytes - size_bytes) // MAX_BYTES_PER_MESSAGE)
-        if room < 1:
+            capacity = min(capacity, (self._limits.bytes - size_bytes) // MAX_BYTES_PER_MESSAGE)
+        if capacity < 1:
             raise QueueLimitExceeded(
                 QueueUsage(jobs, size_bytes), QueueUsage(1, MAX_BYTES_PER_MESSAGE)
             )
-        return room
+        return capacity
 
     def _by_celery(self, job_id: str, texts: Sequence[str]) -> None:
-        # Not app.send_task, because that subscribes to the result of every job on a connection
-        # that nobody here reads.
+        # Not app.send_task: it subscribes to the result of every job, on a connection that the
+        # client does not read.
         amqp = self._app.amqp
         message = amqp.create_task_message(
             job_id,
@@ -152,11 +152,11 @@ def _if_possible(call: Callable[[], None]) -> None:
     try:
         call()
     except ResultsUnavailable:
-        return  # A reservation ends by itself.
+        return  # A reservation expires.
 
 
 def _longest_s(app: Celery) -> int:
-    """How long sending a job may take: two attempts at each of some commands."""
+    """Return how long sending a job may take, in seconds: two attempts at each of two commands."""
     conf = app.conf
     once_s = float(conf.broker_connection_timeout) + float(conf.redis_socket_timeout)
     return math.ceil(4 * once_s)

@@ -1,11 +1,13 @@
-"""Sending jobs: one Celery task message a job, accepted within the configured time-outs.
+"""Send jobs: one Celery task message a job, within the configured time-outs.
 
-Where broker and results are one Redis, as they are unless somebody says otherwise, one script
-makes jobs known and puts their messages into the queue: all of them or none, one job or five
-hundred in one round trip. The messages are filled into a form that Celery made.
+If broker and results are in one Redis, which is the default, one script makes jobs known and
+appends their messages to the queue: all or none, up to 500 jobs in one round trip. The messages
+are made from a template of Celery's.
 
-Elsewhere, and wherever somebody listens to what Celery says as it publishes (its signals, its
-`task-sent` events), Celery publishes each message itself.
+    texts ── MessageTemplate.fill ──▶ SendGroup ── push (one script) ──▶ queue
+
+Otherwise, and if the application observes Celery's publishing (its signals or `task-sent` events),
+Celery publishes each message itself.
 """
 
 from __future__ import annotations
@@ -29,7 +31,7 @@ from sentq.errors import (
     ResultsUnavailable,
     SettingsError,
 )
-from sentq.sending.limits import QueueLimitExceeded, QueueLimits, queue_full
+from sentq.sending.limits import QueueLimitExceeded, QueueLimits, queue_full_error
 from sentq.sending.publish import Publisher
 from sentq.sending.push import SendGroup, push
 from sentq.sending.template import MessageTemplate
@@ -43,12 +45,12 @@ if TYPE_CHECKING:
 
 __all__ = ["SendOptions", "Sender"]
 
-#: Jobs of one round trip. More of them are no faster, keep Redis from others for longer, and
-#: some thousands are more than its Lua can pass on.
-_JOBS_PER_STEP: Final = 500
+#: Jobs of one round trip. More of them are no faster, block Redis for longer, and several thousand
+#: exceed the number of arguments that its Lua can pass on.
+_JOBS_PER_GROUP: Final = 500
 
-#: Bytes of messages of one round trip, beyond a first one.
-_BYTES_PER_STEP: Final = 4 * 1024 * 1024
+#: Bytes of messages of one round trip. A first message may be larger.
+_BYTES_PER_GROUP: Final = 4 * 1024 * 1024
 
 _PUBLISH_SIGNALS: Final = (
     signals.before_task_publish,
@@ -59,10 +61,12 @@ _PUBLISH_SIGNALS: Final = (
 
 @dataclass(frozen=True, slots=True)
 class SendOptions:
-    """What a sender asks for beside being scored.
+    """Options of sent jobs.
 
-    `keys` has one for each job, or none at all; `deadline_s` is from now; `local_only` keeps the
-    texts on the worker's machine.
+    Attributes:
+        keys: An idempotency key for each job, or none at all.
+        deadline_s: Seconds from now after which the outcome is not needed; None for no deadline.
+        local_only: Keep the texts on the worker's machine.
     """
 
     keys: Sequence[str] = ()
@@ -70,95 +74,95 @@ class SendOptions:
     local_only: bool = False
 
 
-_NO_WISHES: Final = SendOptions()
+_NO_OPTIONS: Final = SendOptions()
 
 
 class Sender:
-    """Puts jobs into the broker. Safe to share between threads.
+    """Sends jobs to the broker. Thread-safe.
 
     Args:
-        app: Where the broker is, and what a message looks like.
-        results: Knows of jobs before they are sent.
-        one_redis: Whether messages and results lie in the same database of one Redis.
-        limits: What may wait in a queue.
+        app: The Celery app of the broker. It defines the form of messages.
+        results: Makes jobs known before they are sent.
+        is_single_redis: Whether messages and results are in the same database of one Redis.
+        limits: The limits of each queue.
     """
 
     def __init__(
-        self, app: Celery, results: ResultReader, *, one_redis: bool, limits: QueueLimits
+        self, app: Celery, results: ResultReader, *, is_single_redis: bool, limits: QueueLimits
     ) -> None:
         self._app = app
         self._results = results
-        self._one_redis = one_redis
+        self._is_single_redis = is_single_redis
         self._limits = limits
         self._clock = RedisClock(self._ask_time)
-        self._jobs_per_step = min(_JOBS_PER_STEP, limits.jobs or _JOBS_PER_STEP)
-        self._bytes_per_step = min(_BYTES_PER_STEP, limits.bytes or _BYTES_PER_STEP)
+        self._jobs_per_group = min(_JOBS_PER_GROUP, limits.jobs or _JOBS_PER_GROUP)
+        self._bytes_per_group = min(_BYTES_PER_GROUP, limits.bytes or _BYTES_PER_GROUP)
         self._templates: dict[tuple[str, int], MessageTemplate] = {}
 
     def send(
-        self, jobs: Sequence[Sequence[str]], *, queue: str, wishes: SendOptions = _NO_WISHES
+        self, jobs: Sequence[Sequence[str]], *, queue: str, options: SendOptions = _NO_OPTIONS
     ) -> list[str]:
         """Send jobs of checked texts and return their ids, in the same order.
 
         Raises:
-            QueueFull, RedisFull: There was no room for a job.
-            BrokerUnavailable: Nobody accepted a job within the time-outs.
-            Either's `accepted` holds the ids of the jobs before it, which were accepted.
+            QueueFull, RedisFull: There was no capacity for a job.
+            BrokerUnavailable: The broker did not accept a job within the time-outs.
+            The `accepted` of each holds the ids of the jobs that were accepted before that one.
         """
         accepted: list[str] = []
         try:
-            headers = self._headers(wishes)
-            if self._one_redis and not self._events_enabled:
-                for step in self._steps(jobs, queue, headers, wishes.keys):
-                    accepted += push(self._results, step, queue, self._limits)
+            headers = self._headers(options)
+            if self._is_single_redis and not self._is_publishing_observed:
+                for group in self._groups(jobs, queue, headers, options.keys):
+                    accepted += push(self._results, group, queue, self._limits)
             else:
                 publisher = Publisher(
                     self._app, self._results, queue, limits=self._limits, headers=headers
                 )
                 for place, texts in enumerate(jobs):
-                    key = wishes.keys[place] if wishes.keys else None
+                    key = options.keys[place] if options.keys else None
                     accepted.append(publisher.publish(texts, key))
-        except QueueLimitExceeded as no_room:
-            raise self._queue_full(queue, no_room, accepted) from None
+        except QueueLimitExceeded as rejection:
+            raise self._queue_full(queue, rejection, accepted) from None
         except (BrokerUnavailable, ResultsUnavailable) as error:
-            refusal = _not_sent(error, accepted)
-            raise refusal from (error.__cause__ if refusal is error else error)
+            not_sent = _not_sent(error, accepted)
+            raise not_sent from (error.__cause__ if not_sent is error else error)
         return accepted
 
     @property
-    def _events_enabled(self) -> bool:
-        """Whether somebody would miss what Celery says as it publishes."""
+    def _is_publishing_observed(self) -> bool:
+        """Whether the application uses signals or events that Celery sends as it publishes."""
         return bool(self._app.conf.task_send_sent_event) or any(
             signal.receivers for signal in _PUBLISH_SIGNALS
         )
 
-    def _headers(self, wishes: SendOptions) -> dict[str, int | bool]:
+    def _headers(self, options: SendOptions) -> dict[str, int | bool]:
         headers: dict[str, int | bool] = {}
-        if wishes.deadline_s is not None:
-            headers[DEADLINE_HEADER] = round((self._clock.now_s() + wishes.deadline_s) * 1000)
-        if wishes.local_only:
+        if options.deadline_s is not None:
+            headers[DEADLINE_HEADER] = round((self._clock.now_s() + options.deadline_s) * 1000)
+        if options.local_only:
             headers[LOCAL_ONLY_HEADER] = True
         return headers
 
-    def _steps(
+    def _groups(
         self,
         jobs: Sequence[Sequence[str]],
         queue: str,
         headers: Mapping[str, int | bool],
         keys: Sequence[str],
     ) -> Iterator[SendGroup]:
-        """The jobs, as many at a time as belong into one round trip."""
+        """Yield the jobs in send groups, each for one round trip."""
         fill = self._template(queue).with_headers(headers).fill
         sent = 0
-        for first in range(0, len(jobs), self._jobs_per_step):
-            some = jobs[first : first + self._jobs_per_step]
+        for first in range(0, len(jobs), self._jobs_per_group):
+            some = jobs[first : first + self._jobs_per_group]
             ids: list[str] = []
             messages: list[bytes] = []
             size_bytes = 0
             for job_id, texts in zip(new_job_ids(len(some)), some, strict=True):
                 message = fill(job_id, texts)
                 size_bytes += len(message)
-                if messages and size_bytes > self._bytes_per_step:
+                if messages and size_bytes > self._bytes_per_group:
                     yield SendGroup(ids, messages, keys[sent : sent + len(ids)])
                     sent += len(ids)
                     ids, messages, size_bytes = [], [], len(message)
@@ -168,56 +172,56 @@ class Sender:
             sent += len(ids)
 
     def _template(self, queue: str) -> MessageTemplate:
-        # A message names the process that sent it, and this one may have been forked.
+        # A message names the process that sent it, and this process may be a fork.
         key = queue, os.getpid()
         if key not in self._templates:
             self._templates[key] = MessageTemplate(self._app, queue)
         return self._templates[key]
 
     def _queue_full(
-        self, queue: str, no_room: QueueLimitExceeded, accepted: list[str]
+        self, queue: str, rejection: QueueLimitExceeded, accepted: list[str]
     ) -> QueueFull:
         try:
-            if self._one_redis:
+            if self._is_single_redis:
                 reports = read_reports(self._app.backend.client)
             else:
                 with open_broker(self._app) as broker:
                     reports = read_reports(broker.redis, prefix=broker.prefix)
         except (BrokerUnavailable, redis.RedisError):
-            reports = []  # The refusal stands, whatever became of Redis since.
-        error = queue_full(queue, self._limits, no_room, reports)
+            reports = []  # The queue was full, also if Redis is not available since then.
+        error = queue_full_error(queue, self._limits, rejection, reports)
         error.accepted = accepted
         return error
 
     def _ask_time(self) -> float:
-        if self._one_redis:
+        if self._is_single_redis:
             seconds, microseconds = self._results.command("TIME")
         else:
             try:
                 with open_broker(self._app) as broker:
                     seconds, microseconds = broker.redis.time()
             except SettingsError:
-                return time.time()  # Brokers other than Redis tell no time.
+                return time.time()  # Other brokers have no clock to read.
         return float(seconds) + float(microseconds) / 1e6
 
 
 def _not_sent(
     error: BrokerUnavailable | ResultsUnavailable, accepted: list[str]
 ) -> BrokerUnavailable | RedisFull:
-    """What to tell the sender of jobs that were not accepted."""
-    refusal: BrokerUnavailable | RedisFull
+    """Return the error for jobs that were not accepted."""
+    not_sent: BrokerUnavailable | RedisFull
     if _is_out_of_memory(error):
-        refusal = RedisFull("Redis is at its maxmemory; what it accepted before is intact")
+        not_sent = RedisFull("Redis is at its maxmemory; what it accepted before is intact")
     elif isinstance(error, BrokerUnavailable):
-        refusal = error
+        not_sent = error
     else:
-        refusal = BrokerUnavailable(f"the job was not sent: {error}")
-    refusal.accepted = accepted
-    return refusal
+        not_sent = BrokerUnavailable(f"the job was not sent: {error}")
+    not_sent.accepted = accepted
+    return not_sent
 
 
 def _is_out_of_memory(error: BaseException | None) -> bool:
-    # An older Redis, and one that runs a script, says it somewhere in a longer message.
+    # An older Redis, and one that runs a script, names it inside a longer message.
     return error is not None and (
         (isinstance(error, redis.ResponseError) and "OOM command not allowed" in str(error))
         or isinstance(error, redis.OutOfMemoryError)

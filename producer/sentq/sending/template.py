@@ -1,8 +1,8 @@
-"""The message of a job, filled into a form that Celery and kombu made.
+"""Messages of jobs, made from a template of Celery and kombu.
 
-Celery takes a third of a millisecond to make and publish one message; all but the id and the
-texts is the same in each. So it makes one, for nobody, and the places of what differs are kept.
-A test holds that what is filled in is what the installed Celery sends.
+Celery takes a third of a millisecond to make and publish one message, of which only the id and the
+texts differ. So it makes one message as a template, with placeholders for what differs. A test
+compares the filled template with what the installed Celery sends.
 """
 
 from __future__ import annotations
@@ -25,25 +25,25 @@ if TYPE_CHECKING:
 
 __all__ = ["MessageTemplate"]
 
-#: What stands in the form where something differs. Nothing else in a message looks like it.
+#: The placeholders. Nothing else in a message looks like them.
 _ID: Final = "@sentq:id@"
-#: Each message's own: a stock worker notes messages under it. The id serves.
+#: The delivery tag: a stock worker records messages under it. The id of the job is used.
 _TAG: Final = "@sentq:tag@"
 _COUNT: Final = "@sentq:count@"
 _BODY: Final = "@sentq:body@"
 _TEXTS: Final = "@sentq:texts@"
-#: Headers of one sender's own, before the others.
+#: Additional headers, before Celery's.
 _EXTRA: Final = "@sentq:extra@"
 _NO_EXTRA: Final = f'"{_EXTRA}": null, '
-_PLACES: Final = re.compile("(@sentq:[a-z]+@)")
+_PLACEHOLDERS: Final = re.compile("(@sentq:[a-z]+@)")
 
 
 class MessageTemplate:
-    """Messages of plain jobs for one queue, as they lie in Redis.
+    """Makes messages of jobs for one queue, in the form that kombu stores in Redis.
 
     Args:
-        app: Whose settings say what a message looks like.
-        queue: Where the messages will be put.
+        app: The app whose settings define the form of messages.
+        queue: The queue of the messages.
     """
 
     def __init__(self, app: Celery, queue: str) -> None:
@@ -51,28 +51,28 @@ class MessageTemplate:
         self._before_texts, self._after_texts = body.encode().split(
             json.dumps([_TEXTS]).encode(), maxsplit=1
         )
-        self._form = json.dumps(envelope)
-        self._cut(self._form.replace(_NO_EXTRA, ""))
+        self._text = json.dumps(envelope)
+        self._cut(self._text.replace(_NO_EXTRA, ""))
 
     def with_headers(self, headers: Mapping[str, int | bool]) -> MessageTemplate:
-        """The form of messages that have these headers too."""
+        """Return a template of messages with additional headers."""
         if not headers:
             return self
         template = copy(self)
         extra = json.dumps(dict(headers))[1:-1] + ", "
-        template._cut(self._form.replace(_NO_EXTRA, extra))  # noqa: SLF001 - one of its own kind
+        template._cut(self._text.replace(_NO_EXTRA, extra))  # noqa: SLF001 - of the same class
         return template
 
-    def _cut(self, form: str) -> None:
-        #: Fixed parts and places by turns.
-        self._parts = _PLACES.split(form)
+    def _cut(self, text: str) -> None:
+        #: Fixed parts and placeholders in turn.
+        self._parts = _PLACEHOLDERS.split(text)
         self._ids = [i for i, part in enumerate(self._parts) if part in (_ID, _TAG)]
         (self._count,) = (i for i, part in enumerate(self._parts) if part == _COUNT)
         (self._body,) = (i for i, part in enumerate(self._parts) if part == _BODY)
 
     def fill(self, job_id: str, texts: Sequence[str]) -> bytes:
-        """The message of this job. The texts must be valid Unicode."""
-        # JSON in UTF-8 is smaller than Celery's, which escapes, and means the same.
+        """Return the message of a job. The texts must be valid Unicode."""
+        # JSON in UTF-8 is smaller than that of Celery, which escapes it, and means the same.
         body = self._before_texts + orjson.dumps(texts) + self._after_texts
         parts = self._parts.copy()
         for place in self._ids:
@@ -83,13 +83,13 @@ class MessageTemplate:
 
 
 class _Capture(virtual.Channel):
-    """Keeps the one message that is published, instead of putting it anywhere."""
+    """Keeps the one message that is published, instead of sending it."""
 
-    def _put(self, queue: str, message: Any, **kwargs: Any) -> None:  # noqa: ARG002 - kombu's
-        self.connection.captured = message  # the transport's; kombu calls it a connection
+    def _put(self, queue: str, message: Any, **kwargs: Any) -> None:  # noqa: ARG002 - kombu's signature
+        self.connection.captured = message  # kombu calls its transport a connection
 
     def _new_queue(self, queue: str, **kwargs: Any) -> None:
-        """There is no queue."""
+        """Create no queue."""
 
 
 class _CaptureTransport(virtual.Transport):
@@ -98,12 +98,12 @@ class _CaptureTransport(virtual.Transport):
 
 
 def _made_by_celery(app: Celery, queue: str) -> tuple[dict[str, Any], str]:
-    """A message in kombu's envelope, with places for what differs, and its decoded body."""
+    """Return a message in kombu's envelope, with placeholders, and its decoded body."""
     message = app.amqp.create_task_message(
         _ID, TASK_NAME, args=[[_TEXTS]], kwargs={}, argsrepr=_COUNT, kwargsrepr="{}"
     )
     with Connection(transport=_CaptureTransport) as connection:
-        # By the producer alone: signals and events belong to jobs, and this is none.
+        # By the producer alone: signals and events belong to jobs, and this is not a job.
         app.amqp.Producer(connection).publish(
             message.body,
             exchange="",

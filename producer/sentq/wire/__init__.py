@@ -1,4 +1,5 @@
-"""What lies in Redis and both sides read: job ids, result documents, dead letters, reports.
+"""The forms that client and worker share in Redis: job ids, result documents, dead letters, worker
+reports, the states of a job, and Lua scripts.
 
-Imports only the contract and the errors.
+May import only `contract` and `errors`.
 """

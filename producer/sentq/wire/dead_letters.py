@@ -1,11 +1,12 @@
-"""Dead letters: messages that nobody could handle, and why, as they lie in Redis.
+"""Dead letters: messages that no worker can process, each with the reason, as stored in Redis.
 
-They are entries of a stream, and the id of an entry says when its message died:
+They are entries of a stream. The id of an entry tells when its message was dead-lettered:
 
     sentq.dead   1763717117123-0   code worker_lost   deliveries 3   message {"body": …} …
 
-Workers write them, in the step that gives the message up; operators read them, put them back, or
-drop them. They go when they are as old as `dead_letter_ttl_s` says, or when there are too many.
+Workers write them in the step that removes the message from the unacknowledged ones. Operators
+read, retry or drop them. They are removed at the age of `dead_letter_ttl_s`, or if there are more
+than about 10,000.
 """
 
 from __future__ import annotations
@@ -24,27 +25,35 @@ __all__ = [
     "parse_dead_letter",
 ]
 
-#: The stream. A key prefix, where one is configured, goes before it.
+#: The stream. A configured key prefix goes before it.
 DEAD_LETTERS_KEY: Final = "sentq.dead"
 
 
 class DeadLetterCode(StrEnum):
-    """Why a message was given up. Readers take any other word as well: a newer worker's."""
+    """Why a message was dead-lettered. Readers accept other codes too, of newer workers."""
 
-    #: It is no message, or no task's: it cannot be read, decoded or delivered.
+    #: It cannot be read, decoded or delivered: it is not a message of a Celery task.
     MALFORMED = "malformed"
-    #: It is a task that this worker does not know.
+    #: Its task is unknown to the worker.
     UNKNOWN_TASK = "unknown_task"
-    #: Its worker was lost each time, at last while the job ran alone.
+    #: Its worker was lost at each delivery; at the last one the job ran alone.
     WORKER_LOST = "worker_lost"
 
 
 class DeadLetter(BaseModel):
-    """One dead letter. Only `message`, which its repr leaves out, may hold anybody's text.
+    """A dead letter.
 
-    `id` is the stream's; `deliveries` is how often the message was handed to a worker; the errors
-    say how the first and the last of these ended; `queue` is where it was taken from. What the
-    worker could not know is None.
+    Attributes:
+        id: The id of the stream's entry.
+        code: A `DeadLetterCode`, or that of a newer worker.
+        reason: Why, in words that quote no text.
+        job_id: The job, None if the message does not name one.
+        deliveries: How often the message was delivered to a worker.
+        first_error: How the first delivery ended, None if unknown.
+        last_error: How the last delivery ended, None if unknown.
+        worker: The worker that wrote the dead letter or ran the job alone, None if unknown.
+        queue: The queue from which the message was taken, None if unknown.
+        message: The raw message. Only it may hold texts of users, so `repr` leaves it out.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
@@ -62,7 +71,7 @@ class DeadLetter(BaseModel):
 
     @property
     def at_s(self) -> float:
-        """When it was written: Unix time in seconds, by Redis' clock."""
+        """When it was written: Unix seconds by Redis' clock."""
         return int(self.id.partition("-")[0]) / 1000
 
 
@@ -78,7 +87,7 @@ def dead_letter_fields(
     worker: str | None = None,
     queue: str | None = None,
 ) -> list[bytes]:
-    """The fields of a stream entry and their values, by turns; `DeadLetter` says what they mean."""
+    """Return the names and values of a stream entry in turn. `DeadLetter` explains them."""
     values: dict[str, str | None] = {
         "code": code,
         "reason": reason,
@@ -97,10 +106,11 @@ def dead_letter_fields(
 
 
 def parse_dead_letter(entry_id: bytes, fields: Mapping[bytes, bytes]) -> DeadLetter:
-    """Read an entry of the stream.
+    """Parse an entry of the stream.
 
     Raises:
-        pydantic.ValidationError: Somebody else wrote it. Nothing of it is quoted.
+        pydantic.ValidationError: It is not in the form that workers write. The error quotes
+            nothing of it.
     """
     message = fields.get(b"message")
     values = {

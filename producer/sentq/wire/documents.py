@@ -1,12 +1,13 @@
-"""Celery's result documents, as they lie under `celery-task-meta-<id>`, and what they mean.
+"""Celery's result documents, stored under `celery-task-meta-<id>`, and their meaning.
 
     submit writes  {"status": "PENDING"}    so that a queued job differs from an unknown one;
-                                            for jobs that are sent together, once for all of them
+                                            once for a send group of several jobs
     worker writes  {"status": "STARTED"}
     worker writes  {"status": "SUCCESS", "result": JobOutcome}  or  {"status": "FAILURE", …}
     cancel writes  {"status": "REVOKED", …}
 
-Every document that we write begins with its status, where scripts look for it.
+Every document that sentq writes begins with its status, where scripts look for it. `states.py`
+says which document may replace which.
 """
 
 from __future__ import annotations
@@ -30,12 +31,12 @@ __all__ = [
     "status_of",
 ]
 
-#: The document of a job that was sent and that no worker has looked at.
+#: The document of a job that was sent and that no worker has started.
 QUEUED_DOCUMENT: Final = b'{"status": "PENDING", "result": null}'
 
 
 def cancelled_document(job_id: str) -> bytes:
-    """The document of a job that its sender cancelled, as Celery writes one that was revoked."""
+    """Return the document of a cancelled job, in the form of Celery's for a revoked task."""
     return orjson.dumps(
         {
             "status": "REVOKED",
@@ -53,10 +54,10 @@ def cancelled_document(job_id: str) -> bytes:
 
 
 def parse_document(job_id: str, raw: bytes) -> dict[str, Any]:
-    """Read a document.
+    """Parse a stored document.
 
     Raises:
-        JobFailed: It is none of Celery's.
+        JobFailed: It is not a document of Celery.
     """
     try:
         document = orjson.loads(raw)
@@ -68,13 +69,13 @@ def parse_document(job_id: str, raw: bytes) -> dict[str, Any]:
 
 
 def is_final(document: dict[str, Any]) -> bool:
-    """Whether the job has ended."""
+    """Return whether the job has ended."""
     state = RESULT_STATES.get(document["status"])
     return state is not None and state.is_final
 
 
 def status_of(document: dict[str, Any]) -> JobStatus:
-    """Where the job of this document is."""
+    """Return the status of the job."""
     if _has_expired(document):
         return JobStatus.FAILED
     state = RESULT_STATES.get(document["status"])
@@ -82,10 +83,10 @@ def status_of(document: dict[str, Any]) -> JobStatus:
 
 
 def outcome_of(job_id: str, document: dict[str, Any]) -> JobOutcome:
-    """The outcome in the document of a job that has ended.
+    """Return the outcome of a job that has ended.
 
     Raises:
-        JobExpired, JobCancelled, JobFailed: It ended without one.
+        JobExpired, JobCancelled, JobFailed: It ended without an outcome.
     """
     result = document.get("result")
     if document["status"] == "SUCCESS":
@@ -107,12 +108,12 @@ def outcome_of(job_id: str, document: dict[str, Any]) -> JobOutcome:
 
 
 def _has_expired(document: dict[str, Any]) -> bool:
-    """Whether Celery revoked the job because nobody had run it in time."""
+    """Return whether Celery revoked the job because no worker had run it in time."""
     return document["status"] == "REVOKED" and "expired" in _failure(document.get("result"))[1]
 
 
 def _failure(result: object) -> tuple[str, str]:
-    """The class name and message of an exception as Celery writes it into JSON."""
+    """Return the class name and the message of an exception that Celery wrote as JSON."""
     if not isinstance(result, dict):
         return "unknown", "no reason given"
     message = result.get("exc_message")

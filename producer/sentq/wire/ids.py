@@ -1,7 +1,7 @@
-"""Job ids: UUID version 7, so that an id says when its job was sent.
+"""Job ids: UUID version 7, so that an id tells when its job was sent.
 
 The layout is RFC 9562, section 5.7: 48 bits of Unix milliseconds, then version, variant and
-74 random bits. An id that Celery made itself (version 4) is just as good, it only tells no time.
+74 random bits. An id that Celery made (version 4) is valid too; it only tells no time.
 """
 
 from __future__ import annotations
@@ -10,51 +10,46 @@ import os
 import time
 from typing import Final
 
-__all__ = ["new_job_id", "new_job_ids", "sent_at_ms", "step_of"]
+__all__ = ["new_job_ids", "send_group_of", "sent_at_ms"]
 
 _VERSION: Final = 7
 
-#: For a digit of chance: the two bits `10`, and two of its own.
+#: By a random hexadecimal digit: the two bits `10` of the variant, then two of its random bits.
 _VARIANT: Final = {digit: "89ab"[int(digit, 16) & 3] for digit in "0123456789abcdef"}
 
-#: Of 74 random bits, 26 are those of the step, in 7 digits, and 48 are an id's own.
-_STEP_BYTES: Final = 4
+#: Of 74 random bits, the ids of a send group share 26, in 7 digits; each has 48 of its own.
+_GROUP_BYTES: Final = 4
 _OWN_BYTES: Final = 6
-_STEP_LENGTH: Final = 23
+_GROUP_LENGTH: Final = 23
 
-#: In `01234567-89ab-7…`: how long it is, and where the version stands.
+#: In `01234567-89ab-7…`: the length, and the place of the version.
 _LENGTH: Final = 36
 _VERSION_AT: Final = 14
 
 
-def new_job_id() -> str:
-    """A fresh id, unique, ordered by millisecond."""
-    return new_job_ids(1)[0]
-
-
 def new_job_ids(count: int) -> list[str]:
-    """As many fresh ids, of one millisecond; they share what `step_of` returns."""
+    """Return new unique ids of one send group, all of one millisecond."""
     now = f"{time.time_ns() // 1_000_000:012x}"
-    # Asking the system for chance takes longer than all else: once is enough.
-    chance = os.urandom(_STEP_BYTES + count * _OWN_BYTES).hex()
-    s, own = chance[: 2 * _STEP_BYTES], chance[2 * _STEP_BYTES :]
-    step = f"{now[:8]}-{now[8:]}-{_VERSION}{s[:3]}-{_VARIANT[s[3]]}{s[4:7]}-"
+    # One call for all ids: to ask the system for random bytes takes longer than everything else.
+    random = os.urandom(_GROUP_BYTES + count * _OWN_BYTES).hex()
+    r, own = random[: 2 * _GROUP_BYTES], random[2 * _GROUP_BYTES :]
+    group = f"{now[:8]}-{now[8:]}-{_VERSION}{r[:3]}-{_VARIANT[r[3]]}{r[4:7]}-"
     width = 2 * _OWN_BYTES
-    return [step + own[at : at + width] for at in range(0, len(own), width)]
+    return [group + own[at : at + width] for at in range(0, len(own), width)]
 
 
-def step_of(job_id: str) -> str:
-    """What an id has in common with those that were made together with it, and with no other."""
-    return job_id[:_STEP_LENGTH]
+def send_group_of(job_id: str) -> str:
+    """Return the part of an id that all ids of its send group share, and no others."""
+    return job_id[:_GROUP_LENGTH]
 
 
 def sent_at_ms(job_id: str) -> int | None:
-    """The Unix time in milliseconds at which the job was sent, by the sender's clock; None
-    where the id does not say."""
+    """Return when the job was sent: Unix milliseconds by the sender's clock, None if the id does
+    not tell."""
     if len(job_id) != _LENGTH or job_id[_VERSION_AT] != str(_VERSION):
         return None
     try:
-        # Its first 48 bits. Making a UUID of it would take four times as long.
+        # The first 48 bits. To make a UUID object of the id would take four times as long.
         return int(job_id[:8] + job_id[9:13], 16)
     except ValueError:
         return None

@@ -1,9 +1,9 @@
-"""Workers' reports: what each says of itself, for `sentq status` and for whoever is refused.
+"""Worker reports: the state of each worker, for `sentq status` and for estimates of free capacity.
 
-    sentq.worker:<name>   string       one report as JSON, gone when its worker is
+    sentq.worker:<name>   string       one report as JSON; expires soon after its worker ends
     sentq.workers         sorted set   name -> until when its report is kept, in Unix seconds
 
-The second saves readers a search through all keys, of which there may be millions.
+The set saves readers a search through all keys, of which there may be millions.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import redis
 
 __all__ = [
-    "LEAST_REPORT_LIFETIME_S",
+    "MIN_REPORT_LIFETIME_S",
     "WorkerReport",
     "read_reports",
     "remove_report",
@@ -26,8 +26,8 @@ __all__ = [
     "write_report",
 ]
 
-#: The shortest time for which a report is kept: a worker may be slow to write the next one.
-LEAST_REPORT_LIFETIME_S: Final = 15
+#: The shortest time for which a report is kept. A worker may be slow to write the next one.
+MIN_REPORT_LIFETIME_S: Final = 15
 
 _KEY_PREFIX: Final = "sentq.worker:"
 _INDEX_KEY: Final = "sentq.workers"
@@ -37,13 +37,23 @@ _READ: Final = load_script("sentq.wire", "read_reports")
 
 
 class WorkerReport(BaseModel):
-    """What a worker says of itself. A reader ignores fields that a newer worker added.
+    """The state of a worker. A reader ignores fields that a newer worker added.
 
-    Times are Unix seconds by Redis' clock. `jobs_per_s` is of late, not on average;
-    `in_flight_jobs` are taken and not yet answered. `model`, `backend` (`local:cpu`, `hub`) and
-    `dtype` say who scores. `breaker` is the state of the way to the Hub (`closed`, `open`,
-    `half_open`, `stopped`) and `local_breaker` that of the engine before it, None where there is
-    none; `waiting_for` says why the engine cannot answer at the moment, None where it can.
+    Attributes:
+        worker: The worker's name.
+        at_s: When the report was written: Unix seconds by Redis' clock.
+        started_at_s: When the worker started: Unix seconds by Redis' clock.
+        queues: The queues that it reads.
+        jobs_finished: Jobs that it has completed since it started.
+        jobs_per_s: Its recent rate, not the average.
+        in_flight_jobs: Jobs that it has taken and not completed.
+        model: The model that scores, None while none is loaded.
+        backend: Where it runs: `local:cpu`, `hub` and so on.
+        dtype: The number format of the weights.
+        breaker: State of the Hub's circuit breaker (`closed`, `open`, `half_open`, `stopped`),
+            None if the worker does not use the Hub.
+        local_breaker: The same for the local engine, None if there is only one engine.
+        waiting_for: Why no engine can score at the moment, None if one can.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
@@ -64,23 +74,24 @@ class WorkerReport(BaseModel):
 
 
 def report_key(worker: str, prefix: str = "") -> str:
-    """Where the report of this worker is."""
+    """Return the key of a worker's report."""
     return f"{prefix}{_KEY_PREFIX}{worker}"
 
 
 def write_report(
     connection: redis.Redis, report: WorkerReport, *, lifetime_s: int, prefix: str = ""
 ) -> None:
-    """Write a report, to be kept for `lifetime_s` seconds.
+    """Store a worker's report.
 
     Args:
-        connection: One that does not add the prefix by itself.
-        report: Takes the place of its worker's last one.
-        lifetime_s: `LEAST_REPORT_LIFETIME_S` or more: some ticks of the writer.
-        prefix: Of all keys, where one is configured.
+        connection: A connection that does not add the prefix to keys.
+        report: Replaces the worker's last report.
+        lifetime_s: How long it is kept: `MIN_REPORT_LIFETIME_S` or more, several periods of the
+            writer.
+        prefix: The configured prefix of all keys.
 
     Raises:
-        redis.RedisError: It was not written.
+        redis.RedisError: The report was not written.
     """
     _WRITE.run(
         connection,
@@ -90,17 +101,17 @@ def write_report(
 
 
 def remove_report(connection: redis.Redis, worker: str, *, prefix: str = "") -> None:
-    """Remove the report of a worker that has ended.
+    """Remove the report of a worker that ends.
 
     Raises:
-        redis.RedisError: It goes by itself.
+        redis.RedisError: It was not removed; it expires.
     """
     connection.execute_command("DEL", report_key(worker, prefix))
     connection.execute_command("ZREM", f"{prefix}{_INDEX_KEY}", worker)
 
 
 def read_reports(connection: redis.Redis, *, prefix: str = "") -> list[WorkerReport]:
-    """The reports of the workers that live, by name. What cannot be read is passed over.
+    """Return the reports of all live workers, sorted by name. Unreadable ones are left out.
 
     Raises:
         redis.RedisError: Redis did not answer.

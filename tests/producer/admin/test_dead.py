@@ -93,7 +93,7 @@ def test_dead_letters_are_selected_by_code_and_age(stream: DeadLetterStream) -> 
     new = stream.add()
 
     def ids(**which: Any) -> list[str]:
-        return [dead_letter.id for dead_letter in stream.client.dead.letters(Selection(**which))]
+        return [dead_letter.id for dead_letter in stream.client.dead.entries(Selection(**which))]
 
     assert ids() == [old, lost, new]
     assert ids(codes=("worker_lost",)) == [lost]
@@ -107,7 +107,7 @@ def test_dead_letters_are_selected_by_code_and_age(stream: DeadLetterStream) -> 
 
 def test_all_dead_letters_of_several_pages_are_listed(stream: DeadLetterStream) -> None:
     ids = [stream.add() for _ in range(107)]
-    assert [dead_letter.id for dead_letter in stream.client.dead.letters()] == ids
+    assert [dead_letter.id for dead_letter in stream.client.dead.entries()] == ids
 
 
 def test_expired_dead_letters_are_deleted_when_they_are_listed(redis_server: RedisProcess) -> None:
@@ -115,7 +115,7 @@ def test_expired_dead_letters_are_deleted_when_they_are_listed(redis_server: Red
         stream = DeadLetterStream(redis_server, client)
         stream.add(age_s=3700)
         kept = stream.add(age_s=3500)
-        assert [dead_letter.id for dead_letter in client.dead.letters()] == [kept]
+        assert [dead_letter.id for dead_letter in client.dead.entries()] == [kept]
         assert stream.count() == 1
 
 
@@ -123,7 +123,7 @@ def test_a_foreign_entry_in_the_dead_letter_stream_is_skipped(stream: DeadLetter
     with stream.server.client() as redis:
         foreign = redis.xadd(DEAD_LETTERS_KEY, {"text": "CANARY"})
     own = stream.add()
-    assert [dead_letter.id for dead_letter in stream.client.dead.letters()] == [own]
+    assert [dead_letter.id for dead_letter in stream.client.dead.entries()] == [own]
     assert stream.client.dead.drop([foreign.decode()]) == 1
 
 
@@ -150,14 +150,14 @@ def test_a_retried_job_equals_a_new_one_at_the_end_of_the_queue(
     assert retried == expected
     assert job.status() is JobStatus.QUEUED
     assert stream.count() == 0
-    assert stream.client.dead.retry(dead_letter) is RetryResult.GONE
+    assert stream.client.dead.retry(dead_letter) is RetryResult.NOT_FOUND
     assert len(stream.queued(queue)) == 2
 
 
 def test_a_retried_job_keeps_its_priority(stream: DeadLetterStream) -> None:
     message = {"headers": {}, "properties": {"priority": 7, "delivery_info": {}}, "body": ""}
     stream.add(queue="sentq", message=json.dumps(message).encode())
-    (dead_letter,) = stream.client.dead.letters()
+    (dead_letter,) = stream.client.dead.entries()
     assert stream.client.dead.retry(dead_letter) is RetryResult.RETRIED
     assert stream.queued("sentq\x06\x166") == [message]
 
@@ -173,8 +173,8 @@ def test_a_job_with_a_result_is_not_retried(
         job, _ = stream.add_poison_job()
         document = json.dumps({"status": status, "result": None}).encode()
         client._app.backend.client.set(f"celery-task-meta-{job.id}", document)
-        (dead_letter,) = client.dead.letters()
-        assert client.dead.retry(dead_letter) is RetryResult.ANSWERED
+        (dead_letter,) = client.dead.entries()
+        assert client.dead.retry(dead_letter) is RetryResult.ENDED
         assert client._app.backend.client.get(f"celery-task-meta-{job.id}") == document
     assert stream.queued() == []
     assert stream.count() == 0
@@ -195,7 +195,7 @@ def test_a_retry_works_with_a_key_prefix(
         stream.add(prefix="a:", job_id=job.id, queue="sentq", message=raw)
         client._app.backend.client.set(f"a:celery-task-meta-{job.id}", json.dumps(_FAILURE))
         assert job.status() is JobStatus.FAILED
-        (dead_letter,) = client.dead.letters()
+        (dead_letter,) = client.dead.entries()
         assert client.dead.retry(dead_letter) is RetryResult.RETRIED
         assert job.status() is JobStatus.QUEUED
         assert [message["headers"]["id"] for message in stream.queued("a:sentq")] == [job.id]
@@ -203,7 +203,7 @@ def test_a_retry_works_with_a_key_prefix(
 
 def test_an_unreadable_message_is_retried_unchanged(stream: DeadLetterStream) -> None:
     stream.add(message=b"\xff no message", queue="sentq")
-    (dead_letter,) = stream.client.dead.letters()
+    (dead_letter,) = stream.client.dead.entries()
     assert texts_of(dead_letter) is None
     assert stream.client.dead.retry(dead_letter) is RetryResult.RETRIED
     with stream.server.client() as redis:
@@ -287,7 +287,7 @@ def test_list_selects_by_code_and_age(stream: DeadLetterStream, dead: DeadComman
     ):
         rows = dead("list", *options).stdout.splitlines()
         assert [json.loads(row)["id"] for row in rows] == ids
-    assert "no duration" in dead("list", "--older-than", "soon").output
+    assert "not a duration" in dead("list", "--older-than", "soon").output
 
 
 def test_show_prints_all_fields(stream: DeadLetterStream, dead: DeadCommand) -> None:
@@ -300,7 +300,7 @@ def test_show_prints_all_fields(stream: DeadLetterStream, dead: DeadCommand) -> 
     for unknown_id in ("1-1", "no id"):
         missing = dead("show", unknown_id)
         assert missing.exit_code == 1
-        assert "not there" in missing.stderr
+        assert "not exist" in missing.stderr
 
 
 def test_retry_and_drop_take_ids_filters_or_all(
@@ -316,12 +316,12 @@ def test_retry_and_drop_take_ids_filters_or_all(
     assert stream.count() == 4
     retried = dead("retry", "--code", "worker_lost", "--yes")
     assert retried.exit_code == 0
-    assert "1 put back" in retried.stderr
+    assert "1 requeued" in retried.stderr
     assert job.status() is JobStatus.QUEUED
     dropped = dead("drop", malformed[0], "1-1", "--yes")
     assert dropped.exit_code == 1
     assert "1 dropped" in dropped.stderr
-    assert "1 of them is not there" in dropped.stderr
+    assert "1 of them does not exist" in dropped.stderr
     assert dead("drop", "--all", "--yes").exit_code == 0
     assert stream.count() == 0
     assert dead("retry", "--all", "--yes").exit_code == 0

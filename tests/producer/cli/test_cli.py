@@ -152,7 +152,7 @@ def test_the_command_waits_for_a_full_queue_and_then_reports_it(
     done = run("score", "x", "--timeout", "0.3", "--config", str(tmp_path / "sentq.toml"))
     assert done.returncode == 5, done.stderr
     waiting, refused = done.stderr.splitlines()
-    assert "waiting for room" in waiting
+    assert "waiting for capacity" in waiting
     assert refused.startswith("sentq: the queue sentq.bulk is full: 1 jobs waiting")
 
 

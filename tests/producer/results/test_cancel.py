@@ -10,7 +10,7 @@ import pytest
 from sentq import Client, JobStatus, errors
 from sentq.connection.app import own_backend
 from sentq.results.cancel import cancelled_ids
-from sentq.wire.ids import new_job_id
+from sentq.wire.ids import new_job_ids
 from tests.support.processes import RedisProcess, eventually
 
 
@@ -47,7 +47,7 @@ def test_a_started_job_is_not_cancelled(
 
 def test_an_unknown_job_cannot_be_cancelled(client: Client) -> None:
     with pytest.raises(errors.UnknownJob):
-        client.job(new_job_id()).cancel()
+        client.job(new_job_ids(1)[0]).cancel()
     assert cancelled_ids(client._app) == {}
 
 

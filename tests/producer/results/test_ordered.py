@@ -10,7 +10,7 @@ import pytest
 
 from sentq import Client, Job, JobOutcome, errors
 from sentq.connection.app import make_app
-from sentq.wire.ids import new_job_id
+from sentq.wire.ids import new_job_ids
 from sentq_worker.broker.results import ResultStore, failed, succeeded
 from tests.support.processes import RedisProcess
 
@@ -85,7 +85,7 @@ def test_an_outcome_stored_just_before_the_subscription_is_not_missed(
 
 def test_errors_are_yielded_in_the_order_of_jobs(client: Client, store: ResultStore) -> None:
     good, bad, late = client.submit_many(["good", "bad", "late"])
-    unknown = client.job(new_job_id())
+    unknown = client.job(new_job_ids(1)[0])
     _finish(store, [good])
     store.store({bad.id: failed(bad.id, LookupError("reason"))})
     outcomes = list(client.results([bad, late, unknown, good], timeout=0.2))

@@ -74,7 +74,7 @@ def test_a_queue_has_the_same_lists_as_in_kombu(client: Client) -> None:
     with client._app.connection() as connection:
         channel = connection.default_channel
         kombus = [channel._q_for_pri("sentq", priority) for priority in range(10)]
-    assert [BrokerRedis(redis.Redis()).list_of("sentq", p) for p in range(10)] == kombus
+    assert [BrokerRedis(redis.Redis(), "", "", "").list_of("sentq", p) for p in range(10)] == kombus
     assert queue_lists("sentq") == list(dict.fromkeys(kombus))
 
 
@@ -201,7 +201,7 @@ def test_map_stops_waiting_for_capacity_at_its_timeout(
             list(client.map(["CANARY"], timeout=0.5))
         assert time.monotonic() - started < 3
     (record,) = caplog.records
-    assert "waiting for room" in record.message
+    assert "waiting for capacity" in record.message
     assert "CANARY" not in record.message
 
 

@@ -15,8 +15,8 @@ from celery import signals
 
 from sentq import Client, Job, JobStatus, errors
 from sentq.contract import DEADLINE_HEADER, LOCAL_ONLY_HEADER
-from sentq.sending.idempotency import KeyReservation, key_of
-from sentq.wire.ids import new_job_id
+from sentq.sending.idempotency import KeyReservation, reservation_key
+from sentq.wire.ids import new_job_ids
 from sentq_worker.broker.message import is_plain
 from tests.support.processes import RedisProcess
 
@@ -90,7 +90,7 @@ def test_a_key_is_hashed_and_expires_with_the_result(
         client.submit("text", key="CANARY")
     with redis_server.client() as redis:
         assert not any(b"CANARY" in key for key in redis.scan_iter())
-        assert 0 < redis.ttl(key_of("CANARY")) <= 100
+        assert 0 < redis.ttl(reservation_key("CANARY")) <= 100
 
 
 _RACE = """
@@ -144,7 +144,7 @@ def test_a_failed_publication_leaves_no_key_behind(
 
 def test_a_second_client_waits_while_a_job_with_the_same_key_is_sent(client: Client) -> None:
     first, second = (
-        KeyReservation(client._results, "key", new_job_id(), lasts_s=20) for _ in range(2)
+        KeyReservation(client._results, "key", new_job_ids(1)[0], lasts_s=20) for _ in range(2)
     )
     assert first.take() is None
     with ThreadPoolExecutor(1) as thread:
@@ -158,7 +158,7 @@ def test_a_second_client_waits_while_a_job_with_the_same_key_is_sent(client: Cli
 
 def test_the_key_reservation_of_a_dead_client_expires(client: Client) -> None:
     dead, next_one = (
-        KeyReservation(client._results, "key", new_job_id(), lasts_s=1) for _ in range(2)
+        KeyReservation(client._results, "key", new_job_ids(1)[0], lasts_s=1) for _ in range(2)
     )
     assert dead.take() is None
     assert next_one.take() is None

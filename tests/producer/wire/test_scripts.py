@@ -267,7 +267,7 @@ def test_a_dead_letter_is_retried_once(server: redis.Redis) -> None:
     assert (_list(server, "queue"), server.get("job")) == ([b"message"], QUEUED)
     assert server.xlen("dead") == 0
     before = contents(server)
-    assert RETRY.run(server, ["dead", "queue", "job"], arguments) == b"gone"
+    assert RETRY.run(server, ["dead", "queue", "job"], arguments) == b"not_found"
     assert contents(server) == before
 
 
@@ -277,7 +277,7 @@ def test_the_dead_letter_of_an_answered_job_is_removed_and_not_retried(
     entry_id = _dead_letter(server)
     server.set("job", b'{"status":"SUCCESS"}')
     arguments = [entry_id, b"message", QUEUED, TTL_S]
-    assert RETRY.run(server, ["dead", "queue", "job"], arguments) == b"answered"
+    assert RETRY.run(server, ["dead", "queue", "job"], arguments) == b"ended"
     assert (_list(server, "queue"), server.xlen("dead")) == ([], 0)
     assert server.get("job") == b'{"status":"SUCCESS"}'
 

@@ -107,7 +107,7 @@ def test_a_dead_letter_of_a_worker_can_be_read_retried_and_dropped(
 ) -> None:
     site.redis.lpush("sentq", "no message")
     eventually(client.dead.count, what="a dead letter")
-    (dead_letter,) = client.dead.letters()
+    (dead_letter,) = client.dead.entries()
     assert (dead_letter.code, dead_letter.queue, dead_letter.worker) == (
         DeadLetterCode.MALFORMED,
         "sentq",
@@ -116,7 +116,7 @@ def test_a_dead_letter_of_a_worker_can_be_read_retried_and_dropped(
     assert dead_letter.message == b"no message"
     assert client.dead.retry(dead_letter) is RetryResult.RETRIED
     eventually(client.dead.count, what="a second dead letter of the same message")
-    (second,) = client.dead.letters()
+    (second,) = client.dead.entries()
     assert second.id > dead_letter.id
     assert client.dead.drop([second.id]) == 1
 

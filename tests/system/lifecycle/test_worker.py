@@ -15,7 +15,7 @@ from celery import Celery, chain, group
 from celery.exceptions import TaskRevokedError
 
 from sentq import Client, JobOutcome, JobStatus, Prediction, errors
-from sentq.wire.ids import new_job_id
+from sentq.wire.ids import new_job_ids
 from tests.support.celery.events import Events
 from tests.support.celery.site import stock_app
 from tests.support.missing import redis_program
@@ -321,5 +321,5 @@ def test_a_job_with_the_id_of_a_stock_client_is_scored(service: RunningWorker) -
     stock = service.stock
     job = _score(stock, ["good"], task_id="my-own-id")
     assert job.get(timeout=30)["queued_ms"] is None
-    job = _score(stock, ["good"], task_id=new_job_id())
+    job = _score(stock, ["good"], task_id=new_job_ids(1)[0])
     assert job.get(timeout=30)["queued_ms"] >= 0

@@ -9,7 +9,7 @@ from typing import Final, Protocol
 
 import redis
 
-from sentq.wire.reports import LEAST_REPORT_LIFETIME_S, WorkerReport, remove_report, write_report
+from sentq.wire.reports import MIN_REPORT_LIFETIME_S, WorkerReport, remove_report, write_report
 from sentq_worker.engine.base import EngineInfo
 
 __all__ = ["HeartbeatWriter", "WorkerSnapshot"]
@@ -97,7 +97,7 @@ class HeartbeatWriter:
             local_breaker=snapshot.local_breaker,
             waiting_for=snapshot.waiting_for,
         )
-        lifetime_s = max(LEAST_REPORT_LIFETIME_S, round(_MISSED_TICKS * tick_s))
+        lifetime_s = max(MIN_REPORT_LIFETIME_S, round(_MISSED_TICKS * tick_s))
         write_report(connection, report, lifetime_s=lifetime_s, prefix=channel.full_key(""))
 
     def withdraw(self, channel: _ReportingChannel, connection: redis.Redis) -> None:

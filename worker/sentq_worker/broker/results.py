@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 import orjson
 
+from sentq.connection.app import document_keys
 from sentq.wire.lua import load_script
 from sentq_worker.broker.dead_letters import DeadLetterTarget
 from sentq_worker.broker.qos import UnackedTags
@@ -92,15 +93,10 @@ class ResultStore:
         if not documents and not tags:
             return
         backend = self._backend
-        ids = [job_id.encode() for job_id in documents]
-        keys: list[bytes | str] = []
-        if ids:
-            # The prefix is the same for all keys, and costs time: made once.
-            prefix = backend.get_key_for_task(ids[0]).removesuffix(ids[0])
-            keys = [prefix + job_id for job_id in ids]
+        keys: list[bytes | str] = [*document_keys(backend, documents)]
         if unacked and tags:
             keys += [unacked.unacked_key, unacked.index_key]
-        arguments = [len(ids), int(backend.expires), int(publish), *documents.values(), *tags]
+        arguments = [len(documents), int(backend.expires), int(publish), *documents.values(), *tags]
         _STORE.run(backend.client, keys, arguments)
 
 

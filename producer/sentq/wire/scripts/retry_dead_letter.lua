@@ -9,12 +9,12 @@
 -- ARGV[3]  The document of a queued job.
 -- ARGV[4]  How long it is kept, in seconds.
 --
--- Returns 'retried'. Or 'answered' if the job has an outcome or was cancelled: the dead letter is
--- removed, and nothing else is done. Or 'gone' if there is no such dead letter.
+-- Returns 'retried'. Or 'ended' if the job has an outcome or was cancelled: the dead letter is
+-- removed, and nothing else is done. Or 'not_found' if there is no such dead letter.
 --
--- Repeated, it does nothing and returns 'gone'.
-if #redis.call('XRANGE', KEYS[1], ARGV[1], ARGV[1]) == 0 then return 'gone' end
-local result = 'answered'
+-- Repeated, it does nothing and returns 'not_found'.
+if #redis.call('XRANGE', KEYS[1], ARGV[1], ARGV[1]) == 0 then return 'not_found' end
+local result = 'ended'
 if not KEYS[3] or requeue_result(KEYS[3], ARGV[3], ARGV[4]) then
   redis.call('LPUSH', KEYS[2], ARGV[2])
   result = 'retried'

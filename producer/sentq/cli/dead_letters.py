@@ -1,0 +1,77 @@
+"""Write dead letters as a table, as sheets or as JSON lines; with texts only on request."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections import Counter
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from typing import Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from sentq.admin.dead import texts_of
+from sentq.rendering import printable
+from sentq.wire.dead_letters import DeadLetter
+
+__all__ = ["counts_line", "wants_json", "write_json", "write_sheets", "write_table"]
+
+
+def counts_line(counts: Counter[str]) -> str:
+    """Return a line with the number of dead letters of each code."""
+    total = counts.total()
+    each = ", ".join(f"{count:,} {printable(code)}" for code, count in counts.most_common())
+    return f"{total:,} dead letter{'' if total == 1 else 's'}" + (f": {each}" if each else "")
+
+
+def wants_json(as_json: bool | None) -> bool:
+    """Return whether to write JSON: by the option, else if standard output is not a terminal."""
+    return not sys.stdout.isatty() if as_json is None else as_json
+
+
+def write_json(dead_letters: Iterable[DeadLetter], *, show_text: bool) -> None:
+    """Write a JSON object for each dead letter."""
+    for dead_letter in dead_letters:
+        # Not orjson: a text may be invalid Unicode.
+        typer.echo(json.dumps(_row(dead_letter, show_text=show_text)))
+
+
+def write_sheets(dead_letters: Iterable[DeadLetter], *, show_text: bool) -> None:
+    """Write all fields of each dead letter, one on each line."""
+    for dead_letter in dead_letters:
+        for name, value in _row(dead_letter, show_text=show_text).items():
+            typer.echo(f"{name + ':':<15}{_plain(value)}")
+        typer.echo()
+
+
+def write_table(dead_letters: Iterable[DeadLetter], *, show_text: bool) -> None:
+    """Write a row for each dead letter, with the most important fields."""
+    columns = ["id", "at", "code", "deliveries", "job_id", "reason"]
+    table = Table(box=None, pad_edge=False)
+    for name in (*columns, "texts") if show_text else columns:
+        table.add_column(name, no_wrap=name in {"id", "code"}, overflow="fold")
+    for dead_letter in dead_letters:
+        row = _row(dead_letter, show_text=show_text)
+        shown = [*columns, "texts" if "texts" in row else "message"] if show_text else columns
+        table.add_row(*(_plain(row[name]) for name in shown))
+    Console(highlight=False, markup=False).print(table)
+
+
+def _row(dead_letter: DeadLetter, *, show_text: bool) -> dict[str, Any]:
+    row = dead_letter.model_dump(exclude={"message"})
+    row["at"] = datetime.fromtimestamp(dead_letter.at_s, UTC).isoformat(timespec="seconds")
+    row["message_bytes"] = len(dead_letter.message)
+    if show_text:
+        texts = texts_of(dead_letter)
+        if texts is None:
+            row["message"] = dead_letter.message.decode("utf-8", "replace")
+        else:
+            row["texts"] = texts
+    return row
+
+
+def _plain(value: object) -> str:
+    return "" if value is None else printable(str(value))
