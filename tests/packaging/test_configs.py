@@ -27,7 +27,8 @@ from sentq.connection.app import make_app
 from sentq.wire.dead_letters import dead_letter_fields
 from sentq_worker.settings import HubSettings, WorkerSettings
 from tests.support.celery.site import stock_app
-from tests.support.missing import redis_program
+from tests.support.logs import register_log
+from tests.support.missing import on_path, redis_program
 from tests.support.processes import WorkerProcess, eventually, free_port, worker_environment
 
 CONFIGS = Path(__file__).parents[2] / "configs"
@@ -63,21 +64,25 @@ class Server:
     def url(self, user: str) -> str:
         return f"redis://{user}:{user}-secret@127.0.0.1:{self.port}/0"
 
+    @property
+    def plain_url(self) -> str:
+        return f"redis://127.0.0.1:{self.port}/0"
+
     @contextlib.contextmanager
     def connection(self, user: str = "") -> Iterator[redis.Redis]:
-        url = self.url(user) if user else f"redis://127.0.0.1:{self.port}/0"
+        url = self.url(user) if user else self.plain_url
         at_once = Retry(NoBackoff(), 0)
         with redis.Redis.from_url(url, decode_responses=True, retry=at_once) as connection:
             yield connection
 
 
 @contextlib.contextmanager
-def _server(folder: Path, *options: str | Path) -> Iterator[Server]:
+def _server(folder: Path, *options: str | Path, program: Path | None = None) -> Iterator[Server]:
     port = free_port()
-    log = folder / "redis.log"
+    log = register_log(folder / "redis.log")
     process = subprocess.Popen(
         [
-            redis_program(),
+            program or redis_program(),
             CONFIGS / "redis.conf",
             *("--port", str(port), "--dir", folder, "--logfile", log),
             *options,
@@ -118,21 +123,71 @@ def test_redis_conf_persists_writes_and_evicts_no_key(tmp_path: Path) -> None:
         assert {key: connection.config_get(key)[key] for key in expected} == expected
 
 
-def test_a_job_survives_a_killed_redis(tmp_path: Path) -> None:
-    with (
-        _server(tmp_path) as server,
-        Client(broker_url=f"redis://127.0.0.1:{server.port}/0") as client,
-    ):
-        job = client.submit("a good day")
-        server.process.kill()
-        server.process.wait()
+def _kill(server: Server) -> None:
+    server.process.kill()
+    server.process.wait()
+
+
+def _is_written(connection: redis.Redis) -> bool:
+    """Whether Redis has written all that it accepted to its append-only file."""
+    return bool(connection.info("persistence")["aof_buffer_length"] == 0)
+
+
+def test_a_job_in_the_append_only_file_survives_a_killed_redis(tmp_path: Path) -> None:
     with (
         _server(tmp_path) as server,
         server.connection() as connection,
-        Client(broker_url=f"redis://127.0.0.1:{server.port}/0") as client,
+        Client(broker_url=server.plain_url) as client,
+    ):
+        job = client.submit("a good day")
+        # While an fsync is under way, Redis replies first and writes up to two seconds later.
+        eventually(lambda: _is_written(connection), what="a written file")
+        _kill(server)
+    with (
+        _server(tmp_path) as server,
+        server.connection() as connection,
+        Client(broker_url=server.plain_url) as client,
     ):
         assert connection.llen("sentq") == 1
         assert client.job(job.id).status() is JobStatus.QUEUED
+
+
+def test_with_appendfsync_always_every_accepted_job_survives_a_killed_redis(
+    tmp_path: Path,
+) -> None:
+    always = ("--appendfsync", "always")
+    with (
+        _server(tmp_path, *always) as server,
+        Client(broker_url=server.plain_url) as client,
+    ):
+        jobs = [client.submit(f"text {number}") for number in range(20)]
+        _kill(server)
+    with (
+        _server(tmp_path, *always) as server,
+        server.connection() as connection,
+        Client(broker_url=server.plain_url) as client,
+    ):
+        assert connection.llen("sentq") == len(jobs)
+        assert {client.job(job.id).status() for job in jobs} == {JobStatus.QUEUED}
+
+
+def test_waitaof_returns_when_accepted_jobs_survive_a_killed_redis(tmp_path: Path) -> None:
+    valkey = on_path("valkey-server")
+    with (
+        _server(tmp_path, program=valkey) as server,
+        server.connection() as connection,
+        Client(broker_url=server.plain_url) as client,
+    ):
+        client.submit("a good day")
+        # It waits for writes of its own connection, and so for all earlier ones.
+        connection.set("after the job", 1)
+        assert connection.execute_command("WAITAOF", 1, 0, 10_000) == [1, 0]
+        _kill(server)
+    with (
+        _server(tmp_path, program=valkey) as server,
+        server.connection() as connection,
+    ):
+        assert connection.llen("sentq") == 1
 
 
 # --- Users ---------------------------------------------------------------------------------
