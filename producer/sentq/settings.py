@@ -1,7 +1,7 @@
 """Settings: `SENTQ_*` variables override a TOML file, which overrides the defaults.
 
-Unknown keys are rejected. The caller names the file (`--config`), or `SENTQ_CONFIG` does, or there
-is none. Its table `[worker]`, and variables that start with `SENTQ_WORKER_`, belong to the worker:
+Unknown keys are rejected. The file is optional; the caller names it (`--config`), or `SENTQ_CONFIG`
+does. Its table `[worker]`, and variables that start with `SENTQ_WORKER_`, belong to the worker:
 `sentq_worker.settings` reads them with the same code, and the client ignores them. So one file and
 one environment can serve both.
 """

@@ -120,7 +120,7 @@ class DeadLetters:
             first = "(" + entries[-1][0].decode()
 
     def get(self, dead_letter_id: str) -> DeadLetter | None:
-        """Return the dead letter of an id, None if there is none."""
+        """Return the dead letter of an id, or None."""
         with open_broker(self._app) as broker:
             try:
                 entries = _range(broker, dead_letter_id, dead_letter_id)

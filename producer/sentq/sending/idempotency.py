@@ -55,7 +55,7 @@ class KeyReservation:
         self._lasts_s = lasts_s
 
     def take(self) -> str | None:
-        """Reserve the key; return the job that has it already, None if there is none."""
+        """Reserve the key; return the job that has it already, or None."""
         while True:
             known = self._results.run_script(_RESERVE, [self._key], [self._job_id, self._lasts_s])
             if known is None:

@@ -39,7 +39,7 @@ def new_job_ids(count: int) -> list[str]:
 
 
 def send_group_of(job_id: str) -> str:
-    """Return the part of an id that all ids of its send group share, and no others."""
+    """Return the part that an id shares with those made together with it, and with no others."""
     return job_id[:_GROUP_LENGTH]
 
 
