@@ -68,7 +68,7 @@ class BatchExecutor:
         """The engine that scores.
 
         Raises:
-            RuntimeError: There is none at the moment: a model is being loaded.
+            RuntimeError: No engine scores at the moment: a model is being loaded.
         """
         return self._provider.info
 
