@@ -38,7 +38,7 @@ class ProviderJob(Protocol):
 
     @property
     def deadline_ms(self) -> float | None:
-        """The deadline by Redis' clock; None if there is none."""
+        """The deadline by Redis' clock; None for a job without one."""
         ...
 
     @property

@@ -40,7 +40,7 @@ _FLASH_DTYPES: Final = (torch.bfloat16, torch.float16)
 _TRIAL_TOKENS: Final = (5, 17, 3, 150, 17, 33)
 
 #: The largest error of packed logits: a multiple of the error of padded ones in the same dtype, or
-#: a share of the largest logit, whichever is more.
+#: a share of the largest logit, the greater of the two.
 _MAX_PADDED_ERRORS: Final = 2.0
 _MAX_SHARE_OF_LOGIT: Final = 0.02
 

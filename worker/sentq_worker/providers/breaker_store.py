@@ -53,7 +53,7 @@ class SharedBreakerState:
         self._compared: dict[str, tuple[float, float]] = {}
 
     def exchange(self, breaker: Breaker) -> None:
-        """Adopt the shared state of a breaker, or write the breaker's own, whichever is newer.
+        """Adopt the shared state of a breaker if it is newer, or else write the breaker's own.
 
         Does nothing if both were compared a moment ago and the breaker has not changed.
         """

@@ -18,7 +18,7 @@ def results_client(app: Celery) -> redis.Redis:
 
 
 def key_prefix(app: Celery) -> str:
-    """Return the configured prefix of all keys of the app's results; empty if there is none."""
+    """Return the configured prefix of all keys of the app's results; empty if it is not set."""
     options = app.conf.get("result_backend_transport_options") or {}
     prefix: str = options.get("global_keyprefix", "")
     return prefix

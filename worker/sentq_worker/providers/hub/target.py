@@ -36,7 +36,7 @@ def make_target(settings: HubSettings, model: str) -> Target:
     """Make the target that the settings describe.
 
     Raises:
-        ModelUnavailable: A token is needed and there is none, or it cannot be read.
+        ModelUnavailable: A token is needed and missing, or it cannot be read.
     """
     return Target(
         model,
