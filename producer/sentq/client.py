@@ -217,7 +217,8 @@ class Client:
     def close(self) -> None:
         """Close the connections. Jobs are not affected, and the client may be used again."""
         self._app.close()
-        self._app.backend.client.close()
+        # Closing the backend's client would leave its pool open: Celery passes one of its own.
+        self._app.backend.client.connection_pool.disconnect()
 
     def __enter__(self) -> Self:
         return self

@@ -81,4 +81,4 @@ def test_another_thread_reads_cancellations_on_its_own_connection(
         last = {int(each["id"]): each["cmd"] for each in redis.client_list()}
     assert last[other_id] == "zrangebyscore"
     assert last[own_id] != "zrangebyscore"
-    backend.client.close()
+    backend.client.connection_pool.disconnect()

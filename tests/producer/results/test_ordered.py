@@ -12,6 +12,7 @@ from sentq import Client, Job, JobOutcome, errors
 from sentq.connection.app import make_app
 from sentq.wire.ids import new_job_ids
 from sentq_worker.broker.results import ResultStore, failed, succeeded
+from tests.support.celery.site import closing_results
 from tests.support.processes import RedisProcess
 
 
@@ -21,9 +22,10 @@ def _outcome(model: str) -> dict[str, object]:
 
 
 @pytest.fixture
-def store(client: Client) -> ResultStore:
+def store(client: Client) -> Iterator[ResultStore]:
     """Stores results as a worker does."""
-    return ResultStore(make_app(client._settings))
+    with closing_results(make_app(client._settings)) as app:
+        yield ResultStore(app)
 
 
 def _finish(store: ResultStore, jobs: Sequence[Job]) -> None:
@@ -96,8 +98,11 @@ def test_errors_are_yielded_in_the_order_of_jobs(client: Client, store: ResultSt
 
 
 def test_reading_continues_after_a_restart_of_redis(own_redis: RedisProcess) -> None:
-    with Client(broker_url=own_redis.url) as client:
-        store = ResultStore(make_app(client._settings))
+    with (
+        Client(broker_url=own_redis.url) as client,
+        closing_results(make_app(client._settings)) as app,
+    ):
+        store = ResultStore(app)
         jobs = client.submit_many(f"text {i}" for i in range(100))
         read: list[str] = []
         reader = threading.Thread(target=lambda: read.extend(_read(client, jobs)))

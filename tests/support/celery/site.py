@@ -21,6 +21,7 @@ from tests.support.workers.other_app import QUEUE
 __all__ = [
     "NAME",
     "Site",
+    "closing_results",
     "finish_with_successor",
     "run_site",
     "start_followup",
@@ -133,15 +134,27 @@ def stock_app(url: str) -> Iterator[Celery]:
 
     The traceback of a failed test may keep its results alive longer than the app.
     """
-    with Celery("stock", broker=url, backend=url, set_as_current=False) as stock:
-        try:
-            yield stock
-        finally:
-            listener = stock.backend.result_consumer
-            listener.stop()
-            # A result that is collected later would unsubscribe at Redis, which has ended by then.
-            listener._pubsub = None
-            stock.backend.client.close()
+    with (
+        Celery("stock", broker=url, backend=url, set_as_current=False) as stock,
+        closing_results(stock),
+    ):
+        yield stock
+
+
+@contextmanager
+def closing_results(app: Celery) -> Iterator[Celery]:
+    """Yield a Celery app, and close the connections of its result backend.
+
+    The app leaves them to the garbage collector, which warns of an open socket in a later test.
+    """
+    try:
+        yield app
+    finally:
+        listener = app.backend.result_consumer
+        listener.stop()
+        # A result that is collected later would unsubscribe at Redis, which has ended by then.
+        listener._pubsub = None
+        app.backend.client.connection_pool.disconnect()
 
 
 def start_gated(folder: Path, url: str, *options: str, **environment: str) -> WorkerProcess:

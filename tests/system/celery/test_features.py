@@ -407,7 +407,7 @@ def test_a_worker_answers_ping_while_a_job_on_celerys_own_path_is_scored(site: S
     job = site.score("hold:unusual", retries=1)
     eventually(lambda: site.was_scored("hold:unusual"))
     try:
-        inspect = site.stock.control.inspect(destination=[NAME], timeout=1)
+        inspect = site.stock.control.inspect(destination=[NAME], timeout=10)
         assert inspect.ping() == {NAME: {"ok": "pong"}}
     finally:
         release(site.redis, "unusual")

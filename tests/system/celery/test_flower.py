@@ -76,7 +76,7 @@ def test_flower_shows_tasks_without_their_texts(site: FlowerSite) -> None:
 
     shown = eventually(worker_with_active_job, what="an active job in Flower")
     assert [entry["request"]["id"] for entry in shown["scheduled"]] == [scheduled]
-    inspected = stock.control.inspect(timeout=1)
+    inspected = stock.control.inspect(destination=[worker], timeout=10)
     asked = repr(
         [
             inspected.active(),

@@ -81,11 +81,11 @@ def test_a_job_past_its_deadline_returns_deadline_passed_and_is_not_scored(
 
 
 def test_a_deadline_passes_while_the_engine_is_unavailable(site: Site) -> None:
-    make_unavailable(site.redis, retry_after_s=4)
+    make_unavailable(site.redis, retry_after_s=6)
     try:
         job = site.score("in vain", headers={DEADLINE_HEADER: _redis_ms(site) + 500.5})
         eventually(lambda: failed_calls(site.redis))
-        (text,) = job.get(timeout=3)["outcomes"]
+        (text,) = job.get(timeout=5)["outcomes"]
         assert text["code"] == "deadline_passed"
     finally:
         make_available(site.redis)
@@ -128,7 +128,7 @@ def test_a_job_cancelled_before_a_worker_starts_is_discarded(
         assert list(scored(site.redis)) == ["kept"]
         assert site.redis.get(key) == result
         with pytest.raises(JobCancelled):
-            cancelled.result(timeout=1)
+            cancelled.result(timeout=10)
 
 
 def test_a_suspect_job_is_marked_and_runs_alone(site: Site) -> None:

@@ -73,9 +73,9 @@ def test_a_job_that_ran_alone_when_the_device_was_lost_becomes_a_dead_letter(
         tmp_path, {"SENTQ_BROKER_URL": redis_server.url}, ("tests.support.workers.device_lost",)
     )
     assert failing.process.wait(60) == EX_UNAVAILABLE, failing.log
-    assert all(len(job.result(timeout=1).outcomes) == 1 for job in others)
+    assert all(len(job.result(timeout=10).outcomes) == 1 for job in others)
     assert f"job {fatal.id} runs alone" in failing.log
     with pytest.raises(JobFailed, match="worker"):
-        client.job(fatal.id).result(timeout=1)
+        client.job(fatal.id).result(timeout=10)
     with redis_server.client() as redis:
         assert (redis.llen("sentq"), redis.hlen("unacked"), redis.xlen("sentq.dead")) == (0, 0, 1)

@@ -130,7 +130,7 @@ def test_a_stock_celery_client_is_served(service: RunningWorker) -> None:
     with pytest.raises(TaskRevokedError, match="expired"):
         expired.get(timeout=30)
     with pytest.raises(errors.JobExpired):
-        client.job(expired.id).result(timeout=5)
+        client.job(expired.id).result(timeout=30)
 
     signature = stock.signature("sentq.score", args=(["good"],), queue="sentq")
     together = group(signature, signature, app=stock).apply_async()
@@ -175,7 +175,8 @@ def test_no_text_appears_in_logs_events_or_inspect_replies(service: RunningWorke
         ]
         service.client.submit([CANARY]).result(timeout=30)
         inspected = stock.control.inspect(timeout=1)
-        shown = [inspected.scheduled(), inspected.active(), inspected.reserved()]
+        questions = (inspected.scheduled, inspected.active, inspected.reserved)
+        shown = [eventually(question, what="a reply of the worker") for question in questions]
         for job in jobs:
             job.get(timeout=30, propagate=False)
         eventually(lambda: {"task-started", "task-succeeded", "task-failed"} <= events.types)

@@ -25,6 +25,7 @@ from sentq_worker.broker.channel import Channel, Transport
 from sentq_worker.broker.recovery import LostJobRecovery
 from sentq_worker.broker.results import ResultStore, succeeded
 from tests.support.celery.dead_letters import read_dead_letters
+from tests.support.celery.site import closing_results
 from tests.support.processes import RedisProcess
 
 REASON: Final = "the worker was lost"
@@ -63,9 +64,11 @@ def server(redis_server: RedisProcess) -> Iterator[redis.Redis]:
 
 
 @pytest.fixture(params=[0, 1], ids=["one database", "results in another"])
-def app(request: pytest.FixtureRequest, redis_server: RedisProcess) -> Any:
+def app(request: pytest.FixtureRequest, redis_server: RedisProcess) -> Iterator[Any]:
     results = f"redis://127.0.0.1:{redis_server.port}/{request.param}"
-    return make_app(Settings.load(broker_url=redis_server.url, result_url=results))
+    settings = Settings.load(broker_url=redis_server.url, result_url=results)
+    with closing_results(make_app(settings)) as app:
+        yield app
 
 
 @pytest.fixture
@@ -267,8 +270,11 @@ def test_a_new_channel_adopts_jobs_in_flight_and_requeues_the_rest(
 
 def test_a_key_prefix_applies_to_all_keys(redis_server: RedisProcess, server: redis.Redis) -> None:
     options = {"global_keyprefix": "acme:"}
-    app = make_app(Settings.load(broker_url=redis_server.url, transport_options=options))
-    with _channel(redis_server.url, **options) as channel:
+    settings = Settings.load(broker_url=redis_server.url, transport_options=options)
+    with (
+        closing_results(make_app(settings)) as app,
+        _channel(redis_server.url, **options) as channel,
+    ):
         lost = LostJobRecovery(channel, ResultStore(app))
         entries = []
         for tag, headers in (("t", {}), ("p", _alone("p"))):

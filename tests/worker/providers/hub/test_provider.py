@@ -30,7 +30,7 @@ from sentq_worker.scoring.scorer import Scorer
 from sentq_worker.scoring.windows import TextTokenizer
 from sentq_worker.testing import LocalHub
 from tests.support.models.providers import ScriptedJob
-from tests.support.processes import RedisProcess
+from tests.support.processes import RedisProcess, eventually
 
 _BY_CHARS: Windower = partial(window_by_chars, window_chars=100)
 
@@ -341,7 +341,7 @@ def test_workers_of_a_host_share_the_breaker_state(
         return SharedBreakerState(redis_server.client, host=host)
 
     with (
-        scoring(server, shared_state=shared_state("here"), payment_pause_s=0.8) as one,
+        scoring(server, shared_state=shared_state("here"), payment_pause_s=2.5) as one,
         scoring(server, shared_state=shared_state("here")) as two,
         scoring(server, shared_state=shared_state("there")) as other_host,
     ):
@@ -354,8 +354,10 @@ def test_workers_of_a_host_share_the_breaker_state(
         assert two.breaker.state is BreakerState.OPEN
         assert "(402)" in two.breaker.snapshot.reason
         assert isinstance(other_host.score([ScriptedJob(["c"])])[0], ScoredJob)
-        time.sleep(0.3)
-        assert isinstance(one.score([ScriptedJob(["a"])])[0], ScoredJob)
+        eventually(
+            lambda: isinstance(one.score([ScriptedJob(["a"])])[0], ScoredJob),
+            what="the end of the pause",
+        )
         time.sleep(0.55)
         assert isinstance(two.score([ScriptedJob(["b"])])[0], ScoredJob)
         assert server.texts.count("good") == 1  # one probe for both
