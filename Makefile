@@ -100,5 +100,5 @@ $(VENV)/.runtime: pyproject.toml constraints.txt model/pyproject.toml | $(BIN)/p
 	@touch $@
 
 $(VENV)/.tools: $(VENV)/.runtime
-	$(PIP) --editable ".[dev,flower,training]"
+	$(PIP) --editable ".[dev,encryption,flower,training]"
 	@touch $@

@@ -9,6 +9,7 @@ starts, and the time runs from the first job taken to the last result.
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import signal
@@ -36,6 +37,9 @@ SENTQ: Final = ("benchmarks.instant",)
 #: As in the preset for a GPU, the engine that is closest to one that returns at once.
 SETTINGS: Final = {"SENTQ_WORKER_PREFETCH_JOBS": "512", "SENTQ_WORKER_BATCH_TOKENS": "16384"}
 
+#: How many times each rate of the encryption ratios is measured.
+_TURNS: Final = 3
+
 _TEXT: Final = (
     "A hundred characters of plain English, as a short review of a film may be written, at length."
 )
@@ -44,14 +48,15 @@ _TEXT: Final = (
 class Bench:
     """A Redis on one core, and the workers and clients that are measured with it."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, keys: Sequence[str] = ()) -> None:
         self._folder = folder
+        self._keys = keys
         cores = sorted(os.sched_getaffinity(0))
         self._core, self._other_core = cores[0], cores[-1]
         self.redis = RedisProcess(find_redis_server(), folder, "--appendonly", "no").start()
         if self.redis.process is not None:
             os.sched_setaffinity(self.redis.process.pid, {self._core})
-        self.client = Client(broker_url=self.redis.url)
+        self.client = Client(broker_url=self.redis.url, encryption_keys=list(keys))
         stock_app.conf.update(broker_url=self.redis.url, result_backend=self.redis.url)
         self._score = stock_app.tasks["sentq.score"]
         self.leave_the_core()
@@ -73,6 +78,7 @@ class Bench:
     def worker(self, command: Sequence[str], *, is_ready: bool = True) -> Iterator[WorkerProcess]:
         """Run a worker on the core; with `is_ready`, wait until it takes jobs."""
         environment = {"SENTQ_BROKER_URL": self.redis.url, **SETTINGS}
+        environment["SENTQ_ENCRYPTION_KEYS"] = ",".join(self._keys)
         worker = WorkerProcess(self._folder, environment, command)
         os.sched_setaffinity(worker.process.pid, {self._core})
         if is_ready:
@@ -110,11 +116,15 @@ class Bench:
         for _ in range(stock_jobs):
             self._score.apply_async(args=[[_TEXT]], queue="sentq")
         stock = stock_jobs / (time.perf_counter() - started)
-        started = time.perf_counter()
-        self.client.submit_many([_TEXT] * jobs)
-        sentq = jobs / (time.perf_counter() - started)
+        sentq = self.send_rate(jobs=jobs)
         self.leave_the_core()
         return stock, sentq
+
+    def send_rate(self, *, jobs: int) -> float:
+        """Return jobs per second sent with `submit_many`."""
+        started = time.perf_counter()
+        self.client.submit_many([_TEXT] * jobs)
+        return jobs / (time.perf_counter() - started)
 
     def round_trip(self, *, jobs: int) -> tuple[float, float]:
         """Return jobs per second sent, scored and received on one core, and the time to read.
@@ -188,6 +198,32 @@ def _timed_ms(call: Callable[[], object]) -> float:
     return (time.perf_counter() - started) * 1000
 
 
+def encryption_ratios(folder: Path, jobs: int) -> dict[str, float]:
+    """Return what encryption leaves of the rates of a sender and of a worker: medians of turns."""
+    benches = []
+    for name, keys in (("plain", []), ("encrypted", [base64.b64encode(os.urandom(32)).decode()])):
+        (folder / name).mkdir()
+        benches.append(Bench(folder / name, keys=keys))
+    ratios: dict[str, list[float]] = {"encrypted_send_ratio": [], "encrypted_ratio": []}
+    try:
+        for _ in range(_TURNS):
+            rates = []
+            for bench in benches:
+                bench.empty()
+                bench.share_the_core()
+                bench.send_rate(jobs=1)
+                sent = bench.send_rate(jobs=jobs)
+                bench.leave_the_core()
+                rates.append((sent, bench.rate(SENTQ, jobs=jobs, texts=1)))
+            plain, encrypted = rates
+            for ratio, before, after in zip(ratios.values(), plain, encrypted, strict=True):
+                ratio.append(after / before)
+    finally:
+        for bench in benches:
+            bench.close()
+    return {name: round(statistics.median(each), 2) for name, each in ratios.items()}
+
+
 def measure(jobs: int, *, backlog: bool) -> dict[str, Any]:
     """Run all measurements once, and return the figures."""
     with tempfile.TemporaryDirectory() as folder:
@@ -214,6 +250,7 @@ def measure(jobs: int, *, backlog: bool) -> dict[str, Any]:
                 "stock_latency_ms_p50": round(statistics.median(stock_ms), 2),
                 "stock_latency_ms_p99": round(statistics.quantiles(stock_ms, n=100)[98], 2),
             }
+            figures |= encryption_ratios(Path(folder), jobs=max(1000, jobs // 4))
             if backlog:
                 figures["backlog"] = [
                     bench.backlog(waiting=waiting, jobs=2 * jobs) for waiting in (1_000, 1_000_000)

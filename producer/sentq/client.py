@@ -24,6 +24,7 @@ from sentq.sending.limits import QueueLimits
 from sentq.sending.sender import Sender, SendOptions
 from sentq.settings import Settings
 from sentq.stream import stream
+from sentq.wire.sealing import load_keyring
 
 __all__ = ["Client", "Job"]
 
@@ -50,12 +51,17 @@ class Client:
             base = {} if settings is None else settings.model_dump(exclude_unset=True)
             settings = Settings.load(**(base | overrides))
         self._settings = settings
-        self._limits = settings.limits
+        self._limits = settings.sender_limits
+        keyring = load_keyring(settings)
         self._app = make_app(settings)
-        self._results = ResultReader(self._app, ttl_s=settings.result_ttl_s)
+        self._results = ResultReader(self._app, ttl_s=settings.result_ttl_s, keyring=keyring)
         limits = QueueLimits(settings.max_queued_jobs, settings.max_queued_bytes)
         self._sender = Sender(
-            self._app, self._results, is_single_redis=settings.is_single_redis, limits=limits
+            self._app,
+            self._results,
+            is_single_redis=settings.is_single_redis,
+            limits=limits,
+            keyring=keyring,
         )
 
     def submit(

@@ -5,6 +5,8 @@ A job is an ordinary Celery task, so that every Celery client can send it:
     send    sentq.score(["first text", "second text"])
     result  {"outcomes": [{"label": …}, {"code": …, "message": …}], "model": …, …}
 
+With encryption, `sealed` takes the place of both (`sentq.wire.sealing`).
+
 Each text has exactly one outcome, in the order sent. The outcome of a text that cannot be scored is
 a `TextError`; its job succeeds all the same.
 """
@@ -30,6 +32,10 @@ from sentq.errors import (
 
 #: The Celery task that workers register and clients send.
 TASK_NAME: Final = "sentq.score"
+
+#: The argument of the task in place of `texts` if they are encrypted, and the only field of a
+#: result that is encrypted (`sentq.wire.sealing`).
+SEALED_FIELD: Final = "sealed"
 
 #: Headers of a job's message, in addition to Celery's: the deadline in Unix milliseconds by Redis'
 #: clock, and that the texts must stay on the worker's machine.

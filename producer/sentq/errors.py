@@ -6,6 +6,7 @@
     │   ├── EmptyJob
     │   ├── NotAString
     │   ├── LoneSurrogate
+    │   ├── NotEncrypted         the worker accepts encrypted jobs only
     │   └── OverLimit
     │       ├── TooManyTexts
     │       ├── TextTooLong
@@ -18,6 +19,7 @@
     │   └── RedisFull            Redis has no free memory
     ├── WorkerError              stored by a worker as a job's result; `JobFailed.code` names it
     │   ├── ScoringFailed        the worker failed on the job's batch
+    │   ├── Undecryptable        the worker cannot decrypt the job; it is a dead letter
     │   └── WorkerLost           the job's workers were lost each time it was delivered
     └── JobError                 concerns one job that was sent; has its id
         ├── UnknownJob
@@ -48,6 +50,7 @@ __all__ = [
     "LoneSurrogate",
     "MessageTooLarge",
     "NotAString",
+    "NotEncrypted",
     "OverLimit",
     "Overloaded",
     "QueueFull",
@@ -59,6 +62,7 @@ __all__ = [
     "SettingsError",
     "TextTooLong",
     "TooManyTexts",
+    "Undecryptable",
     "UnknownJob",
     "WaitTimeout",
     "WorkerError",
@@ -88,6 +92,10 @@ class NotAString(InvalidInput):
 
 class LoneSurrogate(InvalidInput):
     """A text has half of a surrogate pair: it is not valid Unicode and cannot be encoded."""
+
+
+class NotEncrypted(InvalidInput):
+    """The texts of the job are not encrypted, and the worker's `require_encryption` is on."""
 
 
 class OverLimit(InvalidInput):
@@ -160,6 +168,11 @@ class ScoringFailed(WorkerError):
     def from_error(cls, error: BaseException) -> Self:
         """Return an error that names only the class of another: its message might quote a text."""
         return cls(f"the worker failed with {type(error).__name__}")
+
+
+class Undecryptable(WorkerError):
+    """The job's texts cannot be decrypted: the key is missing, or they were changed. The job is a
+    dead letter, and can be retried once its key is among `encryption_keys`."""
 
 
 class WorkerLost(WorkerError):

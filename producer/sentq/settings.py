@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
 import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Self
 
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
-from pydantic_settings import BaseSettings, EnvSettingsSource, SettingsConfigDict
+from pydantic_settings import BaseSettings, EnvSettingsSource, NoDecode, SettingsConfigDict
 
 from sentq.contract import (
     MAX_BYTES_PER_MESSAGE,
@@ -25,11 +26,16 @@ from sentq.contract import (
     Limits,
 )
 from sentq.errors import SettingsError
+from sentq.wire.sealing import parse_key
 
 __all__ = ["LayeredSettings", "Settings"]
 
 #: The variable that names the TOML file. Not a setting itself.
 CONFIG_VARIABLE = "SENTQ_CONFIG"
+
+#: What an encrypted message holds beside the encrypted texts, and the smallest useful limit.
+_ENCRYPTION_OVERHEAD_BYTES = 512
+_MIN_ENCRYPTED_MESSAGE_BYTES = 2048
 
 _REDIS_SCHEMES = ("redis://", "rediss://", "redis+socket://", "sentinel://")
 
@@ -153,6 +159,23 @@ class Settings(LayeredSettings):
             "single jobs is empty.",
         ),
     ] = "sentq.bulk"
+    encryption_keys: Annotated[
+        tuple[SecretStr, ...],
+        NoDecode,
+        Field(
+            description="Keys that encrypt the texts of jobs before they reach Redis, the same for "
+            "clients and workers: base64 of 32 random bytes each, with a name or without "
+            "(`2026-11:q83v…`), separated by commas in the environment. The first key encrypts, "
+            "all of them decrypt. They need the extra `sentq[encryption]`."
+        ),
+    ] = ()
+    encryption_keys_file: Annotated[
+        Path | None,
+        Field(
+            description="A file that contains the keys, one on each line, in place of "
+            "`encryption_keys`."
+        ),
+    ] = None
     max_queued_jobs: Annotated[
         int | None,
         Field(
@@ -213,9 +236,24 @@ class Settings(LayeredSettings):
             ge=1024,
             le=MAX_BYTES_PER_MESSAGE,
             description="Most bytes of a job's message. It may be lower than the contract's limit, "
-            "which is the default.",
+            "which is the default. With `encryption_keys`, the texts may have three quarters of "
+            "it, because the encrypted form is larger.",
         ),
     ] = MAX_BYTES_PER_MESSAGE
+
+    @field_validator("encryption_keys", mode="before")
+    @classmethod
+    def _keys_are_separated_by_commas(cls, keys: object) -> object:
+        if isinstance(keys, str):
+            return [key for key in re.split(r"[\s,]+", keys) if key]
+        return keys
+
+    @field_validator("encryption_keys")
+    @classmethod
+    def _keys_are_valid(cls, keys: tuple[SecretStr, ...]) -> tuple[SecretStr, ...]:
+        for key in keys:
+            parse_key(key.get_secret_value())
+        return keys
 
     @field_validator("result_url")
     @classmethod
@@ -230,6 +268,34 @@ class Settings(LayeredSettings):
         if is_limited and not self.broker_is_redis:
             raise ValueError("max_queued_jobs and max_queued_bytes need a broker that is Redis")
         return self
+
+    @model_validator(mode="after")
+    def _encryption_is_possible(self) -> Self:
+        if self.encryption_keys and self.encryption_keys_file is not None:
+            raise ValueError("set encryption_keys or encryption_keys_file, not both")
+        if self.is_encrypted and self.bytes_per_message < _MIN_ENCRYPTED_MESSAGE_BYTES:
+            raise ValueError(
+                "bytes_per_message must be at least "
+                f"{_MIN_ENCRYPTED_MESSAGE_BYTES} with encryption_keys"
+            )
+        return self
+
+    @property
+    def is_encrypted(self) -> bool:
+        """Whether jobs are encrypted."""
+        return bool(self.encryption_keys) or self.encryption_keys_file is not None
+
+    @property
+    def sender_limits(self) -> Limits:
+        """The limits of a job that this client sends.
+
+        Encrypted texts are base64, four bytes for each three. The encrypted form of a job that
+        keeps to these limits fits into `bytes_per_message`.
+        """
+        if not self.is_encrypted:
+            return self.limits
+        size_bytes = (self.bytes_per_message - _ENCRYPTION_OVERHEAD_BYTES) * 3 // 4
+        return self.limits.model_copy(update={"bytes_per_message": size_bytes})
 
     @property
     def limits(self) -> Limits:

@@ -65,6 +65,8 @@ class Group:
 
 GROUPS: Final = (
     Group("Redis", Settings, ("broker_url", "result_url", "transport_options")),
+    Group("Encryption", Settings, ("encryption_keys", "encryption_keys_file")),
+    Group("Encryption in a worker", WorkerSettings, ("require_encryption", "encrypt_results")),
     Group("Queues", Settings, ("queue", "bulk_queue", "max_queued_jobs", "max_queued_bytes")),
     Group(
         "Time limits",
@@ -178,6 +180,8 @@ def _type_of(field: FieldInfo) -> str:
     annotation = _without_none(field.annotation)
     if get_origin(annotation) is Literal:
         return ", ".join(f"`{value}`" for value in get_args(annotation))
+    if get_origin(annotation) is tuple:
+        return "list of secret strings"
     if get_origin(annotation) is dict:
         return "table"
     words = {bool: "boolean", int: "integer", float: "number", str: "string", Path: "path"}
@@ -214,7 +218,7 @@ def _default_of(field: FieldInfo) -> str:
             return f"`{default.get_secret_value()}`"
         case bool():
             return f"`{str(default).lower()}`"
-        case {}:
+        case () | {}:
             return "empty" if not default else f"`{default}`"
         case _:
             return f"`{default}`"

@@ -124,6 +124,20 @@ class WorkerSettings(LayeredSettings):
             "the window with the highest probability."
         ),
     ] = "mean"
+    require_encryption: Annotated[
+        bool,
+        Field(
+            description="Refuse jobs whose texts are not encrypted, with `NotEncrypted`. Needs "
+            "`encryption_keys`."
+        ),
+    ] = False
+    encrypt_results: Annotated[
+        bool,
+        Field(
+            description="Encrypt outcomes before they are stored. Clients need the keys to read "
+            "them; a stock Celery client sees the encrypted form. Needs `encryption_keys`."
+        ),
+    ] = False
     cache_secret: Annotated[
         SecretStr | None,
         Field(

@@ -26,10 +26,13 @@ from sentq.contract import (
     DELIVERIES_HEADER,
     FIRST_ERROR_HEADER,
     LAST_ERROR_HEADER,
+    SEALED_FIELD,
 )
+from sentq.errors import Undecryptable
 from sentq.wire.dead_letters import DEAD_LETTERS_KEY, DeadLetter, parse_dead_letter
 from sentq.wire.documents import QUEUED_DOCUMENT
 from sentq.wire.lua import load_script
+from sentq.wire.sealing import Keyring, Purpose
 
 if TYPE_CHECKING:
     from sentq.results.reader import ResultReader
@@ -128,6 +131,15 @@ class DeadLetters:
                 return None  # The id is malformed.
         return next(_readable(entries), None)
 
+    def texts(self, dead_letter: DeadLetter) -> list[str] | None:
+        """Return the texts in the message of a dead letter, decrypted if they are encrypted; other
+        values there as strings; None if the message is not readable.
+
+        Raises:
+            Undecryptable: They are encrypted, and cannot be decrypted here.
+        """
+        return texts_of(dead_letter, self._results.keyring)
+
     def retry(self, dead_letter: DeadLetter) -> RetryResult:
         """Send the message of a dead letter again, as if it had never been delivered.
 
@@ -186,12 +198,22 @@ def _readable(entries: Sequence[tuple[bytes, dict[bytes, bytes]]]) -> Iterator[D
             logger.warning("dead letter %s cannot be read; drop it by its id", entry_id.decode())
 
 
-def texts_of(dead_letter: DeadLetter) -> list[str] | None:
-    """Return the texts in the message of a dead letter, other values there as strings; None if the
-    message is not readable."""
+def texts_of(dead_letter: DeadLetter, keyring: Keyring | None = None) -> list[str] | None:
+    """Return the texts in the message of a dead letter, as `DeadLetters.texts` does.
+
+    Raises:
+        Undecryptable: They are encrypted, and cannot be decrypted with these keys.
+    """
     try:
-        args, kwargs, _ = json.loads(base64.b64decode(json.loads(dead_letter.message)["body"]))
-        texts = args[0] if args else kwargs["texts"]
+        message = json.loads(dead_letter.message)
+        args, kwargs, _ = json.loads(base64.b64decode(message["body"]))
+        if SEALED_FIELD in kwargs:
+            if keyring is None:
+                raise Undecryptable("the texts are encrypted, and there are no encryption_keys")
+            job_id = str(message["headers"]["id"])
+            texts = keyring.open(kwargs[SEALED_FIELD], Purpose.TEXTS, job_id)
+        else:
+            texts = args[0] if args else kwargs["texts"]
         return list(map(str, texts if isinstance(texts, list) else [texts]))
     except (ValueError, TypeError, LookupError, AttributeError, RecursionError):
         return None

@@ -35,9 +35,10 @@ Examples:
 
 \b
 Codes:
-  malformed     it is not a message of a Celery task, or cannot be read
-  unknown_task  the worker does not know its task
-  worker_lost   three workers were lost with it; the last one ran it alone
+  malformed      it is not a message of a Celery task, or cannot be read
+  unknown_task   the worker does not know its task
+  worker_lost    three workers were lost with it; the last one ran it alone
+  undecryptable  its texts are encrypted, and the worker could not decrypt them
 
 \b
 Exit codes:
@@ -105,9 +106,9 @@ def list_dead_letters(
         say(counts_line(counts))
         dead_letters = islice(client.dead.entries(selection), limit)
         if wants_json(as_json):
-            write_json(dead_letters, show_text=show_text)
+            write_json(dead_letters, texts_of=client.dead.texts if show_text else None)
         elif counts:
-            write_table(dead_letters, show_text=show_text)
+            write_table(dead_letters, texts_of=client.dead.texts if show_text else None)
     if counts.total() > limit:
         say(f"the oldest {limit:,} are shown; --limit shows more")
 
@@ -124,7 +125,7 @@ def show(
     with _client(config, broker_url) as client:
         dead_letters = _named(client.dead, ids)
     write = write_json if wants_json(as_json) else write_sheets
-    write(dead_letters, show_text=show_text)
+    write(dead_letters, texts_of=client.dead.texts if show_text else None)
     _say_missing(len(ids) - len(dead_letters))
 
 

@@ -19,6 +19,7 @@ from sentq.errors import JobError, JobExpired, ResultsUnavailable, UnknownJob, W
 from sentq.wire.documents import QUEUED_DOCUMENT, is_final, outcome_of, parse_document, status_of
 from sentq.wire.ids import send_group_of, sent_at_ms
 from sentq.wire.lua import Script
+from sentq.wire.sealing import Keyring
 
 if TYPE_CHECKING:
     from celery import Celery
@@ -38,11 +39,18 @@ _CONNECTION_ERRORS: Final = (redis.ConnectionError, redis.TimeoutError, ResultsU
 
 
 class ResultReader:
-    """Reads the outcomes of jobs, which Redis keeps for `ttl_s` seconds. Thread-safe."""
+    """Reads the outcomes of jobs, which Redis keeps for `ttl_s` seconds. Thread-safe.
 
-    def __init__(self, app: Celery, *, ttl_s: int) -> None:
+    Args:
+        app: The Celery app of the results.
+        ttl_s: How long Redis keeps outcomes.
+        keyring: Decrypts outcomes that workers have encrypted.
+    """
+
+    def __init__(self, app: Celery, *, ttl_s: int, keyring: Keyring | None = None) -> None:
         self.app = app
         self.ttl_s = ttl_s
+        self.keyring = keyring
 
     def mark_queued(self, job_id: str) -> None:
         """Make a job known. Call it before the job is sent: its worker may be faster otherwise.
@@ -88,7 +96,8 @@ class ResultReader:
             JobFailed: The job as a whole failed.
             ResultsUnavailable: Redis was not available for too long.
         """
-        return outcome_of(job_id, self._final_document(job_id, _Deadline(timeout_s)))
+        document = self._final_document(job_id, _Deadline(timeout_s))
+        return outcome_of(job_id, document, self.keyring)
 
     def ready(self, job_ids: Sequence[str]) -> dict[str, JobOutcome | JobError]:
         """Return the outcomes of the jobs that have ended, or the errors that `wait` would raise.
@@ -103,7 +112,7 @@ class ResultReader:
             document = None if raw is None else parse_document(job_id, raw)
             if document is not None and is_final(document):
                 try:
-                    ended[job_id] = outcome_of(job_id, document)
+                    ended[job_id] = outcome_of(job_id, document, self.keyring)
                 except JobError as error:
                     ended[job_id] = error
         return ended

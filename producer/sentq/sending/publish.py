@@ -14,11 +14,12 @@ import redis
 from kombu.exceptions import OperationalError
 
 from sentq.connection.broker import open_broker
-from sentq.contract import MAX_BYTES_PER_MESSAGE, TASK_NAME, redacted
+from sentq.contract import MAX_BYTES_PER_MESSAGE, SEALED_FIELD, TASK_NAME, redacted
 from sentq.errors import BrokerUnavailable, ResultsUnavailable
 from sentq.sending.idempotency import KeyReservation
 from sentq.sending.limits import QueueLimitExceeded, QueueLimits, QueueUsage
 from sentq.wire.ids import new_job_ids
+from sentq.wire.sealing import Keyring, Purpose
 
 if TYPE_CHECKING:
     from celery import Celery
@@ -43,6 +44,7 @@ class Publisher:
         queue: The queue.
         limits: The limits of the queue.
         headers: Headers of each message, in addition to Celery's.
+        keyring: Encrypts the texts; None leaves them as they are.
     """
 
     def __init__(
@@ -53,12 +55,14 @@ class Publisher:
         *,
         limits: QueueLimits,
         headers: Mapping[str, int | bool],
+        keyring: Keyring | None = None,
     ) -> None:
         self._app = app
         self._results = results
         self._queue = queue
         self._limits = limits
         self._headers = headers
+        self._keyring = keyring
         #: How many jobs may be sent before the queue is measured again.
         self._capacity = 0
 
@@ -121,11 +125,12 @@ class Publisher:
         # Not app.send_task: it subscribes to the result of every job, on a connection that the
         # client does not read.
         amqp = self._app.amqp
+        args, kwargs = self._arguments(job_id, texts)
         message = amqp.create_task_message(
             job_id,
             TASK_NAME,
-            args=[list(texts)],
-            kwargs={},
+            args=args,
+            kwargs=kwargs,
             argsrepr=redacted(len(texts)),
             kwargsrepr="{}",
             create_sent_event=self._app.conf.task_send_sent_event,
@@ -140,6 +145,13 @@ class Publisher:
                 retry=True,
                 retry_policy=_RETRY_POLICY,
             )
+
+    def _arguments(
+        self, job_id: str, texts: Sequence[str]
+    ) -> tuple[list[object], dict[str, object]]:
+        if self._keyring is None:
+            return [list(texts)], {}
+        return [], {SEALED_FIELD: self._keyring.seal(texts, Purpose.TEXTS, job_id)}
 
     def _undo(self, job_id: str | None, reservation: KeyReservation | None) -> None:
         if job_id is not None:

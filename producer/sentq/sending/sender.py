@@ -37,6 +37,7 @@ from sentq.sending.push import SendGroup, push
 from sentq.sending.template import MessageTemplate
 from sentq.wire.ids import new_job_ids
 from sentq.wire.reports import read_reports
+from sentq.wire.sealing import Keyring
 
 if TYPE_CHECKING:
     from celery import Celery
@@ -85,15 +86,23 @@ class Sender:
         results: Makes jobs known before they are sent.
         is_single_redis: Whether messages and results are in the same database of one Redis.
         limits: The limits of each queue.
+        keyring: Encrypts the texts; None leaves them as they are.
     """
 
     def __init__(
-        self, app: Celery, results: ResultReader, *, is_single_redis: bool, limits: QueueLimits
+        self,
+        app: Celery,
+        results: ResultReader,
+        *,
+        is_single_redis: bool,
+        limits: QueueLimits,
+        keyring: Keyring | None = None,
     ) -> None:
         self._app = app
         self._results = results
         self._is_single_redis = is_single_redis
         self._limits = limits
+        self._keyring = keyring
         self._clock = RedisClock(self._ask_time)
         self._jobs_per_group = min(_JOBS_PER_GROUP, limits.jobs or _JOBS_PER_GROUP)
         self._bytes_per_group = min(_BYTES_PER_GROUP, limits.bytes or _BYTES_PER_GROUP)
@@ -117,7 +126,12 @@ class Sender:
                     accepted += push(self._results, group, queue, self._limits)
             else:
                 publisher = Publisher(
-                    self._app, self._results, queue, limits=self._limits, headers=headers
+                    self._app,
+                    self._results,
+                    queue,
+                    limits=self._limits,
+                    headers=headers,
+                    keyring=self._keyring,
                 )
                 for place, texts in enumerate(jobs):
                     key = options.keys[place] if options.keys else None
@@ -175,7 +189,7 @@ class Sender:
         # A message names the process that sent it, and this process may be a fork.
         key = queue, os.getpid()
         if key not in self._templates:
-            self._templates[key] = MessageTemplate(self._app, queue)
+            self._templates[key] = MessageTemplate(self._app, queue, self._keyring)
         return self._templates[key]
 
     def _queue_full(

@@ -18,7 +18,8 @@ import orjson
 from kombu import Connection
 from kombu.transport import virtual
 
-from sentq.contract import TASK_NAME, redacted
+from sentq.contract import SEALED_FIELD, TASK_NAME, redacted
+from sentq.wire.sealing import Keyring, Purpose
 
 if TYPE_CHECKING:
     from celery import Celery
@@ -44,13 +45,17 @@ class MessageTemplate:
     Args:
         app: The app whose settings define the form of messages.
         queue: The queue of the messages.
+        keyring: Encrypts the texts; None leaves them as they are.
     """
 
-    def __init__(self, app: Celery, queue: str) -> None:
-        envelope, body = _made_by_celery(app, queue)
+    def __init__(self, app: Celery, queue: str, keyring: Keyring | None = None) -> None:
+        texts: object = [_TEXTS] if keyring is None else _TEXTS
+        args, kwargs = ([texts], {}) if keyring is None else ([], {SEALED_FIELD: texts})
+        envelope, body = _made_by_celery(app, queue, args, kwargs)
         self._before_texts, self._after_texts = body.encode().split(
-            json.dumps([_TEXTS]).encode(), maxsplit=1
+            json.dumps(texts).encode(), maxsplit=1
         )
+        self._keyring = keyring
         self._text = json.dumps(envelope)
         self._cut(self._text.replace(_NO_EXTRA, ""))
 
@@ -73,7 +78,10 @@ class MessageTemplate:
     def fill(self, job_id: str, texts: Sequence[str]) -> bytes:
         """Return the message of a job. The texts must be valid Unicode."""
         # JSON in UTF-8 is smaller than that of Celery, which escapes it, and means the same.
-        body = self._before_texts + orjson.dumps(texts) + self._after_texts
+        content: object = texts
+        if self._keyring is not None:
+            content = self._keyring.seal(texts, Purpose.TEXTS, job_id)
+        body = self._before_texts + orjson.dumps(content) + self._after_texts
         parts = self._parts.copy()
         for place in self._ids:
             parts[place] = job_id
@@ -97,10 +105,12 @@ class _CaptureTransport(virtual.Transport):
     captured: Any = None
 
 
-def _made_by_celery(app: Celery, queue: str) -> tuple[dict[str, Any], str]:
+def _made_by_celery(
+    app: Celery, queue: str, args: list[object], kwargs: Mapping[str, object]
+) -> tuple[dict[str, Any], str]:
     """Return a message in kombu's envelope, with placeholders, and its decoded body."""
     message = app.amqp.create_task_message(
-        _ID, TASK_NAME, args=[[_TEXTS]], kwargs={}, argsrepr=_COUNT, kwargsrepr="{}"
+        _ID, TASK_NAME, args=args, kwargs=kwargs, argsrepr=_COUNT, kwargsrepr="{}"
     )
     with Connection(transport=_CaptureTransport) as connection:
         # By the producer alone: signals and events belong to jobs, and this is not a job.

@@ -38,6 +38,8 @@ class DeadLetterCode(StrEnum):
     UNKNOWN_TASK = "unknown_task"
     #: Its worker was lost at each delivery; at the last one the job ran alone.
     WORKER_LOST = "worker_lost"
+    #: Its texts are encrypted, and its worker could not decrypt them.
+    UNDECRYPTABLE = "undecryptable"
 
 
 class DeadLetter(BaseModel):

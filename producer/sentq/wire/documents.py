@@ -18,8 +18,9 @@ from typing import Any, Final
 import orjson
 from pydantic import ValidationError
 
-from sentq.contract import JobOutcome, JobStatus
-from sentq.errors import JobCancelled, JobExpired, JobFailed
+from sentq.contract import SEALED_FIELD, JobOutcome, JobStatus
+from sentq.errors import JobCancelled, JobExpired, JobFailed, Undecryptable
+from sentq.wire.sealing import Keyring, Purpose
 from sentq.wire.states import RESULT_STATES
 
 __all__ = [
@@ -82,14 +83,22 @@ def status_of(document: dict[str, Any]) -> JobStatus:
     return JobStatus.RUNNING if state is None else state.status
 
 
-def outcome_of(job_id: str, document: dict[str, Any]) -> JobOutcome:
+def outcome_of(job_id: str, document: dict[str, Any], keyring: Keyring | None = None) -> JobOutcome:
     """Return the outcome of a job that has ended.
 
+    Args:
+        job_id: The job's id.
+        document: Its document.
+        keyring: Decrypts outcomes that the worker has encrypted.
+
     Raises:
-        JobExpired, JobCancelled, JobFailed: It ended without an outcome.
+        JobExpired, JobCancelled, JobFailed: It ended without an outcome, or with one that cannot
+            be decrypted here.
     """
     result = document.get("result")
     if document["status"] == "SUCCESS":
+        if isinstance(result, dict) and SEALED_FIELD in result:
+            result = _decrypted(job_id, result[SEALED_FIELD], keyring)
         try:
             return JobOutcome.model_validate(result)
         except ValidationError as error:
@@ -105,6 +114,20 @@ def outcome_of(job_id: str, document: dict[str, Any]) -> JobOutcome:
         raise JobCancelled(f"job {job_id} was cancelled", job_id)
     code, message = _failure(result)
     raise JobFailed(f"job {job_id} failed: {code}: {message}", job_id, code)
+
+
+def _decrypted(job_id: str, sealed: object, keyring: Keyring | None) -> object:
+    if keyring is None:
+        raise _not_decrypted(job_id, "it is encrypted, and this client has no encryption_keys")
+    try:
+        return keyring.open(sealed, Purpose.RESULT, job_id)
+    except Undecryptable as error:
+        raise _not_decrypted(job_id, str(error)) from None
+
+
+def _not_decrypted(job_id: str, reason: str) -> JobFailed:
+    message = f"job {job_id} has an outcome that cannot be decrypted here: {reason}"
+    return JobFailed(message, job_id, Undecryptable.__name__)
 
 
 def _has_expired(document: dict[str, Any]) -> bool:

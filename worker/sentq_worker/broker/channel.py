@@ -27,6 +27,7 @@ from kombu.transport import virtual
 from redis.exceptions import NoScriptError
 
 from sentq.contract import MAX_BYTES_PER_MESSAGE
+from sentq.errors import Undecryptable
 from sentq.wire.dead_letters import DEAD_LETTERS_KEY, DeadLetterCode, dead_letter_fields
 from sentq.wire.lua import load_script
 from sentq_worker.broker.dead_letters import (
@@ -70,10 +71,16 @@ class ChannelDelegate(Protocol):
 
     def take_plain(self, envelope: Envelope, tag: str, /) -> bool:
         """Take a message that needs neither kombu nor Celery, recorded under a tag; return
-        whether it was taken."""
+        whether it was taken.
+
+        Raises:
+            Undecryptable: The message must become a dead letter.
+        """
         ...
 
-    def on_dead_letter(self, headers: Headers, reason: str, /) -> None:
+    def on_dead_letter(
+        self, headers: Headers, reason: str, error: Exception | None = None, /
+    ) -> None:
         """Called before a message becomes a dead letter that no consumer has seen."""
         ...
 
@@ -236,7 +243,11 @@ class Channel(stock.Channel):
             self.dead_letter(tag, raw, "it is not a Celery message", queue=queue)
             return
         delegate = self._delegate
-        if delegate is not None and delegate.take_plain(envelope, tag):
+        try:
+            if delegate is not None and delegate.take_plain(envelope, tag):
+                return
+        except Undecryptable as error:
+            self._dead_letter_undecryptable(tag, queue, raw, envelope["headers"], error)
             return
         reason = refusal_to_decompress(envelope, MAX_BYTES_PER_MESSAGE)
         if len(raw) - len(envelope["body"]) > _MAX_HEADER_BYTES:
@@ -257,6 +268,14 @@ class Channel(stock.Channel):
             if delegate is not None:
                 delegate.on_dead_letter(headers, reason)
             self.dead_letter(tag, raw, reason, headers=headers, queue=queue)
+
+    def _dead_letter_undecryptable(
+        self, tag: str, queue: str, raw: bytes, headers: Headers, error: Undecryptable
+    ) -> None:
+        reason, code = str(error), DeadLetterCode.UNDECRYPTABLE
+        if self._delegate is not None:
+            self._delegate.on_dead_letter(headers, reason, error)
+        self.dead_letter(tag, raw, reason, code=code, headers=headers, queue=queue)
 
     def unacked_tags(self, tags: Sequence[str]) -> UnackedTags:
         """Return these tags and their keys. They acknowledge on any connection to this Redis."""

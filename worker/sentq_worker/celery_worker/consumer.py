@@ -17,7 +17,7 @@ from celery.exceptions import NotRegistered
 from celery.worker.consumer import Consumer as CeleryConsumer
 
 from sentq.contract import TASK_NAME
-from sentq.errors import InvalidInput
+from sentq.errors import InvalidInput, Undecryptable
 from sentq.wire.dead_letters import DeadLetterCode
 from sentq_worker.broker.channel import Channel, is_connection_error
 from sentq_worker.broker.connect import wait_for_redis
@@ -67,10 +67,13 @@ class Consumer(CeleryConsumer):
             return
         runtime = runtime_of(self.app)
         try:
-            texts = runtime.executor.texts(request.args, request.kwargs)
+            texts = runtime.arguments.texts(request.id, request.args, request.kwargs)
             check_deadline(request.request_dict)
         except InvalidInput:
             self._run(request)  # The task's body finds the same, and Celery stores it.
+            return
+        except Undecryptable as error:
+            self._dead_letter_undecryptable(request.message, error)
             return
         handback = CeleryHandback(
             request.id,
@@ -111,6 +114,8 @@ class Consumer(CeleryConsumer):
                 handle(message)
             except InvalidHeaders as error:
                 self._dead_letter(message, str(error))
+            except Undecryptable as error:
+                self._dead_letter_undecryptable(message, error)
             except Exception as error:
                 if is_connection_error(error, self.connection_errors):
                     raise
@@ -138,6 +143,9 @@ class Consumer(CeleryConsumer):
     def on_decode_error(self, message: DeliveredMessage, exc: Exception) -> None:
         """Dead-letter a message whose body cannot be decoded, or may not be."""
         self._dead_letter(message, f"{type(exc).__name__} while the message was decoded")
+
+    def _dead_letter_undecryptable(self, message: DeliveredMessage, error: Undecryptable) -> None:
+        self._dead_letter(message, str(error), error, code=DeadLetterCode.UNDECRYPTABLE)
 
     def _dead_letter(
         self,

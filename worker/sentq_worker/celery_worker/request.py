@@ -11,7 +11,7 @@ from celery.states import REVOKED
 from celery.worker.request import Request
 from celery.worker.state import revoked
 
-from sentq.contract import TASK_NAME, redacted
+from sentq.contract import SEALED_FIELD, TASK_NAME, redacted
 from sentq_worker.broker.message import id_in
 
 __all__ = ["ScoreRequest"]
@@ -30,7 +30,7 @@ class ScoreRequest(Request):
             self.name = TASK_NAME
         self._root_id = id_in(self._request_dict, "root_id")
         self._parent_id = id_in(self._request_dict, "parent_id")
-        self._argsrepr = redacted(_count(self._args, self._kwargs))
+        self._argsrepr = _shown(self._args, self._kwargs)
         self._kwargsrepr = "{}"
         self._request_dict.update(argsrepr=self._argsrepr, kwargsrepr=self._kwargsrepr)
 
@@ -58,7 +58,9 @@ class ScoreRequest(Request):
         return shown
 
 
-def _count(args: Any, kwargs: object) -> int:
-    """Return the number of texts in a job's arguments, which are not checked yet."""
+def _shown(args: Any, kwargs: object) -> str:
+    """Return what is shown in place of a job's arguments, which are not checked yet."""
+    if isinstance(kwargs, dict) and SEALED_FIELD in kwargs:
+        return "<encrypted texts>"
     texts = args[0] if args else kwargs.get("texts") if isinstance(kwargs, dict) else None
-    return len(texts) if isinstance(texts, list) else 1
+    return redacted(len(texts) if isinstance(texts, list) else 1)

@@ -50,15 +50,19 @@ class JobIntake:
     """
 
     def __init__(self, runtime: WorkerRuntime, consumer: StrategyConsumer) -> None:
-        self._executor = runtime.executor
-        self._limits = runtime.executor.limits
+        self._arguments = runtime.arguments
+        self._limits = runtime.arguments.limits
         self._dispatcher = runtime.dispatcher
         self._consumer = consumer
         #: The worker's name.
         self.worker = consumer.hostname
 
     def take_plain(self, envelope: Envelope, tag: str) -> bool:
-        """Take the job in a message from Redis, if it certainly is plain; return whether it is."""
+        """Take the job in a message from Redis, if it certainly is plain; return whether it is.
+
+        Raises:
+            Undecryptable: Its texts are encrypted, and cannot be decrypted here.
+        """
         headers = envelope["headers"]
         if not is_plain(headers) or self._needs_requests:
             return False
@@ -68,12 +72,16 @@ class JobIntake:
         delivery_info = envelope["properties"]["delivery_info"]
         return self._take(headers, delivery_info, body, RedisAck(tag))
 
-    def on_dead_letter(self, headers: Headers, reason: str) -> None:
+    def on_dead_letter(self, headers: Headers, reason: str, error: Exception | None = None) -> None:
         """Store that a job failed whose message the channel dead-letters."""
-        self._dispatcher.fail_dead_letter(headers, reason)
+        self._dispatcher.fail_dead_letter(headers, reason, error)
 
     def take_message(self, message: DeliveredMessage) -> bool:
-        """Take the job in a message of kombu's, if it is plain; return whether it is."""
+        """Take the job in a message of kombu's, if it is plain; return whether it is.
+
+        Raises:
+            Undecryptable: Its texts are encrypted, and cannot be decrypted here.
+        """
         is_plain_json = (
             message.content_type == "application/json"
             and message.content_encoding == "utf-8"
@@ -110,7 +118,7 @@ class JobIntake:
             return False
         job = _in_flight(headers, delivery_info, ack_handle)
         try:
-            job.texts = self._executor.texts(*arguments)
+            job.texts = self._arguments.texts(job.id, *arguments)
             check_deadline(headers)
         except InvalidInput as error:
             self._dispatcher.refuse(job, error)

@@ -12,7 +12,7 @@ from celery import Task
 from celery.worker import state
 
 from sentq.contract import DEADLINE_HEADER, LOCAL_ONLY_HEADER, TASK_NAME
-from sentq.errors import InvalidInput, ScoringFailed
+from sentq.errors import InvalidInput, ScoringFailed, Undecryptable
 from sentq_worker.celery_worker.runtime import WorkerRuntime
 from sentq_worker.engine.base import EngineUnavailable
 from sentq_worker.jobs.in_flight import (
@@ -37,7 +37,7 @@ class ScoreTask(Task):
     name = TASK_NAME
     typing = False
     #: The error of a sender is for the sender to read. Celery logs no traceback of it.
-    throws = (InvalidInput,)
+    throws = (InvalidInput, Undecryptable)
     Strategy = "sentq_worker.celery_worker.strategy:batching"
     Request = "sentq_worker.celery_worker.request:ScoreRequest"
 
@@ -45,21 +45,22 @@ class ScoreTask(Task):
         self.runtime = runtime
         self._backoff = EngineBackoff()
 
-    def run(self, *args: object, **kwargs: object) -> OutcomeFields:
+    def run(self, *args: object, **kwargs: object) -> Mapping[str, object]:
         """Return the outcomes of a job that was scored; score it here, alone, if it was not.
 
         Raises:
             InvalidInput: The job as a whole breaks the contract.
+            Undecryptable: Its texts are encrypted, and cannot be decrypted here.
             ScoringFailed: The worker failed.
         """
         result = self.runtime.prepared.pop(self.request.id, None) or self._score(args, kwargs)
         if isinstance(result, Exception):
             raise result
-        return result
+        return self.runtime.seal_result(self.request.id, result)
 
     def _score(self, args: Sequence[object], kwargs: Mapping[str, object]) -> JobResult:
         runtime, request = self.runtime, self.request
-        texts = runtime.executor.texts(args, kwargs)
+        texts = runtime.arguments.texts(request.id, args, kwargs)
         headers = {name: request.get(name) for name in (DEADLINE_HEADER, LOCAL_ONLY_HEADER)}
         check_deadline(headers)
         job = DeliveredJob(request.id, texts, headers, request.delivery_info or {})

@@ -30,7 +30,7 @@ from sentq_worker.jobs.ack_handles import CeleryHandback
 from sentq_worker.jobs.acknowledge import Acknowledger
 from sentq_worker.jobs.events import TaskEvents
 from sentq_worker.jobs.in_flight import DuplicateDeliveries, InFlightJob, with_duplicates
-from sentq_worker.jobs.outcomes import JobResult
+from sentq_worker.jobs.outcomes import JobResult, SealResult
 
 __all__ = ["Completion"]
 
@@ -66,12 +66,18 @@ class Completion:
         store: Stores results.
         events: Sends the events of plain jobs.
         duplicates: Knows which jobs are in flight. Completed ones are removed from it.
+        seal_result: Encrypts outcomes, if the worker does that.
     """
 
     def __init__(
-        self, store: ResultStore, events: TaskEvents, duplicates: DuplicateDeliveries
+        self,
+        store: ResultStore,
+        events: TaskEvents,
+        duplicates: DuplicateDeliveries,
+        seal_result: SealResult,
     ) -> None:
         self._result_store = store
+        self._seal_result = seal_result
         self._events = events
         self._duplicates = duplicates
         self._connection = 0
@@ -107,7 +113,7 @@ class Completion:
                 continue
             plain.append((job, result))
             if not job.ignores_result:
-                documents[job.id] = _document(job.id, result, now)
+                documents[job.id] = self._document(job.id, result, now)
         self._unstored.append(_Completed(plain, documents, handbacks, runtime_s))
         self.flush()
 
@@ -164,10 +170,9 @@ class Completion:
         for handback, result in completed.handbacks:
             handback.resume(result, self._connection)
 
-
-def _document(job_id: str, result: JobResult, now: str) -> bytes:
-    if isinstance(result, TaskRevokedError):
-        return failed(job_id, result, status="REVOKED")
-    if isinstance(result, Exception):
-        return failed(job_id, result)
-    return succeeded(job_id, result, at=now)
+    def _document(self, job_id: str, result: JobResult, now: str) -> bytes:
+        if isinstance(result, TaskRevokedError):
+            return failed(job_id, result, status="REVOKED")
+        if isinstance(result, Exception):
+            return failed(job_id, result)
+        return succeeded(job_id, self._seal_result(job_id, result), at=now)

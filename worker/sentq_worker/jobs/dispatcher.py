@@ -39,6 +39,7 @@ from sentq_worker.jobs.in_flight import (
     with_duplicates,
 )
 from sentq_worker.jobs.loop import LoopCallbacks
+from sentq_worker.jobs.outcomes import SealResult
 from sentq_worker.jobs.pending import DiscardedJobs, PendingJobs
 from sentq_worker.jobs.retry import EngineBackoff
 
@@ -70,6 +71,7 @@ class Dispatcher:
         hostname: The worker's name, as monitors show it.
         batch_chars: The most characters of a batch; a larger job runs alone. A single job waits
             behind one batch of bulk work, so this also decides its latency.
+        seal_result: Encrypts outcomes, if the worker does that.
     """
 
     def __init__(
@@ -80,6 +82,7 @@ class Dispatcher:
         *,
         hostname: str,
         batch_chars: int,
+        seal_result: SealResult,
     ) -> None:
         self._executor = executor
         self._store = store
@@ -89,7 +92,7 @@ class Dispatcher:
         self._backoff = EngineBackoff()
         self._duplicates = DuplicateDeliveries()
         self._events = TaskEvents()
-        self._completion = Completion(store, self._events, self._duplicates)
+        self._completion = Completion(store, self._events, self._duplicates, seal_result)
         self._deliveries: Deliveries | None = None
         self._callbacks = LoopCallbacks(self._advance)
         #: The clock by which deadlines pass.

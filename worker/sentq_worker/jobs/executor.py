@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Final
 
 from celery.exceptions import WorkerShutdown
 
-from sentq.contract import JobRequest, Limits, Outcome, check_count
+from sentq.contract import Outcome
 from sentq_worker.engine.base import DeviceLost, EngineInfo, EngineUnavailable
 from sentq_worker.engine.provider import (
     BreakerStates,
@@ -38,13 +38,11 @@ class BatchExecutor:
 
     Args:
         settings: The worker's.
-        limits: The limits of a job.
         provider: Scores jobs.
     """
 
-    def __init__(self, settings: WorkerSettings, limits: Limits, provider: Provider) -> None:
+    def __init__(self, settings: WorkerSettings, provider: Provider) -> None:
         self.settings = settings
-        self.limits = limits
         self._provider = provider
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="sentq-engine")
         self._last: Future[ScoredBatch] | None = None
@@ -132,19 +130,6 @@ class BatchExecutor:
         """Return a batch of outcomes that need no engine, those of each job in order."""
         info = self.info
         return ScoredBatch([ScoredJob(outcomes, info) for outcomes in jobs], time.time(), 0.0)
-
-    def texts(self, args: Sequence[object], kwargs: Mapping[str, object]) -> list[object]:
-        """Return the texts in a job's arguments.
-
-        Raises:
-            InvalidInput: The job as a whole breaks the contract.
-        """
-        if len(args) == 1 and not kwargs and isinstance(args[0], list):
-            texts = args[0]  # Nearly every job, and pydantic would copy it.
-        else:
-            texts = JobRequest.from_task(args, kwargs).texts
-        check_count(len(texts), self.limits)
-        return texts
 
 
 def _raise_if_all_wait(replies: Sequence[ProviderReply]) -> None:

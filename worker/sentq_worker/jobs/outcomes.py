@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypedDict
 
@@ -10,7 +10,7 @@ from sentq.wire.ids import sent_at_ms
 from sentq_worker.engine.base import EngineUnavailable
 from sentq_worker.engine.provider import ProviderReply
 
-__all__ = ["JobResult", "OutcomeFields", "ScoredBatch"]
+__all__ = ["JobResult", "OutcomeFields", "ScoredBatch", "SealResult"]
 
 
 class OutcomeFields(TypedDict):
@@ -32,6 +32,9 @@ class OutcomeFields(TypedDict):
 
 #: How a job ends: with its outcomes, or with an error.
 JobResult = OutcomeFields | Exception
+
+#: Returns the outcomes of a job, by its id, as they are stored: encrypted, if the worker does that.
+SealResult = Callable[[str, OutcomeFields], Mapping[str, object]]
 
 
 @dataclass(frozen=True, slots=True)
