@@ -10,6 +10,8 @@ import pytest
 from sentq import Client, JobStatus
 from sentq.dev.embedded import EmbeddedRedis, NoRedisFound, RedisDidNotStart, find_redis_server
 
+pytestmark = pytest.mark.redis
+
 
 def test_a_configured_server_is_preferred(tmp_path: Path) -> None:
     assert find_redis_server(Path("/bin/true")) == Path("/bin/true")
