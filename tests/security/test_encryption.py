@@ -16,13 +16,14 @@ import pytest
 import redis
 from celery import chain, signals
 
-from sentq import Client, JobFailed, JobOutcome, Settings, SettingsError
+from sentq import Client, JobFailed, JobOutcome, Settings
 from sentq.cli.dead_letters import write_json
 from sentq.contract import SEALED_FIELD, TASK_NAME
 from sentq.errors import MessageTooLarge, NotEncrypted, Undecryptable
 from sentq.wire.dead_letters import DeadLetter
 from sentq.wire.sealing import Keyring, Purpose, load_keyring
 from sentq_worker.app import make_worker_app
+from sentq_worker.exit_codes import EX_CONFIG
 from sentq_worker.settings import WorkerSettings
 from tests.corpus.canary import traces
 from tests.corpus.expected import CANARY
@@ -405,11 +406,16 @@ def test_a_chain_with_open_texts_fails_and_encrypted_jobs_of_a_chain_are_scored(
         assert shown == []
 
 
-def test_a_setting_that_needs_keys_is_refused_without_them() -> None:
-    for name in ("require_encryption", "encrypt_results"):
-        settings = WorkerSettings.load().model_copy(update={name: True})
-        with pytest.raises(SettingsError, match=f"worker.{name} needs encryption_keys"):
-            make_worker_app(Settings.load(), settings)
+@pytest.mark.parametrize("name", ["require_encryption", "encrypt_results"])
+def test_a_worker_does_not_start_without_the_keys_that_a_setting_needs(
+    redis_server: RedisProcess, start_worker: StartWorker, name: str
+) -> None:
+    variables = {f"SENTQ_WORKER_{name.upper()}": "true"}
+    worker = start_worker(redis_server.url, command=STANDIN, wait=False, **variables)
+    assert worker.process.wait(30) == EX_CONFIG
+    assert f"worker.{name} needs encryption_keys" in worker.log
+    # Flower and `celery inspect` make the same app, and need no keys.
+    make_worker_app(Settings.load(), WorkerSettings.load().model_copy(update={name: True}))
 
 
 # --- Encrypted results ---------------------------------------------------------------------

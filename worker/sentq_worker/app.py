@@ -20,11 +20,7 @@ from sentq_worker.celery_worker.bootsteps import (
     EngineStep,
     exit_at_once_if_needed,
 )
-from sentq_worker.celery_worker.encryption import (
-    ArgumentReader,
-    load_worker_keyring,
-    sealing,
-)
+from sentq_worker.celery_worker.encryption import JobEncryption
 from sentq_worker.celery_worker.revocations import RevocationPoller
 from sentq_worker.celery_worker.runtime import WorkerRuntime
 from sentq_worker.celery_worker.shutdown import Shutdown
@@ -74,7 +70,7 @@ def make_worker_app(
     settings = settings or Settings.load()
     worker_settings = worker_settings or WorkerSettings.load()
     hub_settings = hub_settings or HubSettings.load()
-    keyring = load_worker_keyring(settings, worker_settings)
+    encryption = JobEncryption(settings, worker_settings)
     app = make_app(settings, set_as_current=True)
     prefetch_jobs, in_flight_bytes = _prefetch_limits(worker_settings, hub_settings)
     channel_options = {
@@ -109,22 +105,19 @@ def make_worker_app(
         now_ms=clock.now_ms,
     )
     executor = BatchExecutor(worker_settings, provider)
-    seal_result = sealing(keyring if worker_settings.encrypt_results else None)
     dispatcher = Dispatcher(
         executor,
         ResultStore(app),
         clock,
         hostname=gethostname(),
         batch_chars=_BATCH_CHARS_PER_TOKEN * worker_settings.batch_tokens,
-        seal_result=seal_result,
+        seal_result=encryption.seal_result,
     )
     # The leases have a thread of their own, and so have their own connections.
     backend = own_backend(app)
     runtime = WorkerRuntime(
         settings=worker_settings,
-        arguments=ArgumentReader(
-            settings.limits, keyring, requires_encryption=worker_settings.require_encryption
-        ),
+        encryption=encryption,
         executor=executor,
         dispatcher=dispatcher,
         leases=Leases(
@@ -136,7 +129,6 @@ def make_worker_app(
         shutdown=Shutdown(grace_s=worker_settings.shutdown_grace_s),
         watchdog=Watchdog(executor.busy_s, limit_s=worker_settings.batch_limit_s),
         prepared={},
-        seal_result=seal_result,
     )
     app.register_task(ScoreTask(runtime))
     # Only in a process that runs a worker: Flower and `celery inspect` use this app too.

@@ -17,6 +17,7 @@ import redis
 from celery import bootsteps
 from celery.worker import state
 
+from sentq.errors import SettingsError
 from sentq.results.cancel import cancelled_ids
 from sentq_worker.broker.channel import Channel
 from sentq_worker.broker.protocols import EventLoop
@@ -55,11 +56,12 @@ class EngineStep(bootsteps.StartStopStep):
         # At this level Celery's pool logs a task's arguments.
         worker.pool._does_debug = False  # noqa: SLF001
         try:
+            runtime.encryption.start()
             runtime.executor.start()
         except DeviceLost as error:
             logger.critical("%s", error)
             raise SystemExit(EX_UNAVAILABLE) from None
-        except EngineError as error:
+        except (EngineError, SettingsError) as error:
             logger.critical("%s", error)
             raise SystemExit(EX_CONFIG) from None
         _tune_garbage_collector()

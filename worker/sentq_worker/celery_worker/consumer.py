@@ -67,7 +67,7 @@ class Consumer(CeleryConsumer):
             return
         runtime = runtime_of(self.app)
         try:
-            texts = runtime.arguments.texts(request.id, request.args, request.kwargs)
+            texts = runtime.encryption.texts(request.id, request.args, request.kwargs)
             check_deadline(request.request_dict)
         except InvalidInput:
             self._run(request)  # The task's body finds the same, and Celery stores it.

@@ -1,4 +1,4 @@
-"""The texts in a job's arguments, in the open or encrypted, and the encryption of results.
+"""The texts in a job's arguments, in the open or encrypted, and the encryption of outcomes.
 
 [["a text"], {}, …]  or  [[], {"sealed": "v1.…"}, …]   ──▶   texts
 """
@@ -8,46 +8,44 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from sentq.contract import SEALED_FIELD, TASK_NAME, JobRequest, Limits, check_count
+from sentq.contract import SEALED_FIELD, TASK_NAME, JobRequest, check_count
 from sentq.errors import InvalidInput, NotEncrypted, SettingsError, Undecryptable
 from sentq.settings import Settings
 from sentq.wire.sealing import Keyring, Purpose, load_keyring
-from sentq_worker.jobs.outcomes import OutcomeFields, SealResult
+from sentq_worker.jobs.outcomes import OutcomeFields
 from sentq_worker.settings import WorkerSettings
 
-__all__ = ["ArgumentReader", "load_worker_keyring", "sealing"]
+__all__ = ["JobEncryption"]
 
 _NO_KEYS: Final = "the texts are encrypted, and this worker has no encryption_keys"
 
 
-def load_worker_keyring(settings: Settings, worker_settings: WorkerSettings) -> Keyring | None:
-    """Return the keys of a worker; None if it has none.
-
-    Raises:
-        SettingsError: They cannot be loaded, or the worker's settings need keys.
-    """
-    keyring = load_keyring(settings)
-    for name in ("require_encryption", "encrypt_results"):
-        if keyring is None and getattr(worker_settings, name):
-            raise SettingsError(f"worker.{name} needs encryption_keys")
-    return keyring
-
-
-class ArgumentReader:
-    """Reads the texts in the arguments of jobs.
+class JobEncryption:
+    """Decrypts the texts of jobs, and encrypts outcomes if the settings say so.
 
     Args:
-        limits: The limits of a job.
-        keyring: Decrypts texts; None if the worker has no keys.
-        requires_encryption: Whether texts in the open are refused.
+        settings: The keys, and the limits of a job.
+        worker_settings: Whether texts in the open are refused, and outcomes encrypted.
     """
 
-    def __init__(
-        self, limits: Limits, keyring: Keyring | None = None, *, requires_encryption: bool = False
-    ) -> None:
-        self.limits = limits
-        self._keyring = keyring
-        self._requires_encryption = requires_encryption
+    def __init__(self, settings: Settings, worker_settings: WorkerSettings) -> None:
+        self.limits = settings.limits
+        self._settings = settings
+        self._worker_settings = worker_settings
+        self._requires_encryption = worker_settings.require_encryption
+        self._encrypts_results = worker_settings.encrypt_results
+        self._keyring: Keyring | None = None
+
+    def start(self) -> None:
+        """Load the keys. Only a worker does: Flower uses the same app, and needs none.
+
+        Raises:
+            SettingsError: They cannot be loaded, or the worker's settings need keys.
+        """
+        self._keyring = load_keyring(self._settings)
+        for name in ("require_encryption", "encrypt_results"):
+            if self._keyring is None and getattr(self._worker_settings, name):
+                raise SettingsError(f"worker.{name} needs encryption_keys")
 
     def texts(
         self, job_id: str, args: Sequence[object], kwargs: Mapping[str, object]
@@ -69,6 +67,13 @@ class ArgumentReader:
         check_count(len(texts), self.limits)
         return texts
 
+    def seal_result(self, job_id: str, outcomes: OutcomeFields) -> Mapping[str, object]:
+        """Return the outcomes of a job as they are stored. Errors are never encrypted: they quote
+        no text."""
+        if self._keyring is None or not self._encrypts_results:
+            return outcomes
+        return {SEALED_FIELD: self._keyring.seal(outcomes, Purpose.RESULT, job_id)}
+
     def _decrypted(
         self, job_id: str, args: Sequence[object], kwargs: Mapping[str, object]
     ) -> list[object]:
@@ -80,15 +85,3 @@ class ArgumentReader:
         if not isinstance(texts, list):
             raise InvalidInput(f"{TASK_NAME}: the encrypted texts must be a list")
         return texts
-
-
-def sealing(keyring: Keyring | None) -> SealResult:
-    """Return what a worker does to the outcomes of a job before they are stored: encrypt them, or
-    nothing without keys. Errors are not encrypted: they quote no text."""
-
-    def seal(job_id: str, outcomes: OutcomeFields) -> Mapping[str, object]:
-        if keyring is None:
-            return outcomes
-        return {SEALED_FIELD: keyring.seal(outcomes, Purpose.RESULT, job_id)}
-
-    return seal

@@ -7,13 +7,12 @@ from typing import TYPE_CHECKING
 
 from sentq.contract import TASK_NAME
 from sentq_worker.broker.leases import Leases
-from sentq_worker.celery_worker.encryption import ArgumentReader
+from sentq_worker.celery_worker.encryption import JobEncryption
 from sentq_worker.celery_worker.shutdown import Shutdown
 from sentq_worker.celery_worker.watchdog import Watchdog
 from sentq_worker.jobs.ack_handles import PreparedResults
 from sentq_worker.jobs.dispatcher import Dispatcher
 from sentq_worker.jobs.executor import BatchExecutor
-from sentq_worker.jobs.outcomes import SealResult
 from sentq_worker.settings import WorkerSettings
 
 if TYPE_CHECKING:
@@ -28,25 +27,23 @@ class WorkerRuntime:
 
     Attributes:
         settings: The worker's settings.
-        arguments: Reads the texts in the arguments of jobs.
+        encryption: Reads the texts of jobs, and encrypts outcomes.
         executor: Scores batches of jobs.
         dispatcher: Owns jobs from delivery to completion.
         leases: Renews what this worker has in flight.
         shutdown: Handles the signals that end the worker.
         watchdog: Ends a worker whose engine hangs.
         prepared: The results of jobs whose task Celery is about to run.
-        seal_result: Encrypts outcomes, if the worker does that.
     """
 
     settings: WorkerSettings
-    arguments: ArgumentReader
+    encryption: JobEncryption
     executor: BatchExecutor
     dispatcher: Dispatcher
     leases: Leases
     shutdown: Shutdown
     watchdog: Watchdog
     prepared: PreparedResults
-    seal_result: SealResult
 
 
 def runtime_of(app: Celery) -> WorkerRuntime:

@@ -50,8 +50,8 @@ class JobIntake:
     """
 
     def __init__(self, runtime: WorkerRuntime, consumer: StrategyConsumer) -> None:
-        self._arguments = runtime.arguments
-        self._limits = runtime.arguments.limits
+        self._encryption = runtime.encryption
+        self._limits = runtime.encryption.limits
         self._dispatcher = runtime.dispatcher
         self._consumer = consumer
         #: The worker's name.
@@ -118,7 +118,7 @@ class JobIntake:
             return False
         job = _in_flight(headers, delivery_info, ack_handle)
         try:
-            job.texts = self._arguments.texts(job.id, *arguments)
+            job.texts = self._encryption.texts(job.id, *arguments)
             check_deadline(headers)
         except InvalidInput as error:
             self._dispatcher.refuse(job, error)

@@ -56,11 +56,11 @@ class ScoreTask(Task):
         result = self.runtime.prepared.pop(self.request.id, None) or self._score(args, kwargs)
         if isinstance(result, Exception):
             raise result
-        return self.runtime.seal_result(self.request.id, result)
+        return self.runtime.encryption.seal_result(self.request.id, result)
 
     def _score(self, args: Sequence[object], kwargs: Mapping[str, object]) -> JobResult:
         runtime, request = self.runtime, self.request
-        texts = runtime.arguments.texts(request.id, args, kwargs)
+        texts = runtime.encryption.texts(request.id, args, kwargs)
         headers = {name: request.get(name) for name in (DEADLINE_HEADER, LOCAL_ONLY_HEADER)}
         check_deadline(headers)
         job = DeliveredJob(request.id, texts, headers, request.delivery_info or {})
