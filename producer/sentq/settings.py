@@ -150,6 +150,31 @@ class Settings(LayeredSettings):
             "such as `global_keyprefix`, or Sentinel's `master_name`."
         ),
     ] = Field(default_factory=dict)
+    tls_ca_file: Annotated[
+        Path | None,
+        Field(
+            description="A file with the certificates of authorities (PEM) that have signed the "
+            "server's certificate, in addition to those of the system."
+        ),
+    ] = None
+    tls_cert_file: Annotated[
+        Path | None,
+        Field(description="A file with the certificate (PEM) that this program shows to Redis."),
+    ] = None
+    tls_key_file: Annotated[
+        Path | None,
+        Field(
+            description="A file with the key of that certificate (PEM, not encrypted). If it is "
+            "not set, the key is in `tls_cert_file`."
+        ),
+    ] = None
+    tls_insecure_skip_verify: Annotated[
+        bool,
+        Field(
+            description="Accept every certificate and host name. A program on the network can "
+            "then pose as Redis, and read passwords and texts. Each start logs a warning."
+        ),
+    ] = False
     queue: Annotated[str, Field(min_length=1, description="The queue of single jobs.")] = "sentq"
     bulk_queue: Annotated[
         str,
@@ -267,6 +292,12 @@ class Settings(LayeredSettings):
         is_limited = self.max_queued_jobs is not None or self.max_queued_bytes is not None
         if is_limited and not self.broker_is_redis:
             raise ValueError("max_queued_jobs and max_queued_bytes need a broker that is Redis")
+        return self
+
+    @model_validator(mode="after")
+    def _a_key_needs_a_certificate(self) -> Self:
+        if self.tls_key_file is not None and self.tls_cert_file is None:
+            raise ValueError("tls_key_file needs tls_cert_file")
         return self
 
     @model_validator(mode="after")

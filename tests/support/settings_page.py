@@ -67,6 +67,11 @@ GROUPS: Final = (
     Group("Redis", Settings, ("broker_url", "result_url", "transport_options")),
     Group("Encryption", Settings, ("encryption_keys", "encryption_keys_file")),
     Group("Encryption in a worker", WorkerSettings, ("require_encryption", "encrypt_results")),
+    Group(
+        "TLS",
+        Settings,
+        ("tls_ca_file", "tls_cert_file", "tls_key_file", "tls_insecure_skip_verify"),
+    ),
     Group("Queues", Settings, ("queue", "bulk_queue", "max_queued_jobs", "max_queued_bytes")),
     Group(
         "Time limits",

@@ -13,6 +13,7 @@ from celery import Celery
 from celery.app import backends
 from kombu import Exchange, Queue
 
+from sentq.connection.tls import TlsAddress, sentinel_options, tls_address, warn_if_insecure
 from sentq.contract import TASK_NAME
 from sentq.settings import Settings
 
@@ -31,15 +32,22 @@ def make_app(settings: Settings, *, set_as_current: bool = False) -> Celery:
         settings: The addresses of broker and results, and the time-outs.
         set_as_current: Make it Celery's current app. Only a worker should do so: the client runs
             inside applications that have a Celery app of their own.
+
+    Raises:
+        SettingsError: An option of TLS is refused, or one of its files cannot be used.
     """
-    broker_url = settings.broker_url.get_secret_value()
+    broker = tls_address(settings.broker_url.get_secret_value(), settings, name="broker_url")
+    result_url = settings.result_backend_url.get_secret_value()
+    results = tls_address(result_url, settings, name="result_url")
+    warn_if_insecure(broker, results)
     app = Celery("sentq", set_as_current=set_as_current)
     app.conf.update(
         # Read and write URL are set too: they override a CELERY_BROKER_URL that is meant for the
         # Celery app of the surrounding application.
-        broker_url=broker_url,
-        broker_read_url=broker_url,
-        broker_write_url=broker_url,
+        broker_url=broker.url,
+        broker_read_url=broker.url,
+        broker_write_url=broker.url,
+        broker_use_ssl=_options(broker) or False,
         broker_connection_timeout=settings.connect_timeout_s,
         broker_connection_retry_on_startup=True,
         # No limit: a long outage of Redis must not require a restart of the worker.
@@ -52,14 +60,16 @@ def make_app(settings: Settings, *, set_as_current: bool = False) -> Celery:
             # Single jobs always come before bulk work.
             "queue_order_strategy": "priority",
             **(_NO_REQUEUE_BY_KOMBU if settings.broker_is_redis else {}),
-            **settings.transport_options,
+            **_transport_options(broker, settings),
+            **broker.marker,
         },
+        redis_backend_use_ssl=_options(results),
         redis_socket_connect_timeout=settings.connect_timeout_s,
         redis_socket_timeout=settings.socket_timeout_s,
         redis_backend_health_check_interval=5,
         result_backend_transport_options={
             "retry_policy": {"timeout": settings.socket_timeout_s},
-            **settings.transport_options,
+            **_transport_options(results, settings),
         },
         # One connection pool for all threads of a web process instead of one for each.
         result_backend_thread_safe=True,
@@ -76,7 +86,7 @@ def make_app(settings: Settings, *, set_as_current: bool = False) -> Celery:
         timezone="UTC",
     )
     # Set on the app itself, a backend overrides CELERY_RESULT_BACKEND as well.
-    app.backend_cls = settings.result_backend_url.get_secret_value()
+    app.backend_cls = results.url
     return app
 
 
@@ -106,6 +116,20 @@ def document_keys(backend: Any, job_ids: Iterable[str]) -> list[bytes]:
         return []
     prefix: bytes = backend.get_key_for_task(ids[0]).removesuffix(ids[0])
     return [prefix + job_id for job_id in ids]
+
+
+def _options(address: TlsAddress) -> dict[str, Any] | None:
+    """Return the options of TLS for Celery, which may change what it is given."""
+    return None if address.options is None else dict(address.options)
+
+
+def _transport_options(address: TlsAddress, settings: Settings) -> dict[str, Any]:
+    """Return the user's transport options, and those of connections to Sentinels."""
+    options = dict(settings.transport_options)
+    if address.url.startswith("sentinel://"):
+        given = options.get("sentinel_kwargs") or {}
+        options["sentinel_kwargs"] = sentinel_options(address, settings, given)
+    return options
 
 
 def _queue(name: str) -> Queue:

@@ -35,6 +35,7 @@ def fallback_of(
     *,
     policy: Callable[[str], ProviderPolicy] = lambda _: "prefer-local",
     backlog_limit_s: float | None = None,
+    now_ms: Callable[[], float] = lambda: time.time() * 1000,
     probe_interval_s: float = 0.05,
     is_device_back: Callable[[str], bool] = lambda _: False,
 ) -> Iterator[FallbackProvider]:
@@ -45,6 +46,7 @@ def fallback_of(
         breaker=Breaker("local", failures=3, probe_interval_s=probe_interval_s),
         probe_interval_s=probe_interval_s,
         backlog_limit_s=backlog_limit_s,
+        now_ms=now_ms,
         is_device_back=is_device_back,
     )
     try:
@@ -163,6 +165,15 @@ def test_jobs_that_waited_long_go_to_the_hub_beside_an_available_local_provider(
         assert _backends(fallback.score([old, new, kept])) == ["hub", "local", "local"]
         hub.is_unavailable = True  # The local provider then scores them.
         assert _backends(fallback.score([old, new])) == ["local", "local"]
+
+
+def test_the_backlog_is_measured_by_the_clock_of_redis() -> None:
+    local, hub = _providers()
+    redis_ms = time.time() * 1000 - 3_600_000  # This host's clock is an hour ahead.
+    waited = ScriptedJob(["waited"], sent_at_ms=redis_ms - 60_000)
+    new = ScriptedJob(["new"], sent_at_ms=redis_ms)
+    with fallback_of(local, hub, backlog_limit_s=30, now_ms=lambda: redis_ms) as fallback:
+        assert _backends(fallback.score([waited, new])) == ["hub", "local"]
 
 
 def test_each_queue_has_its_policy() -> None:

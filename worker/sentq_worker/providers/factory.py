@@ -87,6 +87,7 @@ def make_provider(
         ),
         probe_interval_s=hub.probe_interval_s,
         backlog_limit_s=hub.backlog_limit_s,
+        now_ms=now_ms,
         shared_state=shared_state,
         is_device_back=is_device_back,
     )
@@ -106,12 +107,13 @@ def _hub_provider(
     try:
         # A worker that never calls the Hub needs no client of it.
         from sentq_worker.providers.hub.provider import HubProvider
-        from sentq_worker.providers.hub.target import hub_model
+        from sentq_worker.providers.hub.target import hub_model, refuse_readable_token
         from sentq_worker.providers.hub.tokenizer import make_windower
     except ImportError as error:
         raise SettingsError(_NO_HUB) from error
 
     model = hub_model(worker, settings)
+    refuse_readable_token(settings)
     breaker = Breaker(
         f"the Hub ({model})",
         failures=settings.breaker_failures,

@@ -70,6 +70,8 @@ class FallbackProvider:
         probe_interval_s: Time between two attempts to load the local engine again, in seconds.
         backlog_limit_s: Jobs that waited for longer go to the Hub although the local engine
             works, if their policy allows it. None if the backlog does not matter.
+        now_ms: Returns Redis' time in Unix milliseconds. The clock of a host may be wrong by hours,
+            and texts would then go to the Hub without need.
         shared_state: Where the state of the local engine is written for operators.
         is_device_back: Returns whether a new process could use the device, named as in outcomes,
             that this process has lost.
@@ -84,6 +86,7 @@ class FallbackProvider:
         breaker: Breaker,
         probe_interval_s: float = 10.0,
         backlog_limit_s: float | None = None,
+        now_ms: Callable[[], float] = lambda: time.time() * 1000,
         shared_state: SharedBreakerState | None = None,
         is_device_back: Callable[[str], bool] = lambda _: False,
     ) -> None:
@@ -93,6 +96,7 @@ class FallbackProvider:
         self.breaker = breaker
         self._probe_interval_s = probe_interval_s
         self._backlog_limit_s = backlog_limit_s
+        self._now_ms = now_ms
         self._shared_state = shared_state
         self._is_device_back = is_device_back
         self._lost_device: str | None = None
@@ -187,7 +191,7 @@ class FallbackProvider:
         if not self._may_use_local(job) or not self.breaker.is_closed:
             return False
         limit_s, sent_ms = self._backlog_limit_s, job.sent_at_ms
-        return limit_s is None or sent_ms is None or time.time() - sent_ms / 1000 <= limit_s
+        return limit_s is None or sent_ms is None or self._now_ms() - sent_ms <= limit_s * 1000
 
     def _score_at_hub(self, jobs: Sequence[ProviderJob]) -> list[ProviderReply]:
         try:

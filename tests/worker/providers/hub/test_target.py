@@ -8,7 +8,7 @@ import pytest
 
 from sentq.errors import SettingsError
 from sentq_worker.engine.base import ModelUnavailable
-from sentq_worker.providers.hub.target import hub_model, make_target
+from sentq_worker.providers.hub.target import hub_model, make_target, refuse_readable_token
 from sentq_worker.settings import HubSettings, WorkerSettings
 
 TOKEN = "hf_CANARYtoken"
@@ -79,3 +79,22 @@ def test_only_an_endpoint_may_be_called_without_a_token(tmp_path: Path) -> None:
         make_target(HubSettings(token_file=file), "owner/model")
     endpoint = HubSettings(token_file=file, endpoint="http://host.example")
     assert make_target(endpoint, "owner/model").token is None
+
+
+def test_a_token_is_not_sent_without_tls_to_another_machine(tmp_path: Path) -> None:
+    for setting in ("router", "endpoint"):
+        for host in (
+            "host.example",
+            "127.0.0.1.example",
+            "localhost.example",
+            "10.0.0.1",
+        ):
+            settings = HubSettings.model_validate({setting: f"http://{host}/path"})
+            with pytest.raises(SettingsError, match=rf"worker\.hub\.{setting} must be") as refused:
+                refuse_readable_token(settings)
+            assert TOKEN not in str(refused.value)
+        for address in ("https://host.example", "http://127.0.0.1:8", "http://[::1]:8/x"):
+            refuse_readable_token(HubSettings.model_validate({setting: address}))
+    file = tmp_path / "token"
+    file.touch()
+    refuse_readable_token(HubSettings(token_file=file, endpoint="http://host.example"))

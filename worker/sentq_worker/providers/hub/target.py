@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ipaddress
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from pydantic import SecretStr
 
@@ -11,7 +13,7 @@ from sentq.errors import SettingsError
 from sentq_worker.engine.base import ModelUnavailable
 from sentq_worker.settings import HubSettings, Transform, WorkerSettings
 
-__all__ = ["Target", "hub_model", "make_target"]
+__all__ = ["Target", "hub_model", "make_target", "refuse_readable_token"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +51,26 @@ def make_target(settings: HubSettings, model: str) -> Target:
     )
 
 
+def refuse_readable_token(settings: HubSettings) -> None:
+    """Refuse an address to which the token and the texts would be sent without TLS.
+
+    Raises:
+        SettingsError: There is a token, and the address is http:// and of another machine.
+    """
+    if _is_private(settings.endpoint or settings.router):
+        return
+    try:
+        token = _token(settings)
+    except ModelUnavailable:
+        return  # The worker says so when it starts.
+    if token is not None:
+        name = "router" if settings.endpoint is None else "endpoint"
+        raise SettingsError(
+            f"worker.hub.{name} must be an https:// URL: a token is set, and http:// would send it "
+            "readable over the network"
+        )
+
+
 def hub_model(worker: WorkerSettings, settings: HubSettings) -> str:
     """Return the model's name: its id, or the endpoint's address without any secret part.
 
@@ -66,6 +88,17 @@ def hub_model(worker: WorkerSettings, settings: HubSettings) -> str:
         "the provider policy needs a model at the Hub: set SENTQ_WORKER_HUB_MODEL to its id, such "
         "as owner/name, or SENTQ_WORKER_HUB_ENDPOINT to the URL of a dedicated endpoint"
     )
+
+
+def _is_private(url: str) -> bool:
+    """Return whether no other machine can read what is sent to this address."""
+    parts = urlsplit(url)
+    if parts.scheme.lower() == "https" or parts.hostname == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(parts.hostname or "").is_loopback
+    except ValueError:
+        return False
 
 
 def _is_model_id(model: str) -> bool:
