@@ -10,7 +10,8 @@
     │   └── OverLimit
     │       ├── TooManyTexts
     │       ├── TextTooLong
-    │       └── MessageTooLarge
+    │       ├── MessageTooLarge
+    │       └── TooManyTokens    found by a worker; stored as the job's result
     ├── RedisUnavailable         a server did not answer in time; try again later
     │   ├── BrokerUnavailable    the job was not accepted
     │   └── ResultsUnavailable   the job is not affected; only its outcome cannot be read
@@ -62,6 +63,7 @@ __all__ = [
     "SettingsError",
     "TextTooLong",
     "TooManyTexts",
+    "TooManyTokens",
     "Undecryptable",
     "UnknownJob",
     "WaitTimeout",
@@ -112,6 +114,14 @@ class TextTooLong(OverLimit):
 
 class MessageTooLarge(OverLimit):
     """The job's message would have too many bytes. Send fewer texts in each job."""
+
+
+class TooManyTokens(OverLimit):
+    """The job's texts have too many tokens for the model of its worker. Send fewer texts in each
+    job.
+
+    Only a worker can count tokens, so `JobFailed.code` names this error.
+    """
 
 
 class RedisUnavailable(SentqError, ConnectionError):

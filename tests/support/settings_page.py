@@ -89,13 +89,20 @@ GROUPS: Final = (
     Group(
         "Computation",
         WorkerSettings,
-        ("threads", "batch_tokens", "window_tokens", "window_overlap_tokens", "window_join"),
+        (
+            "threads",
+            "batch_tokens",
+            "tokens_per_job",
+            "window_tokens",
+            "window_overlap_tokens",
+            "window_join",
+        ),
     ),
     Group("Prediction cache", WorkerSettings, ("cache_secret", "cache_max_entries", "cache_ttl_s")),
     Group(
         "Life of a worker",
         WorkerSettings,
-        ("prefetch_jobs", "start_wait_s", "shutdown_grace_s", "batch_limit_s"),
+        ("prefetch_jobs", "yield_after_s", "start_wait_s", "shutdown_grace_s", "batch_limit_s"),
     ),
     Group("Providers", WorkerSettings, ("provider", "queue_providers")),
     Group(

@@ -112,6 +112,7 @@ def make_worker_app(
         hostname=gethostname(),
         batch_chars=_BATCH_CHARS_PER_TOKEN * worker_settings.batch_tokens,
         seal_result=encryption.seal_result,
+        bulk_queue=settings.bulk_queue,
     )
     # The leases have a thread of their own, and so have their own connections.
     backend = own_backend(app)
@@ -127,7 +128,7 @@ def make_worker_app(
             poll_revocations=RevocationPoller(app, backend).poll,
         ),
         shutdown=Shutdown(grace_s=worker_settings.shutdown_grace_s),
-        watchdog=Watchdog(executor.busy_s, limit_s=worker_settings.batch_limit_s),
+        watchdog=Watchdog(executor.stalled_s, limit_s=worker_settings.batch_limit_s),
         prepared={},
     )
     app.register_task(ScoreTask(runtime))

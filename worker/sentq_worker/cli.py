@@ -43,7 +43,7 @@ Exit codes:
   2   a wrong option or setting
   69  the device was lost, and the jobs in flight went back to the queue;
       or Redis did not answer, within SENTQ_WORKER_START_WAIT_S or at the end
-  70  a batch of jobs took longer than SENTQ_WORKER_BATCH_LIMIT_S
+  70  the engine made no progress for SENTQ_WORKER_BATCH_LIMIT_S
   78  the model cannot be loaded, or the device is not available
   130, 143  a second Ctrl-C or SIGTERM: the jobs in flight went back to the queue
 """

@@ -103,6 +103,15 @@ class WorkerSettings(LayeredSettings):
     batch_tokens: Annotated[
         _Tokens, Field(description="Most tokens of one forward pass, padding included.")
     ] = 2048
+    tokens_per_job: Annotated[
+        _Count,
+        Field(
+            description="Most tokens of the different texts of one job. A larger job fails with "
+            "the error `TooManyTokens`. The default is one token for two bytes of the largest "
+            "message, which prose does not exceed: with the bundled model 1 MiB of English has "
+            "some 290,000 tokens, and 1 MiB of Chinese has 350,000."
+        ),
+    ] = 524_288
     window_tokens: Annotated[
         int | None,
         Field(
@@ -161,6 +170,15 @@ class WorkerSettings(LayeredSettings):
         _Count,
         Field(description="Most jobs that the worker has taken from the queues and not finished."),
     ] = 64
+    yield_after_s: Annotated[
+        _Seconds,
+        Field(
+            description="A batch of jobs that computes for longer lets jobs that were delivered "
+            "meanwhile go first, in seconds. They wait for about twice as long, and for the "
+            "running model batch. So a smaller value shortens the wait of small jobs beside "
+            "large ones, and prolongs that of the large ones."
+        ),
+    ] = 1.0
     start_wait_s: Annotated[
         float,
         Field(
@@ -177,12 +195,14 @@ class WorkerSettings(LayeredSettings):
             "SIGTERM, in seconds.",
         ),
     ] = 10.0
-    #: A batch takes seconds at most.
+    #: A model batch takes seconds at most.
     batch_limit_s: Annotated[
         _Seconds,
         Field(
-            description="How long one batch of jobs may be in the engine, in seconds. A batch that "
-            "takes longer hangs, and the worker exits with status 70."
+            description="How long the engine may compute without progress, in seconds. Progress is "
+            "a finished model batch, a finished slice of texts that are tokenised, or a finished "
+            "call of the Hub. An engine without progress hangs, and the worker exits with "
+            "status 70."
         ),
     ] = 300.0
 

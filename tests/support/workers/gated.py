@@ -5,6 +5,7 @@ in its Redis each text that the engine receives and each of Celery's signals. Th
 beginning of a text:
 
 - `hold:<name>` blocks it until `release(redis, name)`;
+- `compute:<name>` makes it compute in steps until then, so that it yields to other jobs;
 - `fail:` makes it raise an error that quotes the text;
 - `short:<n>` makes it run out of memory n times.
 
@@ -18,6 +19,7 @@ import json
 import os
 import time
 from collections.abc import Sequence
+from itertools import chain
 from typing import Any, Final, cast
 
 import redis
@@ -26,6 +28,8 @@ from celery import signals
 from sentq.contract import ErrorCode, Limits, Outcome, TextError
 from sentq_worker.app import make_worker_app
 from sentq_worker.engine.base import EngineUnavailable
+from sentq_worker.engine.provider import JobOutcomes
+from sentq_worker.engine.steps import Steps
 from sentq_worker.settings import WorkerSettings
 from tests.support.workers.standin import HashScorer
 
@@ -50,6 +54,9 @@ _FAILED_CALLS: Final = "tests.failed_calls"
 #: A blocked engine continues after this time, so that the worker of a failed test can be stopped.
 _MOST_BLOCKED_S: Final = 20
 
+#: How long a step takes.
+_STEP_S: Final = 0.02
+
 
 class GatedScorer(HashScorer):
     """Score a text by its hash, unless its beginning says something else."""
@@ -63,6 +70,18 @@ class GatedScorer(HashScorer):
         """Record the texts that are announced as next."""
         texts = [_sendable(str(text)) for job in jobs for text in job]
         self._redis.rpush(_PREFETCHED, json.dumps(texts))
+
+    def score_in_steps(self, jobs: Sequence[Sequence[object]]) -> Steps[list[JobOutcomes]]:
+        """Return one prediction per text, after the steps that the texts ask for."""
+        most_at = time.monotonic() + _MOST_BLOCKED_S
+        for text in chain.from_iterable(jobs):
+            kind, _, name = str(text).partition(":")
+            while kind == "compute" and time.monotonic() < most_at:
+                if self._redis.llen(_gate(name)):
+                    break
+                time.sleep(_STEP_S)
+                yield
+        return [*self.score(jobs)]
 
     def score(self, jobs: Sequence[Sequence[object]]) -> list[list[Outcome]]:
         """Return one prediction per text."""
@@ -108,7 +127,7 @@ def prefetched(client: redis.Redis) -> list[list[str]]:
 
 
 def release(client: redis.Redis, name: str) -> None:
-    """Unblock the engine that waits at `hold:<name>`."""
+    """Let the engine finish `hold:<name>`, or `compute:<name>`."""
     client.rpush(_gate(name), "go")
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 import pytest
@@ -18,7 +18,8 @@ from sentq_worker.engine.base import (
     HubRefused,
     ModelUnavailable,
 )
-from sentq_worker.engine.provider import ProviderReply, ScoredJob
+from sentq_worker.engine.provider import ProviderJob, ProviderReply, ScoredJob
+from sentq_worker.engine.steps import Steps, run_steps
 from sentq_worker.providers.breaker import Breaker, BreakerState
 from sentq_worker.providers.fallback import FallbackProvider
 from sentq_worker.settings import ProviderPolicy
@@ -268,3 +269,19 @@ def test_local_only_jobs_never_reach_the_hub_in_any_schedule(
     assert not [
         text for text in hub.scored_texts if str(text).startswith("in ") or "own" in str(text)
     ]
+
+
+def test_a_device_lost_between_two_steps_makes_the_local_provider_unavailable() -> None:
+    class LostInTheMiddle(ScriptedProvider):
+        def score_in_steps(self, jobs: Sequence[ProviderJob]) -> Steps[list[ProviderReply]]:
+            yield
+            raise DeviceLost(f"scripted, with {len(jobs)} jobs")
+
+    local, hub = LostInTheMiddle("local"), ScriptedProvider("hub")
+    with fallback_of(local, hub, probe_interval_s=60) as fallback:
+        steps = fallback.score_in_steps([ScriptedJob(["a"])])
+        next(steps)
+        # In the pause of the first batch, another one finds out that the device is lost.
+        assert _backends(fallback.score([ScriptedJob(["b"])])) == ["hub"]
+        assert _backends(run_steps(steps)) == ["hub"]
+        assert not fallback.breaker.is_closed

@@ -152,3 +152,11 @@ def test_prefetch_is_optional_for_a_scorer(reader: TextTokenizer) -> None:
     provider.start()
     provider.prefetch([ScriptedJob(["a"])])
     assert scorer._prefetcher is None
+
+
+def test_a_job_that_would_keep_others_waiting_is_not_prefetched(reader: TextTokenizer) -> None:
+    scorer = Scorer(ScriptedEngine(), reader, limits=Limits(), batch_tokens=64, prefetches=True)
+    assert scorer._prefetcher is not None
+    scorer.prefetch([["a" * 60_000, "b" * 60_000], ["a small text"]])
+    (prefetch,) = scorer._prefetcher._prefetches
+    assert prefetch.texts == {"a small text"}

@@ -200,7 +200,8 @@ class Channel(stock.Channel):
             super().close()
 
     def _queues(self) -> list[str]:
-        return sorted(self.active_queues, key=self._order.__getitem__)
+        queues = sorted(self.active_queues, key=self._order.__getitem__)
+        return queues[:1] if self.qos.takes_first_queue_only else queues
 
     def _send_take(self, connection: Any, queues: Sequence[str]) -> None:
         self._takes += 1

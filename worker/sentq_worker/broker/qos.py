@@ -71,6 +71,8 @@ class UnackedQoS(stock.QoS):
         super().__init__(*args, **kwargs)
         self._sizes: dict[str, int] = {}
         self._in_flight_bytes = 0
+        #: The bytes of messages whose jobs compute for long, by tag.
+        self._long: dict[str, int] = {}
         #: Returns the tags of messages that stay with this worker when their connection closes.
         self.kept_tags: Callable[[], Collection[str]] = tuple
 
@@ -87,6 +89,7 @@ class UnackedQoS(stock.QoS):
         """
         for tag, size_bytes in before._sizes.items():
             self.add(tag, size_bytes)
+        self.make_room([*before._long])
         before.release(before.tags())
         self.restore_unacked()
 
@@ -96,9 +99,18 @@ class UnackedQoS(stock.QoS):
     def credit(self) -> int:
         """Return how many more messages may be taken."""
         free: int = (self.prefetch_count or 1) - len(self._sizes)
-        return (
-            free if not self._sizes or self._in_flight_bytes < self.channel.in_flight_bytes else 0
-        )
+        size_bytes = self._in_flight_bytes - sum(self._long.values())
+        return free if not self._sizes or size_bytes < self.channel.in_flight_bytes else 0
+
+    @property
+    def takes_first_queue_only(self) -> bool:
+        """Whether there is room only because some jobs compute for long. Jobs of the first queue
+        shall not wait for these; bulk work would only be kept from workers that are idle."""
+        return bool(self._long) and self._in_flight_bytes >= self.channel.in_flight_bytes
+
+    def make_room(self, tags: Iterable[str]) -> None:
+        """Leave room for messages of the first queue beside these, whose jobs compute for long."""
+        self._long |= {tag: self._sizes[tag] for tag in tags if tag in self._sizes}
 
     def can_consume(self) -> bool:
         """Return whether a message may be taken. Kombu calls this before it reads."""
@@ -113,6 +125,8 @@ class UnackedQoS(stock.QoS):
         """Count these messages no longer: they are not in flight any more."""
         for tag in tags:
             self._in_flight_bytes -= self._sizes.pop(tag, 0)
+            if self._long:
+                self._long.pop(tag, None)
 
     def acknowledge_all(self, tags: Sequence[str]) -> None:
         """Acknowledge many messages in one step.

@@ -42,8 +42,8 @@ class _ActiveJobs:
     """Replaces Celery's set of active requests where heartbeats count it."""
 
     def __len__(self) -> int:
-        batch = runtime_of(current_app).dispatcher.running
-        plain = sum(job.is_plain for job in batch.jobs) if batch else 0
+        batches = runtime_of(current_app).dispatcher.running
+        plain = sum(job.is_plain for batch in batches for job in batch.jobs)
         return len(active_requests) + plain
 
 
@@ -75,7 +75,7 @@ def _pending(state: ControlState) -> Iterator[_JobInfo]:
 
 
 def _running(state: ControlState) -> Iterator[_JobInfo]:
-    if batch := runtime_of(state.app).dispatcher.running:
+    for batch in runtime_of(state.app).dispatcher.running:
         for job in batch.jobs:
             if job.is_plain:
                 yield _info(state, job, batch.started_at_s)

@@ -21,7 +21,7 @@ from sentq_worker.jobs.in_flight import (
     check_deadline,
     has_deadline_passed,
 )
-from sentq_worker.jobs.outcomes import JobResult, OutcomeFields
+from sentq_worker.jobs.outcomes import JobResult
 from sentq_worker.jobs.retry import EngineBackoff
 
 __all__ = ["ScoreTask"]
@@ -80,7 +80,7 @@ class ScoreTask(Task):
         scored = runtime.executor.without_engine([[DEADLINE_PASSED] * len(texts)])
         return next(scored.outcomes([(job.id, attempts)]))
 
-    def _attempt(self, job: DeliveredJob, attempts: int) -> OutcomeFields:
+    def _attempt(self, job: DeliveredJob, attempts: int) -> JobResult:
         scored = self.runtime.executor.submit([job]).result()
         outcome = next(scored.outcomes([(job.id, attempts)]))
         if isinstance(outcome, EngineUnavailable):

@@ -11,17 +11,25 @@ from dataclasses import dataclass
 from typing import NamedTuple, Protocol, runtime_checkable
 
 from sentq.contract import Outcome
+from sentq.errors import OverLimit
 from sentq_worker.engine.base import EngineInfo, EngineUnavailable
+from sentq_worker.engine.steps import Steps
 
 __all__ = [
     "BreakerStates",
     "HasEngineInfo",
+    "JobOutcomes",
     "JobScorer",
     "Provider",
     "ProviderJob",
     "ProviderReply",
     "ScoredJob",
     "SupportsPrefetch",
+    "SupportsProgress",
+    "SupportsProviderSteps",
+    "SupportsScorerSteps",
+    "provider_steps",
+    "scorer_steps",
 ]
 
 
@@ -60,8 +68,11 @@ class ScoredJob:
     info: EngineInfo
 
 
-#: A job is scored, or it waits for the reason that the error names.
-ProviderReply = ScoredJob | EngineUnavailable
+#: A job is scored, is larger than a limit, or waits for the reason that the error names.
+ProviderReply = ScoredJob | OverLimit | EngineUnavailable
+
+#: The outcomes of a job's texts, or the limit that the job as a whole exceeds.
+JobOutcomes = list[Outcome] | OverLimit
 
 
 class BreakerStates(NamedTuple):
@@ -141,3 +152,49 @@ class SupportsPrefetch(Protocol):
     def prefetch(self, jobs: Sequence[Sequence[object]]) -> None:
         """See `Provider.prefetch`."""
         ...
+
+
+@runtime_checkable
+class SupportsScorerSteps(Protocol):
+    """A `JobScorer` that pauses between its steps."""
+
+    def score_in_steps(self, jobs: Sequence[Sequence[object]]) -> Steps[list[JobOutcomes]]:
+        """Score the texts of jobs, as `JobScorer.score` does. A job may exceed a limit that is
+        known only now: it gets the error, and affects no other."""
+        ...
+
+
+@runtime_checkable
+class SupportsProviderSteps(Protocol):
+    """A `Provider` that pauses between its steps."""
+
+    def score_in_steps(self, jobs: Sequence[ProviderJob]) -> Steps[list[ProviderReply]]:
+        """Score jobs, as `Provider.score` does. In a pause the same thread may score others."""
+        ...
+
+
+@runtime_checkable
+class SupportsProgress(Protocol):
+    """A `Provider` that makes progress within a step."""
+
+    @property
+    def progress_at(self) -> float:
+        """When it last made progress, such as by a call of the Hub that ended, by the monotonic
+        clock. Any thread may read it."""
+        ...
+
+
+def scorer_steps(
+    scorer: JobScorer, jobs: Sequence[Sequence[object]]
+) -> Steps[Sequence[JobOutcomes]]:
+    """Score with a scorer in steps; in one step if it has no others."""
+    if isinstance(scorer, SupportsScorerSteps):
+        return (yield from scorer.score_in_steps(jobs))
+    return scorer.score(jobs)
+
+
+def provider_steps(provider: Provider, jobs: Sequence[ProviderJob]) -> Steps[list[ProviderReply]]:
+    """Score with a provider in steps; in one step if it has no others."""
+    if isinstance(provider, SupportsProviderSteps):
+        return (yield from provider.score_in_steps(jobs))
+    return provider.score(jobs)

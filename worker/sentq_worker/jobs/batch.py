@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
-from sentq.errors import ScoringFailed
+from sentq.errors import OverLimit, ScoringFailed
 from sentq_worker.engine.base import EngineUnavailable
+from sentq_worker.jobs.executor import BatchFuture
 from sentq_worker.jobs.in_flight import InFlightJob
 from sentq_worker.jobs.outcomes import JobResult, ScoredBatch
 from sentq_worker.jobs.retry import retry_delay_s, unavailable_delay_s
@@ -22,6 +22,9 @@ from sentq_worker.jobs.retry import retry_delay_s, unavailable_delay_s
 __all__ = ["BatchResults", "JobBatch", "results_of"]
 
 logger = logging.getLogger(__name__)
+
+#: For how many slices of `yield_after_s` a batch computes before bulk work may be scored beside it.
+_SLICES_BEFORE_BULK: Final = 4
 
 
 class BatchResults(NamedTuple):
@@ -45,13 +48,23 @@ class BatchResults(NamedTuple):
         return [*self.put_back, *(job for job, _ in self.retries)]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, eq=False, slots=True)
 class JobBatch:
     """Jobs that are scored as one."""
 
     jobs: list[InFlightJob]
-    future: Future[ScoredBatch]
+    future: BatchFuture
     started_at_s: float
+
+    def yields(self, *, to_bulk: bool) -> bool:
+        """Return whether other jobs may be scored beside these, because these compute for long.
+
+        Args:
+            to_bulk: Whether the other jobs are bulk work, which waits for longer. Otherwise each
+                two batches of bulk work would be scored side by side, and both end later.
+        """
+        slices = _SLICES_BEFORE_BULK if to_bulk else 1
+        return self.future.slices >= slices and not self.jobs[0].is_suspect
 
     def results(self) -> BatchResults:
         """Return what the batch gave, once it is scored. Counts a try of unfinished jobs.
@@ -82,6 +95,9 @@ def results_of(jobs: Sequence[InFlightJob], scored: ScoredBatch) -> BatchResults
         if isinstance(outcome, EngineUnavailable):
             job.tries += 1
             retries.append((job, unavailable_delay_s(outcome, job.tries)))
+            continue
+        if isinstance(outcome, OverLimit):
+            results.append((job, outcome))
             continue
         delay_s = retry_delay_s(outcome, job.shortages + 1)
         if delay_s is None:

@@ -76,6 +76,12 @@ class Deliveries:
             self._recovery.requeue(connection, entries, error)
         self._channel.qos.release(tags)
 
+    def make_room(self, jobs: Sequence[InFlightJob]) -> None:
+        """Take jobs of the first queue beside these, although these fill what the worker may have
+        in flight: they compute for long."""
+        if self._channel is not None:
+            self._channel.qos.make_room([job.tag for job in jobs if job.tag is not None])
+
     def release(self, jobs: Sequence[InFlightJob]) -> None:
         """Count these as no longer in flight, without acknowledging them: other workers have
         them."""

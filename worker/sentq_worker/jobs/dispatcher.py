@@ -1,9 +1,12 @@
-"""Dispatching jobs: those that are pending, and the batch of them that is in the engine.
+"""Dispatching jobs: those that are pending, and the batches of them that are in the engine.
 
     add -> pending -> batch in the engine's thread -> completion: store and acknowledge
 
 There is no timer: when the engine is idle, a batch starts with the jobs that are there; while it is
-busy, the next batch gathers. Everything here runs in Celery's loop, except the scoring itself.
+busy, the next batch gathers. If all batches in the engine have computed for long, the next one
+starts beside them, and the engine computes it first (`engine.time_slices`).
+
+Everything here runs in Celery's loop, except the scoring itself.
 """
 
 from __future__ import annotations
@@ -12,6 +15,7 @@ import contextlib
 import logging
 import time
 from collections.abc import Callable, Collection, Iterable, Sequence
+from concurrent.futures import FIRST_COMPLETED
 from concurrent.futures import wait as wait_for
 from itertools import chain
 from typing import Final
@@ -57,6 +61,10 @@ _CHECK_INTERVAL_S: Final = 1.0
 #: The delay before Redis is asked again to mark a suspect.
 _MARK_RETRY_S: Final = 1.0
 
+#: The most batches in the engine. All but the last one have computed for long, and each may hold
+#: the tokens of a job of the largest size, some 20 MiB.
+_MAX_BATCHES: Final = 8
+
 #: How often a worker that ends checks whether it must end at once.
 _SHUTDOWN_CHECK_S: Final = 0.05
 
@@ -72,6 +80,7 @@ class Dispatcher:
         batch_chars: The most characters of a batch; a larger job runs alone. A single job waits
             behind one batch of bulk work, so this also decides its latency.
         seal_result: Encrypts outcomes, if the worker does that.
+        bulk_queue: The queue of bulk work.
     """
 
     def __init__(
@@ -83,12 +92,14 @@ class Dispatcher:
         hostname: str,
         batch_chars: int,
         seal_result: SealResult,
+        bulk_queue: str,
     ) -> None:
         self._executor = executor
         self._store = store
         self._hostname = hostname
-        self._pending = PendingJobs(batch_chars=batch_chars)
-        self._batch: JobBatch | None = None
+        self._pending = PendingJobs(batch_chars=batch_chars, bulk_queue=bulk_queue)
+        #: The batches in the engine, in the order in which they started.
+        self._running: list[JobBatch] = []
         self._backoff = EngineBackoff()
         self._duplicates = DuplicateDeliveries()
         self._events = TaskEvents()
@@ -115,18 +126,18 @@ class Dispatcher:
         return tuple(self._pending)
 
     @property
-    def running(self) -> JobBatch | None:
-        """The batch in the engine."""
-        return self._batch
+    def running(self) -> Sequence[JobBatch]:
+        """The batches in the engine, in the order in which they started."""
+        return tuple(self._running)
 
     def snapshot(self) -> WorkerSnapshot:
         """Return the state of the worker. Any thread may call this."""
-        batch, engine = self._batch, None
+        engine = None
         with contextlib.suppress(RuntimeError):
             engine = self._executor.info
         return WorkerSnapshot(
             jobs_finished=self._completion.count,
-            in_flight_jobs=len(self._pending) + (len(batch.jobs) if batch else 0),
+            in_flight_jobs=len(self._pending) + sum(len(batch.jobs) for batch in self.running),
             engine=engine,
             breaker=self._executor.breaker_states.hub,
             local_breaker=self._executor.breaker_states.local,
@@ -135,7 +146,7 @@ class Dispatcher:
 
     def in_flight_tags(self) -> set[str]:
         """Return the tags of the jobs that can be completed on any connection."""
-        running = self._batch.jobs if self._batch else ()
+        running = chain.from_iterable(batch.jobs for batch in self.running)
         jobs = [*chain(self._pending, running, self._completion.unstored_jobs)]
         return set(batch_tags(with_duplicates(jobs)))
 
@@ -146,8 +157,8 @@ class Dispatcher:
                 return
             self._events.received(job)
         self._pending.add(job)
-        # Not while a batch is scored: its end calls as well.
-        if self._batch is None:
+        # Not while a batch is scored that does not yield: its end calls as well.
+        if self._may_start:
             self._callbacks.soon()
 
     def drop_reclaimed(self, tags: Collection[str]) -> None:
@@ -180,42 +191,53 @@ class Dispatcher:
             self._callbacks.soon()
 
     def drain(self, grace_s: float, *, is_hurried: Callable[[], bool]) -> None:
-        """Complete the batch that is in the engine, and start no other; the loop no longer runs.
+        """Complete the batches in the engine, and start no other; the loop no longer runs.
 
         All other jobs stay unacknowledged, and go back to the head of their queues as the
         connection closes.
 
         Args:
-            grace_s: How long the batch may take, and Redis to store its results.
+            grace_s: How long the batches may take, and Redis to store their results.
             is_hurried: Tells whether to stop waiting.
         """
         deadline = time.monotonic() + grace_s
-        while not self._complete() or self._batch is not None:
+        while not self._complete() or self._running:
             remaining_s = min(deadline - time.monotonic(), _SHUTDOWN_CHECK_S)
             if remaining_s <= 0 or is_hurried():
                 break
-            if self._batch is not None:
-                wait_for([self._batch.future], timeout=remaining_s)
+            if futures := [batch.future for batch in self._running]:
+                wait_for(futures, timeout=remaining_s, return_when=FIRST_COMPLETED)
             else:
                 time.sleep(remaining_s)  # Scored, but Redis did not store it.
-        if self._batch is not None:
-            logger.warning(
-                "%d jobs in the engine go back to the queue, not finished", len(self._batch.jobs)
-            )
+        if unfinished := sum(len(batch.jobs) for batch in self._running):
+            logger.warning("%d jobs in the engine go back to the queue, not finished", unfinished)
         if self._pending:
             logger.info("%d pending jobs go back to the queue", len(self._pending))
 
     def _advance(self) -> None:
-        """Do what can be done now: complete a batch that was scored, start the next one."""
+        """Do what can be done now: complete batches that were scored, start the next one."""
         if not self._complete():
             self._callbacks.later(self._completion.retry_in_s)
-        elif self._batch is None and self._pending:
+            return
+        self._make_room()
+        if self._may_start and self._pending:
             self._start_next()
 
+    @property
+    def _may_start(self) -> bool:
+        """Whether another batch may start: none is in the engine, or all there yield."""
+        running = self._running
+        # Asked for each job: as a rule the last batch has not computed for long.
+        return not running or (running[-1].future.slices > 0 and self._all_yield())
+
+    def _all_yield(self) -> bool:
+        running = self._running
+        return len(running) < _MAX_BATCHES and all(b.yields(to_bulk=False) for b in running)
+
     def _complete(self) -> bool:
-        """Complete the jobs of a batch that was scored; return whether all results are stored."""
-        if self._batch is not None and self._batch.future.done():
-            batch, self._batch = self._batch, None
+        """Complete the jobs of batches that were scored; return whether all results are stored."""
+        for batch in [batch for batch in self._running if batch.future.done()]:
+            self._running.remove(batch)
             self._complete_batch(batch)
         return self._completion.flush()
 
@@ -247,11 +269,17 @@ class Dispatcher:
         self._complete_discarded(self._pending.remove_discarded(self.clock.now_ms()))
         if remaining_s := self._backoff.remaining_s:
             self._callbacks.later(min(remaining_s, _CHECK_INTERVAL_S))
-        elif jobs := self._pending.next_batch():
+        elif jobs := self._next_batch():
             if not jobs[0].is_suspect or self._mark_alone(jobs[0]):
                 self._start(jobs)
         elif (next_in_s := self._pending.next_in_s) is not None:
             self._callbacks.later(min(next_in_s, _CHECK_INTERVAL_S))
+
+    def _next_batch(self) -> list[InFlightJob]:
+        if not self._running:
+            return self._pending.next_batch()
+        with_bulk = all(batch.yields(to_bulk=True) for batch in self._running)
+        return self._pending.next_batch_beside(with_bulk=with_bulk)
 
     def _complete_discarded(self, discarded: DiscardedJobs) -> None:
         """Complete jobs without scoring them: their result is of no use any more."""
@@ -291,15 +319,22 @@ class Dispatcher:
 
     def _start(self, jobs: list[InFlightJob]) -> None:
         self._events.started([job for job in jobs if job.is_plain and not job.tries])
-        future = self._executor.submit(jobs)
+        future = self._executor.submit(jobs, on_slice=self._callbacks.from_another_thread)
         self._executor.prefetch(self._pending.upcoming())
-        self._batch = batch = JobBatch(jobs, future, time.time())
+        batch = JobBatch(jobs, future, time.time())
+        self._running.append(batch)
         # Called in the engine's thread.
         future.add_done_callback(lambda _: self._callbacks.from_another_thread())
         self._callbacks.once(_MARK_STARTED_AFTER_S, self._mark_started, batch)
 
+    def _make_room(self) -> None:
+        """Let the worker take other jobs beside batches that compute for long."""
+        for batch in self._running:
+            if batch.yields(to_bulk=False):
+                self._current_deliveries.make_room(batch.jobs)
+
     def _mark_started(self, batch: JobBatch) -> None:
-        if batch is not self._batch:
+        if batch not in self._running:
             return
         with contextlib.suppress(redis.RedisError):  # Only the status STARTED depends on it.
             self._store.mark_started(

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypedDict
 
+from sentq.errors import OverLimit
 from sentq.wire.ids import sent_at_ms
 from sentq_worker.engine.base import EngineUnavailable
 from sentq_worker.engine.provider import ProviderReply
@@ -47,15 +48,15 @@ class ScoredBatch:
 
     def outcomes(
         self, jobs: Iterable[tuple[str, int]]
-    ) -> Iterator[OutcomeFields | EngineUnavailable]:
-        """Yield the outcomes of each job, or why it has none yet.
+    ) -> Iterator[OutcomeFields | OverLimit | EngineUnavailable]:
+        """Yield the outcomes of each job, or the limit that it exceeds, or why it has none yet.
 
         Args:
             jobs: The id of each job of the batch and how many times it was tried, in order.
         """
         started_at_ms = self.started_at_s * 1000
         for (job_id, attempts), reply in zip(jobs, self.replies, strict=True):
-            if isinstance(reply, EngineUnavailable):
+            if isinstance(reply, (EngineUnavailable, OverLimit)):
                 yield reply
                 continue
             info, sent_ms = reply.info, sent_at_ms(job_id)

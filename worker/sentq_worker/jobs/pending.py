@@ -7,13 +7,17 @@ import time
 from collections import deque
 from collections.abc import Collection, Iterator, Sequence
 from itertools import count
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from celery.worker import state
 
 from sentq_worker.jobs.in_flight import InFlightJob, has_deadline_passed
 
 __all__ = ["DiscardedJobs", "PendingJobs"]
+
+#: A job is small if so many of its size fit in a batch: it then has half a model batch of tokens
+#: in prose, and at most two in any text.
+_SMALL_JOBS: Final = 8
 
 
 class DiscardedJobs(NamedTuple):
@@ -33,10 +37,13 @@ class PendingJobs:
 
     Args:
         batch_chars: The most characters of a batch; a larger job runs alone.
+        bulk_queue: The queue of bulk work.
     """
 
-    def __init__(self, *, batch_chars: int) -> None:
+    def __init__(self, *, batch_chars: int, bulk_queue: str) -> None:
         self._batch_chars = batch_chars
+        self._small_chars = batch_chars // _SMALL_JOBS
+        self._bulk_queue = bulk_queue
         self._jobs: deque[InFlightJob] = deque()
         self._later: list[tuple[float, int, InFlightJob]] = []
         self._numbers = count()
@@ -92,21 +99,58 @@ class PendingJobs:
 
     def next_batch(self) -> list[InFlightJob]:
         """Remove, and return, the jobs of the next batch: one suspect, or some others."""
+        self._add_due()
+        return self._remove_first()
+
+    def next_batch_beside(self, *, with_bulk: bool) -> list[InFlightJob]:
+        """Remove, and return, the jobs of a batch that is scored beside others. No suspect is
+        among them.
+
+        Args:
+            with_bulk: Whether bulk work may begin the batch.
+        """
+        self._add_due()
+        passed: list[InFlightJob] = []
+        while self._jobs and not self._may_pass(self._jobs[0], with_bulk=with_bulk):
+            passed.append(self._jobs.popleft())
+        jobs = self._remove_first()
+        self.put_back(passed)
+        return jobs
+
+    def _add_due(self) -> None:
+        """Put the jobs that are tried again now behind the others."""
         now = time.monotonic()
         while self._later and self._later[0][0] <= now:
             self._jobs.append(heapq.heappop(self._later)[2])
+
+    def _may_pass(self, job: InFlightJob, *, with_bulk: bool) -> bool:
+        return not job.is_suspect and (with_bulk or job.queue != self._bulk_queue)
+
+    def _remove_first(self) -> list[InFlightJob]:
         jobs = self.upcoming()
         for _ in jobs:
             self._jobs.popleft()
         return jobs
 
     def upcoming(self) -> list[InFlightJob]:
-        """Return the jobs that would make the next batch if no more came."""
+        """Return the jobs that would make the next batch if no more came.
+
+        Small jobs and large ones do not share a batch: a large one may take seconds, whatever its
+        texts are, and the small ones shall not wait for it.
+        """
         jobs: list[InFlightJob] = []
         chars = 0
+        is_small = True
         for job in self._jobs:
-            chars += job.chars
-            if jobs and (chars > self._batch_chars or job.is_suspect):
+            job_chars = job.chars
+            chars += job_chars
+            if not jobs:
+                is_small = job_chars <= self._small_chars
+            elif (
+                chars > self._batch_chars
+                or job.is_suspect
+                or (job_chars <= self._small_chars) != is_small
+            ):
                 break
             jobs.append(job)
             if job.is_suspect:

@@ -24,8 +24,16 @@ import redis
 
 from sentq import __version__
 from sentq.contract import Limits, Outcome, Prediction
+from sentq.errors import OverLimit
 from sentq.wire.lua import load_script
-from sentq_worker.engine.provider import HasEngineInfo, JobScorer, SupportsPrefetch
+from sentq_worker.engine.provider import (
+    HasEngineInfo,
+    JobOutcomes,
+    JobScorer,
+    SupportsPrefetch,
+    scorer_steps,
+)
+from sentq_worker.engine.steps import Steps, run_steps
 from sentq_worker.providers.loading import LoadScorer
 from sentq_worker.providers.results_redis import key_prefix, results_client
 from sentq_worker.settings import WorkerSettings
@@ -159,19 +167,34 @@ class CachingScorer:
         """Score the texts of jobs as the scorer does, with cached predictions where there are any.
 
         A `TextError` is never cached: it costs nothing to find, or may not occur again.
+
+        Raises:
+            OverLimit: One of the jobs exceeds a limit.
         """
+        scored = run_steps(self.score_in_steps(jobs))
+        for outcomes in scored:
+            if isinstance(outcomes, OverLimit):
+                raise outcomes
+        return [outcomes for outcomes in scored if not isinstance(outcomes, OverLimit)]
+
+    def score_in_steps(self, jobs: Sequence[Sequence[object]]) -> Steps[list[JobOutcomes]]:
+        """Score the texts of jobs as `score` does, with a pause after each step of the scorer."""
         info = self._scorer.engine.info
         if info.revision is None:
             # Without a commit the same name may stand for other weights tomorrow.
-            return self._scorer.score(jobs)
+            return [*(yield from scorer_steps(self._scorer, jobs))]
         texts = (text for job in jobs for text in job if isinstance(text, str))
         keys = self._cache.keys(texts, context=orjson.dumps([__version__, info, self._options]))
         known = self._cache.read(keys)
         unknown = [[text for text in job if _find(known, text) is None] for job in jobs]
-        scored = self._scorer.score(unknown)
+        scored = yield from scorer_steps(self._scorer, unknown)
         # If the engine was replaced meanwhile, it is not known which texts the new one scored.
         if self._scorer.engine.info == info:
-            pairs = chain.from_iterable(map(zip, unknown, scored))
+            pairs = chain.from_iterable(
+                zip(texts_of_job, outcomes, strict=True)
+                for texts_of_job, outcomes in zip(unknown, scored, strict=True)
+                if not isinstance(outcomes, OverLimit)
+            )
             self._cache.write(
                 {
                     keys[text]: outcome
@@ -180,8 +203,8 @@ class CachingScorer:
                 }
             )
         return [
-            [_find(known, text) or next(new) for text in job]
-            for job, new in zip(jobs, map(iter, scored), strict=True)
+            outcomes if isinstance(outcomes, OverLimit) else _merged(job, known, outcomes)
+            for job, outcomes in zip(jobs, scored, strict=True)
         ]
 
 
@@ -220,6 +243,14 @@ def _options(settings: WorkerSettings, limits: Limits) -> object:
         settings.window_join,
         limits.chars_per_text,
     ]
+
+
+def _merged(
+    job: Sequence[object], known: Mapping[str, Prediction], scored: Sequence[Outcome]
+) -> list[Outcome]:
+    """Return the outcomes of a job's texts: known ones, and for the others the next of `scored`."""
+    new = iter(scored)
+    return [_find(known, text) or next(new) for text in job]
 
 
 def _find(known: Mapping[str, Prediction], text: object) -> Prediction | None:

@@ -15,7 +15,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Final
 
@@ -33,7 +33,10 @@ from sentq_worker.engine.provider import (
     ProviderJob,
     ProviderReply,
     ScoredJob,
+    SupportsProgress,
+    provider_steps,
 )
+from sentq_worker.engine.steps import Steps, run_steps
 from sentq_worker.providers.breaker import PROBE_TEXT, Breaker
 from sentq_worker.providers.breaker_store import SharedBreakerState
 from sentq_worker.settings import ProviderPolicy
@@ -121,6 +124,12 @@ class FallbackProvider:
         """See `Provider.is_usable`."""
         return self.breaker.is_closed or self._hub.is_usable
 
+    @property
+    def progress_at(self) -> float:
+        """See `SupportsProgress`."""
+        hub = self._hub
+        return hub.progress_at if isinstance(hub, SupportsProgress) else float("-inf")
+
     def start(self) -> None:
         """See `Provider.start`.
 
@@ -157,25 +166,31 @@ class FallbackProvider:
         Raises:
             DeviceLost: The device is available again, and only a new process can use it.
         """
+        return run_steps(self.score_in_steps(jobs))
+
+    def score_in_steps(self, jobs: Sequence[ProviderJob]) -> Steps[list[ProviderReply]]:
+        """See `SupportsProviderSteps`. Only the local engine pauses.
+
+        Raises:
+            DeviceLost: The device is available again, and only a new process can use it.
+        """
         if self._needs_new_process is not None:
             raise self._needs_new_process
         replies: dict[int, ProviderReply] = {}
         local = {n for n, job in enumerate(jobs) if self._goes_to_local(job)}
         hub = [n for n in range(len(jobs)) if n not in local]
-        pending = (
-            self._hub_thread.submit(self._score_at_hub, [jobs[n] for n in hub]) if hub else None
-        )
-        replies.update(self._score_locally(jobs, sorted(local)))
+        pending = self._begin_at_hub([jobs[n] for n in hub]) if hub else None
+        replies.update((yield from self._score_locally(jobs, sorted(local))))
         if pending is not None:
             replies.update(zip(hub, pending.result(), strict=True))
         # A job that one provider could not score may be scored by the other.
         for_hub = [n for n in local if _is_waiting(replies[n]) and self._may_use_hub(jobs[n])]
         if for_hub:
-            scored = self._score_at_hub([jobs[n] for n in for_hub])
+            scored = self._begin_at_hub([jobs[n] for n in for_hub]).result()
             replies.update(zip(for_hub, scored, strict=True))
         for_local = [n for n in hub if _is_waiting(replies[n]) and self._may_use_local(jobs[n])]
         if for_local and self.breaker.is_closed:
-            replies.update(self._score_locally(jobs, for_local))
+            replies.update((yield from self._score_locally(jobs, for_local)))
         return [replies[n] for n in range(len(jobs))]
 
     def _may_use_hub(self, job: ProviderJob) -> bool:
@@ -193,6 +208,11 @@ class FallbackProvider:
         limit_s, sent_ms = self._backlog_limit_s, job.sent_at_ms
         return limit_s is None or sent_ms is None or self._now_ms() - sent_ms <= limit_s * 1000
 
+    def _begin_at_hub(self, jobs: Sequence[ProviderJob]) -> Future[list[ProviderReply]]:
+        """Have the Hub score jobs. Always in one thread: in a pause of the local engine, another
+        batch may ask the Hub as well."""
+        return self._hub_thread.submit(self._score_at_hub, jobs)
+
     def _score_at_hub(self, jobs: Sequence[ProviderJob]) -> list[ProviderReply]:
         try:
             return self._hub.score(jobs)
@@ -201,14 +221,14 @@ class FallbackProvider:
 
     def _score_locally(
         self, jobs: Sequence[ProviderJob], numbers: Sequence[int]
-    ) -> dict[int, ProviderReply]:
+    ) -> Steps[dict[int, ProviderReply]]:
         """Return the local engine's replies to the jobs with these numbers, by number."""
         if not numbers:
             return {}
         if not self.breaker.is_closed:
             return dict.fromkeys(numbers, self._unavailable())
         try:
-            replies = self._local.score([jobs[n] for n in numbers])
+            replies = yield from provider_steps(self._local, [jobs[n] for n in numbers])
         except DeviceLost as error:
             self._lost_device = self._local.info.backend
             self._set_unavailable(f"the local engine lost its device: {error}")

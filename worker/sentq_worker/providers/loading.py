@@ -68,6 +68,7 @@ def load_scorer(settings: WorkerSettings, limits: Limits) -> Scorer:
         batch_tokens=settings.batch_tokens,
         labels=labels,
         window_join=settings.window_join,
+        tokens_per_job=settings.tokens_per_job,
         prefetches=engine.has_idle_core,
     )
 

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Final
 
+from sentq.errors import OverLimit
 from sentq_worker.engine.base import EngineInfo, ModelUnavailable
 from sentq_worker.engine.provider import (
     BreakerStates,
@@ -15,7 +16,9 @@ from sentq_worker.engine.provider import (
     ProviderReply,
     ScoredJob,
     SupportsPrefetch,
+    scorer_steps,
 )
+from sentq_worker.engine.steps import Steps, run_steps
 from sentq_worker.inference.model_config import configured_labels
 from sentq_worker.inference.model_files import find_model
 from sentq_worker.scoring.labels import Labels
@@ -73,10 +76,17 @@ class LocalProvider:
 
     def score(self, jobs: Sequence[ProviderJob]) -> list[ProviderReply]:
         """See `Provider.score`."""
+        return run_steps(self.score_in_steps(jobs))
+
+    def score_in_steps(self, jobs: Sequence[ProviderJob]) -> Steps[list[ProviderReply]]:
+        """See `SupportsProviderSteps`."""
         scorer = self._loaded
-        scored = scorer.score([job.texts for job in jobs])
+        scored = yield from scorer_steps(scorer, [job.texts for job in jobs])
         info = scorer.engine.info
-        return [ScoredJob(outcomes, info) for outcomes in scored]
+        return [
+            outcomes if isinstance(outcomes, OverLimit) else ScoredJob(outcomes, info)
+            for outcomes in scored
+        ]
 
     @property
     def _loaded(self) -> JobScorer:

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 
 from sentq.contract import ErrorCode, TextError
 from sentq_worker.engine.base import DeviceLost, Engine, EngineUnavailable, OutOfMemory, Window
+from sentq_worker.engine.steps import Steps, run_steps
 
 __all__ = ["Batcher", "Row"]
 
@@ -47,9 +48,13 @@ class Batcher:
             DeviceLost: This process cannot compute anything any more.
             EngineUnavailable: The engine computes nothing at the moment.
         """
+        return run_steps(self.predict_in_steps(windows))
+
+    def predict_in_steps(self, windows: Sequence[Window]) -> Steps[list[Row]]:
+        """Score windows as `predict` does, with a pause after each model batch."""
         rows: list[Row] = [_FAILED] * len(windows)
         for indices in self._batches(windows):
-            batch_rows = self._predict([windows[index] for index in indices])
+            batch_rows = yield from self._predict([windows[index] for index in indices])
             for index, row in zip(indices, batch_rows, strict=True):
                 rows[index] = row
         return rows
@@ -70,8 +75,9 @@ class Batcher:
         if batch:
             yield batch
 
-    def _predict(self, batch: list[Window]) -> list[Row]:
+    def _predict(self, batch: list[Window]) -> Steps[list[Row]]:
         rows = self._attempt(batch)
+        yield
         # Not inside an `except`: an error keeps its frames, and with them the tensors whose memory
         # the next attempt needs.
         if not isinstance(rows, TextError):
@@ -83,9 +89,10 @@ class Batcher:
             return [rows]
         if rows is _TOO_LARGE:
             self._lower_limit(batch)
-            return self.predict(batch)
+            return (yield from self.predict_in_steps(batch))
         half = len(batch) // 2
-        return self._predict(batch[:half]) + self._predict(batch[half:])
+        first = yield from self._predict(batch[:half])
+        return first + (yield from self._predict(batch[half:]))
 
     def _attempt(self, batch: list[Window]) -> list[list[float]] | TextError:
         """Return the rows, or the error of a window that fails in this way alone."""

@@ -5,11 +5,15 @@ Pure computation, without queue, Redis or Celery.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain
+from typing import Final
 
 from sentq.contract import Limits, Outcome, TextError
+from sentq.errors import OverLimit, TooManyTokens
 from sentq_worker.engine.base import Engine
+from sentq_worker.engine.provider import JobOutcomes
+from sentq_worker.engine.steps import Steps, run_steps
 from sentq_worker.scoring.batcher import Batcher, Row
 from sentq_worker.scoring.labels import Labels
 from sentq_worker.scoring.prefetch import Prefetcher
@@ -18,6 +22,10 @@ from sentq_worker.scoring.windows import TextTokenizer, TextTokens, join
 from sentq_worker.settings import JoinRule
 
 __all__ = ["Scorer"]
+
+#: The most characters that are tokenised in one step, beyond a first text. A megabyte of them
+#: takes up to two seconds.
+_SLICE_CHARS: Final = 100_000
 
 
 class Scorer:
@@ -30,6 +38,7 @@ class Scorer:
         batch_tokens: Most tokens of a forward pass.
         labels: The names of the model's labels; None for the model's own.
         window_join: How the windows' probabilities become the text's.
+        tokens_per_job: The most tokens of one job; None for no limit.
         prefetches: Whether a core is idle while the engine computes, so that the next jobs can
             be preprocessed there.
     """
@@ -43,6 +52,7 @@ class Scorer:
         batch_tokens: int,
         labels: Labels | None = None,
         window_join: JoinRule = "mean",
+        tokens_per_job: int | None = None,
         prefetches: bool = False,
     ) -> None:
         self.engine = engine
@@ -50,6 +60,7 @@ class Scorer:
         self._prefetcher = Prefetcher(self._preprocessor.preprocess) if prefetches else None
         self._batcher = Batcher(engine, batch_tokens=batch_tokens)
         self._window_join = window_join
+        self._tokens_per_job = tokens_per_job
         self._labels = labels or Labels(engine.info.labels)
 
     @property
@@ -58,9 +69,14 @@ class Scorer:
         return self._labels.names
 
     def prefetch(self, jobs: Sequence[Sequence[object]]) -> None:
-        """See `Provider.prefetch`."""
+        """See `Provider.prefetch`.
+
+        A job of more than one slice is not prefetched. The texts of other jobs would wait for it,
+        and it gains nothing: it takes far longer to score than to tokenise.
+        """
         if self._prefetcher is not None:
-            self._prefetcher.begin(chain.from_iterable(jobs))
+            small = [job for job in jobs if _chars(job) <= _SLICE_CHARS]
+            self._prefetcher.begin(chain.from_iterable(small))
 
     def score(self, jobs: Sequence[Sequence[object]]) -> list[list[Outcome]]:
         """Score the texts of each job.
@@ -71,24 +87,63 @@ class Scorer:
             repeated text is scored once and has the same outcome everywhere.
 
         Raises:
+            TooManyTokens: One of the jobs has too many tokens.
             DeviceLost: This process cannot compute anything any more.
             EngineUnavailable: The engine computes nothing at the moment.
+        """
+        scored = run_steps(self.score_in_steps(jobs))
+        for outcomes in scored:
+            if isinstance(outcomes, OverLimit):
+                raise outcomes
+        return [outcomes for outcomes in scored if not isinstance(outcomes, OverLimit)]
+
+    def score_in_steps(self, jobs: Sequence[Sequence[object]]) -> Steps[list[JobOutcomes]]:
+        """Score the texts of each job as `score` does, with a pause after each step.
+
+        Returns:
+            A list of outcomes for each job, or TooManyTokens.
         """
         # A text that is not a string may not be hashable, or may equal another: True is 1.
         keys = [[text if isinstance(text, str) else id(text) for text in job] for job in jobs]
         distinct: dict[object, object] = {}
         for job_keys, job in zip(keys, jobs, strict=True):
             distinct.update(zip(job_keys, job, strict=True))
-        texts = [*distinct.values()]
         preprocessor = self._prefetcher or self._preprocessor
-        preprocessed = preprocessor.preprocess(texts)
-        outcomes = dict(zip(distinct, self._predict(preprocessed), strict=True))
-        return [[outcomes[key] for key in job_keys] for job_keys in keys]
+        found: list[PreprocessedText] = []
+        for texts in _slices([*distinct.values()]):
+            found += preprocessor.preprocess(texts)
+            yield
+        preprocessed = dict(zip(distinct, found, strict=True))
+        refused = self._refused(keys, preprocessed)
+        if refused:
+            wanted = {
+                key for n, job_keys in enumerate(keys) if n not in refused for key in job_keys
+            }
+            preprocessed = {key: text for key, text in preprocessed.items() if key in wanted}
+        scored = yield from self._predict([*preprocessed.values()])
+        outcomes = dict(zip(preprocessed, scored, strict=True))
+        return [
+            refused.get(n) or [outcomes[key] for key in job_keys] for n, job_keys in enumerate(keys)
+        ]
 
-    def _predict(self, texts: Sequence[PreprocessedText]) -> list[Outcome]:
+    def _refused(
+        self, keys: Sequence[Sequence[object]], texts: Mapping[object, PreprocessedText]
+    ) -> dict[int, TooManyTokens]:
+        """Return the jobs, by position, that have too many tokens in different texts."""
+        limit = self._tokens_per_job
+        if limit is None or sum(map(_tokens, texts.values())) <= limit:
+            return {}
+        tokens = [sum(_tokens(texts[key]) for key in {*job_keys}) for job_keys in keys]
+        return {
+            n: TooManyTokens(f"{count:,} tokens; the limit is {limit:,} a job")
+            for n, count in enumerate(tokens)
+            if count > limit
+        }
+
+    def _predict(self, texts: Sequence[PreprocessedText]) -> Steps[list[Outcome]]:
         tokenised = [text for text in texts if isinstance(text, TextTokens)]
         windows = [window for text in tokenised for window in text.windows]
-        rows = iter(self._batcher.predict(windows))
+        rows = iter((yield from self._batcher.predict_in_steps(windows)))
         return [self._outcome(text, rows) for text in texts]
 
     def _outcome(self, text: PreprocessedText, rows: Iterator[Row]) -> Outcome:
@@ -103,3 +158,22 @@ class Scorer:
             scored.append(row)
         probabilities = join(text, scored, rule=self._window_join)
         return self._labels.prediction(probabilities, tokens=text.tokens, windows=len(scored))
+
+
+def _chars(texts: Sequence[object]) -> int:
+    return sum([len(text) for text in texts if isinstance(text, str)])
+
+
+def _slices(texts: Sequence[object]) -> Iterator[Sequence[object]]:
+    """Split the texts of a batch into parts of few characters, in order."""
+    start, chars = 0, 0
+    for end, text in enumerate(texts):
+        chars += len(text) if isinstance(text, str) else 0
+        if chars > _SLICE_CHARS and end > start:
+            yield texts[start:end]
+            start, chars = end, len(text) if isinstance(text, str) else 0
+    yield texts[start:]
+
+
+def _tokens(text: PreprocessedText) -> int:
+    return text.tokens if isinstance(text, TextTokens) else 0

@@ -97,6 +97,8 @@ class HubPool:
         self._is_prober = False
         #: When the Hub last responded properly, by the monotonic clock.
         self._last_success_at = float("-inf")
+        #: When a call last ended, by the monotonic clock.
+        self.progress_at = float("-inf")
 
     @property
     def labels(self) -> tuple[str, ...] | None:
@@ -269,7 +271,10 @@ class HubPool:
                 raise EngineUnavailable(
                     f"calls to the Hub cannot be counted ({type(error).__name__}), so none are made"
                 ) from None
-        row = await self._client.classify(text, timeout_s=timeout_s)
+        try:
+            row = await self._client.classify(text, timeout_s=timeout_s)
+        finally:
+            self.progress_at = time.monotonic()
         self._record_success()
         return row
 

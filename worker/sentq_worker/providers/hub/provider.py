@@ -86,6 +86,11 @@ class HubProvider:
         """See `Provider.is_usable`."""
         return self.breaker.is_closed
 
+    @property
+    def progress_at(self) -> float:
+        """See `SupportsProgress`."""
+        return float("-inf") if self._pool is None else self._pool.progress_at
+
     def start(self) -> None:
         """See `Provider.start`."""
         self._pool, self._split = self._open_hub()
