@@ -112,26 +112,38 @@ _STAMPS: Final = {
     ),
 }
 
+_OTHER_SHAPE: Final = ExpectDeadLetter("a signature that follows the job has another shape")
+
+_NO_SIGNATURES: Final[dict[str, dict[str, Any]]] = {
+    "a chain of strings": {"chain": [CANARY]},
+    "a chain that is text": {"chain": CANARY},
+    "a chain that is a number": {"chain": 5},
+    "a chord that is text": {"chord": "x"},
+    "callbacks that are text": {"callbacks": CANARY},
+    "callbacks that are a number": {"callbacks": 5},
+    "a callback that is text": {"callbacks": [CANARY]},
+    "error callbacks that are text": {"errbacks": CANARY},
+    "error callbacks of numbers": {"errbacks": [5]},
+}
+
 _FOLLOWERS: Final = {
-    "a chain of strings": _options(ExpectDeadLetter("ValueError"), chain=[CANARY]),
-    "a chain that is text": _options(
-        ExpectDeadLetter("ValueError while the job was run"), chain=CANARY
-    ),
-    "a chain that is a number": _options(ExpectFailed(TypeError), chain=5),
-    "a chain of an empty signature": _options(
-        ExpectDeadLetter("AttributeError while the job was run"), chain=[{}]
-    ),
-    "a chord that is text": _options(ExpectScored(), chord="x"),
+    **{
+        name: _options(ExpectDeadLetter("what follows the job is not a signature"), **options)
+        for name, options in _NO_SIGNATURES.items()
+    },
+    "a chain of an empty signature": _options(_OTHER_SHAPE, chain=[{}]),
     "an empty chord": _options(ExpectScored(), chord={}),
-    "callbacks that are text": _options(ExpectFailed(AttributeError), callbacks=CANARY),
-    "callbacks that are a number": _options(ExpectFailed(TypeError), callbacks=5),
-    "a callback that is text": _options(ExpectFailed(AttributeError), callbacks=[CANARY]),
-    "a callback that is not a signature": _options(ExpectFailed(KeyError), callbacks=[{CANARY: 1}]),
-    "a callback without a task": _options(
-        ExpectFailed(TypeError), callbacks=[{"task": None, "args": CANARY}]
+    "a callback that is not a signature": _options(_OTHER_SHAPE, callbacks=[{CANARY: 1}]),
+    "a callback without a task": _options(_OTHER_SHAPE, callbacks=[{"task": None, "args": CANARY}]),
+    "a callback into a key of kombu's": _options(
+        ExpectDeadLetter("the option queue of a signature is invalid"),
+        callbacks=[{"task": CANARY, "options": {"queue": "unacked"}}],
     ),
-    "error callbacks that are text": _options(ExpectScored(), errbacks=CANARY),
-    "error callbacks of numbers": _options(ExpectScored(), errbacks=[5]),
+    "an error callback that would run in the worker": _options(
+        ExpectDeadLetter("names a task of Celery's own"),
+        errbacks=[{"task": "celery.chord_unlock", "args": [CANARY]}],
+    ),
+    "callbacks in a header": _scored(callbacks=[{"task": CANARY}], retries=1),
     "unknown options": _options(ExpectScored(), **{CANARY: [CANARY]}),
     "options that are null": (message('[[["x"]], {}, null]'), ExpectScored()),
     "a group that is a number": _scored(group=5, group_index="x"),

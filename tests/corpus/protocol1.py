@@ -88,6 +88,12 @@ PROTOCOL_1: Final[dict[str, tuple[dict[str, Any], ExpectedResult]]] = {
     ),
     "an invalid time zone": (protocol1(utc=CANARY, eta="2001-01-01T00:00:00"), ExpectScored()),
     "a group that is a list": (protocol1(taskset=[CANARY]), ExpectScored()),
-    "callbacks that are text": (protocol1(callbacks=CANARY), ExpectFailed(AttributeError)),
-    "a chord that is text": (protocol1(chord=CANARY), ExpectScored()),
+    "callbacks that are text": (
+        protocol1(callbacks=CANARY),
+        ExpectDeadLetter("what follows the job is not a signature"),
+    ),
+    "a chord that is text": (
+        protocol1(chord=CANARY),
+        ExpectDeadLetter("what follows the job is not a signature"),
+    ),
 }

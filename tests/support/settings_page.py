@@ -102,7 +102,14 @@ GROUPS: Final = (
     Group(
         "Life of a worker",
         WorkerSettings,
-        ("prefetch_jobs", "yield_after_s", "start_wait_s", "shutdown_grace_s", "batch_limit_s"),
+        (
+            "prefetch_jobs",
+            "yield_after_s",
+            "start_wait_s",
+            "shutdown_grace_s",
+            "batch_limit_s",
+            "loop_limit_s",
+        ),
     ),
     Group("Providers", WorkerSettings, ("provider", "queue_providers")),
     Group(

@@ -21,6 +21,7 @@ from sentq_worker.celery_worker.bootsteps import (
     exit_at_once_if_needed,
 )
 from sentq_worker.celery_worker.encryption import JobEncryption
+from sentq_worker.celery_worker.loop_watchdog import LoopWatchdog
 from sentq_worker.celery_worker.revocations import RevocationPoller
 from sentq_worker.celery_worker.runtime import WorkerRuntime
 from sentq_worker.celery_worker.shutdown import Shutdown
@@ -116,19 +117,24 @@ def make_worker_app(
     )
     # The leases have a thread of their own, and so have their own connections.
     backend = own_backend(app)
+    loop_watchdog = LoopWatchdog(limit_s=worker_settings.loop_limit_s)
+    leases = Leases(
+        ResultStore(app, backend),
+        HeartbeatWriter(dispatcher.snapshot),
+        clock,
+        poll_revocations=RevocationPoller(app, backend).poll,
+        may_renew=lambda: loop_watchdog.is_loop_turning,
+    )
+    loop_watchdog.is_redis_away = lambda: leases.is_redis_away
     runtime = WorkerRuntime(
         settings=worker_settings,
         encryption=encryption,
         executor=executor,
         dispatcher=dispatcher,
-        leases=Leases(
-            ResultStore(app, backend),
-            HeartbeatWriter(dispatcher.snapshot),
-            clock,
-            poll_revocations=RevocationPoller(app, backend).poll,
-        ),
+        leases=leases,
         shutdown=Shutdown(grace_s=worker_settings.shutdown_grace_s),
         watchdog=Watchdog(executor.stalled_s, limit_s=worker_settings.batch_limit_s),
+        loop_watchdog=loop_watchdog,
         prepared={},
     )
     app.register_task(ScoreTask(runtime))

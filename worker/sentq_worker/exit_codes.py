@@ -16,7 +16,7 @@ EX_USAGE: Final = 2
 #: The device was lost, or Redis did not answer: a new process may do better.
 EX_UNAVAILABLE: Final = 69
 
-#: The engine hangs: an internal error.
+#: The engine hangs, or the event loop stands still: an internal error.
 EX_SOFTWARE: Final = 70
 
 #: The engine cannot start: the configuration, or what it refers to, is wrong.

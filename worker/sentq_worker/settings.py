@@ -205,6 +205,15 @@ class WorkerSettings(LayeredSettings):
             "status 70."
         ),
     ] = 300.0
+    loop_limit_s: Annotated[
+        float,
+        Field(
+            ge=5,
+            description="How long the worker's event loop may stand still, in seconds. Then the "
+            "worker exits with status 70, and its jobs are delivered again. Time in which Redis "
+            "does not answer is not counted.",
+        ),
+    ] = 30.0
 
 
 class HubSettings(LayeredSettings):

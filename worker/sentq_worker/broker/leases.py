@@ -43,6 +43,8 @@ class Leases:
         heartbeat: Writes the worker's report with each tick.
         clock: Is set with each tick, if results are in the Redis of the messages.
         poll_revocations: Called with each tick; learns of cancelled jobs.
+        may_renew: Tells whether this worker still completes jobs. While it does not, nothing is
+            renewed, so that other workers get its jobs.
     """
 
     def __init__(
@@ -52,11 +54,15 @@ class Leases:
         clock: WorkerClock,
         *,
         poll_revocations: Callable[[], object],
+        may_renew: Callable[[], bool] = lambda: True,
     ) -> None:
         self._store = store
         self._clock = clock
         self._heartbeat = heartbeat
         self._poll_revocations = poll_revocations
+        self._may_renew = may_renew
+        #: Whether Redis did not answer at the last tick.
+        self.is_redis_away = False
         self._reaper: LeaseReaper | None = None
         self._thread: threading.Thread | None = None
         self._has_ended = threading.Event()
@@ -108,21 +114,24 @@ class Leases:
             self._thread.join(_END_S)
 
     def _run(self) -> None:
-        is_away, delay_s = False, 0.0
+        delay_s = 0.0
         while not self._has_ended.wait(delay_s):
             reaper = self._reaper
             if reaper is None:
                 return
+            if not self._may_renew():
+                delay_s = reaper.tick_s
+                continue
             try:
                 self._tick(reaper)
-                delay_s, is_away = reaper.tick_s, False
+                delay_s, self.is_redis_away = reaper.tick_s, False
             except Exception as error:  # noqa: BLE001 - the next tick may succeed
                 # Only the class: a message might quote a text.
-                if not is_away:
+                if not self.is_redis_away:
                     logger.warning("leases cannot be renewed now (%s)", type(error).__name__)
-                delay_s, is_away = min(reaper.tick_s, _RETRY_S), True
+                delay_s, self.is_redis_away = min(reaper.tick_s, _RETRY_S), True
                 reaper.disconnect()
-        if self._reaper is not None and not is_away:
+        if self._reaper is not None and not self.is_redis_away:
             with contextlib.suppress(redis.RedisError):  # It expires by itself.
                 self._heartbeat.withdraw(self._reaper.channel, self._reaper.connection)
 

@@ -27,6 +27,7 @@ __all__ = [
     "Arguments",
     "Envelope",
     "InvalidHeaders",
+    "check_eta",
     "check_headers",
     "id_in",
     "is_job_id",
@@ -128,8 +129,17 @@ def check_headers(headers: Headers) -> None:
     retries = headers.get("retries")
     if retries is not None and (not isinstance(retries, int) or not 0 <= retries <= _MAX_RETRIES):
         raise InvalidHeaders("the number of retries is invalid")
+    check_eta(headers.get("eta"))
+
+
+def check_eta(value: object) -> None:
+    """Check an eta, if there is one.
+
+    Raises:
+        InvalidHeaders: It is not a date, or too far away.
+    """
     try:
-        eta = maybe_iso8601(headers.get("eta"))
+        eta = maybe_iso8601(value)
     except (TypeError, ValueError, AttributeError):
         raise InvalidHeaders("the eta is not a date") from None
     if eta is not None:

@@ -77,8 +77,9 @@ class DeliveredMessage(Protocol):
     _raw: object
     _state: str
 
-    @property
-    def body(self) -> bytes | str: ...
+    body: bytes | str
+    content_type: str | None
+    content_encoding: str | None
 
     @property
     def headers(self) -> dict[str, object]: ...
@@ -88,12 +89,6 @@ class DeliveredMessage(Protocol):
 
     @property
     def delivery_tag(self) -> str: ...
-
-    @property
-    def content_type(self) -> str | None: ...
-
-    @property
-    def content_encoding(self) -> str | None: ...
 
     @property
     def errors(self) -> Collection[object]:

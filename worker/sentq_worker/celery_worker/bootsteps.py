@@ -70,6 +70,7 @@ class EngineStep(bootsteps.StartStopStep):
 
     def stop(self, worker: WorkController) -> None:
         runtime = runtime_of(worker.app)
+        runtime.loop_watchdog.stop()
         runtime.shutdown.begin()
         if not runtime.executor.is_lost:
             runtime.dispatcher.drain(
@@ -93,6 +94,7 @@ class DispatcherStep(bootsteps.StartStopStep):
         runtime = runtime_of(consumer.app)
         dispatcher = runtime.dispatcher
         dispatcher.attach(consumer, hub)
+        runtime.loop_watchdog.watch(hub)
         channel = consumer.task_consumer.channel
         if isinstance(channel, Channel):
             channel.attach(JobIntake(runtime, consumer))
@@ -102,6 +104,10 @@ class DispatcherStep(bootsteps.StartStopStep):
                 on_reclaimed=lambda tags: hub.call_soon(dispatcher.drop_reclaimed, tags),
             )
         _catch_up(consumer.app, dispatcher.clock)
+
+    def stop(self, consumer: Consumer) -> None:
+        """Expect the loop to turn no longer: the connection is lost, or the worker ends."""
+        runtime_of(consumer.app).loop_watchdog.pause()
 
 
 def _catch_up(app: Celery, clock: WorkerClock) -> None:

@@ -25,6 +25,7 @@ from sentq_worker.broker.message import InvalidHeaders, check_headers
 from sentq_worker.broker.protocols import DeliveredMessage
 from sentq_worker.celery_worker.protocols import TaskRequest
 from sentq_worker.celery_worker.runtime import runtime_of
+from sentq_worker.celery_worker.strategy import with_checked_signatures
 from sentq_worker.jobs.ack_handles import CeleryHandback
 from sentq_worker.jobs.in_flight import InFlightJob, check_deadline
 
@@ -62,10 +63,11 @@ class Consumer(CeleryConsumer):
     def _score_first(self, request: TaskRequest) -> None:
         """Pass the job of a request to the dispatcher, which hands it back with its result.
         Celery calls this for each request whose time has come."""
-        if request.task.name != TASK_NAME:
-            self._run(request)
-            return
         runtime = runtime_of(self.app)
+        if request.task.name != TASK_NAME:
+            with runtime.loop_watchdog.paused():
+                self._run(request)
+            return
         try:
             texts = runtime.encryption.texts(request.id, request.args, request.kwargs)
             check_deadline(request.request_dict)
@@ -101,8 +103,11 @@ class Consumer(CeleryConsumer):
         """Accept the task `sentq.score`, and those that an application may have added, but none
         of Celery's own."""
         super().update_strategies()
-        for name in [name for name in self.strategies if name.startswith(_CELERYS_OWN)]:
-            del self.strategies[name]
+        for name, handle in list(self.strategies.items()):
+            if name.startswith(_CELERYS_OWN):
+                del self.strategies[name]
+            elif name != TASK_NAME:
+                self.strategies[name] = with_checked_signatures(handle)
 
     def create_task_handler(self, *args: Any, **kwargs: Any) -> Callable[[DeliveredMessage], None]:
         """Make the handler of each message that arrives."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from sentq.contract import TASK_NAME
 from sentq_worker.broker.leases import Leases
 from sentq_worker.celery_worker.encryption import JobEncryption
+from sentq_worker.celery_worker.loop_watchdog import LoopWatchdog
 from sentq_worker.celery_worker.shutdown import Shutdown
 from sentq_worker.celery_worker.watchdog import Watchdog
 from sentq_worker.jobs.ack_handles import PreparedResults
@@ -33,6 +34,7 @@ class WorkerRuntime:
         leases: Renews what this worker has in flight.
         shutdown: Handles the signals that end the worker.
         watchdog: Ends a worker whose engine hangs.
+        loop_watchdog: Ends a worker whose event loop stands still.
         prepared: The results of jobs whose task Celery is about to run.
     """
 
@@ -43,6 +45,7 @@ class WorkerRuntime:
     leases: Leases
     shutdown: Shutdown
     watchdog: Watchdog
+    loop_watchdog: LoopWatchdog
     prepared: PreparedResults
 
 

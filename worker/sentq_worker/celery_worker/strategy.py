@@ -14,7 +14,7 @@ for (`batching`), and so does ours for a message that is not certainly plain.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from celery.exceptions import InvalidTaskError
 from celery.worker.strategy import default
@@ -31,13 +31,17 @@ from sentq_worker.broker.message import (
 from sentq_worker.broker.protocols import DeliveredMessage, Headers
 from sentq_worker.celery_worker.protocols import MessageHandler, StrategyConsumer
 from sentq_worker.celery_worker.runtime import WorkerRuntime, runtime_of
+from sentq_worker.celery_worker.signatures import check_signatures
 from sentq_worker.jobs.ack_handles import AckHandle, MessageAck, RedisAck
 from sentq_worker.jobs.in_flight import InFlightJob, check_deadline
 
 if TYPE_CHECKING:
     from celery import Celery, Task
 
-__all__ = ["JobIntake", "batching"]
+__all__ = ["JobIntake", "batching", "with_checked_signatures"]
+
+#: How many queues an app keeps that signatures have named.
+_MAX_QUEUES: Final = 256
 
 
 class JobIntake:
@@ -142,7 +146,7 @@ def batching(task: Task, app: Celery, consumer: StrategyConsumer) -> MessageHand
     celerys_own: MessageHandler = default(task, app, consumer)
     if consumer.hub is None:
         # The engine's thread cannot wake a transport without an event loop.
-        return celerys_own
+        return with_checked_signatures(celerys_own)
     intake = JobIntake(runtime_of(app), consumer)
 
     def handle(
@@ -160,9 +164,35 @@ def batching(task: Task, app: Celery, consumer: StrategyConsumer) -> MessageHand
             _check_shape(message.payload)
         else:
             check_headers(body)
+        check_signatures(message)
+        _forget_queues(app)
         celerys_own(message, body, ack, reject, callbacks)
 
     return handle
+
+
+def with_checked_signatures(handle: MessageHandler) -> MessageHandler:
+    """Return a handler that checks what a message says shall follow its job."""
+
+    def check_and_handle(
+        message: DeliveredMessage,
+        body: Headers | None,
+        ack: object,
+        reject: object,
+        callbacks: object,
+    ) -> None:
+        check_signatures(message)
+        handle(message, body, ack, reject, callbacks)
+
+    return check_and_handle
+
+
+def _forget_queues(app: Celery) -> None:
+    """Forget queues that signatures have named, if they are many: Celery keeps each name."""
+    queues = app.amqp.queues
+    if len(queues) > _MAX_QUEUES:
+        for name in [name for name in queues if name not in queues.consume_from]:
+            del queues[name]
 
 
 def _check_shape(payload: object) -> None:
