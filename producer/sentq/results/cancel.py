@@ -11,7 +11,7 @@ broadcast, if the sender has the right to send it; and from this key, which they
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import redis
 from kombu.exceptions import OperationalError
@@ -26,13 +26,20 @@ if TYPE_CHECKING:
 
     from sentq.results.reader import ResultReader
 
-__all__ = ["cancel_job", "cancelled_ids"]
+__all__ = ["CANCELLED_PAGE", "CancelledPage", "cancel_job", "cancelled_ids", "read_cancelled"]
 
 logger = logging.getLogger(__name__)
 
 _CANCELLED_KEY: Final = "sentq.cancelled"
 
+#: How many cancelled jobs are read in one step.
+CANCELLED_PAGE: Final = 5_000
+
+#: As many ids as Celery remembers of revoked tasks.
+_MAX_IDS: Final = 50_000
+
 _CANCEL: Final = load_script("sentq.wire", "cancel_job")
+_READ_CANCELLED: Final = load_script("sentq.wire", "read_cancelled")
 
 
 def cancel_job(results: ResultReader, job_id: str) -> bool:
@@ -66,7 +73,8 @@ def _notify_workers(app: Celery, job_id: str) -> None:
 def cancelled_ids(app: Celery, *, since_s: float = 0, backend: Any = None) -> dict[str, float]:
     """Return the cancelled jobs whose messages may still be in a queue, by id.
 
-    The value is the time of the cancellation: Unix seconds by the clock of the results' Redis.
+    The value is the time of the cancellation: Unix seconds by the clock of the results' Redis. No
+    more jobs are returned than a worker remembers, those that were cancelled first.
 
     Args:
         app: The app of the results.
@@ -76,7 +84,52 @@ def cancelled_ids(app: Celery, *, since_s: float = 0, backend: Any = None) -> di
     Raises:
         redis.RedisError: Redis did not answer.
     """
-    found: list[tuple[bytes, float]] = (backend or app.backend).client.zrangebyscore(
-        key_with_result_prefix(app, _CANCELLED_KEY), since_s, "+inf", withscores=True
-    )
-    return {job_id.decode("utf-8", "replace"): at_s for job_id, at_s in found}
+    found: dict[str, float] = {}
+    for first in range(0, _MAX_IDS, CANCELLED_PAGE):
+        page = read_cancelled(app, since_s=since_s, skip=first, backend=backend)
+        found |= page.ids
+        if not page.is_full:
+            break
+    return found
+
+
+class CancelledPage(NamedTuple):
+    """Some of the cancelled jobs.
+
+    Attributes:
+        now_s: The time of the results' Redis, in Unix seconds.
+        ids: When each was cancelled, by id, the earliest first.
+        is_full: Whether there may be more.
+    """
+
+    now_s: float
+    ids: dict[str, float]
+    is_full: bool
+
+
+def read_cancelled(
+    app: Celery, *, since_s: float, skip: int = 0, backend: Any = None
+) -> CancelledPage:
+    """Read at most `CANCELLED_PAGE` cancelled jobs.
+
+    Entries of the future are removed, because any sender may write them, and a reader that went on
+    from one would miss all later ones. So are entries that are older than a result is kept.
+
+    Args:
+        app: The app of the results.
+        since_s: Read only jobs that were cancelled at this time or later.
+        skip: Leave out so many of these.
+        backend: A backend whose connections are used instead of the app's.
+
+    Raises:
+        redis.RedisError: Redis did not answer.
+    """
+    backend = backend or app.backend
+    key = key_with_result_prefix(app, _CANCELLED_KEY)
+    arguments = [since_s, skip, CANCELLED_PAGE, int(backend.expires)]
+    now_s, *found = _READ_CANCELLED.run(backend.client, [key], arguments)
+    ids = {
+        job_id.decode("utf-8", "replace"): float(at_s)
+        for job_id, at_s in zip(found[::2], found[1::2], strict=True)
+    }
+    return CancelledPage(float(now_s), ids, len(found) >= 2 * CANCELLED_PAGE)

@@ -7,13 +7,13 @@ is disconnected for a moment does not receive it.
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import redis
 from celery.worker import state
 from kombu.asynchronous import get_event_loop
 
-from sentq.results.cancel import cancelled_ids
+from sentq.results.cancel import CANCELLED_PAGE, read_cancelled
 
 if TYPE_CHECKING:
     from celery import Celery
@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 __all__ = ["RevocationPoller"]
 
 logger = logging.getLogger(__name__)
+
+#: Jobs that are cancelled now get the time of now, so those of an earlier time are all there.
+_SETTLED_S: Final = 2.0
 
 
 class RevocationPoller:
@@ -36,16 +39,22 @@ class RevocationPoller:
         self._app = app
         self._backend = backend
         self._since_s = 0.0
+        self._skip = 0
 
     def poll(self) -> None:
         """Ask Redis once. Any thread may call this; the set belongs to the event loop's thread."""
         try:
-            found = cancelled_ids(self._app, since_s=self._since_s, backend=self._backend)
+            page = read_cancelled(
+                self._app, since_s=self._since_s, skip=self._skip, backend=self._backend
+            )
         except redis.RedisError as error:
             logger.debug("cancelled jobs cannot be read now (%s)", type(error).__name__)
             return
-        self._since_s = max(found.values(), default=self._since_s)
-        new = [job_id for job_id in found if job_id not in state.revoked]
+        if page.is_full:
+            self._skip += CANCELLED_PAGE
+        else:
+            self._since_s, self._skip = max(self._since_s, page.now_s - _SETTLED_S), 0
+        new = [job_id for job_id in page.ids if job_id not in state.revoked]
         loop = get_event_loop()
         if new and loop is not None:
             loop.call_soon(state.revoked.update, new)
