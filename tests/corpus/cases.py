@@ -40,6 +40,11 @@ def _cases() -> Iterator[CorpusCase]:
         yield CorpusCase(
             f"not a message: {name}", _raw(whole), ExpectDeadLetter("it is not a Celery message")
         )
+    yield CorpusCase(
+        "not a message: ten megabytes of spaces",
+        b" " * 10_000_000,
+        ExpectDeadLetter("the message is too large"),
+    )
     for name, (changed, reason) in NOT_JOBS.items():
         yield CorpusCase(f"not a job: {name}", _raw(changed), ExpectDeadLetter(reason))
     for name, (changed, expected) in HEADERS.items():

@@ -10,7 +10,13 @@ from typing import Any, Final
 
 from sentq.contract import ErrorCode
 from sentq.errors import EmptyJob, InvalidInput, MessageTooLarge, TooManyTexts
-from tests.corpus.expected import CANARY, ExpectedResult, ExpectFailed, ExpectScored
+from tests.corpus.expected import (
+    CANARY,
+    ExpectDeadLetter,
+    ExpectedResult,
+    ExpectFailed,
+    ExpectScored,
+)
 from tests.corpus.messages import body_of
 
 __all__ = ["JOBS"]
@@ -48,7 +54,10 @@ JOBS: Final[dict[str, tuple[str, ExpectedResult]]] = {
     "one text too many": (body_of(*[CANARY] * 257), ExpectFailed(TooManyTexts)),
     "one empty text too many": (body_of(*[""] * 257), ExpectFailed(TooManyTexts)),
     "a hundred thousand texts": (body_of(*["x"] * 100_000), ExpectFailed(TooManyTexts)),
-    "a huge text": (body_of(CANARY * 1_000_000), ExpectFailed(MessageTooLarge)),
+    "a huge text": (
+        body_of(CANARY * 1_000_000),
+        ExpectDeadLetter("the message is too large"),
+    ),
     "emoji that fill a message": (body_of("\U0001f600" * 90_000), ExpectFailed(MessageTooLarge)),
     "a message full of spaces": (
         f"[[[]], {{}}, {{}}{' ' * 1_100_000}]",

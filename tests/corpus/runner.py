@@ -31,6 +31,9 @@ __all__ = ["CorpusRunner", "ObservedResult", "job_id_of"]
 #: The number of bad messages between two valid ones.
 _BAD_PER_NEIGHBOUR: Final = 3
 
+#: A message with more bytes does not reach a worker.
+_LARGEST_MESSAGE_BYTES: Final = 1_660_248
+
 _ENDED: Final = {"SUCCESS", "FAILURE", "REVOKED"}
 
 
@@ -184,6 +187,8 @@ def job_id_of(each: bytes) -> str | None:
 
 def _fingerprint(each: bytes) -> str:
     """Return what a message and its dead letter have in common, if their JSON differs."""
+    if len(each) > _LARGEST_MESSAGE_BYTES:
+        each = each[:1024] + b"\n...\n" + each[-3072:]  # Dead letters keep no more of it.
     text = each.decode("utf-8", "replace")
     try:
         # The worker writes an integer beyond 64 bits as a float, as most readers of JSON do.

@@ -15,7 +15,7 @@ from tests.support.processes import RedisProcess, StartWorker, eventually
 from tests.support.workers.stuck_loop import STUCK
 
 
-class Loop:
+class TurnedLoop:
     """An event loop that a test turns."""
 
     def __init__(self) -> None:
@@ -49,14 +49,14 @@ def watchdog(ended: threading.Event) -> Iterator[LoopWatchdog]:
 def test_a_loop_that_stands_still_ends_the_process(
     watchdog: LoopWatchdog, ended: threading.Event
 ) -> None:
-    watchdog.watch(Loop())
+    watchdog.watch(TurnedLoop())
     assert ended.wait(10)
     assert not watchdog.is_loop_turning
 
 
 @pytest.mark.unit
 def test_a_loop_that_turns_ends_nothing(watchdog: LoopWatchdog, ended: threading.Event) -> None:
-    loop = Loop()
+    loop = TurnedLoop()
     watchdog.watch(loop)
     until = time.monotonic() + 1.2
     while time.monotonic() < until:
@@ -69,7 +69,7 @@ def test_a_loop_that_turns_ends_nothing(watchdog: LoopWatchdog, ended: threading
 def test_a_loop_is_not_expected_to_turn_without_redis_or_a_connection(
     watchdog: LoopWatchdog, ended: threading.Event
 ) -> None:
-    watchdog.watch(Loop())
+    watchdog.watch(TurnedLoop())
     with watchdog.paused():
         assert not ended.wait(0.8)
     watchdog.is_redis_away = lambda: True

@@ -21,7 +21,7 @@ from tests.support.processes import RedisProcess
 KEY = "sentq.cancelled"
 
 
-class Loop:
+class ImmediateLoop:
     """An event loop that calls at once."""
 
     def call_soon(self, callback, *args):  # type: ignore[no-untyped-def]
@@ -36,7 +36,7 @@ def server(redis_server: RedisProcess) -> Iterator[redis.Redis]:
 
 @pytest.fixture
 def poller(client: Client, monkeypatch: pytest.MonkeyPatch) -> Iterator[RevocationPoller]:
-    monkeypatch.setattr(revocations, "get_event_loop", Loop)
+    monkeypatch.setattr(revocations, "get_event_loop", ImmediateLoop)
     state.revoked.clear()
     backend = own_backend(client._app)
     yield RevocationPoller(client._app, backend)

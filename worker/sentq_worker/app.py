@@ -76,6 +76,7 @@ def make_worker_app(
     prefetch_jobs, in_flight_bytes = _prefetch_limits(worker_settings, hub_settings)
     channel_options = {
         "in_flight_bytes": in_flight_bytes,
+        "max_body_bytes": settings.limits.bytes_per_message,
         "lease_timeout_s": settings.visibility_timeout_s,
         "dead_letter_ttl_s": settings.dead_letter_ttl_s,
     }
@@ -90,6 +91,9 @@ def make_worker_app(
         task_acks_late=True,
         task_reject_on_worker_lost=True,
         task_track_started=True,
+        # As the last job of a chord is completed, Celery waits in the loop for the other results.
+        # They are there, unless a sender has forged the chord.
+        result_chord_join_timeout=1.0,
     )
     # To publish into another queue, for what follows a job, must not make the worker read it.
     app.amqp.queues.select([settings.queue, settings.bulk_queue])

@@ -79,6 +79,6 @@ def test_another_thread_reads_cancellations_on_its_own_connection(
     assert cancelled_ids(app, backend=backend) == {}
     with redis_server.client() as redis:
         last = {int(each["id"]): each["cmd"] for each in redis.client_list()}
-    assert last[other_id] == "zrangebyscore"
-    assert last[own_id] != "zrangebyscore"
+    assert last[other_id] == "evalsha"
+    assert last[own_id] != "evalsha"
     backend.client.connection_pool.disconnect()

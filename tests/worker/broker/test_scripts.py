@@ -56,8 +56,20 @@ def _tags(server: redis.Redis) -> set[str]:
 def _take(
     server: redis.Redis, *, prefix: str = "t-", limit: int = 100, limit_bytes: int = 1_000_000
 ) -> list[Any]:
+    """Take messages of up to 2,000 bytes; return those of each list."""
+    taken, refused = _take_or_refuse(server, prefix, limit, limit_bytes) or ([], [])
+    assert refused == []
+    return cast("list[Any]", taken)
+
+
+def _take_or_refuse(
+    server: redis.Redis, prefix: str = "t-", limit: int = 100, limit_bytes: int = 1_000_000
+) -> list[Any]:
+    limits = [limit, limit_bytes, 2_000]
     reply: list[Any] = TAKE.run(
-        server, [*UNACKED, "list", "low"], [prefix, limit, limit_bytes, "queue", "café/"]
+        server,
+        [*UNACKED, "dead", "list", "low"],
+        [prefix, *limits, TTL_S, "me@host", "queue", "café/"],
     )
     return reply
 
@@ -91,6 +103,33 @@ def test_taking_stops_at_the_limit_of_bytes_but_takes_one_message(server: redis.
     server.lpush("list", b"1" * 100, b"2" * 100, b"3" * 100)
     assert [len(messages) for messages in _take(server, limit_bytes=10)] == [1, 0]
     assert [len(messages) for messages in _take(server, prefix="u-", limit_bytes=150)] == [2, 0]
+
+
+def test_a_message_that_is_too_large_becomes_a_short_dead_letter(server: redis.Redis) -> None:
+    large = b"x" * 5_000 + b'"properties": {"correlation_id": "the-id", "priority": 0}}'
+    server.lpush("list", "1", large, "3", b"y" * 2_001)
+    taken, refused = _take_or_refuse(server)
+    assert taken == [[b"1", b"3"], []]
+    assert refused == [[b"queue", len(large), b"the-id"], [b"queue", 2_001, b""]]
+    assert _tags(server) == {"t-0", "t-1"}
+    assert server.exists("list") == 0
+    (_, first), (_, second) = cast("Any", server.xrange("dead"))
+    assert (first[b"job_id"], first[b"size_bytes"]) == (b"the-id", b"%d" % len(large))
+    assert (first[b"code"], first[b"queue"], first[b"worker"]) == (
+        *(b"malformed", b"queue"),
+        b"me@host",
+    )
+    assert first[b"reason"] == b"the message is too large: 5058 bytes; the limit is 2000"
+    assert first[b"message"].endswith(b'"priority": 0}}')
+    assert len(first[b"message"]) < 5_000
+    assert b"job_id" not in second
+
+
+def test_many_large_messages_are_refused_in_several_steps(server: redis.Redis) -> None:
+    server.lpush("list", *[b"x" * 3_000] * 20, "m")
+    assert [len(_take_or_refuse(server)[1]) for _ in range(2)] == [16, 4]
+    assert server.xlen("dead") == 20
+    assert _tags(server) == {"t-0"}
 
 
 def test_nothing_moves_when_memory_is_full(server: redis.Redis) -> None:

@@ -6,6 +6,10 @@ between, or whose connection is cut, loses the message. Here one script does bot
     wait   BLMOVE q q RIGHT RIGHT   blocks until there is something, and moves nothing
     take   a script                 queue -> `unacked` and its index, and returns the messages
 
+A message of any size may be in a queue. The script makes one that is too large a dead letter, and
+the reply to BLMOVE, which is the message, is not sent: `CLIENT REPLY SKIP` goes before it, and a
+PING after it tells that the wait is over.
+
 The structures are kombu's own, so a stock worker requeues what a lost worker of ours had in
 flight, and the other way round. Each message is recorded under a tag of ours, because a sender may
 write any tag into the message.
@@ -24,10 +28,10 @@ import kombu.transport
 import redis
 from kombu.transport import redis as stock
 from kombu.transport import virtual
-from redis.exceptions import NoScriptError
+from redis.exceptions import NoPermissionError, NoScriptError
 
-from sentq.contract import MAX_BYTES_PER_MESSAGE
-from sentq.errors import Undecryptable
+from sentq.contract import MAX_BYTES_PER_MESSAGE, TASK_NAME
+from sentq.errors import MessageTooLarge, Undecryptable
 from sentq.wire.dead_letters import DEAD_LETTERS_KEY, DeadLetterCode, dead_letter_fields
 from sentq.wire.lua import load_script
 from sentq_worker.broker.dead_letters import (
@@ -58,7 +62,7 @@ _REFUSED_PAUSE_S: Final = 1.0
 _TAKE: Final = load_script("sentq_worker.broker", "take_messages")
 
 #: Transport options of ours.
-_OPTIONS: Final = ("in_flight_bytes", "lease_timeout_s", "dead_letter_ttl_s")
+_OPTIONS: Final = ("in_flight_bytes", "max_body_bytes", "lease_timeout_s", "dead_letter_ttl_s")
 
 
 class ChannelDelegate(Protocol):
@@ -81,7 +85,7 @@ class ChannelDelegate(Protocol):
     def on_dead_letter(
         self, headers: Headers, reason: str, error: Exception | None = None, /
     ) -> None:
-        """Called before a message becomes a dead letter that no consumer has seen."""
+        """Called as a message becomes a dead letter that no consumer has seen."""
         ...
 
 
@@ -93,6 +97,10 @@ class Channel(stock.Channel):
 
     #: The most bytes of messages in flight, beyond a first one. A transport option.
     in_flight_bytes = 512 * 1024
+
+    #: The most bytes of a body, decoded. A larger one may reach a worker as long as its message has
+    #: no more bytes than the largest body in base64, and headers. A transport option.
+    max_body_bytes = MAX_BYTES_PER_MESSAGE
 
     #: How long a message stays with a worker that does not renew it. A transport option.
     lease_timeout_s: float = 30
@@ -106,6 +114,8 @@ class Channel(stock.Channel):
         #: The last command that was sent to take messages.
         self._take_command: tuple[object, ...] = ()
         self._is_waiting = False
+        #: Whether this user may keep Redis from sending the reply to a wait.
+        self._may_skip_reply = True
         self._take_next = True
         self._not_before = 0.0
         self._lists: list[tuple[str, str]] = []
@@ -151,7 +161,10 @@ class Channel(stock.Channel):
         self._is_waiting = not self._take_next or time.monotonic() < self._not_before
         if self._is_waiting:
             key = self.full_key(self._q_for_pri(queues[0], 0))
-            connection.send_command("BLMOVE", key, key, "RIGHT", "RIGHT", _WAIT_S)
+            commands = [("BLMOVE", key, key, "RIGHT", "RIGHT", _WAIT_S), ("PING",)]
+            if self._may_skip_reply:
+                commands.insert(0, ("CLIENT", "REPLY", "SKIP"))
+            connection.send_packed_command(connection.pack_commands(commands))
         else:
             self._send_take(connection, queues)
 
@@ -166,10 +179,10 @@ class Channel(stock.Channel):
         connection = self.client.connection
         try:
             if self._is_waiting:
-                reply = connection.read_response()
+                self._read_end_of_wait(connection)
                 # Take in any case: the wait sees one list, the script sees them all.
                 self._take_next = True
-                if reply is None or time.monotonic() < self._not_before:
+                if time.monotonic() < self._not_before:
                     raise virtual.Empty
                 self._send_take(connection, self._queues())
             reply = self._read_taken(connection)
@@ -187,7 +200,10 @@ class Channel(stock.Channel):
         self._take_next = bool(reply)
         if not self._take_next:
             raise virtual.Empty
-        self._deliver_all(reply)
+        taken, refused = reply
+        self._deliver_all(taken)
+        for queue, size_bytes, found in refused:
+            self._on_too_large(queue, size_bytes, found.decode("ascii", "replace"))
         return True
 
     def close(self) -> None:
@@ -203,14 +219,28 @@ class Channel(stock.Channel):
         queues = sorted(self.active_queues, key=self._order.__getitem__)
         return queues[:1] if self.qos.takes_first_queue_only else queues
 
+    def _read_end_of_wait(self, connection: Any) -> None:
+        if self._may_skip_reply:
+            try:
+                connection.read_response()
+            except NoPermissionError:
+                # The replies to BLMOVE and PING follow, and do from now on.
+                self._may_skip_reply = False
+            else:
+                return
+        connection.read_response()
+        connection.read_response()
+
     def _send_take(self, connection: Any, queues: Sequence[str]) -> None:
         self._takes += 1
         self._lists = [(self._q_for_pri(q, p), q) for q in queues for p in self.priority_steps]
-        keys = [self.unacked_key, self.unacked_index_key, *(key for key, _ in self._lists)]
-        limits = [max(1, self.qos.credit()), self.in_flight_bytes]
+        lists = [key for key, _ in self._lists]
+        keys = [self.unacked_key, self.unacked_index_key, DEAD_LETTERS_KEY, *lists]
+        limits = [max(1, self.qos.credit()), self.in_flight_bytes, self.max_message_bytes]
+        dead = [self.dead_letter_ttl_s, self.worker or ""]
         self._take_command = _TAKE.command(
             [*map(self.full_key, keys)],
-            [self._prefix, *limits, *(queue for _, queue in self._lists)],
+            [self._prefix, *limits, *dead, *(queue for _, queue in self._lists)],
         )
         connection.send_command(*self._take_command)
 
@@ -226,6 +256,11 @@ class Channel(stock.Channel):
             return connection.read_response()
 
     @property
+    def max_message_bytes(self) -> int:
+        """The most bytes of a message in Redis: of the largest body in base64, and of headers."""
+        return _MAX_HEADER_BYTES + 4 * (self.max_body_bytes // 3 + 1)
+
+    @property
     def _prefix(self) -> str:
         return f"{self._tag_prefix}{self._takes:x}-"
 
@@ -238,21 +273,34 @@ class Channel(stock.Channel):
                 self.qos.add(tag, len(raw))
                 self._deliver_one(tag, queue, raw)
 
+    def _on_too_large(self, queue: bytes, size_bytes: int, found: str) -> None:
+        """Fail the job of a message that the script has dead-lettered, if it names one."""
+        reason = f"{size_bytes:,} bytes; the limit is {self.max_message_bytes:,} a message"
+        if self._delegate is not None and found:
+            error = MessageTooLarge(reason)
+            self._delegate.on_dead_letter({"id": found, "task": TASK_NAME}, reason, error)
+        logger.error(
+            "a message of %d bytes became a dead letter: it is too large (%s)",
+            size_bytes,
+            queue.decode("utf-8", "replace"),
+        )
+
     def _deliver_one(self, tag: str, queue: str, raw: bytes) -> None:
         envelope = read_envelope(raw)
         if envelope is None:
             self.dead_letter(tag, raw, "it is not a Celery message", queue=queue)
             return
-        delegate = self._delegate
-        try:
-            if delegate is not None and delegate.take_plain(envelope, tag):
-                return
-        except Undecryptable as error:
-            self._dead_letter_undecryptable(tag, queue, raw, envelope["headers"], error)
-            return
-        reason = refusal_to_decompress(envelope, MAX_BYTES_PER_MESSAGE)
+        delegate, reason = self._delegate, None
         if len(raw) - len(envelope["body"]) > _MAX_HEADER_BYTES:
             reason = f"the headers are larger than {_MAX_HEADER_BYTES:,} bytes"
+        else:
+            try:
+                if delegate is not None and delegate.take_plain(envelope, tag):
+                    return
+            except Undecryptable as error:
+                self._dead_letter_undecryptable(tag, queue, raw, envelope["headers"], error)
+                return
+        reason = reason or refusal_to_decompress(envelope, MAX_BYTES_PER_MESSAGE)
         if reason is None:
             # A sender may have written any value here.
             envelope["properties"]["delivery_tag"] = tag

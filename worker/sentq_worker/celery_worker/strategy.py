@@ -29,9 +29,9 @@ from sentq_worker.broker.message import (
     plain_body,
 )
 from sentq_worker.broker.protocols import DeliveredMessage, Headers
+from sentq_worker.celery_worker.canvas.signatures import check_signatures
 from sentq_worker.celery_worker.protocols import MessageHandler, StrategyConsumer
 from sentq_worker.celery_worker.runtime import WorkerRuntime, runtime_of
-from sentq_worker.celery_worker.signatures import check_signatures
 from sentq_worker.jobs.ack_handles import AckHandle, MessageAck, RedisAck
 from sentq_worker.jobs.in_flight import InFlightJob, check_deadline
 

@@ -1,45 +1,77 @@
--- Take messages from queues, and record them as unacknowledged.
+-- include: append_dead_letter
+-- Take messages from queues, and record them as unacknowledged. Messages that are too large become
+-- dead letters here: they never reach a worker's memory.
 --
 -- KEYS[1]  The hash of unacknowledged messages: tag -> [message, "", queue].
 -- KEYS[2]  Its index: a sorted set of tags, by Redis' time in Unix seconds.
--- KEYS[3]  The first list to read; then the others, in the order in which they are read.
+-- KEYS[3]  The stream of dead letters.
+-- KEYS[4]  The first list to read; then the others, in the order in which they are read.
 -- ARGV[1]  What the tags of these messages begin with; a number from 0 follows.
 -- ARGV[2]  How many messages to take at most.
 -- ARGV[3]  Take no further message once those taken have so many bytes.
--- ARGV[4]  The queue of the first list; then those of the others.
+-- ARGV[4]  The most bytes of a message.
+-- ARGV[5]  How long dead letters are kept, in seconds.
+-- ARGV[6]  The name of the worker.
+-- ARGV[7]  The queue of the first list; then those of the others.
 --
--- Returns the messages of each list, the oldest first; an empty list if there were none. Their
--- tags count on from one list to the next.
+-- Returns {the messages of each list, too large ones}; an empty list if there was none of either.
+-- Of each list the oldest message is first, and a list without messages is an empty one. Tags count
+-- on from one list to the next. Of a message that was too large: its queue, size, and the id of its
+-- job, or ''. The id is Celery's `correlation_id`, which stands near the end.
 --
--- Records before it removes: if memory is short, Redis refuses the HSET, and nothing has moved.
--- What is read ahead grows with what was read, since a message may be large.
-local limit, limit_bytes = tonumber(ARGV[2]), tonumber(ARGV[3])
+-- Records before it removes: if memory is short, Redis refuses the first write, and nothing has
+-- moved. What is read ahead grows with what was read, since a message may be large.
+local KEPT_HEAD, KEPT_TAIL, MOST_REFUSED = 1024, 3072, 16
+local limit, limit_bytes, max_bytes = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
 local now = redis.call('TIME')
 local score = string.format('%d.%06d', now[1], now[2])
-local taken, count, bytes = {}, 0, 0
-for i = 3, #KEYS do
-  local messages, tail = {}, ', "", ' .. cjson.encode(ARGV[i + 1]) .. ']'
+local taken, refused, count, bytes = {}, {}, 0, 0
+
+local function refuse(message, queue)
+  local tail = string.sub(message, -KEPT_TAIL)
+  local job_id = string.match(tail, '.*"correlation_id": ?"([%w_.:-]+)"') or ''
+  local fields = {
+    'code', 'malformed',
+    'reason', 'the message is too large: ' .. #message .. ' bytes; the limit is ' .. ARGV[4],
+    'deliveries', '1', 'worker', ARGV[6], 'queue', queue, 'size_bytes', #message,
+    'message', string.sub(message, 1, KEPT_HEAD) .. '\n...\n' .. tail}
+  if job_id ~= '' then
+    fields[#fields + 1] = 'job_id'
+    fields[#fields + 1] = job_id
+  end
+  append_dead_letter(KEYS[3], ARGV[5], fields)
+  refused[#refused + 1] = {queue, #message, job_id}
+end
+
+for i = 4, #KEYS do
+  local queue = ARGV[i + 3]
+  local messages, tail = {}, ', "", ' .. cjson.encode(queue) .. ']'
   repeat
     local wanted = math.min(64, limit - count, 1 + 3 * count)
-    if wanted < 1 or (count > 0 and bytes >= limit_bytes) then break end
+    if wanted < 1 or #refused >= MOST_REFUSED or (count > 0 and bytes >= limit_bytes) then break end
     local found = redis.call('LRANGE', KEYS[i], -wanted, -1)
     local entries, scores, removed = {}, {}, 0
     for j = #found, 1, -1 do
-      if count > 0 and bytes >= limit_bytes then break end
-      local tag = ARGV[1] .. count
-      entries[#entries + 1] = tag
-      entries[#entries + 1] = '[' .. found[j] .. tail
-      scores[#scores + 1] = score
-      scores[#scores + 1] = tag
-      messages[#messages + 1] = found[j]
-      count, bytes, removed = count + 1, bytes + #found[j], removed + 1
+      if #refused >= MOST_REFUSED or (count > 0 and bytes >= limit_bytes) then break end
+      if #found[j] > max_bytes then
+        refuse(found[j], queue)
+      else
+        local tag = ARGV[1] .. count
+        entries[#entries + 1] = tag
+        entries[#entries + 1] = '[' .. found[j] .. tail
+        scores[#scores + 1] = score
+        scores[#scores + 1] = tag
+        messages[#messages + 1] = found[j]
+        count, bytes = count + 1, bytes + #found[j]
+      end
+      removed = removed + 1
     end
-    if removed > 0 then
+    if #entries > 0 then
       redis.call('HSET', KEYS[1], unpack(entries))
       redis.call('ZADD', KEYS[2], unpack(scores))
-      redis.call('LTRIM', KEYS[i], 0, -removed - 1)
     end
+    if removed > 0 then redis.call('LTRIM', KEYS[i], 0, -removed - 1) end
   until #found < wanted
   taken[#taken + 1] = messages
 end
-return count > 0 and taken or {}
+return (count > 0 or #refused > 0) and {taken, refused} or {}

@@ -1,0 +1,1 @@
+"""What follows a job: the signatures in its message, which Celery publishes."""
