@@ -288,7 +288,7 @@ def test_a_poison_job_becomes_a_dead_letter_and_its_neighbours_are_scored(
     assert dead_letter.worker.startswith("celery@")
     assert abs(dead_letter.at_s - time.time()) < 60
     assert POISON not in dead_letter.reason
-    assert json.loads(dead_letter.message)["headers"][DELIVERIES_HEADER] == 3
+    assert DELIVERIES_HEADER not in json.loads(dead_letter.message)["headers"]
     assert f"job {poison.id} became a dead letter" in survivor.log
     eventually(lambda: _is_settled(server), what="everything acknowledged")
     assert survivor.stop() == 0

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, cast
 
 import redis
 
-__all__ = ["contents", "full_memory"]
+__all__ = ["contents", "full_memory", "lost_deliveries_of", "set_lost_deliveries"]
 
 
 def contents(connection: redis.Redis) -> dict[bytes, Any]:
@@ -25,3 +26,17 @@ def full_memory(connection: redis.Redis) -> Iterator[None]:
         yield
     finally:
         connection.config_set("maxmemory", 0)
+
+
+def lost_deliveries_of(connection: redis.Redis, job_id: str) -> dict[str, Any] | None:
+    """Return the stored count of a job's lost deliveries, or None."""
+    raw = cast("bytes | None", connection.get(f"sentq.deliveries:{job_id}"))
+    return None if raw is None else cast("dict[str, Any]", json.loads(raw))
+
+
+def set_lost_deliveries(
+    connection: redis.Redis, job_id: str, count: object, error: str = "the worker was lost"
+) -> None:
+    """Store a count of a job's lost deliveries, as workers do."""
+    record = {"count": count, "first_error": error, "last_error": error}
+    connection.set(f"sentq.deliveries:{job_id}", json.dumps(record))

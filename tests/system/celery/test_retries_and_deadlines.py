@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,10 +11,11 @@ from typing import Any
 import pytest
 
 from sentq import Client, JobOutcome, TextError
-from sentq.contract import DEADLINE_HEADER, DELIVERIES_HEADER, ErrorCode
+from sentq.contract import DEADLINE_HEADER, ErrorCode
 from sentq.errors import InvalidInput, JobCancelled
 from tests.support.celery.site import NAME, Site, run_site, start_gated
 from tests.support.processes import eventually
+from tests.support.redis_state import lost_deliveries_of, set_lost_deliveries
 from tests.support.workers.gated import (
     batches,
     failed_calls,
@@ -138,7 +140,9 @@ def test_a_job_cancelled_before_a_worker_starts_is_discarded(
 def test_a_suspect_job_is_marked_and_runs_alone(site: Site) -> None:
     with site.engine_busy("busy"):
         before = [site.score(f"before {number}") for number in range(2)]
-        suspect = site.score("hold:suspect", headers={DELIVERIES_HEADER: 2})
+        suspect_id = str(uuid.uuid4())
+        set_lost_deliveries(site.redis, suspect_id, 2)
+        suspect = site.score("hold:suspect", task_id=suspect_id, headers={"redelivered": True})
         after = [site.score(f"after {number}") for number in range(2)]
         eventually(lambda: site.redis.hlen("unacked") == 6)
     eventually(lambda: site.was_scored("hold:suspect"))
@@ -157,6 +161,7 @@ def test_a_suspect_job_is_marked_and_runs_alone(site: Site) -> None:
         ["after 0", "after 1"],
     ]
     assert suspect.get()["attempts"] == 3
+    assert lost_deliveries_of(site.redis, suspect_id) is None, "it is completed"
 
 
 def test_the_next_batch_is_read_while_the_current_one_is_scored(site: Site) -> None:

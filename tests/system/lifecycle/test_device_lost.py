@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,11 +11,11 @@ import pytest
 from celery import Celery
 
 from sentq import Client
-from sentq.contract import DELIVERIES_HEADER
 from sentq.errors import JobFailed
 from sentq_worker.exit_codes import EX_UNAVAILABLE
 from tests.support.celery.site import stock_app
 from tests.support.processes import RedisProcess, WorkerProcess
+from tests.support.redis_state import lost_deliveries_of, set_lost_deliveries
 from tests.support.workers.device_lost import LOSES_DEVICE
 from tests.support.workers.standin import hash_score
 
@@ -43,7 +44,8 @@ def test_a_worker_exits_when_its_device_is_lost_and_another_scores_its_jobs(
     with redis_server.client() as redis:
         assert (redis.llen("sentq"), redis.hlen("unacked")) == (11, 0)
         messages = [json.loads(raw) for raw in redis.lrange("sentq", 0, -1)]
-    lost = {message["headers"].get(DELIVERIES_HEADER) for message in messages}
+        ids = [message["headers"]["id"] for message in messages]
+        lost = {(lost_deliveries_of(redis, job_id) or {}).get("count") for job_id in ids}
     assert lost == {1}, "all were in the batch that lost the device"
     successor = WorkerProcess(
         tmp_path, environment, ("tests.support.workers.standin",)
@@ -65,9 +67,16 @@ def test_a_job_that_ran_alone_when_the_device_was_lost_becomes_a_dead_letter(
     tmp_path: Path,
 ) -> None:
     others = [client.submit(f"text {number}") for number in range(3)]
-    headers = {DELIVERIES_HEADER: 2}
+    fatal_id, headers = str(uuid.uuid4()), {"redelivered": True}
+    with redis_server.client() as redis:
+        set_lost_deliveries(redis, fatal_id, 2)
     fatal = stock.send_task(
-        "sentq.score", args=[[LOSES_DEVICE]], queue="sentq", headers=headers, **options
+        "sentq.score",
+        args=[[LOSES_DEVICE]],
+        queue="sentq",
+        task_id=fatal_id,
+        headers=headers,
+        **options,
     )
     failing = WorkerProcess(
         tmp_path, {"SENTQ_BROKER_URL": redis_server.url}, ("tests.support.workers.device_lost",)

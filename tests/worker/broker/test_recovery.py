@@ -27,8 +27,11 @@ from sentq_worker.broker.results import ResultStore, succeeded
 from tests.support.celery.dead_letters import read_dead_letters
 from tests.support.celery.site import closing_results
 from tests.support.processes import RedisProcess
+from tests.support.redis_state import lost_deliveries_of, set_lost_deliveries
 
 REASON: Final = "the worker was lost"
+
+LOST_ONCE: Final = {"count": 1, "first_error": REASON, "last_error": REASON}
 
 
 class _Delegate:
@@ -103,7 +106,7 @@ def _queue(server: redis.Redis, key: str = "sentq") -> list[dict[str, Any]]:
 
 def _alone(tag: str, **headers: Any) -> dict[str, Any]:
     mark = {"worker": "gpu0@there", "at_s": 1.5, "tag": tag}
-    return {DELIVERIES_HEADER: 2, FIRST_ERROR_HEADER: "the first", ALONE_HEADER: mark} | headers
+    return {ALONE_HEADER: mark} | headers
 
 
 def test_lost_jobs_are_requeued_at_the_head_in_order_and_counted(
@@ -117,11 +120,12 @@ def test_lost_jobs_are_requeued_at_the_head_in_order_and_counted(
     messages = _queue(server)
     assert [m["headers"]["id"] for m in messages] == ["job0", "job1", "job2", "newer"]
     first = messages[0]["headers"]
-    assert first[DELIVERIES_HEADER] == 1
-    assert first[FIRST_ERROR_HEADER] == first[LAST_ERROR_HEADER] == REASON
+    assert lost_deliveries_of(server, "job0") == LOST_ONCE
+    assert server.ttl("sentq.deliveries:job0") > 24 * 60 * 60
     assert first["redelivered"]
     assert messages[0]["properties"]["delivery_info"]["redelivered"]
-    assert DELIVERIES_HEADER not in messages[-1]["headers"]
+    assert not any(DELIVERIES_HEADER in message["headers"] for message in messages)
+    assert lost_deliveries_of(server, "newer") is None
     assert [m["headers"]["id"] for m in _queue(server, "sentq\x06\x166")] == ["urgent"]
     assert [m["headers"]["id"] for m in _queue(server, "sentq.bulk")] == ["bulk"]
     assert not server.exists("unacked", "unacked_index")
@@ -130,21 +134,27 @@ def test_lost_jobs_are_requeued_at_the_head_in_order_and_counted(
 def test_the_first_error_is_kept_and_the_last_error_is_replaced(
     lost: LostJobRecovery, server: redis.Redis
 ) -> None:
-    before: dict[str, Any] = {DELIVERIES_HEADER: 1, FIRST_ERROR_HEADER: "x"}
-    lost.requeue(server, [_record(server, "t", _message("a", **before))], REASON)
-    headers = _queue(server)[0]["headers"]
-    assert headers[DELIVERIES_HEADER] == 2
-    assert (headers[FIRST_ERROR_HEADER], headers[LAST_ERROR_HEADER]) == ("x", REASON)
+    set_lost_deliveries(server, "a", 1, "x")
+    lost.requeue(server, [_record(server, "t", _message("a"))], REASON)
+    assert lost_deliveries_of(server, "a") == {"count": 2, "first_error": "x", "last_error": REASON}
+
+
+def test_what_a_sender_says_about_deliveries_counts_for_nothing(
+    lost: LostJobRecovery, server: redis.Redis
+) -> None:
+    forged: dict[str, Any] = {DELIVERIES_HEADER: 2, FIRST_ERROR_HEADER: "x", LAST_ERROR_HEADER: "x"}
+    lost.requeue(server, [_record(server, "t", _message("a", **forged))], REASON)
+    assert lost_deliveries_of(server, "a") == LOST_ONCE
+    assert not set(forged) & set(_queue(server)[0]["headers"])
 
 
 @pytest.mark.parametrize("count", [-1, 0, True, "2", 1.5, None, [1]])
 def test_an_invalid_count_of_deliveries_counts_as_zero(
     lost: LostJobRecovery, server: redis.Redis, count: Any
 ) -> None:
-    lost.requeue(
-        server, [_record(server, "t", _message("a", **{DELIVERIES_HEADER: count}))], REASON
-    )
-    assert _queue(server)[0]["headers"][DELIVERIES_HEADER] == 1
+    set_lost_deliveries(server, "a", count, "x")
+    lost.requeue(server, [_record(server, "t", _message("a"))], REASON)
+    assert (lost_deliveries_of(server, "a") or {})["count"] == 1
 
 
 def test_a_lease_renewed_meanwhile_is_not_reclaimed(
@@ -171,8 +181,10 @@ def test_two_reapers_requeue_a_message_once(lost: LostJobRecovery, server: redis
 def test_a_job_lost_while_it_ran_alone_is_dead_lettered_and_fails(
     lost: LostJobRecovery, app: Any, server: redis.Redis
 ) -> None:
+    set_lost_deliveries(server, "a", 2, "the first")
     entry = _record(server, "t", _message("a", **_alone("t")))
     assert lost.requeue(server, [entry], REASON, timeout_s=30) == 0
+    assert lost_deliveries_of(server, "a") is None
     (dead_letter,) = read_dead_letters(server)
     assert dead_letter.model_dump(exclude={"id", "message"}) == {
         "code": "worker_lost",
@@ -213,11 +225,11 @@ def test_no_result_is_stored_where_none_was_requested(
 def test_an_alone_mark_of_an_older_delivery_does_not_dead_letter_a_job(
     lost: LostJobRecovery, server: redis.Redis
 ) -> None:
+    set_lost_deliveries(server, "a", 2, "the first")
     entry = _record(server, "t", _message("a", **_alone("the tag of an older delivery")))
     assert lost.requeue(server, [entry], REASON) == 1
-    headers = _queue(server)[0]["headers"]
-    assert headers[DELIVERIES_HEADER] == 3
-    assert ALONE_HEADER not in headers
+    assert (lost_deliveries_of(server, "a") or {})["count"] == 3
+    assert ALONE_HEADER not in _queue(server)[0]["headers"]
 
 
 @pytest.mark.parametrize("entry", [b"", b"{", b"[1]", b'[{}, "", "sentq"]', b'[[], "", 5]'])
@@ -284,4 +296,7 @@ def test_a_key_prefix_applies_to_all_keys(redis_server: RedisProcess, server: re
             entries.append((tag, raw))
         assert lost.requeue(channel.own_client(), entries, REASON, timeout_s=30) == 1
     keys: Any = server.keys("*")
-    assert sorted(keys) == [b"acme:celery-task-meta-p", b"acme:sentq", b"acme:sentq.dead"]
+    assert sorted(keys) == [
+        *(b"acme:celery-task-meta-p", b"acme:sentq"),
+        *(b"acme:sentq.dead", b"acme:sentq.deliveries:t"),
+    ]

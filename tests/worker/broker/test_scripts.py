@@ -156,25 +156,32 @@ def test_messages_are_requeued_at_the_end_from_which_they_are_taken(server: redi
     server.lpush("list", "waiting")
     for tag in ("a", "b"):
         _record(server, tag)
-    command = ([*UNACKED, "list", "list"], ["", "b", "second", "a", "first"])
+    command = (
+        [*UNACKED, "list", "b's", "list", "a's"],
+        ["", 60, "b", "second", "2", "a", "first", ""],
+    )
     assert REQUEUE.run(server, *command) == 2
     assert server.lrange("list", 0, -1) == [b"waiting", b"second", b"first"]
     assert _tags(server) == set()
+    assert (server.get("b's"), server.exists("a's")) == (b"2", 0)
+    assert 0 < server.ttl("b's") <= 60
+    server.delete("b's")
     assert REQUEUE.run(server, *command) == 0, "a repetition does nothing"
+    assert not server.exists("b's")
     assert server.llen("list") == 3
 
 
 def test_a_message_that_is_no_longer_recorded_is_not_requeued(server: redis.Redis) -> None:
     server.zadd("unacked_index", {"a": LONG_AGO_S})
-    assert REQUEUE.run(server, [*UNACKED, "list"], ["", "a", "m"]) == 0
+    assert REQUEUE.run(server, [*UNACKED, "list", "count"], ["", 60, "a", "m", "1"]) == 0
     assert contents(server) == {}
 
 
 def test_only_messages_with_expired_leases_are_requeued(server: redis.Redis) -> None:
     _record(server, "renewed")
     _record(server, "expired", LONG_AGO_S)
-    keys = [*UNACKED, "list", "list", "list"]
-    arguments = [30, "renewed", "1", "expired", "2", "unknown", "3"]
+    keys = [*UNACKED, *["list", "count"] * 3]
+    arguments = [30, 60, "renewed", "1", "", "expired", "2", "", "unknown", "3", ""]
     assert REQUEUE.run(server, keys, arguments) == 1
     assert server.lrange("list", 0, -1) == [b"2"]
     assert _tags(server) == {"renewed"}
@@ -183,7 +190,7 @@ def test_only_messages_with_expired_leases_are_requeued(server: redis.Redis) -> 
 def test_messages_are_requeued_when_memory_is_full(server: redis.Redis) -> None:
     _record(server, "a")
     with full_memory(server):
-        assert REQUEUE.run(server, [*UNACKED, "list"], ["", "a", "m"]) == 1
+        assert REQUEUE.run(server, [*UNACKED, "list", "count"], ["", 60, "a", "m", "1"]) == 1
     assert server.lrange("list", 0, -1) == [b"m"]
 
 

@@ -30,7 +30,7 @@ from kombu.transport import redis as stock
 from kombu.transport import virtual
 from redis.exceptions import NoPermissionError, NoScriptError
 
-from sentq.contract import MAX_BYTES_PER_MESSAGE, TASK_NAME
+from sentq.contract import DELIVERIES_HEADER, MAX_BYTES_PER_MESSAGE, TASK_NAME
 from sentq.errors import MessageTooLarge, Undecryptable
 from sentq.wire.dead_letters import DEAD_LETTERS_KEY, DeadLetterCode, dead_letter_fields
 from sentq.wire.lua import load_script
@@ -40,7 +40,7 @@ from sentq_worker.broker.dead_letters import (
     dead_letter_unreadable,
 )
 from sentq_worker.broker.decompression import refusal_to_decompress
-from sentq_worker.broker.delivery import job_id, lost_deliveries
+from sentq_worker.broker.delivery import count_key, job_id, lost_deliveries, read_counts
 from sentq_worker.broker.message import Envelope, read_envelope
 from sentq_worker.broker.protocols import Headers
 from sentq_worker.broker.qos import UnackedQoS, UnackedTags
@@ -266,12 +266,29 @@ class Channel(stock.Channel):
 
     def _deliver_all(self, reply: Sequence[Sequence[bytes]]) -> None:
         prefix, number = self._prefix, 0
+        deliveries, redelivered = [], []
         for (_, queue), messages in zip(self._lists, reply, strict=True):
             for raw in messages:
                 tag = f"{prefix}{number}"
                 number += 1
                 self.qos.add(tag, len(raw))
-                self._deliver_one(tag, queue, raw)
+                envelope = read_envelope(raw)
+                if envelope is not None and _may_have_count(envelope):
+                    redelivered.append((tag, envelope))
+                deliveries.append((tag, queue, raw, envelope))
+        self._read_counts(redelivered)
+        for delivery in deliveries:
+            self._deliver_one(*delivery)
+
+    def _read_counts(self, redelivered: Sequence[tuple[str, Envelope]]) -> None:
+        """Put counts of lost deliveries into the headers of messages that may have one."""
+        if not redelivered:
+            return
+        with self.conn_or_acquire() as client:
+            read_counts(client, [envelope for _, envelope in redelivered], self.full_key)
+        for tag, envelope in redelivered:
+            if lost_deliveries(envelope["headers"]):
+                self.qos.has_count(tag, self.full_key(count_key(envelope)))
 
     def _on_too_large(self, queue: bytes, size_bytes: int, found: str) -> None:
         """Fail the job of a message that the script has dead-lettered, if it names one."""
@@ -285,8 +302,7 @@ class Channel(stock.Channel):
             queue.decode("utf-8", "replace"),
         )
 
-    def _deliver_one(self, tag: str, queue: str, raw: bytes) -> None:
-        envelope = read_envelope(raw)
+    def _deliver_one(self, tag: str, queue: str, raw: bytes, envelope: Envelope | None) -> None:
         if envelope is None:
             self.dead_letter(tag, raw, "it is not a Celery message", queue=queue)
             return
@@ -430,6 +446,13 @@ class SentinelTransport(stock.SentinelTransport):
     """Kombu's transport for Redis behind Sentinel with our channels."""
 
     Channel = SentinelChannel
+
+
+def _may_have_count(envelope: Envelope) -> bool:
+    """Return whether lost deliveries of a message may have been counted. A sender may claim it,
+    by any header of these."""
+    headers = envelope["headers"]
+    return "redelivered" in headers or DELIVERIES_HEADER in headers
 
 
 def is_connection_error(

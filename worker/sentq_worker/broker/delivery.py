@@ -1,4 +1,4 @@
-"""Lost deliveries: counted in a message's headers, and what the count means.
+"""Lost deliveries: counted in Redis, outside of the message, and what the count means.
 
     lost once     the message is requeued
     lost twice    the same; its job is a suspect, so the third delivery runs it alone
@@ -7,13 +7,23 @@
 A delivery is lost if its worker was lost. A message that a worker requeues as it ends is not
 counted. Before a suspect runs alone, its entry in Redis is marked: jobs that were only in flight
 beside it are never blamed.
+
+    sentq.deliveries:<job id>   string   {"count": 2, "first_error": "…", "last_error": "…"}
+
+Senders write messages, so a count in a message counts for nothing. It is written in the step that
+requeues the message, and read only for messages that say that they were delivered before. In this
+process it stands in the headers, from which what the sender has written there is removed.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Self
+
+import redis
 
 from sentq.contract import (
     ALONE_HEADER,
@@ -24,7 +34,24 @@ from sentq.contract import (
 from sentq_worker.broker.message import Envelope, id_in
 from sentq_worker.broker.protocols import Headers
 
-__all__ = ["UnackedEntry", "is_suspect", "lost_deliveries"]
+__all__ = [
+    "COUNT_HEADERS",
+    "COUNT_TTL_S",
+    "UnackedEntry",
+    "count_key",
+    "is_suspect",
+    "lost_deliveries",
+    "read_counts",
+    "set_count",
+]
+
+_COUNT_KEY: Final = "sentq.deliveries:"
+
+#: How long a count is kept. A message that is requeued comes first in its queue.
+COUNT_TTL_S: Final = 3 * 24 * 60 * 60
+
+#: Where a count stands in headers.
+COUNT_HEADERS: Final = (DELIVERIES_HEADER, FIRST_ERROR_HEADER, LAST_ERROR_HEADER)
 
 _SUSPECT_AFTER: Final = 2
 
@@ -72,7 +99,13 @@ class UnackedEntry:
             )
         except (ValueError, TypeError, KeyError, RecursionError):
             return None
-        return cls(tag, message, queue) if has_shape else None
+        if not has_shape:
+            return None
+        set_count(message["headers"], None)
+        return cls(tag, message, queue)
+
+    #: Whether this delivery was counted as lost.
+    is_counted: bool = field(default=False, init=False)
 
     @property
     def headers(self) -> dict[str, object]:
@@ -109,20 +142,85 @@ class UnackedEntry:
 
     def count_lost_delivery(self, error: str) -> None:
         """Count this delivery as lost, and record why it was."""
-        headers = self.headers
+        headers, self.is_counted = self.headers, True
         headers[DELIVERIES_HEADER] = lost_deliveries(headers) + 1
         headers[FIRST_ERROR_HEADER] = self.first_error or error
         headers[LAST_ERROR_HEADER] = error
 
     def requeued_message(self) -> bytes:
         """Return the message as it is requeued, with the marks that kombu sets too."""
-        self.unmark()
-        self.headers["redelivered"] = True
-        self.message["properties"]["delivery_info"]["redelivered"] = True
-        return json.dumps(self.message).encode()
+        properties = self.message["properties"]
+        delivery_info = properties["delivery_info"] | {"redelivered": True}
+        headers = _without_count(self.headers) | {"redelivered": True}
+        headers.pop(ALONE_HEADER, None)
+        properties = properties | {"delivery_info": delivery_info}
+        return json.dumps(self.message | {"headers": headers, "properties": properties}).encode()
+
+    def count_record(self) -> bytes:
+        """Return the count as it is stored if this delivery was counted as lost; else nothing."""
+        if not self.is_counted:
+            return b""
+        headers = self.headers
+        record = {
+            "count": headers[DELIVERIES_HEADER],
+            "first_error": headers[FIRST_ERROR_HEADER],
+            "last_error": headers[LAST_ERROR_HEADER],
+        }
+        return json.dumps(record).encode()
 
     def _entry(self) -> bytes:
-        return json.dumps([self.message, "", self.queue]).encode()
+        message = self.message | {"headers": _without_count(self.headers)}
+        return json.dumps([message, "", self.queue]).encode()
+
+
+def count_key(message: Envelope) -> str:
+    """Return the key of the count of a message: by the id of its job, or by its body."""
+    found = job_id(message["headers"])
+    if found is None:
+        body = str(message.get("body")).encode("utf-8", "replace")
+        found = f"?{hashlib.sha1(body, usedforsecurity=False).hexdigest()}"
+    return f"{_COUNT_KEY}{found}"
+
+
+def set_count(headers: dict[str, object], record: bytes | None) -> None:
+    """Put a stored count into headers, instead of what the sender may have written there."""
+    for name in COUNT_HEADERS:
+        headers.pop(name, None)
+    if record is None:
+        return
+    try:
+        found = json.loads(record)
+        headers[DELIVERIES_HEADER] = found["count"]
+        headers[FIRST_ERROR_HEADER] = found["first_error"]
+        headers[LAST_ERROR_HEADER] = found["last_error"]
+    except (ValueError, TypeError, KeyError):
+        return
+
+
+def read_counts(
+    connection: redis.Redis, messages: Sequence[Envelope], full_key: Callable[[str], str]
+) -> None:
+    """Put the stored counts of messages into their headers.
+
+    Args:
+        connection: To the Redis of the messages; its prefix is not added.
+        messages: The messages.
+        full_key: Adds the prefix to a key.
+
+    Raises:
+        redis.RedisError: Redis did not answer.
+    """
+    if not messages:
+        return
+    keys = [full_key(count_key(message)) for message in messages]
+    # The method of the base class: kombu's client adds its prefix.
+    records = redis.Redis.execute_command(connection, "MGET", *keys)
+    for message, record in zip(messages, records, strict=True):
+        set_count(message["headers"], record)
+
+
+def _without_count(headers: dict[str, object]) -> dict[str, object]:
+    return {name: value for name, value in headers.items() if name not in COUNT_HEADERS}
 
 
 def job_id(headers: Headers) -> str | None:

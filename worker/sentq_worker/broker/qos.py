@@ -9,6 +9,7 @@ when this one is lost:
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import AbstractContextManager
@@ -19,7 +20,7 @@ from kombu.transport import redis as stock
 from kombu.transport import virtual
 
 from sentq.wire.lua import load_script
-from sentq_worker.broker.delivery import UnackedEntry
+from sentq_worker.broker.delivery import COUNT_TTL_S, UnackedEntry, count_key
 from sentq_worker.broker.message import Envelope
 from sentq_worker.broker.protocols import DeliveredMessage
 
@@ -73,6 +74,8 @@ class UnackedQoS(stock.QoS):
         self._in_flight_bytes = 0
         #: The bytes of messages whose jobs compute for long, by tag.
         self._long: dict[str, int] = {}
+        #: The keys of counts of lost deliveries, by the tags of messages that have one.
+        self._count_keys: dict[str, str] = {}
         #: Returns the tags of messages that stay with this worker when their connection closes.
         self.kept_tags: Callable[[], Collection[str]] = tuple
 
@@ -90,6 +93,7 @@ class UnackedQoS(stock.QoS):
         for tag, size_bytes in before._sizes.items():
             self.add(tag, size_bytes)
         self.make_room([*before._long])
+        self._count_keys |= before._count_keys
         before.release(before.tags())
         self.restore_unacked()
 
@@ -127,6 +131,22 @@ class UnackedQoS(stock.QoS):
             self._in_flight_bytes -= self._sizes.pop(tag, 0)
             if self._long:
                 self._long.pop(tag, None)
+            if self._count_keys:
+                self._count_keys.pop(tag, None)
+
+    def has_count(self, tag: str, count_key: str) -> None:
+        """Record that there is a count of lost deliveries of a message."""
+        self._count_keys[tag] = count_key
+
+    def complete(self, tags: Iterable[str]) -> None:
+        """Count these messages no longer: they are acknowledged. Counts of their lost deliveries
+        are removed; they expire if Redis does not answer."""
+        tags = list(tags)
+        counts = [self._count_keys[tag] for tag in tags if tag in self._count_keys]
+        self.release(tags)
+        if counts:
+            with contextlib.suppress(redis.RedisError), self.channel.conn_or_acquire() as client:
+                redis.Redis.execute_command(client, "DEL", *counts)
 
     def acknowledge_all(self, tags: Sequence[str]) -> None:
         """Acknowledge many messages in one step.
@@ -138,7 +158,7 @@ class UnackedQoS(stock.QoS):
             pipe.zrem(self.unacked_index_key, *tags)
             pipe.hdel(self.unacked_key, *tags)
             pipe.execute()
-        self.release(tags)
+        self.complete(tags)
 
     def append(self, message: DeliveredMessage, delivery_tag: str) -> None:
         """Keep a message that was delivered. Kombu calls this."""
@@ -147,7 +167,7 @@ class UnackedQoS(stock.QoS):
     def ack(self, delivery_tag: str) -> None:
         """Acknowledge one message."""
         super().ack(delivery_tag)
-        self.release([delivery_tag])
+        self.complete([delivery_tag])
 
     def reject(self, delivery_tag: str, requeue: bool = False) -> None:  # noqa: FBT001, FBT002 - its signature is kombu's
         """Requeue one message, or drop it."""
@@ -225,11 +245,12 @@ class UnackedQoS(stock.QoS):
         for entry in entries:
             priority = self.channel._get_message_priority(entry.message, reverse=False)  # noqa: SLF001
             keys.append(self.channel.full_key(self.channel._q_for_pri(entry.queue, priority)))  # noqa: SLF001
-            arguments += [entry.tag, entry.requeued_message()]
+            keys.append(self.channel.full_key(count_key(entry.message)))
+            arguments += [entry.tag, entry.requeued_message(), entry.count_record()]
         if not keys:
             return 0
         limit = "" if timeout_s is None else timeout_s
-        return int(_REQUEUE.run(connection, [*self._keys, *keys], [limit, *arguments]))
+        return int(_REQUEUE.run(connection, [*self._keys, *keys], [limit, COUNT_TTL_S, *arguments]))
 
     def mark_alone(self, tag: str, worker: str) -> bool:
         """Mark in Redis that this worker is about to run a message's job alone; return whether

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Sequence
 
@@ -12,7 +13,7 @@ from sentq.errors import WorkerLost
 from sentq.wire.dead_letters import DeadLetterCode, dead_letter_fields
 from sentq_worker.broker.channel import Channel
 from sentq_worker.broker.dead_letters import dead_letter, dead_letter_unreadable
-from sentq_worker.broker.delivery import UnackedEntry, lost_deliveries
+from sentq_worker.broker.delivery import UnackedEntry, count_key, lost_deliveries, read_counts
 from sentq_worker.broker.qos import UnackedQoS
 from sentq_worker.broker.results import ResultStore, failed
 
@@ -57,9 +58,10 @@ class LostJobRecovery:
         Raises:
             redis.RedisError: Some stay where they were. Doing it again is harmless.
         """
-        lost = []
-        for tag, raw in entries:
-            entry = UnackedEntry.read(tag, raw)
+        lost, read = [], [(tag, raw, UnackedEntry.read(tag, raw)) for tag, raw in entries]
+        messages = [entry.message for _, _, entry in read if entry is not None]
+        read_counts(connection, messages, self._channel.full_key)
+        for tag, raw, entry in read:
             if entry is None:
                 target = self._channel.dead_letter_target(timeout_s=timeout_s)
                 dead_letter_unreadable(connection, target, tag, raw)
@@ -100,6 +102,7 @@ class LostJobRecovery:
                 self._store.store(dict([document]))
             is_moved = dead_letter(connection, target, entry.tag, fields)
         if is_moved:
+            self._remove_count(connection, entry)
             logger.error(
                 "job %s became a dead letter: %d deliveries were lost, the last one while it ran "
                 "alone on %s",
@@ -107,6 +110,12 @@ class LostJobRecovery:
                 deliveries,
                 worker,
             )
+
+    def _remove_count(self, connection: redis.Redis, entry: UnackedEntry) -> None:
+        """Remove the count of a dead-lettered job: an operator may send the job again."""
+        key = self._channel.full_key(count_key(entry.message))
+        with contextlib.suppress(redis.RedisError):  # It expires by itself.
+            redis.Redis.execute_command(connection, "DEL", key)
 
 
 def _document(entry: UnackedEntry, deliveries: int) -> tuple[str, bytes] | None:

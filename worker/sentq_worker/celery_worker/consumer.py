@@ -21,6 +21,7 @@ from sentq.errors import InvalidInput, Undecryptable
 from sentq.wire.dead_letters import DeadLetterCode
 from sentq_worker.broker.channel import Channel, is_connection_error
 from sentq_worker.broker.connect import wait_for_redis
+from sentq_worker.broker.delivery import set_count
 from sentq_worker.broker.message import InvalidHeaders, check_headers
 from sentq_worker.broker.protocols import DeliveredMessage
 from sentq_worker.celery_worker.protocols import TaskRequest
@@ -114,6 +115,8 @@ class Consumer(CeleryConsumer):
         handle = super().create_task_handler(*args, **kwargs)
 
         def handle_or_dead_letter(message: DeliveredMessage) -> None:
+            if not isinstance(message.channel, Channel):
+                set_count(message.headers, None)  # Another broker's deliveries are not counted.
             try:
                 check_headers(message.headers)
                 handle(message)

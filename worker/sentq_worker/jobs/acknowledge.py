@@ -53,7 +53,7 @@ class Acknowledger:
         tags = batch_tags(jobs)
         if self._channel and tags and self._in_one_step:
             self._store.store(documents, self._channel.unacked_tags(tags))
-            self._channel.qos.release(tags)
+            self._channel.qos.complete(tags)
         else:
             self._store.store(documents)
             self._acknowledge_tags(tags)

@@ -16,6 +16,7 @@ from typing import Any, Final
 
 from kombu.utils.json import dumps
 
+from sentq_worker.broker.delivery import COUNT_HEADERS
 from sentq_worker.broker.message import InvalidHeaders, check_eta, is_job_id
 from sentq_worker.broker.protocols import DeliveredMessage
 
@@ -93,6 +94,11 @@ def check_signatures(message: DeliveredMessage) -> None:
     for name in _PLACES:
         message.headers.pop(name, None)
     if isinstance(payload, dict):
+        # In protocol 1 these are headers too, and what the channel knows stands in the others.
+        for name in COUNT_HEADERS:
+            payload.pop(name, None)
+            if name in message.headers:
+                payload[name] = message.headers[name]
         payload.update(_checked(payload))
     elif isinstance(payload, list) and len(payload) == _BODY_PARTS and payload[-1]:
         payload[-1] = _checked(payload[-1])
