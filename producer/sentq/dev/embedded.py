@@ -100,7 +100,8 @@ class EmbeddedRedis:
             self._short_folder = tempfile.TemporaryDirectory(prefix="sentq-")
             self._socket = Path(self._short_folder.name) / "redis.sock"
         log = self.folder / "redis.log"
-        with log.open("wb") as output:
+        # The log may hold what a client sent; the mode must not depend on the umask.
+        with open(log, "wb", opener=_open_private) as output:
             self._process = subprocess.Popen(
                 [self._server, *self._options()],
                 stdout=output,
@@ -167,6 +168,12 @@ class EmbeddedRedis:
         traceback: TracebackType | None,
     ) -> None:
         self.stop()
+
+
+def _open_private(path: str, flags: int) -> int:
+    descriptor = os.open(path, flags, 0o600)
+    os.fchmod(descriptor, 0o600)  # It may exist with another mode.
+    return descriptor
 
 
 def _major_version(server: Path) -> str:

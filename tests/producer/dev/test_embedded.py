@@ -50,6 +50,19 @@ def test_queued_jobs_survive_a_restart(tmp_path: Path, folder: str) -> None:
         assert client._app.backend.client.llen("sentq") == 1
 
 
+def test_only_its_owner_may_read_the_log(tmp_path: Path) -> None:
+    server = EmbeddedRedis(tmp_path / "data", find_redis_server())
+    server.folder.mkdir(parents=True)
+    log = server.folder / "redis.log"
+    log.touch(mode=0o666)
+    before = os.umask(0)
+    try:
+        with server:
+            assert log.stat().st_mode & 0o777 == 0o600
+    finally:
+        os.umask(before)
+
+
 def test_the_server_is_private_and_stops_with_its_owner(tmp_path: Path) -> None:
     redis = EmbeddedRedis(tmp_path / "data", find_redis_server())
     redis.start()

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from sentq.contract import Prediction
+from sentq_worker.training.data.rows import shown_labels
 from sentq_worker.training.errors import TrainingDataError
 
 if TYPE_CHECKING:
@@ -59,7 +60,7 @@ def check_labels(rows: Rows, labels: Sequence[str]) -> None:
     """
     if unknown := set(rows.labels) - set(labels):
         raise TrainingDataError(
-            f"{rows.name} has labels that the model lacks: {', '.join(sorted(unknown))}; "
+            f"{rows.name} has labels that the model lacks: {shown_labels(unknown)}; "
             f"the model's are {', '.join(labels)}. --label-map OLD=NEW renames them, "
             "--label-map OLD= drops their rows"
         )

@@ -184,6 +184,9 @@ def _load(
         tokenizer = AutoTokenizer.from_pretrained(files.folder, **options)
         model, loading = AutoModelForSequenceClassification.from_pretrained(
             files.folder,
+            config=config,
+            # A config.json may name a kernel, which transformers would fetch and run.
+            attn_implementation=None,
             dtype=torch.float32,
             use_safetensors=True,
             output_loading_info=True,

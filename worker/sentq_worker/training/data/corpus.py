@@ -7,7 +7,7 @@ from array import array
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from sentq_worker.training.data.rows import Columns, Rows, read_rows
+from sentq_worker.training.data.rows import Columns, Rows, read_rows, shown_labels
 from sentq_worker.training.data.windows import special_token_counts
 from sentq_worker.training.errors import TrainingDataError, TrainingOptionsError
 
@@ -113,8 +113,10 @@ def read_corpus(
         validating += held
     labels = label_order({label for rows in training for label in rows.labels})
     for rows in validating:
-        if unknown := sorted(set(rows.labels) - set(labels)):
-            raise TrainingDataError(f"{rows.name} has labels that no training row has: {unknown}")
+        if not_trained := set(rows.labels) - set(labels):
+            raise TrainingDataError(
+                f"{rows.name} has labels that no training row has: {shown_labels(not_trained)}"
+            )
     weights = tuple(source.weight for source in sources)
     return Corpus(labels, tuple(training), weights, tuple(validating))
 

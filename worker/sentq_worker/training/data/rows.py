@@ -11,7 +11,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import orjson
 
@@ -20,11 +20,11 @@ from sentq_worker.training.data.hub_dataset import DatasetId, fetch_dataset
 from sentq_worker.training.errors import TrainingDataError, TrainingOptionsError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
     from sentq_worker.training.data.formats import DataRecord
 
-__all__ = ["Columns", "Filter", "Rows", "Source", "read_rows"]
+__all__ = ["Columns", "Filter", "Rows", "Source", "read_rows", "shown_labels"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +133,10 @@ class Rows:
 
 _DEFAULT_COLUMNS = Columns()
 
+#: More labels than these, or longer ones, are probably texts of a field that was named by mistake.
+_MAX_SHOWN_LABELS: Final = 24
+_MAX_SHOWN_CHARS: Final = 40
+
 
 def read_rows(
     path: Path, filters: Sequence[Filter] = (), columns: Columns = _DEFAULT_COLUMNS
@@ -169,6 +173,16 @@ def read_rows(
         raise TrainingDataError(f"{name} has no rows left to use: check it and the filters")
     places = rows.places if len(files) == 1 else []
     return Rows(name, rows.texts, rows.labels, digest.hexdigest(), places)
+
+
+def shown_labels(labels: Collection[str]) -> str:
+    """Return labels for a message; not their names if they may be texts of people."""
+    if len(labels) > _MAX_SHOWN_LABELS or any(len(label) > _MAX_SHOWN_CHARS for label in labels):
+        return (
+            f"{len(labels):,} of them, not shown here because they may be texts; --label-field "
+            "names the field of the labels"
+        )
+    return ", ".join(sorted(labels))
 
 
 def _files(path: Path) -> tuple[str, list[Path]]:
