@@ -143,6 +143,13 @@ class Settings(LayeredSettings):
             "Redis is used."
         ),
     ] = None
+    redis_password_file: Annotated[
+        Path | None,
+        Field(
+            description="A file with the password of Redis, for `broker_url` and `result_url` if "
+            "they contain none."
+        ),
+    ] = None
     transport_options: Annotated[
         dict[str, Any],
         Field(
@@ -223,6 +230,14 @@ class Settings(LayeredSettings):
     dead_letter_ttl_s: Annotated[
         int, Field(ge=1, description="How long Redis keeps a dead letter, in seconds.")
     ] = 14 * 24 * 60 * 60
+    dead_letter_max_bytes: Annotated[
+        int,
+        Field(
+            ge=2 * MAX_BYTES_PER_MESSAGE,
+            description="Most bytes that Redis uses for dead letters. The oldest ones are removed "
+            "first.",
+        ),
+    ] = 64 * 1024 * 1024
     visibility_timeout_s: Annotated[
         int,
         Field(

@@ -214,40 +214,82 @@ def test_every_sentq_variable_is_a_setting() -> None:
     known = {f"SENTQ_{name.upper()}" for name in Settings.model_fields}
     known |= {f"SENTQ_WORKER_{name.upper()}" for name in WorkerSettings.model_fields}
     for name, service in SERVICES.items():
-        given = {key for key in service["environment"] if key.startswith("SENTQ_")}
+        environment = service.get("environment", {})
+        given = {key for key in environment if key.startswith("SENTQ_")}
         assert given <= known, name
         # An empty value differs from an absent variable: it would be the name of a model.
-        assert all(value != "" for value in service["environment"].values()), name
+        assert all(value != "" for value in environment.values()), name
 
 
-def test_passwords_come_from_the_environment_and_are_required() -> None:
+def test_passwords_come_from_files_alone() -> None:
     text = (DOCKER / "compose.yaml").read_text()
-    for variable in ("REDIS_PASSWORD", "FLOWER_USER", "FLOWER_PASSWORD"):
-        uses = re.findall(rf"\$\{{{variable}([^}}]*)\}}", text)
-        assert uses
-        assert all(use.startswith(":?") for use in uses), variable
+    assert not re.search(r"\$\{\w*(PASSWORD|TOKEN|SECRET|USER|KEY)", text)
+    for file in COMPOSE_FILES:
+        document = yaml.safe_load(file.read_text())
+        for secret in document.get("secrets", {}).values():
+            assert secret["file"].startswith("./secrets/")
+    assert "secrets" in (ROOT / ".gitignore").read_text()
+    for name, service in SERVICES.items():
+        assert "redis-password" in service["secrets"], name
+        if name != "redis":
+            assert service["environment"]["SENTQ_REDIS_PASSWORD_FILE"] == (
+                "/run/secrets/redis-password"
+            )
+
+
+def test_every_service_is_confined_and_limited() -> None:
+    for name, service in SERVICES.items():
+        assert service["read_only"] is True, name
+        assert len(service["tmpfs"]) == 1, name
+        assert service["cap_drop"] == ["ALL"], name
+        assert service["security_opt"] == ["no-new-privileges:true"], name
+        assert service["ulimits"] == {"core": 0}, name
+        assert service["pids_limit"] <= 1024, name
+        assert service["mem_limit"], name
+        assert "privileged" not in service, name
+    assert re.fullmatch(r"[1-9]\d*:[1-9]\d*", SERVICES["redis"]["user"])
+
+
+def test_only_a_service_that_needs_it_reaches_the_internet() -> None:
+    document = yaml.safe_load((DOCKER / "compose.yaml").read_text())
+    assert document["networks"]["queue"] == {"internal": True}
+    for name, service in SERVICES.items():
+        wanted = ["queue", "outside"] if name == "flower" else ["queue"]
+        assert service["networks"] == wanted, name
+    hub = yaml.safe_load((DOCKER / "compose.hub.yaml").read_text())
+    assert hub["services"]["worker"]["networks"] == ["queue", "outside"]
 
 
 def test_redis_has_a_password_and_a_volume_and_no_published_port() -> None:
     service = SERVICES["redis"]
-    assert "--requirepass" in service["command"]
+    assert "requirepass $$(cat /run/secrets/redis-password)" in service["command"][-1]
     assert "ports" not in service
     assert "queue:/data" in service["volumes"]
-    assert service["command"][service["command"].index("--dir") + 1] == "/data"
+    assert "--dir /data" in service["command"][-1]
 
 
 def test_redis_starts_with_the_configured_command_and_requires_the_password(tmp_path: Path) -> None:
     mounts = dict(mount.split(":")[1::-1] for mount in SERVICES["redis"]["volumes"])
-    program, config, *options = SERVICES["redis"]["command"]
-    assert program == "redis-server"
-    here = [_interpolated(option).replace("/data", str(tmp_path)) for option in options]
+    shell, options, script = SERVICES["redis"]["command"]
     port = free_port()
-    process = subprocess.Popen(
-        [redis_program(), DOCKER / mounts[config], *here, "--port", str(port)],
-        stdout=subprocess.DEVNULL,
-    )
+    (tmp_path / "redis-password").write_text("secret\n")
+    for inside, outside in {
+        "exec redis-server": f"exec {redis_program()}",
+        "/etc/sentq/redis.conf": str(DOCKER / mounts["/etc/sentq/redis.conf"]),
+        "/run/secrets": str(tmp_path),
+        "/data": str(tmp_path),
+        f"{SERVICES['redis']['tmpfs'][0]}/password.conf": str(tmp_path / "password.conf"),
+    }.items():
+        assert inside in script
+        script = script.replace(inside, outside)
+    script = _interpolated(script).rstrip() + f" --port {port}"
+    process = subprocess.Popen([shell, options, script], stdout=subprocess.DEVNULL)
     try:
         eventually(lambda: _is_open(port) or process.poll() is not None, what="Redis")
+        arguments = Path(f"/proc/{process.pid}/cmdline").read_bytes()
+        assert b"redis" in arguments
+        assert b"secret" not in arguments.replace(str(tmp_path).encode(), b"")
+        assert (tmp_path / "password.conf").stat().st_mode & 0o077 == 0
         with redis.Redis(port=port, password="secret", decode_responses=True) as connection:
             assert connection.config_get("maxmemory")["maxmemory"] == str(1024**3)
             assert connection.config_get("appendonly")["appendonly"] == "yes"
@@ -261,9 +303,8 @@ def test_redis_starts_with_the_configured_command_and_requires_the_password(tmp_
         process.wait(10)
 
 
-def _interpolated(option: str) -> str:
-    option = re.sub(r"\$\{\w+:-([^}]*)\}", r"\1", option)
-    return re.sub(r"\$\{\w+:\?[^}]*\}", "secret", option)
+def _interpolated(script: str) -> str:
+    return re.sub(r"\$\{\w+:-([^}]*)\}", r"\1", script).replace("$$", "$")
 
 
 def _is_open(port: int) -> bool:
@@ -290,7 +331,8 @@ def test_the_worker_is_started_with_existing_options() -> None:
 def test_flower_requires_a_password_and_listens_on_loopback_only() -> None:
     service = SERVICES["flower"]
     assert service["entrypoint"][0] in COMMANDS
-    assert service["environment"]["FLOWER_BASIC_AUTH"].count("${FLOWER_") == 2
+    assert "--conf=/run/secrets/flower.py" in service["command"]
+    assert "flower.py" in service["secrets"]
     assert service["environment"]["FLOWER_READ_ONLY"] == "true"
     assert all(port.startswith("127.0.0.1:") for port in service["ports"])
 

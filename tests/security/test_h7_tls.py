@@ -24,7 +24,7 @@ from tests.support.tls.certificates import Authority, Certificate, redis_program
 from tests.support.tls.recorder import TlsRecorder
 
 PASSWORD: Final = "the-password-of-redis"
-TEXT: Final = "the text that nobody else may read"
+TEXT: Final = "a text that must stay private"
 STANDIN: Final = ("tests.support.workers.standin",)
 MASTER: Final = "the-master"
 

@@ -64,7 +64,9 @@ class Group:
 
 
 GROUPS: Final = (
-    Group("Redis", Settings, ("broker_url", "result_url", "transport_options")),
+    Group(
+        "Redis", Settings, ("broker_url", "result_url", "redis_password_file", "transport_options")
+    ),
     Group("Encryption", Settings, ("encryption_keys", "encryption_keys_file")),
     Group("Encryption in a worker", WorkerSettings, ("require_encryption", "encrypt_results")),
     Group(
@@ -84,7 +86,11 @@ GROUPS: Final = (
             "socket_timeout_s",
         ),
     ),
-    Group("Size limits", Settings, ("texts_per_job", "chars_per_text", "bytes_per_message")),
+    Group(
+        "Size limits",
+        Settings,
+        ("texts_per_job", "chars_per_text", "bytes_per_message", "dead_letter_max_bytes"),
+    ),
     Group("Model and device", WorkerSettings, ("model", "revision", "device", "dtype", "labels")),
     Group(
         "Computation",

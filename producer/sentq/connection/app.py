@@ -13,6 +13,7 @@ from celery import Celery
 from celery.app import backends
 from kombu import Exchange, Queue
 
+from sentq.connection.passwords import with_password
 from sentq.connection.tls import TlsAddress, sentinel_options, tls_address, warn_if_insecure
 from sentq.contract import TASK_NAME
 from sentq.settings import Settings
@@ -34,10 +35,12 @@ def make_app(settings: Settings, *, set_as_current: bool = False) -> Celery:
             inside applications that have a Celery app of their own.
 
     Raises:
-        SettingsError: An option of TLS is refused, or one of its files cannot be used.
+        SettingsError: An option of TLS is refused, or a file of TLS or of the password cannot be
+            used.
     """
-    broker = tls_address(settings.broker_url.get_secret_value(), settings, name="broker_url")
-    result_url = settings.result_backend_url.get_secret_value()
+    broker_url = with_password(settings.broker_url.get_secret_value(), settings)
+    broker = tls_address(broker_url, settings, name="broker_url")
+    result_url = with_password(settings.result_backend_url.get_secret_value(), settings)
     results = tls_address(result_url, settings, name="result_url")
     warn_if_insecure(broker, results)
     app = Celery("sentq", set_as_current=set_as_current)
