@@ -118,6 +118,8 @@ def test_redis_conf_persists_writes_and_evicts_no_key(tmp_path: Path) -> None:
         "save": "",
         "timeout": "0",
         "protected-mode": "yes",
+        # Its entries would hold the beginnings of texts.
+        "slowlog-log-slower-than": "-1",
     }
     with _server(tmp_path) as server, server.connection() as connection:
         assert {key: connection.config_get(key)[key] for key in expected} == expected

@@ -79,6 +79,7 @@ def make_worker_app(
         "max_body_bytes": settings.limits.bytes_per_message,
         "lease_timeout_s": settings.visibility_timeout_s,
         "dead_letter_ttl_s": settings.dead_letter_ttl_s,
+        "dead_letter_max_bytes": settings.dead_letter_max_bytes,
     }
     app.conf.update(
         broker_transport_options=app.conf.broker_transport_options | channel_options,

@@ -5,8 +5,8 @@ They are entries of a stream. The id of an entry tells when its message was dead
     sentq.dead   1763717117123-0   code worker_lost   deliveries 3   message {"body": …} …
 
 Workers write them in the step that removes the message from the unacknowledged ones. Operators
-read, retry or drop them. They are removed at the age of `dead_letter_ttl_s`, or if there are more
-than about 10,000.
+read, retry or drop them. They are removed at the age of `dead_letter_ttl_s`, if there are more than
+about 10,000, or if they use more than `dead_letter_max_bytes`.
 """
 
 from __future__ import annotations

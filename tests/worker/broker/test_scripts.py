@@ -21,10 +21,12 @@ REWRITE: Final = load_script("sentq_worker.broker", "rewrite_entry")
 RENEW_AND_FIND: Final = load_script("sentq_worker.broker", "renew_and_find_expired")
 STORE: Final = load_script("sentq_worker.broker", "store_results")
 DEAD_LETTER: Final = load_script("sentq_worker.broker", "dead_letter_one")
+TRIM: Final = load_script("sentq_worker.broker", "trim_dead_letters")
 STORE_AND_DEAD_LETTER: Final = load_script("sentq_worker.broker", "store_result_and_dead_letter")
 
 UNACKED: Final = ("unacked", "unacked_index")
 TTL_S: Final = 60
+MAX_BYTES: Final = 1_000_000
 STARTED: Final = b'{"status":"STARTED"}'
 DONE: Final = b'{"status":"SUCCESS","result":1}'
 OTHER: Final = b'{"status":"SUCCESS","result":2}'
@@ -359,12 +361,12 @@ FIELDS: Final = ("code", "worker_lost", "message", b"raw \xff")
 
 
 def _dead_letter(server: redis.Redis, timeout_s: float | str = "") -> Any:
-    return DEAD_LETTER.run(server, [*UNACKED, "dead"], ["a", timeout_s, TTL_S, *FIELDS])
+    return DEAD_LETTER.run(server, [*UNACKED, "dead"], ["a", timeout_s, TTL_S, MAX_BYTES, *FIELDS])
 
 
 def _store_and_dead_letter(server: redis.Redis, timeout_s: float | str = "") -> Any:
     return STORE_AND_DEAD_LETTER.run(
-        server, [*UNACKED, "dead", "job"], [DONE, TTL_S, "a", timeout_s, TTL_S, *FIELDS]
+        server, [*UNACKED, "dead", "job"], [DONE, TTL_S, "a", timeout_s, TTL_S, MAX_BYTES, *FIELDS]
     )
 
 
@@ -429,3 +431,18 @@ def test_the_result_is_stored_with_the_dead_letter_when_memory_is_full(
     with full_memory(server):
         assert _store_and_dead_letter(server) == 1
     assert server.get("job") == DONE
+
+
+# --- trim_dead_letters ---------------------------------------------------------------------
+
+
+def test_the_oldest_dead_letters_above_the_cap_are_removed(server: redis.Redis) -> None:
+    for number in range(50):
+        server.xadd("dead", {"number": number, "message": "x" * 1000})
+    assert TRIM.run(server, ["dead"], [TTL_S, MAX_BYTES]) == 0
+    removed = TRIM.run(server, ["dead"], [TTL_S, 40_000])
+    assert 5 < removed < 40
+    ((_, first),) = cast("list[Any]", server.xrange("dead", count=1))
+    assert int(first[b"number"]) == removed
+    assert TRIM.run(server, ["dead"], [TTL_S, 40_000]) == 0
+    assert TRIM.run(server, ["none"], [TTL_S, MAX_BYTES]) == 0

@@ -62,7 +62,13 @@ _REFUSED_PAUSE_S: Final = 1.0
 _TAKE: Final = load_script("sentq_worker.broker", "take_messages")
 
 #: Transport options of ours.
-_OPTIONS: Final = ("in_flight_bytes", "max_body_bytes", "lease_timeout_s", "dead_letter_ttl_s")
+_OPTIONS: Final = (
+    "in_flight_bytes",
+    "max_body_bytes",
+    "lease_timeout_s",
+    "dead_letter_ttl_s",
+    "dead_letter_max_bytes",
+)
 
 
 class ChannelDelegate(Protocol):
@@ -107,6 +113,9 @@ class Channel(stock.Channel):
 
     #: How long Redis keeps dead letters. A transport option.
     dead_letter_ttl_s = 14 * 24 * 60 * 60
+
+    #: The most bytes of all dead letters. A transport option.
+    dead_letter_max_bytes = 64 * 1024 * 1024
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self._tag_prefix = f"{os.getpid():x}-{os.urandom(6).hex()}-"
@@ -413,6 +422,7 @@ class Channel(stock.Channel):
             self.full_key(self.unacked_index_key),
             self.full_key(DEAD_LETTERS_KEY),
             self.dead_letter_ttl_s,
+            self.dead_letter_max_bytes,
             timeout_s,
         )
 

@@ -11,11 +11,18 @@ import redis
 from sentq.wire.dead_letters import DeadLetterCode, dead_letter_fields
 from sentq.wire.lua import load_script
 
-__all__ = ["DeadLetterTarget", "dead_letter", "dead_letter_and_log", "dead_letter_unreadable"]
+__all__ = [
+    "DeadLetterTarget",
+    "dead_letter",
+    "dead_letter_and_log",
+    "dead_letter_unreadable",
+    "trim_dead_letters",
+]
 
 logger = logging.getLogger(__name__)
 
 _DEAD_LETTER: Final = load_script("sentq_worker.broker", "dead_letter_one")
+_TRIM: Final = load_script("sentq_worker.broker", "trim_dead_letters")
 
 #: Why a message became a dead letter whose entry in `unacked` cannot be read.
 _UNREADABLE: Final = "the message cannot be read"
@@ -29,6 +36,7 @@ class DeadLetterTarget(NamedTuple):
         index_key: Its index.
         stream_key: The stream of dead letters.
         ttl_s: How long a dead letter is kept, in seconds.
+        max_bytes: The most bytes of all dead letters. The oldest ones are removed first.
         timeout_s: Dead-letter the message only if its lease was not renewed for so many seconds;
             None dead-letters it anyway.
     """
@@ -37,6 +45,7 @@ class DeadLetterTarget(NamedTuple):
     index_key: str
     stream_key: str
     ttl_s: int
+    max_bytes: int
     timeout_s: float | None = None
 
     @property
@@ -47,7 +56,7 @@ class DeadLetterTarget(NamedTuple):
     def arguments(self, tag: str, fields: Sequence[bytes]) -> list[object]:
         """Return the arguments, in the order of the scripts."""
         timeout_s = "" if self.timeout_s is None else self.timeout_s
-        return [tag, timeout_s, self.ttl_s, *fields]
+        return [tag, timeout_s, self.ttl_s, self.max_bytes, *fields]
 
 
 def dead_letter(
@@ -59,6 +68,21 @@ def dead_letter(
         redis.RedisError: It stays where it is.
     """
     return bool(_DEAD_LETTER.run(connection, target.keys, target.arguments(tag, fields)))
+
+
+def trim_dead_letters(connection: redis.Redis, target: DeadLetterTarget) -> None:
+    """Remove dead letters that are too old or have too many bytes, and log how many.
+
+    Raises:
+        redis.RedisError: Redis did not answer. A refusal is logged instead.
+    """
+    try:
+        count = int(_TRIM.run(connection, [target.stream_key], [target.ttl_s, target.max_bytes]))
+    except redis.ResponseError as error:
+        logger.warning("Redis refuses to remove old dead letters: %s", error)
+        return
+    if count:
+        logger.warning("%d old dead letters were removed", count)
 
 
 def dead_letter_and_log(

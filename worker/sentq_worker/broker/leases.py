@@ -11,12 +11,14 @@ from __future__ import annotations
 import contextlib
 import logging
 import threading
+import time
 from collections.abc import Callable, Collection
 from typing import Final
 
 import redis
 
 from sentq_worker.broker.channel import Channel
+from sentq_worker.broker.dead_letters import trim_dead_letters
 from sentq_worker.broker.heartbeat import HeartbeatWriter
 from sentq_worker.broker.reaper import LeaseReaper, RedisReading
 from sentq_worker.broker.recovery import LostJobRecovery
@@ -29,6 +31,9 @@ logger = logging.getLogger(__name__)
 
 #: The delay after which a tick is tried again if Redis did not answer.
 _RETRY_S: Final = 0.5
+
+#: How often a worker removes dead letters that are too old or too many.
+_TRIM_INTERVAL_S: Final = 15.0
 
 #: How long a worker that ends waits until its report is removed.
 _END_S: Final = 0.5
@@ -67,6 +72,7 @@ class Leases:
         self._thread: threading.Thread | None = None
         self._has_ended = threading.Event()
         self._last_reading: RedisReading | None = None
+        self._trim_at = 0.0
 
     def attach(
         self,
@@ -141,3 +147,6 @@ class Leases:
             reaper.channel, reaper.connection, now_s=reading.redis_s, tick_s=reaper.tick_s
         )
         self._poll_revocations()
+        if time.monotonic() >= self._trim_at:
+            self._trim_at = time.monotonic() + _TRIM_INTERVAL_S
+            trim_dead_letters(reaper.connection, reaper.channel.dead_letter_target())

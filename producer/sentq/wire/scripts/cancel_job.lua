@@ -19,4 +19,5 @@ redis.call('SET', KEYS[1], ARGV[1], 'EX', ARGV[2])
 redis.call('PUBLISH', KEYS[1], ARGV[1])
 redis.call('ZREMRANGEBYSCORE', KEYS[3], '-inf', now_s - ARGV[2])
 redis.call('ZADD', KEYS[3], now_s, ARGV[3])
+redis.call('EXPIRE', KEYS[3], ARGV[2])
 return {before, 1}

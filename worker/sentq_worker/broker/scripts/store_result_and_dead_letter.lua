@@ -11,16 +11,17 @@
 -- ARGV[3]  The tag of the message.
 -- ARGV[4]  Move it only if its lease was not renewed for so many seconds; '' to move it anyway.
 -- ARGV[5]  How long dead letters are kept, in seconds.
--- ARGV[6]  The name of the first field of the dead letter.
--- ARGV[7]  Its value; then names and values in turn.
+-- ARGV[6]  The most bytes of all dead letters.
+-- ARGV[7]  The name of the first field of the dead letter.
+-- ARGV[8]  Its value; then names and values in turn.
 --
 -- Returns 1; or 0 if the message is no longer recorded or its lease has not expired, and nothing
 -- was stored. So a repetition does nothing.
 --
 -- Removes first: after that Redis refuses nothing for want of memory.
-local fields = {unpack(ARGV, 6)}
-if not dead_letter_message(KEYS[1], KEYS[2], KEYS[3], ARGV[3], ARGV[4], ARGV[5], fields) then
-  return 0
-end
+local fields = {unpack(ARGV, 7)}
+local is_moved = dead_letter_message(
+  KEYS[1], KEYS[2], KEYS[3], ARGV[3], ARGV[4], ARGV[5], ARGV[6], fields)
+if not is_moved then return 0 end
 store_result(KEYS[4], ARGV[1], ARGV[2], true)
 return 1

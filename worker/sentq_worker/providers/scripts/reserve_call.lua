@@ -46,5 +46,7 @@ end
 if wait_s == 0 then
   redis.call('HSET', KEYS[1], 'day', day, 'day_calls', spent[1], 'day_chars', spent[2],
     'month', month, 'month_calls', spent[3], 'month_chars', spent[4])
+  -- After 32 days without a call both the day and the month have ended.
+  redis.call('EXPIRE', KEYS[1], 32 * 86400)
 end
 return wait_s

@@ -1,0 +1,145 @@
+"""Every key of sentq is in the table of docs/architecture.md, and expires or is bounded."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+import redis
+from celery import group
+
+from sentq import Client
+from sentq.wire.dead_letters import dead_letter_fields
+from sentq.wire.lua import load_script
+from sentq_worker.broker.dead_letters import DeadLetterTarget, dead_letter
+from sentq_worker.providers.breaker import Breaker
+from sentq_worker.providers.breaker_store import SharedBreakerState
+from sentq_worker.providers.hub.budget import Budget, BudgetLimits
+from tests.support.celery.site import stock_app
+from tests.support.processes import RedisProcess, WorkerProcess, eventually
+
+PAGE: Final = Path(__file__).parents[2] / "docs" / "architecture.md"
+
+#: What a name in the table stands for.
+_PRIORITY: Final = "(\x06\x16[369])?"
+
+
+@dataclass(frozen=True)
+class Key:
+    """A row of the table.
+
+    Attributes:
+        names: What a key of the row matches.
+        kept: The last column.
+    """
+
+    names: tuple[re.Pattern[str], ...]
+    kept: str
+
+    @property
+    def expires(self) -> bool:
+        return self.kept.startswith("TTL: ")
+
+    @property
+    def is_bounded(self) -> bool:
+        return "bound: " in self.kept
+
+
+def _table() -> Iterator[Key]:
+    _, _, section = PAGE.read_text(encoding="utf-8").partition("## Names in Redis\n")
+    for line in section.partition("\n## ")[0].splitlines():
+        if line.startswith("| `"):
+            names, _, _, kept = (cell.strip() for cell in line.strip("|").split(" | "))
+            patterns = tuple(_pattern(name) for name in re.findall(r"`([^`]+)`", names))
+            yield Key(patterns, kept)
+
+
+def _pattern(name: str) -> re.Pattern[str]:
+    parts = [re.escape(part) for part in re.split(r"<[^>]*>", name)]
+    return re.compile(".*".join(parts) + _PRIORITY, re.DOTALL)
+
+
+KEYS: Final = tuple(_table())
+
+
+def _row_of(key: str) -> Key:
+    rows = [row for row in KEYS if any(pattern.fullmatch(key) for pattern in row.names)]
+    assert rows, f"{key!r} is not in the table of {PAGE.name}"
+    return rows[0]
+
+
+def _check(server: redis.Redis) -> set[str]:
+    """Check all keys, and return them."""
+    found = [key.decode() for key in server.scan_iter(count=1000)]
+    for key in found:
+        row = _row_of(key)
+        assert row.expires or row.is_bounded, key
+        ttl_s: Any = server.ttl(key)
+        assert ttl_s == -2 or not row.expires or ttl_s > 0, f"{key!r} never expires"
+    return set(found)
+
+
+@pytest.mark.unit
+def test_the_table_says_of_each_key_how_long_it_is_kept() -> None:
+    assert len(KEYS) >= 12
+    assert all(row.expires or row.is_bounded for row in KEYS)
+
+
+@pytest.mark.slow
+@pytest.mark.process
+def test_every_key_is_known_and_expires_or_is_bounded(
+    redis_server: RedisProcess, tmp_path: Path
+) -> None:
+    environment = {"SENTQ_BROKER_URL": redis_server.url}
+    worker = WorkerProcess(tmp_path, environment, ("tests.support.workers.standin",))
+    seen: set[str] = set()
+    with (
+        redis_server.client() as server,
+        Client(broker_url=redis_server.url) as client,
+        stock_app(redis_server.url) as stock,
+    ):
+        # Before a worker takes them: jobs that wait, keys, a cancelled job.
+        client.submit("text", key="key")
+        client.submit("text").cancel()
+        many = list(client.submit_many([["a"], ["b"]]))
+        stock.send_task("sentq.score", args=[["low"]], queue="sentq", priority=9)
+        stock.send_task("sentq.score", args=[["bulk"]], queue="sentq.bulk")
+        seen |= _check(server)
+        try:
+            worker.wait_until_ready()
+            assert many[0].result(timeout=30).outcomes
+            signature = stock.signature("sentq.score", args=(["part"],), queue="sentq")
+            done = group(signature, signature, app=stock).apply_async()
+            done.save()
+            assert len(done.get(timeout=30)) == 2
+            assert stock.control.inspect(timeout=5).ping()
+            server.lpush("sentq", "no message")
+            eventually(lambda: server.exists("sentq.dead"))
+            connect = partial(redis_server.client)
+            Budget(connect, BudgetLimits(calls_per_day=9)).reserve(10)
+            state = SharedBreakerState(connect, host="host")
+            state.write("local", Breaker("local", failures=1, probe_interval_s=1).snapshot)
+            assert state.may_probe("local", for_s=5)
+            server.hset("unacked", "tag", "entry")
+            server.zadd("unacked_index", {"tag": time.time()})
+            target = DeadLetterTarget("unacked", "unacked_index", "sentq.dead", 60, 4_000_000)
+            fields = dead_letter_fields(code="malformed", reason="r", message=b"m")
+            assert dead_letter(server, target, "tag", fields)
+            cache = load_script("sentq_worker.providers", "keep_outcomes")
+            cache.run(server, ["sentq.cache", "sentq.cache:hash"], [9, 60, "outcome"])
+            seen |= _check(server)
+        finally:
+            code = worker.stop()
+        assert code == 0, worker.log
+        seen |= _check(server)
+    names = {name.pattern for row in KEYS for name in row.names}
+    found = {name.pattern for row in KEYS for name in row.names if any(map(name.fullmatch, seen))}
+    # These exist for moments.
+    fleeting = {name for name in names if "unacked" in name or "pidbox" in name}
+    assert names - found <= fleeting
