@@ -8,17 +8,19 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
 
 import sentq_model
 from benchmarks.interactive import Latencies, attack_texts, score_interactive_jobs
 from sentq import Client, JobFailed, JobStatus, TooManyTokens
-from sentq.contract import DELIVERIES_HEADER, Limits, Prediction
+from sentq.contract import Limits, Prediction
 from sentq_worker.providers.loading import load_scorer
 from sentq_worker.settings import WorkerSettings
 from tests.support.celery.site import Site, run_site, start_gated
 from tests.support.processes import RedisProcess, StartWorker, eventually
+from tests.support.redis_state import set_lost_deliveries
 from tests.support.workers.gated import release
 
 #: More than a worker has in flight otherwise.
@@ -68,9 +70,16 @@ def test_several_jobs_compute_side_by_side_and_monitors_see_them(site: Site) -> 
     assert second.get(10)["outcomes"]
 
 
+def _score_suspect(site: Site, text: str) -> Any:
+    """Send a job over which two workers were lost, as workers record it."""
+    job_id = str(uuid4())
+    set_lost_deliveries(site.redis, job_id, 2)
+    return site.score(text, task_id=job_id, headers={"redelivered": True})
+
+
 def test_a_revoked_job_is_not_scored_beside_a_large_one(site: Site) -> None:
     with _computing(site, "a"), _computing(site, "b"):
-        suspect = site.score("a suspect", headers={DELIVERIES_HEADER: 2})
+        suspect = _score_suspect(site, "a suspect")
         eventually(lambda: suspect.id in [job["id"] for job in site.inspect("reserved")])
         site.revoke(suspect.id)
         eventually(lambda: suspect.status == "REVOKED")
@@ -79,7 +88,7 @@ def test_a_revoked_job_is_not_scored_beside_a_large_one(site: Site) -> None:
 
 def test_a_suspect_runs_alone_and_only_when_no_other_job_computes(site: Site) -> None:
     with _computing(site, "a"):
-        suspect = site.score("compute:suspect", headers={DELIVERIES_HEADER: 2})
+        suspect = _score_suspect(site, "compute:suspect")
         assert site.score("a text").get(10)["outcomes"]
         assert "runs alone" not in site.worker.log
     eventually(lambda: suspect.id in _active(site), what="the suspect in the engine")

@@ -19,6 +19,7 @@ PUSH_WITH_CONDITIONS: Final = load_script("sentq.wire", "push_jobs_with_conditio
 RESERVE_KEY: Final = load_script("sentq.wire", "reserve_key")
 RELEASE_KEY: Final = load_script("sentq.wire", "release_key")
 CANCEL: Final = load_script("sentq.wire", "cancel_job")
+READ_CANCELLED: Final = load_script("sentq.wire", "read_cancelled")
 REQUEUE_RESULT: Final = load_script("sentq.wire", "requeue_one_result")
 RETRY: Final = load_script("sentq.wire", "retry_dead_letter")
 WRITE_REPORT: Final = load_script("sentq.wire", "write_report")
@@ -223,6 +224,44 @@ def test_no_job_is_cancelled_when_memory_is_full(server: redis.Redis) -> None:
     with full_memory(server), pytest.raises(redis.ResponseError, match="maxmemory"):
         _cancel(server)
     assert server.get("job") == QUEUED
+
+
+# --- read_cancelled ------------------------------------------------------------------------
+
+
+def _read_cancelled(server: redis.Redis, *, since_s: float = 0, skip: int = 0) -> list[bytes]:
+    reply = READ_CANCELLED.run(server, ["cancelled"], [since_s, skip, 2, TTL_S])
+    assert abs(int(reply[0]) - time.time()) < TTL_S
+    return cast("list[bytes]", reply[1::2])
+
+
+def test_cancelled_jobs_are_read_in_pages_the_earliest_first(server: redis.Redis) -> None:
+    now_s = int(server.time()[0])
+    server.zadd("cancelled", {"c": now_s, "b": now_s - 1, "a": now_s - 2})
+    assert _read_cancelled(server) == [b"a", b"b"]
+    assert _read_cancelled(server, skip=2) == [b"c"]
+    assert _read_cancelled(server, since_s=now_s - 1) == [b"b", b"c"]
+
+
+def test_cancelled_jobs_of_the_future_and_older_than_results_are_removed(
+    server: redis.Redis,
+) -> None:
+    now_s = int(server.time()[0])
+    server.zadd("cancelled", {"forged": 9e12, "old": now_s - TTL_S - 5, "new": now_s})
+    assert _read_cancelled(server) == [b"new"]
+    assert _read_cancelled(server) == [b"new"]
+    assert server.zrange("cancelled", 0, -1) == [b"new"]
+
+
+def test_no_cancelled_jobs_are_read_where_none_were_recorded(server: redis.Redis) -> None:
+    assert _read_cancelled(server) == []
+    assert server.exists("cancelled") == 0
+
+
+def test_cancelled_jobs_of_another_type_are_an_error(server: redis.Redis) -> None:
+    server.set("cancelled", "text")
+    with pytest.raises(redis.ResponseError, match="WRONGTYPE"):
+        _read_cancelled(server)
 
 
 # --- requeue_one_result, retry_dead_letter -------------------------------------------------
