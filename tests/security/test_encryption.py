@@ -87,6 +87,12 @@ def _dead_letters(client: Client) -> list[DeadLetter]:
     return list(client.dead.entries())
 
 
+def _only_dead_letter(client: Client) -> DeadLetter:
+    """Wait for the dead letter of a job: the worker writes it after the job's failure."""
+    eventually(lambda: len(_dead_letters(client)) == 1, what="a dead letter")
+    return _dead_letters(client)[0]
+
+
 # --- Messages ------------------------------------------------------------------------------
 
 
@@ -321,12 +327,12 @@ def test_a_job_is_scored_after_its_key_was_added(
     assert failure.value.code == "Undecryptable"
     without.stop()
     with_old = start_worker(redis_server.url, command=STANDIN, SENTQ_ENCRYPTION_KEYS=OLD)
-    (letter,) = _dead_letters(client)
+    letter = _only_dead_letter(client)
     client.dead.retry(letter)
     with pytest.raises(JobFailed, match="has the id 2026-11"):
         job.result(timeout=30)
     with_old.stop()
-    (letter,) = _dead_letters(client)
+    letter = _only_dead_letter(client)
     assert client.dead.texts(letter) == ["a text", "another"]
     client.dead.retry(letter)
     start_worker(redis_server.url, command=STANDIN, SENTQ_ENCRYPTION_KEYS=f"{OLD},{NEW}")
@@ -346,7 +352,7 @@ def test_the_texts_of_a_dead_letter_are_shown_to_those_who_have_the_key(
     with pytest.raises(JobFailed):
         job.result(timeout=30)
     with pytest.raises(Undecryptable):
-        without_keys.dead.texts(_dead_letters(client)[0])
+        without_keys.dead.texts(_only_dead_letter(client))
     write_json(client.dead.entries(), texts_of=client.dead.texts)
     assert json.loads(capsys.readouterr().out)["texts"] == [CANARY]
     for texts_of in (None, without_keys.dead.texts):
