@@ -55,4 +55,5 @@ def test_the_worker_says_any_at_most_10_times_in_1000_lines() -> None:
 @pytest.mark.parametrize("pattern", [INDEFINITE, FORBIDDEN_WORDS], ids=["actors", "metaphors"])
 def test_sources_and_documents_use_the_terms_of_the_field(pattern: re.Pattern[str]) -> None:
     found = words_in(ROOT, pattern)
-    assert sum(map(len, found.values())) <= 10, found
+    # One sentence of the training data.
+    assert sum(map(len, found.values())) <= 1, found

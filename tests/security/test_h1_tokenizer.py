@@ -1,4 +1,4 @@
-"""A text costs time in proportion to its length, whatever characters it is made of."""
+"""A text costs time in proportion to its length, for any characters."""
 
 from __future__ import annotations
 

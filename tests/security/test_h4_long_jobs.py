@@ -1,4 +1,4 @@
-"""No job, whatever its texts are, keeps other jobs waiting for longer than a few seconds."""
+"""No job keeps other jobs waiting for longer than a few seconds, with any texts."""
 
 from __future__ import annotations
 

@@ -75,7 +75,7 @@ def parse_key(text: str) -> EncryptionKey:
     """Read a key: base64 of 32 bytes, with a name before it or without one (`2026-11:q83v…`).
 
     Raises:
-        ValueError: It is none. The message does not quote it.
+        ValueError: The text is not a key. The message does not quote it.
     """
     name, _, encoded = text.strip().rpartition(":")
     try:

@@ -135,8 +135,8 @@ class PendingJobs:
     def upcoming(self) -> list[InFlightJob]:
         """Return the jobs that would make the next batch if no more came.
 
-        Small jobs and large ones do not share a batch: a large one may take seconds, whatever its
-        texts are, and the small ones shall not wait for it.
+        Small jobs and large ones do not share a batch: a large one may take seconds, and the small
+        ones must not wait for it.
         """
         jobs: list[InFlightJob] = []
         chars = 0

@@ -3,7 +3,7 @@
 --
 -- key        The stream.
 -- ttl_s      The age in seconds at which dead letters are removed.
--- max_bytes  The most bytes; nil for no limit. The newest entry stays, whatever its size.
+-- max_bytes  The most bytes; nil for no limit. The newest entry stays, even if it is larger.
 --
 -- Returns nothing.
 --
