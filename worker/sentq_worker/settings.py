@@ -152,8 +152,9 @@ class WorkerSettings(LayeredSettings):
         Field(
             min_length=16,
             description="Turns on the cache of predictions in Redis. Texts are stored as keyed "
-            "hashes, and this is the key: at least 16 random characters, better 32, the same for "
-            "all workers. If it is not set, nothing is cached.",
+            "hashes, and entries carry an HMAC; this is the key of both: at least 16 random "
+            "characters, better 32, the same for all workers. Producers must not have it. If it "
+            "is not set, nothing is cached.",
         ),
     ] = None
     cache_max_entries: Annotated[

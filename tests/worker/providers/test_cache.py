@@ -8,11 +8,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-import orjson
 import pytest
 
 from sentq import Client, ErrorCode, TextError
-from sentq.contract import Outcome
+from sentq.contract import Outcome, Prediction
 from sentq_worker.providers.cache import CachingScorer, PredictionCache
 from sentq_worker.settings import WorkerSettings
 from tests.support.models.engines import ScriptedEngine
@@ -216,14 +215,17 @@ def test_a_short_cache_secret_is_rejected_and_an_empty_one_means_none(
 def test_a_worker_uses_a_cached_prediction(
     own_redis: RedisProcess, start_worker: StartWorker
 ) -> None:
-    start_worker(own_redis.url, SENTQ_WORKER_CACHE_SECRET="x" * 32)
+    secret = "x" * 32
+    start_worker(own_redis.url, SENTQ_WORKER_CACHE_SECRET=secret)
     texts = ["a good day", "", "a good day", " ".join(["a film"] * 80)]
     with own_redis.client() as client, Client(broker_url=own_redis.url) as sentq:
         first = sentq.submit(texts).result(timeout=30).outcomes
         assert sentq.submit(texts).result(timeout=30).outcomes == first
-        keys = client.keys("sentq.cache:*")
+        keys = [key.decode() for key in client.keys("sentq.cache:*")]
         assert len(keys) == 2
-        for key in keys:
-            client.set(key, orjson.dumps(hash_outcomes(["kept"])[0].__dict__))
+        (kept,) = hash_outcomes(["kept"])
+        assert isinstance(kept, Prediction)
+        cache = PredictionCache(client, secret=secret.encode(), max_entries=9, ttl_s=60)
+        cache.write(dict.fromkeys(keys, kept))
         again = sentq.submit(texts).result(timeout=30).outcomes
-    assert again == [*hash_outcomes(["kept"]), first[1], *hash_outcomes(["kept", "kept"])]
+    assert again == [kept, first[1], kept, kept]

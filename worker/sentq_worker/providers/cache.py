@@ -7,6 +7,11 @@ and without it a reader of the keys cannot find out which texts were scored, nor
 hash covers the model's commit and all else that an outcome depends on. A new model or option never
 reads the entries of an old one.
 
+    sentq.cache:<keyed hash>   string   HMAC-SHA256 (32 bytes), then the prediction as JSON
+
+The HMAC covers the key and the prediction. A client of Redis that has no `cache_secret`
+can neither change an entry, nor make one, nor copy one to another key: such an entry is not used.
+
 While Redis fails or is full, texts are scored without the cache.
 """
 
@@ -54,6 +59,10 @@ _SUSPENDED_S: Final = 10.0
 #: Hexadecimal digits of a key: 128 bits, so that two texts never share a key.
 _KEY_DIGITS: Final = 32
 
+#: The length of an entry's HMAC, and what separates its key from that of the hashes of texts.
+_MAC_BYTES: Final = 32
+_MAC_PURPOSE: Final = b"sentq cache entry v1"
+
 _KEEP: Final = load_script("sentq_worker.providers", "keep_outcomes")
 
 
@@ -63,7 +72,7 @@ class PredictionCache:
     Args:
         client: A client of the Redis that stores results.
         global_prefix: The configured prefix of all keys.
-        secret: The key of the hash.
+        secret: The secret from which the keys of the hash and of the HMAC are derived.
         max_entries: Most predictions in the cache. The oldest are removed first.
         ttl_s: How long a prediction stays, in seconds.
     """
@@ -80,9 +89,12 @@ class PredictionCache:
         self._client = client
         self._index = f"{global_prefix}{_PREFIX}"
         self._secret = secret
+        self._mac_key = hmac.digest(secret, _MAC_PURPOSE, "sha256")
         self._max_entries = max_entries
         self._ttl_s = ttl_s
         self._suspended_until = 0.0
+        #: How many entries were not used because a program without the secret wrote them.
+        self.forged_entries = 0
 
     def keys(self, texts: Iterable[str], *, context: bytes) -> dict[str, str]:
         """Return the key of each text that is valid Unicode.
@@ -96,7 +108,11 @@ class PredictionCache:
         return {text: self._key(secret, text) for text in valid}
 
     def read(self, keys: Mapping[str, str]) -> dict[str, Prediction]:
-        """Return the cached predictions by text, in one round trip; none if Redis fails."""
+        """Return the cached predictions by text, in one round trip; none if Redis fails.
+
+        An entry that was not written with the secret counts as missing, and the next `write`
+        replaces it.
+        """
         if not keys or not self._is_active():
             return {}
         try:
@@ -104,7 +120,8 @@ class PredictionCache:
         except redis.RedisError as error:
             self._suspend("read", error)
             return {}
-        found = zip(keys, map(_prediction, documents), strict=True)
+        entries = zip(keys.items(), documents, strict=True)
+        found = ((text, self._opened(key, entry)) for (text, key), entry in entries if entry)
         return {text: prediction for text, prediction in found if prediction is not None}
 
     def write(self, predictions: Mapping[str, Prediction]) -> None:
@@ -117,7 +134,7 @@ class PredictionCache:
             _KEEP.run(
                 self._client,
                 [self._index, *(key for key, _ in newest)],
-                [self._max_entries, self._ttl_s, *(orjson.dumps(p.__dict__) for _, p in newest)],
+                [self._max_entries, self._ttl_s, *(self._entry(key, p) for key, p in newest)],
             )
         except redis.RedisError as error:
             self._suspend("written", error)
@@ -125,6 +142,28 @@ class PredictionCache:
     def _key(self, secret: bytes, text: str) -> str:
         digest = hmac.digest(secret, text.encode(), "sha256").hex()
         return f"{self._index}:{digest[:_KEY_DIGITS]}"
+
+    def _entry(self, key: str, prediction: Prediction) -> bytes:
+        document = orjson.dumps(prediction.__dict__)
+        return self._mac(key, document) + document
+
+    def _opened(self, key: str, entry: bytes) -> Prediction | None:
+        """Return the prediction in an entry; None if it was not written with the secret."""
+        mac, document = entry[:_MAC_BYTES], entry[_MAC_BYTES:]
+        if hmac.compare_digest(mac, self._mac(key, document)):
+            return _prediction(document)
+        self.forged_entries += 1
+        if self.forged_entries == 1:
+            logger.warning(
+                "cached predictions are not used that were written without the cache_secret: "
+                "another program, or a worker of an older version, writes to %s:*; "
+                "this is logged once",
+                self._index,
+            )
+        return None
+
+    def _mac(self, key: str, document: bytes) -> bytes:
+        return hmac.digest(self._mac_key, key.encode() + b"\0" + document, "sha256")
 
     def _is_active(self) -> bool:
         return time.monotonic() >= self._suspended_until
@@ -257,12 +296,10 @@ def _find(known: Mapping[str, Prediction], text: object) -> Prediction | None:
     return known.get(text) if isinstance(text, str) else None
 
 
-def _prediction(document: bytes | None) -> Prediction | None:
-    if document is None:
-        return None
+def _prediction(document: bytes) -> Prediction | None:
     try:
         return Prediction.model_validate(orjson.loads(document))
-    except ValueError:  # pydantic's too: the entry is damaged, or of another program
+    except ValueError:  # pydantic's too: a worker of another version wrote the entry
         return None
 
 
