@@ -20,7 +20,8 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import groupby
 from types import MappingProxyType
 from typing import Any, Final, Protocol
 
@@ -58,6 +59,10 @@ _WAIT_S: Final = 0.05
 
 #: The delay before Redis is asked again that refused a script (out of memory, read-only replica).
 _REFUSED_PAUSE_S: Final = 1.0
+
+#: A message that was taken: its tag, its queue, its bytes, and what they say; None if it is not a
+#: Celery message. One is made for each message, so it is a plain tuple.
+_Delivery = tuple[str, str, bytes, Envelope | None]
 
 _TAKE: Final = load_script("sentq_worker.broker", "take_messages")
 
@@ -274,30 +279,34 @@ class Channel(stock.Channel):
         return f"{self._tag_prefix}{self._takes:x}-"
 
     def _deliver_all(self, reply: Sequence[Sequence[bytes]]) -> None:
+        """Deliver messages in order, each as soon as it is read. Of those that may have a count of
+        lost deliveries, which come first as a rule, all neighbours are read before."""
+        for may_have_count, found in groupby(self._taken(reply), _may_have_count):
+            for delivery in self._with_counts([*found]) if may_have_count else found:
+                self._deliver_one(delivery)
+
+    def _taken(self, reply: Sequence[Sequence[bytes]]) -> Iterator[_Delivery]:
+        """Count the messages as in flight, and read one after the other."""
         prefix, number = self._prefix, 0
-        deliveries, redelivered = [], []
+        taken = []
         for (_, queue), messages in zip(self._lists, reply, strict=True):
             for raw in messages:
                 tag = f"{prefix}{number}"
                 number += 1
                 self.qos.add(tag, len(raw))
-                envelope = read_envelope(raw)
-                if envelope is not None and _may_have_count(envelope):
-                    redelivered.append((tag, envelope))
-                deliveries.append((tag, queue, raw, envelope))
-        self._read_counts(redelivered)
-        for delivery in deliveries:
-            self._deliver_one(*delivery)
+                taken.append((tag, queue, raw))
+        for tag, queue, raw in taken:
+            yield tag, queue, raw, read_envelope(raw)
 
-    def _read_counts(self, redelivered: Sequence[tuple[str, Envelope]]) -> None:
+    def _with_counts(self, deliveries: Sequence[_Delivery]) -> Sequence[_Delivery]:
         """Put counts of lost deliveries into the headers of messages that may have one."""
-        if not redelivered:
-            return
+        found = [(tag, envelope) for tag, _, _, envelope in deliveries if envelope is not None]
         with self.conn_or_acquire() as client:
-            read_counts(client, [envelope for _, envelope in redelivered], self.full_key)
-        for tag, envelope in redelivered:
+            read_counts(client, [envelope for _, envelope in found], self.full_key)
+        for tag, envelope in found:
             if lost_deliveries(envelope["headers"]):
                 self.qos.has_count(tag, self.full_key(count_key(envelope)))
+        return deliveries
 
     def _on_too_large(self, queue: bytes, size_bytes: int, found: str) -> None:
         """Fail the job of a message that the script has dead-lettered, if it names one."""
@@ -311,7 +320,8 @@ class Channel(stock.Channel):
             queue.decode("utf-8", "replace"),
         )
 
-    def _deliver_one(self, tag: str, queue: str, raw: bytes, envelope: Envelope | None) -> None:
+    def _deliver_one(self, delivery: _Delivery) -> None:
+        tag, queue, raw, envelope = delivery
         if envelope is None:
             self.dead_letter(tag, raw, "it is not a Celery message", queue=queue)
             return
@@ -458,9 +468,12 @@ class SentinelTransport(stock.SentinelTransport):
     Channel = SentinelChannel
 
 
-def _may_have_count(envelope: Envelope) -> bool:
+def _may_have_count(delivery: _Delivery) -> bool:
     """Return whether lost deliveries of a message may have been counted. A sender may claim it,
     by any header of these."""
+    envelope = delivery[3]
+    if envelope is None:
+        return False
     headers = envelope["headers"]
     return "redelivered" in headers or DELIVERIES_HEADER in headers
 
