@@ -8,6 +8,7 @@ job.result(timeout=10).outcomes
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import count, repeat
 from types import TracebackType
 from typing import Final, Self
 
@@ -62,6 +63,7 @@ class Client:
             is_single_redis=settings.is_single_redis,
             limits=limits,
             keyring=keyring,
+            key_namespace=settings.key_namespace,
         )
 
     def submit(
@@ -79,14 +81,15 @@ class Client:
             texts: One text, or up to 256 of them.
             bulk: Use the bulk queue. Workers take from it only while no single job waits.
             key: An idempotency key: it makes a repetition safe. As long as outcomes are kept, each
-                submission under the same key returns the job that was sent first, even if the
-                texts differ.
+                submission of these texts under the same key returns the job that was sent first,
+                also with another `bulk` or `deadline`.
             deadline: Seconds from now after which the outcome is not needed. Texts that were not
                 scored by then get the error `deadline_passed`.
             local_only: Score these texts only on the worker's machine.
 
         Raises:
             InvalidInput: Nothing was sent; the message says which text breaks which limit.
+            KeyConflict: The key belongs to a job with other texts, or with another `local_only`.
             QueueFull, RedisFull: There is no capacity. Try again after `retry_after_s`.
             BrokerUnavailable: The broker did not accept the job within 5 seconds.
         """
@@ -115,8 +118,8 @@ class Client:
 
         Raises:
             InvalidInput: Nothing was sent; the message says which text breaks which limit.
-            QueueFull, RedisFull, BrokerUnavailable: Not all jobs were accepted. `accepted` holds
-                the ids of those that were.
+            KeyConflict, QueueFull, RedisFull, BrokerUnavailable: Not all jobs were accepted.
+                `accepted` holds the ids of those that were.
         """
         checked = [self._checked(texts) for texts in jobs]
         options = SendOptions(_checked_keys(keys, len(checked)), _checked_s(deadline), local_only)
@@ -159,6 +162,7 @@ class Client:
         jobs_in_flight: int = _MAP_JOBS_IN_FLIGHT,
         timeout: float | None = None,
         local_only: bool = False,
+        key: str | None = None,
     ) -> Iterator[Outcome]:
         """Score any number of texts in order; yield an outcome for each.
 
@@ -172,15 +176,19 @@ class Client:
             jobs_in_flight: How many jobs may be sent and not yet complete.
             timeout: Seconds to wait for each job at most, and for capacity to send it.
             local_only: As for `submit`.
+            key: An idempotency key of all texts: a repetition after an interruption sends only
+                the jobs that are missing. Texts, order and `texts_per_job` must be the same.
 
         Raises:
+            KeyConflict: The key belongs to other texts.
             Overloaded, BrokerUnavailable: As `submit` does.
             JobError, ResultsUnavailable: As `Job.result` does.
         """
         reader = OrderedResults(self._results, timeout_s=timeout)
-        queue, options = self._queue(bulk=True), SendOptions(local_only=local_only)
+        queue, keys = self._queue(bulk=True), _keys_of_parts(key)
 
         def send(job: Sequence[str]) -> None:
+            options = SendOptions(next(keys), local_only=local_only)
             (job_id,) = wait_for_capacity(
                 lambda: self._sender.send([job], queue=queue, options=options), timeout_s=timeout
             )
@@ -238,15 +246,23 @@ class Client:
         self.close()
 
 
-def _checked_keys(keys: Iterable[str] | None, count: int) -> Sequence[str]:
+def _checked_keys(keys: Iterable[str] | None, jobs: int) -> Sequence[str]:
     if keys is None:
         return ()
     checked = list(keys)
-    if len(checked) != count:
-        raise InvalidInput(f"{len(checked)} keys for {count} jobs: there must be one for each")
+    if len(checked) != jobs:
+        raise InvalidInput(f"{len(checked)} keys for {jobs} jobs: there must be one for each")
     if not all(key and isinstance(key, str) for key in checked):
         raise InvalidInput("a key must be a string that is not empty")
     return checked
+
+
+def _keys_of_parts(key: str | None) -> Iterator[Sequence[str]]:
+    """Return the keys of the jobs of a stream, one after the other; none if it has no key."""
+    if key is None:
+        return repeat(())
+    (checked,) = _checked_keys([key], 1)
+    return ([f"{checked}\0{number}"] for number in count())
 
 
 def _checked_s(deadline: float | None) -> float | None:

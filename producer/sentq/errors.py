@@ -4,6 +4,7 @@
     ├── SettingsError            the configuration is wrong; nothing was started
     ├── InvalidInput             rejected before sending; the message names the limit
     │   ├── EmptyJob
+    │   ├── KeyConflict          the idempotency key belongs to a job with other texts
     │   ├── NotAString
     │   ├── LoneSurrogate
     │   ├── NotEncrypted         the worker accepts encrypted jobs only
@@ -48,6 +49,7 @@ __all__ = [
     "JobError",
     "JobExpired",
     "JobFailed",
+    "KeyConflict",
     "LoneSurrogate",
     "MessageTooLarge",
     "NotAString",
@@ -86,6 +88,15 @@ class InvalidInput(SentqError, ValueError):
 
 class EmptyJob(InvalidInput):
     """A job must hold at least one text."""
+
+
+class KeyConflict(InvalidInput):
+    """The idempotency key belongs to a job with other texts, or with another `local_only`.
+
+    Of several jobs, `accepted` holds the ids of the first ones, which were accepted.
+    """
+
+    accepted: Sequence[str] = ()
 
 
 class NotAString(InvalidInput):

@@ -208,6 +208,17 @@ class Settings(LayeredSettings):
             "`encryption_keys`."
         ),
     ] = None
+    key_namespace: Annotated[
+        str,
+        Field(
+            max_length=64,
+            pattern=r"^[A-Za-z0-9_.-]*$",
+            description="Stands before the idempotency keys of this client, so that applications "
+            "that share a Redis never get each other's jobs. Access rules can then keep each "
+            "producer to its own keys, `sentq-key-<key_namespace>:*`. Letters, digits, `_`, `.` "
+            "and `-`.",
+        ),
+    ] = ""
     max_queued_jobs: Annotated[
         int | None,
         Field(

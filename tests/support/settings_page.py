@@ -74,7 +74,11 @@ GROUPS: Final = (
         Settings,
         ("tls_ca_file", "tls_cert_file", "tls_key_file", "tls_insecure_skip_verify"),
     ),
-    Group("Queues", Settings, ("queue", "bulk_queue", "max_queued_jobs", "max_queued_bytes")),
+    Group(
+        "Queues",
+        Settings,
+        ("queue", "bulk_queue", "key_namespace", "max_queued_jobs", "max_queued_bytes"),
+    ),
     Group(
         "Time limits",
         Settings,

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import sys
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Final, TextIO
 
@@ -77,6 +78,14 @@ def score(
     local_only: Annotated[
         bool, typer.Option("--local-only", help="Score only on the worker's machine.")
     ] = False,
+    key: Annotated[
+        str | None,
+        typer.Option(
+            help="An idempotency key of the whole input: the same command again, after an "
+            "interruption, sends only what is missing.",
+            metavar="KEY",
+        ),
+    ] = None,
     broker_url: Broker = None,
     config: Config = None,
 ) -> None:
@@ -87,14 +96,15 @@ def score(
         if as_json is None:
             as_json = output is not None or not stream.isatty()
         presenter = JsonLines(stream, with_text=with_text) if as_json else Table(stream)
+        score_all = partial(client.map, timeout=timeout_s, local_only=local_only, key=key)
         if source is None:
-            pairs = _scored(client, texts, timeout_s, local_only)
+            pairs = _scored(score_all, texts)
             failures = _show(presenter, pairs, total=len(texts), with_bar=False)
         else:
             name, source_format = source
             with open_texts(name) as opened:
                 rows = read_texts(opened, source_format, field)
-                pairs = _scored(client, rows, timeout_s, local_only)
+                pairs = _scored(score_all, rows)
                 failures = _show(presenter, pairs, total=count_rows(name), with_bar=True)
     if failures:
         plural = "" if failures == 1 else "s"
@@ -125,7 +135,7 @@ def _destination(output: Path | None) -> AbstractContextManager[TextIO]:
 
 
 def _scored(
-    client: Client, texts: Iterable[object], timeout_s: float | None, local_only: bool
+    score_all: Callable[[Iterator[Any]], Iterator[Outcome]], texts: Iterable[object]
 ) -> Iterator[tuple[object, Outcome]]:
     """Yield pairs of text and outcome, in order. Memory is bounded by the jobs in flight."""
     sent: deque[object] = deque()
@@ -135,7 +145,7 @@ def _scored(
             sent.append(text)
             yield text
 
-    for outcome in client.map(recorded(), timeout=timeout_s, local_only=local_only):
+    for outcome in score_all(recorded()):
         yield sent.popleft(), outcome
 
 

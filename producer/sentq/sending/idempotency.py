@@ -1,37 +1,118 @@
 """Idempotency keys: the same key means the same job, as long as its outcome is kept.
 
-    sentq-key-<SHA-256 of the key>   string   the job's id, after a `?` while it is being sent
+    sentq-key-<hash of the key>               string   the record: the job's id, and digests of its
+    sentq-key-<namespace>:<hash of the key>            texts; a `?` before it while it is being sent
 
 If jobs and outcomes are in one Redis, the script that sends a job also records its key. Otherwise
 the key is reserved first, and other senders of the same key wait until the job is sent or not.
+
+A digest tells whether a later job under the key has the same texts. It covers the texts and
+`local_only`, because a job that may leave the machine is not the same as one that must not. It
+does not cover what a repetition may change: the deadline and the queue.
+
+    content = SHA-256 of the texts and local_only
+    open    = HMAC-SHA256(namespace and key, content)    with no encryption keys
+    sealed  = HMAC-SHA256(encryption key, open)          one for each encryption key
+
+With encryption keys only the second form is recorded, by every key that the sender has. So clients
+that have one key in common understand each other while keys rotate, and Redis cannot test what a
+text may be. The first form is accepted from them too: a job may have been sent before encryption
+was configured.
 """
 
 from __future__ import annotations
 
 import hashlib
+import hmac
 import time
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
+
+import orjson
 
 from sentq.connection.app import key_with_result_prefix
 from sentq.wire.lua import load_script
 
 if TYPE_CHECKING:
     from sentq.results.reader import ResultReader
+    from sentq.wire.sealing import Keyring
 
-__all__ = ["KeyReservation", "reservation_key"]
+__all__ = ["KEY_POLL_INTERVAL_S", "IdempotencyKeys", "KeyClaim", "KeyMismatch", "KeyReservation"]
 
-_POLL_INTERVAL_S: Final = 0.02
+#: How long a sender waits before it looks again whether another one has sent the job of a key.
+KEY_POLL_INTERVAL_S: Final = 0.02
+
+#: The bytes that are recorded of a digest.
+_DIGEST_BYTES: Final = 16
 
 _RESERVE: Final = load_script("sentq.wire", "reserve_key")
 _RELEASE: Final = load_script("sentq.wire", "release_key")
 
 
-def reservation_key(key: str) -> str:
-    """Return the name under which the job of an idempotency key is recorded in Redis.
+class KeyMismatch(Exception):
+    """The key of a job belongs to a job with other texts; `place` counts from 0."""
 
-    It holds a hash, because a key may be confidential, such as an order number.
+    def __init__(self, place: int) -> None:
+        super().__init__()
+        self.place = place
+
+
+@dataclass(frozen=True, slots=True)
+class KeyClaim:
+    """What a sender tells Redis of the idempotency key of a job.
+
+    Attributes:
+        name: Where the job of the key is recorded, without the configured prefix.
+        recorded: The digests of the job's texts that are recorded, separated by spaces.
+        accepted: Further digests that a job with these texts may have been recorded with.
     """
-    return f"sentq-key-{hashlib.sha256(key.encode('utf-8', 'surrogatepass')).hexdigest()}"
+
+    name: str
+    recorded: str
+    accepted: str = ""
+
+    @property
+    def digests(self) -> str:
+        """The digests, in the form that scripts read (`lib/key_record.lua`)."""
+        return f"{self.recorded}|{self.accepted}" if self.accepted else self.recorded
+
+    def record(self, job_id: str) -> str:
+        """Return the record of a job that was sent."""
+        return f"{job_id} {self.recorded}"
+
+
+class IdempotencyKeys:
+    """Makes the claims of a client's idempotency keys.
+
+    Args:
+        namespace: Stands before all keys of the client.
+        keyring: The encryption keys; None if texts are not encrypted.
+    """
+
+    def __init__(self, namespace: str = "", keyring: Keyring | None = None) -> None:
+        self._namespace = namespace
+        self._prefix = f"sentq-key-{namespace}:" if namespace else "sentq-key-"
+        self._keyring = keyring
+
+    def claim(self, key: str, texts: Sequence[str], *, local_only: bool) -> KeyClaim:
+        """Return the claim of a job of checked texts.
+
+        The name in Redis holds a hash, because a key may be confidential, such as an order number.
+        """
+        key_bytes = key.encode("utf-8", "surrogatepass")
+        name = f"{self._prefix}{hashlib.sha256(key_bytes).hexdigest()}"
+        content = hashlib.sha256(orjson.dumps([texts, local_only])).digest()
+        owner = b"\0".join([b"sentq idempotency key", self._namespace.encode(), key_bytes])
+        open_digest = hmac.digest(owner, content, "sha256")
+        if self._keyring is None:
+            return KeyClaim(name, _short(open_digest))
+        sealed = " ".join(map(_short, self._keyring.digests(open_digest)))
+        return KeyClaim(name, sealed, accepted=_short(open_digest))
+
+
+def _short(digest: bytes) -> str:
+    return digest[:_DIGEST_BYTES].hex()
 
 
 class KeyReservation:
@@ -39,7 +120,7 @@ class KeyReservation:
 
     Args:
         results: The Redis in which keys are recorded.
-        key: The key, as the sender gives it.
+        claim: The key, and the digests of the job's texts.
         job_id: The job to be sent.
         lasts_s: How long the reservation lasts, in seconds: longer than sending takes. Another
             sender may reserve the key after that.
@@ -48,26 +129,38 @@ class KeyReservation:
         ResultsUnavailable: Redis did not answer, or refused.
     """
 
-    def __init__(self, results: ResultReader, key: str, job_id: str, *, lasts_s: int) -> None:
+    def __init__(
+        self, results: ResultReader, claim: KeyClaim, job_id: str, *, lasts_s: int
+    ) -> None:
         self._results = results
-        self._key = key_with_result_prefix(results.app, reservation_key(key))
+        self._key = key_with_result_prefix(results.app, claim.name)
+        self._claim = claim
         self._job_id = job_id
         self._lasts_s = lasts_s
 
     def take(self) -> str | None:
-        """Reserve the key; return the job that has it already, or None."""
+        """Reserve the key; return the job that has it already, or None.
+
+        Raises:
+            KeyMismatch: That job has other texts.
+        """
+        arguments: list[str | int] = [self._job_id, self._claim.digests, self._lasts_s]
         while True:
-            known = self._results.run_script(_RESERVE, [self._key], [self._job_id, self._lasts_s])
-            if known is None:
-                return None
-            if not known.startswith(b"?"):
-                return str(known, "ascii")
-            time.sleep(_POLL_INTERVAL_S)
+            reply = self._results.run_script(_RESERVE, [self._key], arguments)
+            match reply:
+                case [b"reserved"]:
+                    return None
+                case [b"sent", known]:
+                    return str(known, "ascii")
+                case [b"conflict"]:
+                    raise KeyMismatch(0)
+            time.sleep(KEY_POLL_INTERVAL_S)
 
     def keep(self) -> None:
         """Record that the job was sent: it has the key as long as outcomes are kept."""
-        self._results.command("SET", self._key, self._job_id, "EX", self._results.ttl_s)
+        record = self._claim.record(self._job_id)
+        self._results.command("SET", self._key, record, "EX", self._results.ttl_s)
 
     def release(self) -> None:
         """Release the key: the job was not sent."""
-        self._results.run_script(_RELEASE, [self._key], [self._job_id])
+        self._results.run_script(_RELEASE, [self._key], [self._job_id, self._claim.digests])

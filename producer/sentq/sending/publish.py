@@ -16,7 +16,7 @@ from kombu.exceptions import OperationalError
 from sentq.connection.broker import open_broker
 from sentq.contract import MAX_BYTES_PER_MESSAGE, SEALED_FIELD, TASK_NAME, redacted
 from sentq.errors import BrokerUnavailable, ResultsUnavailable
-from sentq.sending.idempotency import KeyReservation
+from sentq.sending.idempotency import KeyClaim, KeyReservation
 from sentq.sending.limits import QueueLimitExceeded, QueueLimits, QueueUsage
 from sentq.wire.ids import new_job_ids
 from sentq.wire.sealing import Keyring, Purpose
@@ -66,20 +66,21 @@ class Publisher:
         #: How many jobs may be sent before the queue is measured again.
         self._capacity = 0
 
-    def publish(self, texts: Sequence[str], key: str | None) -> str:
+    def publish(self, texts: Sequence[str], claim: KeyClaim | None) -> str:
         """Send a job of checked texts; return its id, or that of the job that was sent first under
         the same key.
 
         Raises:
             QueueLimitExceeded: The queue is full.
+            KeyMismatch: The key belongs to a job with other texts.
             BrokerUnavailable: The job was not sent. The cause says why.
         """
         (job_id,) = new_job_ids(1)
         reservation = None
         try:
-            if key is not None:
+            if claim is not None:
                 lasts_s = _longest_s(self._app)
-                reservation = KeyReservation(self._results, key, job_id, lasts_s=lasts_s)
+                reservation = KeyReservation(self._results, claim, job_id, lasts_s=lasts_s)
                 if known := reservation.take():
                     return known
             self._require_capacity()

@@ -6,18 +6,24 @@ keys another script does so: it also checks the capacity, and sends no job twice
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 from sentq.connection.broker import queue_lists
 from sentq.results.reader import ResultReader
-from sentq.sending.idempotency import reservation_key
+from sentq.sending.idempotency import KEY_POLL_INTERVAL_S, KeyClaim, KeyMismatch
 from sentq.sending.limits import QueueLimitExceeded, QueueLimits, QueueUsage
 from sentq.wire.documents import QUEUED_DOCUMENT
 from sentq.wire.lua import load_script
 
 __all__ = ["SendGroup", "push"]
+
+#: What replies begin with if jobs were not sent.
+_OVER_LIMIT: Final = 0
+_CONFLICT: Final = -1
+_IS_BEING_SENT: Final = -2
 
 _PUSH: Final = load_script("sentq.wire", "push_jobs")
 _PUSH_WITH_CONDITIONS: Final = load_script("sentq.wire", "push_jobs_with_conditions")
@@ -30,12 +36,12 @@ class SendGroup:
     Attributes:
         ids: Their ids, which share what `send_group_of` returns.
         messages: Their messages, in the same order.
-        keys: An idempotency key for each, or none at all.
+        claims: The claim of an idempotency key for each, or none at all.
     """
 
     ids: list[str]
     messages: list[bytes]
-    keys: Sequence[str]
+    claims: Sequence[KeyClaim]
 
 
 def push(results: ResultReader, group: SendGroup, queue: str, limits: QueueLimits) -> list[str]:
@@ -44,22 +50,39 @@ def push(results: ResultReader, group: SendGroup, queue: str, limits: QueueLimit
 
     Raises:
         QueueLimitExceeded: The queue is full, and no job was sent.
+        KeyMismatch: A key belongs to a job with other texts, and no job was sent.
         ResultsUnavailable: Redis did not answer, or refused.
     """
     keys: list[str | bytes] = [queue, results.queued_key(group.ids)]
     arguments: list[int | str | bytes] = [results.ttl_s, QUEUED_DOCUMENT]
-    if not limits and not group.keys:
+    if not limits and not group.claims:
         results.run_script(_PUSH, keys, [*arguments, *group.messages])
         return group.ids
     lists = queue_lists(queue)[1:] if limits else []
+    keys += [*lists, *(claim.name for claim in group.claims)]
     arguments += [-1 if limit is None else limit for limit in (limits.jobs, limits.bytes)]
-    arguments += [len(lists), len(group.keys), *(group.ids if group.keys else ()), *group.messages]
-    reply: list[Any] = results.run_script(
-        _PUSH_WITH_CONDITIONS, [*keys, *lists, *map(reservation_key, group.keys)], arguments
-    )
-    if not reply[0]:
-        waiting_jobs, waiting_bytes, added_jobs, added_bytes = reply[1:]
+    arguments += [len(lists), len(group.claims), *(group.ids if group.claims else ())]
+    arguments += [*(claim.digests for claim in group.claims), *group.messages]
+    reply, *more = _push_when_keys_are_free(results, keys, arguments)
+    if reply == _CONFLICT:
+        raise KeyMismatch(place=more[0])
+    if reply == _OVER_LIMIT:
+        waiting_jobs, waiting_bytes, added_jobs, added_bytes = more
         raise QueueLimitExceeded(
             QueueUsage(waiting_jobs, waiting_bytes), QueueUsage(added_jobs, added_bytes)
         )
-    return [known.decode() for known in reply[1:]] if group.keys else group.ids
+    return [known.decode() for known in more] if group.claims else group.ids
+
+
+def _push_when_keys_are_free(
+    results: ResultReader,
+    keys: Sequence[str | bytes],
+    arguments: Sequence[int | str | bytes],
+) -> list[Any]:
+    """Send; again while another sender, whose sending takes several steps, sends the job of a key.
+    Its reservation expires."""
+    while True:
+        reply: list[Any] = results.run_script(_PUSH_WITH_CONDITIONS, keys, arguments)
+        if reply[0] != _IS_BEING_SENT:
+            return reply
+        time.sleep(KEY_POLL_INTERVAL_S)

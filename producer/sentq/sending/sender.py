@@ -26,11 +26,13 @@ from sentq.connection.clock import RedisClock
 from sentq.contract import DEADLINE_HEADER, LOCAL_ONLY_HEADER
 from sentq.errors import (
     BrokerUnavailable,
+    KeyConflict,
     QueueFull,
     RedisFull,
     ResultsUnavailable,
     SettingsError,
 )
+from sentq.sending.idempotency import IdempotencyKeys, KeyClaim, KeyMismatch
 from sentq.sending.limits import QueueLimitExceeded, QueueLimits, queue_full_error
 from sentq.sending.publish import Publisher
 from sentq.sending.push import SendGroup, push
@@ -87,6 +89,7 @@ class Sender:
         is_single_redis: Whether messages and results are in the same database of one Redis.
         limits: The limits of each queue.
         keyring: Encrypts the texts; None leaves them as they are.
+        key_namespace: Stands before all idempotency keys.
     """
 
     def __init__(
@@ -97,12 +100,14 @@ class Sender:
         is_single_redis: bool,
         limits: QueueLimits,
         keyring: Keyring | None = None,
+        key_namespace: str = "",
     ) -> None:
         self._app = app
         self._results = results
         self._is_single_redis = is_single_redis
         self._limits = limits
         self._keyring = keyring
+        self._keys = IdempotencyKeys(key_namespace, keyring)
         self._clock = RedisClock(self._ask_time)
         self._jobs_per_group = min(_JOBS_PER_GROUP, limits.jobs or _JOBS_PER_GROUP)
         self._bytes_per_group = min(_BYTES_PER_GROUP, limits.bytes or _BYTES_PER_GROUP)
@@ -114,6 +119,7 @@ class Sender:
         """Send jobs of checked texts and return their ids, in the same order.
 
         Raises:
+            KeyConflict: The key of a job belongs to a job with other texts.
             QueueFull, RedisFull: There was no capacity for a job.
             BrokerUnavailable: The broker did not accept a job within the time-outs.
             The `accepted` of each holds the ids of the jobs that were accepted before that one.
@@ -121,8 +127,12 @@ class Sender:
         accepted: list[str] = []
         try:
             headers = self._headers(options)
+            claims = [
+                self._keys.claim(key, texts, local_only=options.local_only)
+                for key, texts in zip(options.keys, jobs, strict=bool(options.keys))
+            ]
             if self._is_single_redis and not self._is_publishing_observed:
-                for group in self._groups(jobs, queue, headers, options.keys):
+                for group in self._groups(jobs, queue, headers, claims):
                     accepted += push(self._results, group, queue, self._limits)
             else:
                 publisher = Publisher(
@@ -134,10 +144,12 @@ class Sender:
                     keyring=self._keyring,
                 )
                 for place, texts in enumerate(jobs):
-                    key = options.keys[place] if options.keys else None
-                    accepted.append(publisher.publish(texts, key))
+                    claim = claims[place] if claims else None
+                    accepted.append(publisher.publish(texts, claim))
         except QueueLimitExceeded as rejection:
             raise self._queue_full(queue, rejection, accepted) from None
+        except KeyMismatch as mismatch:
+            raise self._key_conflict(len(accepted) + mismatch.place, len(jobs), accepted) from None
         except (BrokerUnavailable, ResultsUnavailable) as error:
             not_sent = _not_sent(error, accepted)
             raise not_sent from (error.__cause__ if not_sent is error else error)
@@ -163,7 +175,7 @@ class Sender:
         jobs: Sequence[Sequence[str]],
         queue: str,
         headers: Mapping[str, int | bool],
-        keys: Sequence[str],
+        claims: Sequence[KeyClaim],
     ) -> Iterator[SendGroup]:
         """Yield the jobs in send groups, each for one round trip."""
         fill = self._template(queue).with_headers(headers).fill
@@ -177,12 +189,12 @@ class Sender:
                 message = fill(job_id, texts)
                 size_bytes += len(message)
                 if messages and size_bytes > self._bytes_per_group:
-                    yield SendGroup(ids, messages, keys[sent : sent + len(ids)])
+                    yield SendGroup(ids, messages, claims[sent : sent + len(ids)])
                     sent += len(ids)
                     ids, messages, size_bytes = [], [], len(message)
                 ids.append(job_id)
                 messages.append(message)
-            yield SendGroup(ids, messages, keys[sent : sent + len(ids)])
+            yield SendGroup(ids, messages, claims[sent : sent + len(ids)])
             sent += len(ids)
 
     def _template(self, queue: str) -> MessageTemplate:
@@ -204,6 +216,18 @@ class Sender:
         except (BrokerUnavailable, redis.RedisError):
             reports = []  # The queue was full, also if Redis is not available since then.
         error = queue_full_error(queue, self._limits, rejection, reports)
+        error.accepted = accepted
+        return error
+
+    def _key_conflict(self, place: int, count: int, accepted: list[str]) -> KeyConflict:
+        """Return the error for a job whose key belongs to other texts. It quotes neither."""
+        which = "the idempotency key" if count == 1 else f"the idempotency key of job {place}"
+        also = ", and the senders of a key need a common one of encryption_keys"
+        error = KeyConflict(
+            f"{which} belongs to a job with other texts, or with another local_only. A key stands "
+            f"for one job for {self._results.ttl_s:,} s after it was sent (result_ttl_s): use "
+            f"another key for other texts{also if self._keyring else ''}"
+        )
         error.accepted = accepted
         return error
 

@@ -53,6 +53,9 @@ _NAME: Final = re.compile(r"[A-Za-z0-9_-]{1,32}")
 #: The digits of the SHA-256 by which a key without a name is known.
 _ID_DIGITS: Final = 16
 
+#: What the keys of digests are derived for. One byte follows, as in HKDF's first block.
+_DIGEST_INFO: Final = b"sentq digests of texts\x01"
+
 _MISSING: Final = 'encryption_keys needs the package cryptography: pip install "sentq[encryption]"'
 
 
@@ -137,6 +140,7 @@ class Keyring:
         self._secrets = {key.id: key.secret for key in keys}
         if len(self._secrets) != len(keys):
             raise SettingsError("encryption_keys: two keys are the same, or have the same name")
+        self._digest_secrets = [_digest_secret(key.secret) for key in keys]
         self._prefix = f"{_VERSION}.{keys[0].id}."
         self._first_id = keys[0].id
         self._cipher = lru_cache(_CACHED_SALTS)(self._new_cipher)
@@ -178,8 +182,19 @@ class Keyring:
                 f"sealed {purpose}: changed, truncated, or sealed for another job"
             ) from None
 
+    def digests(self, data: bytes) -> list[bytes]:
+        """Return a digest of data (HMAC-SHA256, 32 bytes) for each key, in their order. Without a
+        key, it does not tell what the data are, even if few data are possible."""
+        return [hmac.digest(secret, data, "sha256") for secret in self._digest_secrets]
+
     def _new_cipher(self, key_id: str, salt: bytes) -> Any:
         return self._aes_gcm(hmac.digest(self._secrets[key_id], salt, "sha256"))
+
+
+def _digest_secret(secret: bytes) -> bytes:
+    """Return a key for digests, derived from an encryption key (HKDF's expansion, RFC 5869). The
+    keys that encrypt are derived over salts, which have another length."""
+    return hmac.digest(secret, _DIGEST_INFO, "sha256")
 
 
 def _context(purpose: Purpose, job_id: str) -> bytes:

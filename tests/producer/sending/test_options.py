@@ -15,7 +15,7 @@ from celery import signals
 
 from sentq import Client, Job, JobStatus, errors
 from sentq.contract import DEADLINE_HEADER, LOCAL_ONLY_HEADER
-from sentq.sending.idempotency import KeyReservation, reservation_key
+from sentq.sending.idempotency import IdempotencyKeys, KeyReservation
 from sentq.wire.ids import new_job_ids
 from sentq_worker.broker.message import is_plain
 from tests.support.processes import RedisProcess
@@ -41,6 +41,9 @@ def sender(redis_server: RedisProcess, request: pytest.FixtureRequest) -> Iterat
     signals.before_task_publish.disconnect(listen)
 
 
+CLAIM = IdempotencyKeys().claim("key", ["text"], local_only=False)
+
+
 def _headers(server: RedisProcess) -> list[dict[str, Any]]:
     """Return the headers of the queued messages, the oldest first."""
     with server.client() as redis:
@@ -56,7 +59,7 @@ def _ids(server: RedisProcess) -> list[str]:
 
 def test_a_repeated_key_returns_the_same_job(sender: Client, redis_server: RedisProcess) -> None:
     first = sender.submit("text", key="order 1")
-    assert sender.submit("text, and more", key="order 1").id == first.id
+    assert sender.submit(["text"], key="order 1", bulk=True, deadline=9).id == first.id
     other = sender.submit("text", key="order 2")
     assert _ids(redis_server) == [first.id, other.id]
     assert first.status() is JobStatus.QUEUED
@@ -88,9 +91,10 @@ def test_a_key_is_hashed_and_expires_with_the_result(
 ) -> None:
     with Client(broker_url=redis_server.url, result_ttl_s=100) as client:
         client.submit("text", key="CANARY")
+    claim = IdempotencyKeys().claim("CANARY", ["text"], local_only=False)
     with redis_server.client() as redis:
         assert not any(b"CANARY" in key for key in redis.scan_iter())
-        assert 0 < redis.ttl(reservation_key("CANARY")) <= 100
+        assert 0 < redis.ttl(claim.name) <= 100
 
 
 _RACE = """
@@ -144,7 +148,7 @@ def test_a_failed_publication_leaves_no_key_behind(
 
 def test_a_second_client_waits_while_a_job_with_the_same_key_is_sent(client: Client) -> None:
     first, second = (
-        KeyReservation(client._results, "key", new_job_ids(1)[0], lasts_s=20) for _ in range(2)
+        KeyReservation(client._results, CLAIM, new_job_ids(1)[0], lasts_s=20) for _ in range(2)
     )
     assert first.take() is None
     with ThreadPoolExecutor(1) as thread:
@@ -158,7 +162,7 @@ def test_a_second_client_waits_while_a_job_with_the_same_key_is_sent(client: Cli
 
 def test_the_key_reservation_of_a_dead_client_expires(client: Client) -> None:
     dead, next_one = (
-        KeyReservation(client._results, "key", new_job_ids(1)[0], lasts_s=1) for _ in range(2)
+        KeyReservation(client._results, CLAIM, new_job_ids(1)[0], lasts_s=1) for _ in range(2)
     )
     assert dead.take() is None
     assert next_one.take() is None

@@ -73,12 +73,16 @@ def _push_with_conditions(
     keys: dict[str, str] | None = None,
     max_jobs: int = -1,
     max_bytes: int = -1,
+    digests: str = "d1",
 ) -> list[Any]:
     keyed = keys or {}
     reply: list[Any] = PUSH_WITH_CONDITIONS.run(
         server,
         ["queue", "group", "queue:low", *keyed],
-        [TTL_S, QUEUED, max_jobs, max_bytes, 1, len(keyed), *keyed.values(), *messages],
+        [
+            *(TTL_S, QUEUED, max_jobs, max_bytes, 1, len(keyed)),
+            *(*keyed.values(), *[digests] * len(keyed), *messages),
+        ],
     )
     return reply
 
@@ -128,10 +132,52 @@ def test_push_with_the_same_keys_again_changes_nothing(server: redis.Redis) -> N
 
 def test_push_sends_one_job_for_a_key_that_stands_twice(server: redis.Redis) -> None:
     reply = PUSH_WITH_CONDITIONS.run(
-        server, ["queue", "group", "k", "k"], [TTL_S, QUEUED, -1, -1, 0, 2, "a", "b", b"1", b"2"]
+        server,
+        ["queue", "group", "k", "k"],
+        [TTL_S, QUEUED, -1, -1, 0, 2, "a", "b", "d1", "d1", b"1", b"2"],
     )
     assert reply == [1, b"a", b"a"]
     assert _list(server, "queue") == [b"1"]
+
+
+def test_push_sends_nothing_if_a_key_stands_twice_for_different_texts(server: redis.Redis) -> None:
+    reply = PUSH_WITH_CONDITIONS.run(
+        server,
+        ["queue", "group", "k", "k"],
+        [TTL_S, QUEUED, -1, -1, 0, 2, "a", "b", "d1", "d2", b"1", b"2"],
+    )
+    assert reply == [-1, 1]
+    assert contents(server) == {}
+
+
+@pytest.mark.parametrize("digests", ["d2", "d2 d3|d4", ""])
+def test_push_refuses_another_text_under_a_key(server: redis.Redis, digests: str) -> None:
+    _push_with_conditions(server, b"1", keys={"k": "id1"}, digests="d0 d1")
+    before = contents(server)
+    keys = {"free": "id2", "k": "id3"}
+    assert _push_with_conditions(server, b"2", b"3", keys=keys, digests=digests) == [-1, 1]
+    assert contents(server) == before
+
+
+@pytest.mark.parametrize("digests", ["d1", "d2 d1", "d2|d1"])
+def test_push_knows_the_text_of_a_key_by_any_common_digest(
+    server: redis.Redis, digests: str
+) -> None:
+    _push_with_conditions(server, b"1", keys={"k": "id1"}, digests="d0 d1|d9")
+    assert server.get("k") == b"id1 d0 d1", "only those before the | are recorded"
+    assert _push_with_conditions(server, b"2", keys={"k": "id2"}, digests=digests) == [1, b"id1"]
+
+
+def test_push_accepts_the_record_of_an_older_client(server: redis.Redis) -> None:
+    server.set("k", "id1")
+    assert _push_with_conditions(server, b"2", keys={"k": "id2"}) == [1, b"id1"]
+
+
+def test_push_waits_for_a_job_that_is_being_sent(server: redis.Redis) -> None:
+    RESERVE_KEY.run(server, ["k"], ["id1", "d1", 10])
+    before = contents(server)
+    assert _push_with_conditions(server, b"2", keys={"k": "id2"}) == [-2]
+    assert contents(server) == before
 
 
 def test_push_with_conditions_writes_nothing_when_memory_is_full(server: redis.Redis) -> None:
@@ -144,32 +190,40 @@ def test_push_with_conditions_writes_nothing_when_memory_is_full(server: redis.R
 
 
 def test_a_key_is_reserved_for_one_job(server: redis.Redis) -> None:
-    assert RESERVE_KEY.run(server, ["key"], ["job", 10]) is None
-    assert RESERVE_KEY.run(server, ["key"], ["job", 20]) is None, "it renews its own"
+    assert RESERVE_KEY.run(server, ["key"], ["job", "d1", 10]) == [b"reserved"]
+    assert RESERVE_KEY.run(server, ["key"], ["job", "d1", 20]) == [b"reserved"], "it renews its own"
     assert 10 < server.ttl("key") <= 20
-    assert RESERVE_KEY.run(server, ["key"], ["other", 10]) == b"?job"
-    server.set("key", "job")
-    assert RESERVE_KEY.run(server, ["key"], ["other", 10]) == b"job"
+    assert RESERVE_KEY.run(server, ["key"], ["other", "d1", 10]) == [b"sending"]
+    for record in ("job", "job d1"):
+        server.set("key", record)
+        assert RESERVE_KEY.run(server, ["key"], ["other", "d0 d1", 10]) == [b"sent", b"job"]
+
+
+def test_no_key_is_reserved_for_other_texts(server: redis.Redis) -> None:
+    server.set("key", "job d1")
+    before = contents(server)
+    assert RESERVE_KEY.run(server, ["key"], ["other", "d2", 10]) == [b"conflict"]
+    assert contents(server) == before
 
 
 def test_a_reservation_is_released_by_its_own_job_alone(server: redis.Redis) -> None:
-    RESERVE_KEY.run(server, ["key"], ["job", 10])
-    RELEASE_KEY.run(server, ["key"], ["other"])
-    assert server.get("key") == b"?job"
+    RESERVE_KEY.run(server, ["key"], ["job", "d1", 10])
+    RELEASE_KEY.run(server, ["key"], ["other", "d1"])
+    assert server.get("key") == b"?job d1"
     for _ in range(2):
-        RELEASE_KEY.run(server, ["key"], ["job"])
+        RELEASE_KEY.run(server, ["key"], ["job", "d1"])
         assert server.get("key") is None
 
 
 def test_the_key_of_a_job_that_was_sent_is_not_released(server: redis.Redis) -> None:
-    server.set("key", "job")
-    RELEASE_KEY.run(server, ["key"], ["job"])
-    assert server.get("key") == b"job"
+    server.set("key", "job d1")
+    RELEASE_KEY.run(server, ["key"], ["job", "d1"])
+    assert server.get("key") == b"job d1"
 
 
 def test_no_key_is_reserved_when_memory_is_full(server: redis.Redis) -> None:
     with full_memory(server), pytest.raises(redis.ResponseError, match="maxmemory"):
-        RESERVE_KEY.run(server, ["key"], ["job", 10])
+        RESERVE_KEY.run(server, ["key"], ["job", "d1", 10])
     assert contents(server) == {}
 
 
