@@ -6,6 +6,8 @@ job = Client().submit("What a lovely day!")
 print(job.result(timeout=10).outcomes[0].label)
 """
 
+from sentq.admin.dead import DeadLetters, RetryResult, Selection
+from sentq.admin.status import QueueStatus, ServiceStatus
 from sentq.client import Client
 from sentq.contract import (
     TASK_NAME,
@@ -21,12 +23,17 @@ from sentq.errors import *  # noqa: F403 - all errors are public
 from sentq.errors import __all__ as _errors
 from sentq.job import Job
 from sentq.settings import Settings
+from sentq.wire.dead_letters import DeadLetter, DeadLetterCode
+from sentq.wire.reports import WorkerReport
 
 __version__ = "0.1.0"
 
 __all__ = [  # noqa: PLE0604 - names of the errors are added below
     "TASK_NAME",
     "Client",
+    "DeadLetter",
+    "DeadLetterCode",
+    "DeadLetters",
     "ErrorCode",
     "Job",
     "JobOutcome",
@@ -34,8 +41,13 @@ __all__ = [  # noqa: PLE0604 - names of the errors are added below
     "Limits",
     "Outcome",
     "Prediction",
+    "QueueStatus",
+    "RetryResult",
+    "Selection",
+    "ServiceStatus",
     "Settings",
     "TextError",
+    "WorkerReport",
     "__version__",
     *_errors,
 ]

@@ -10,12 +10,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import count, repeat
 from types import TracebackType
-from typing import Final, Self
+from typing import Final, Self, TypeVar
 
 from sentq.admin.dead import DeadLetters
 from sentq.admin.status import ServiceStatus, read_status
 from sentq.connection.app import make_app
-from sentq.contract import JobOutcome, Outcome, check_job
+from sentq.contract import JobOutcome, Outcome, check_job, check_timeout, is_number
 from sentq.errors import InvalidInput, JobError, NotAString
 from sentq.job import Job
 from sentq.results.ordered import OrderedResults
@@ -32,6 +32,8 @@ __all__ = ["Client", "Job"]
 #: How `map` cuts a stream into jobs, and how many of them it keeps in flight.
 _MAP_TEXTS_PER_JOB: Final = 64
 _MAP_JOBS_IN_FLIGHT: Final = 32
+
+_T = TypeVar("_T")
 
 _LONGEST_DEADLINE_S: Final = 365 * 24 * 60 * 60
 
@@ -121,38 +123,39 @@ class Client:
             KeyConflict, QueueFull, RedisFull, BrokerUnavailable: Not all jobs were accepted.
                 `accepted` holds the ids of those that were.
         """
-        checked = [self._checked(texts) for texts in jobs]
+        checked = [self._checked(texts) for texts in _several(jobs, "submit_many", "jobs")]
         options = SendOptions(_checked_keys(keys, len(checked)), _checked_s(deadline), local_only)
         ids = self._sender.send(checked, queue=self._queue(bulk=bulk), options=options)
         return [Job(job_id, self._results) for job_id in ids]
 
     def results(
-        self, jobs: Iterable[Job], *, timeout: float | None = None
+        self, jobs: Iterable[Job | str], *, timeout: float | None = None
     ) -> Iterator[JobOutcome | JobError]:
         """Wait for the outcomes of many jobs, in the order given, hundreds in a round trip.
 
         A job without an outcome does not stop the others: its error takes its place.
 
         Args:
-            jobs: Handles of jobs of any sender.
+            jobs: Handles or ids of jobs of any sender.
             timeout: Seconds to wait for each job at most; None waits until it ends.
 
         Raises:
+            InvalidInput: `jobs` holds something else, or `timeout` is no number.
             ResultsUnavailable: Redis is not available. The jobs are not affected.
         """
-        reader = OrderedResults(self._results, timeout_s=timeout)
-        ids = [job.id for job in jobs]
+        reader = OrderedResults(self._results, timeout_s=check_timeout(timeout))
+        ids = [_id_of(job) for job in _several(jobs, "results", "jobs or job ids")]
         for job_id in ids:
             reader.expect(job_id)
-        for _ in ids:
-            try:
-                yield reader.receive()
-            except JobError as error:
-                yield error
+        return _received(reader, len(ids))
 
     def job(self, job_id: str) -> Job:
-        """Return the handle of a job by its id, also of one that another process sent."""
-        return Job(job_id, self._results)
+        """Return the handle of a job by its id, also of one that another process sent.
+
+        Raises:
+            InvalidInput: The id is no string.
+        """
+        return Job(_id_of(job_id), self._results)
 
     def map(
         self,
@@ -180,11 +183,14 @@ class Client:
                 the jobs that are missing. Texts, order and `texts_per_job` must be the same.
 
         Raises:
+            InvalidInput: An argument is wrong, such as one text in place of several.
             KeyConflict: The key belongs to other texts.
             Overloaded, BrokerUnavailable: As `submit` does.
             JobError, ResultsUnavailable: As `Job.result` does.
         """
-        reader = OrderedResults(self._results, timeout_s=timeout)
+        several = _several(texts, "map", "texts")
+        _check_counts(texts_per_job=texts_per_job, jobs_in_flight=jobs_in_flight)
+        reader = OrderedResults(self._results, timeout_s=check_timeout(timeout))
         queue, keys = self._queue(bulk=True), _keys_of_parts(key)
 
         def send(job: Sequence[str]) -> None:
@@ -195,7 +201,7 @@ class Client:
             reader.expect(job_id)
 
         return stream(
-            texts,
+            several,
             limits=self._limits,
             texts_per_job=min(texts_per_job, self._settings.texts_per_job),
             jobs_in_flight=jobs_in_flight,
@@ -246,10 +252,41 @@ class Client:
         self.close()
 
 
+def _several(values: Iterable[_T], call: str, what: str) -> Iterable[_T]:
+    """Return the values, unless they are one string: its characters would be taken for them."""
+    if isinstance(values, (str, bytes)) or not isinstance(values, Iterable):
+        raise InvalidInput(
+            f"{call} takes several {what}, such as a list, not {type(values).__name__}; "
+            "put a single one into a list"
+        )
+    return values
+
+
+def _id_of(job: object) -> str:
+    found = job.id if isinstance(job, Job) else job
+    if not isinstance(found, str):
+        raise InvalidInput(f"a job is a Job or the id of one, not {type(found).__name__}")
+    return found
+
+
+def _received(reader: OrderedResults, jobs: int) -> Iterator[JobOutcome | JobError]:
+    for _ in range(jobs):
+        try:
+            yield reader.receive()
+        except JobError as error:
+            yield error
+
+
+def _check_counts(**counts: object) -> None:
+    for name, value in counts.items():
+        if type(value) is not int or value < 1:
+            raise InvalidInput(f"{name} must be a whole number of at least 1")
+
+
 def _checked_keys(keys: Iterable[str] | None, jobs: int) -> Sequence[str]:
     if keys is None:
         return ()
-    checked = list(keys)
+    checked = list(_several(keys, "submit_many", "keys"))
     if len(checked) != jobs:
         raise InvalidInput(f"{len(checked)} keys for {jobs} jobs: there must be one for each")
     if not all(key and isinstance(key, str) for key in checked):
@@ -266,6 +303,11 @@ def _keys_of_parts(key: str | None) -> Iterator[Sequence[str]]:
 
 
 def _checked_s(deadline: float | None) -> float | None:
-    if deadline is not None and not 0 < deadline < _LONGEST_DEADLINE_S:
-        raise InvalidInput("a deadline must be a positive number of seconds, less than a year")
+    if deadline is None:
+        return None
+    if not is_number(deadline) or not 0 < deadline < _LONGEST_DEADLINE_S:
+        raise InvalidInput(
+            "a deadline must be a positive number of seconds, less than a year"
+            + ("" if is_number(deadline) else f", not {type(deadline).__name__}")
+        )
     return deadline

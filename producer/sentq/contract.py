@@ -14,6 +14,7 @@ a `TextError`; its job succeeds all the same.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from typing import Annotated, Any, Final, TypeAlias
@@ -200,6 +201,24 @@ _RAISES: Final[dict[ErrorCode, type[InvalidInput]]] = {
     ErrorCode.LONE_SURROGATE: LoneSurrogate,
     ErrorCode.TEXT_TOO_LONG: TextTooLong,
 }
+
+
+def is_number(value: object) -> bool:
+    """Return whether a value is a number: no text, and not `True`."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def check_timeout(timeout: float | None) -> float | None:
+    """Return a time-out in seconds, or None for none.
+
+    Raises:
+        InvalidInput: It is no number.
+    """
+    if timeout is not None and (not is_number(timeout) or math.isnan(timeout)):
+        raise InvalidInput(
+            f"a timeout must be a number of seconds, or None, not {type(timeout).__name__}"
+        )
+    return timeout
 
 
 def redacted(count: int) -> str:

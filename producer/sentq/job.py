@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sentq.contract import JobOutcome, JobStatus
+from sentq.contract import JobOutcome, JobStatus, check_timeout
 from sentq.results.cancel import cancel_job
 from sentq.results.reader import ResultReader
 
@@ -31,13 +31,14 @@ class Job:
             timeout: Seconds to wait at most; None waits until the job ends.
 
         Raises:
+            InvalidInput: `timeout` is no number.
             WaitTimeout: There was no outcome in time. The job is not affected.
             UnknownJob, JobExpired: Redis has no document of the job, or no longer.
             JobCancelled: The job was cancelled before it was scored.
             JobFailed: The job failed as a whole.
             ResultsUnavailable: Redis is not available. The job is not affected.
         """
-        return self._results.wait(self.id, timeout_s=timeout)
+        return self._results.wait(self.id, timeout_s=check_timeout(timeout))
 
     def cancel(self) -> bool:
         """Cancel the job unless it runs or has ended. Readers that wait for it are notified.

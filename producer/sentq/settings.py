@@ -40,6 +40,25 @@ _MIN_ENCRYPTED_MESSAGE_BYTES = 2048
 _REDIS_SCHEMES = ("redis://", "rediss://", "redis+socket://", "sentinel://")
 
 
+#: Schemes that are written in place of another one.
+_OTHER_SCHEMES = {
+    **dict.fromkeys(("http", "tcp", "valkey"), "redis"),
+    **dict.fromkeys(("https", "tls", "valkeys"), "rediss"),
+    "unix": "redis+socket",
+}
+
+#: How similar a scheme is to one of Redis that it was probably meant to be, from 0 to 1.
+_SIMILAR = 0.75
+
+_EXAMPLE_URL = "redis://HOST:6379/0"
+
+#: An address without a scheme, and without a password.
+_ADDRESS = re.compile(r"[\w.-]+(:\d+)?(/\d*)?", re.ASCII)
+
+#: A host, as a name or as an address of IPv6, and what follows a colon.
+_HOST_AND_PORT = re.compile(r"(?:\[[^\]]*\]|[^:\[\]]*):(.+)", re.DOTALL)
+
+
 class LayeredSettings(BaseSettings):
     """The way in which client and worker load settings. Subclasses name their sources."""
 
@@ -306,6 +325,18 @@ class Settings(LayeredSettings):
             parse_key(key.get_secret_value())
         return keys
 
+    @field_validator("broker_url", "result_url")
+    @classmethod
+    def _url_has_the_right_form(cls, url: SecretStr | None) -> SecretStr | None:
+        if url is None:
+            return None
+        first, *more = url.get_secret_value().split(";")
+        for part in [first, *(each for each in more if "://" in each)]:
+            problem = _problem_of_url(part)
+            if problem is not None:
+                raise ValueError(problem)
+        return url
+
     @field_validator("result_url")
     @classmethod
     def _result_url_is_redis(cls, url: SecretStr | None) -> SecretStr | None:
@@ -393,6 +424,30 @@ class Settings(LayeredSettings):
             and not self.transport_options
             and self.result_backend_url.get_secret_value() == broker
         )
+
+
+def _problem_of_url(url: str) -> str | None:
+    """Return what is wrong with the form of a URL, without quoting what may be a password."""
+    scheme, separator, rest = url.strip().partition("://")
+    if not separator:
+        if _ADDRESS.fullmatch(url.strip()):
+            return f"this is not a URL: write redis://{url.strip()}{'' if '/' in url else '/0'}"
+        return f"this is not a URL: write it like {_EXAMPLE_URL}"
+    if scheme.lower() in _OTHER_SCHEMES:
+        return f"must start with {_OTHER_SCHEMES[scheme.lower()]}://, not {scheme.lower()}://"
+    written = f"{scheme}://"
+    if written not in _REDIS_SCHEMES and difflib.get_close_matches(
+        written.lower(), _REDIS_SCHEMES, cutoff=_SIMILAR
+    ):
+        return f"must start with one of {', '.join(_REDIS_SCHEMES)}"
+    host = re.split("[/?#]", rest, maxsplit=1)[0].rpartition("@")[2]
+    with_port = _HOST_AND_PORT.fullmatch(host) if scheme in ("redis", "rediss") else None
+    if with_port is not None and not re.fullmatch("[0-9]{1,5}", with_port[1]):
+        return (
+            f"the port must be a number: write it like {_EXAMPLE_URL}, with the special characters "
+            "of a password percent-encoded"
+        )
+    return None
 
 
 def _nearest(name: str, known: Iterable[str]) -> str | None:

@@ -351,3 +351,69 @@ def test_a_handle_is_plain_and_shows_no_text(client: Client) -> None:
 
 def test_all_public_names_are_importable() -> None:
     assert all(hasattr(sentq, name) for name in sentq.__all__)
+
+
+# --- Arguments of the wrong kind -----------------------------------------------------------
+
+
+@pytest.mark.parametrize("call", ["map", "submit_many", "results"])
+@pytest.mark.parametrize("argument", ["CANARY", b"CANARY", 5, None])
+def test_one_value_in_place_of_several_is_an_error(
+    client: Client, redis_server: RedisProcess, call: str, argument: Any
+) -> None:
+    with pytest.raises(errors.InvalidInput, match=f"{call} takes several .* a list") as refused:
+        getattr(client, call)(argument)
+    assert "CANARY" not in str(refused.value)
+    with redis_server.client() as redis:
+        assert redis.keys() == []
+
+
+def test_a_string_in_place_of_keys_is_an_error(client: Client) -> None:
+    with pytest.raises(errors.InvalidInput, match="keys"):
+        client.submit_many(["a", "b"], keys="ab")
+
+
+def test_results_take_ids_too(client: Client, redis_server: RedisProcess) -> None:
+    job, other = client.submit("a good day"), client.submit("a day")
+    with stock_app(redis_server.url) as app:
+        for each in (job, other):
+            app.backend.store_result(each.id, _answer(["a good day"]), "SUCCESS")
+    found = list(client.results([job.id, other], timeout=10))
+    assert all(isinstance(each, sentq.JobOutcome) for each in found)
+    assert len(found) == 2
+
+
+@pytest.mark.parametrize("job", [5, None, b"id", ["id"]])
+def test_what_is_no_job_is_an_error(client: Client, job: Any) -> None:
+    with pytest.raises(errors.InvalidInput, match="a Job or the id of one"):
+        client.results([job])
+    with pytest.raises(errors.InvalidInput, match="a Job or the id of one"):
+        client.job(job)
+
+
+@pytest.mark.parametrize("seconds", ["5", [5], True])
+def test_seconds_must_be_a_number(client: Client, seconds: Any) -> None:
+    job = client.submit("text")
+    says = f"number of seconds.*not {type(seconds).__name__}"
+    with pytest.raises(errors.InvalidInput, match=says):
+        client.submit("text", deadline=seconds)
+    for wait in (job.result, lambda timeout: client.results([job], timeout=timeout)):
+        with pytest.raises(errors.InvalidInput, match=says):
+            wait(timeout=seconds)
+    with pytest.raises(errors.InvalidInput, match=says):
+        client.map(["text"], timeout=seconds)
+
+
+@pytest.mark.parametrize("name", ["texts_per_job", "jobs_in_flight"])
+@pytest.mark.parametrize("number", [0, -1, "5", 1.5, None])
+def test_counts_of_map_must_be_whole_numbers(client: Client, name: str, number: Any) -> None:
+    with pytest.raises(errors.InvalidInput, match=name):
+        client.map(["text"], **{name: number})
+
+
+def test_the_types_of_what_a_client_returns_are_public(client: Client) -> None:
+    status = client.service_status()
+    assert type(status) is sentq.ServiceStatus
+    assert {type(queue) for queue in status.queues} == {sentq.QueueStatus}
+    dead: sentq.DeadLetters = client.dead
+    assert dead.count(sentq.Selection(codes=(sentq.DeadLetterCode.MALFORMED,))) == {}

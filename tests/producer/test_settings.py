@@ -114,3 +114,41 @@ def test_a_broker_other_than_redis_needs_a_result_url() -> None:
 def test_settings_are_frozen() -> None:
     with pytest.raises(ValueError, match="frozen"):
         Settings.load().queue = "other"  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("setting", ["broker_url", "result_url"])
+@pytest.mark.parametrize(
+    ("url", "says"),
+    [
+        ("localhost:6379", "write redis://localhost:6379/0"),
+        ("127.0.0.1:7391", "write redis://127.0.0.1:7391/0"),
+        ("queue/1", "write redis://queue/1"),
+        (":hunter2@host:6379", "write it like redis://HOST:6379/0"),
+        ("redis:/host", "write it like redis://HOST:6379/0"),
+        ("", "write it like redis://HOST:6379/0"),
+        ("reddis://host", "must start with one of redis://"),
+        ("http://host:6379", "must start with redis://, not http://"),
+        ("unix:///run/redis.sock", "must start with redis\\+socket://"),
+        ("redis://host:63o79/0", "the port must be a number"),
+        ("redis://:hunter2/x@host:6379/0", "percent-encoded"),
+        ("sentinel://a:26379;redis://b:x", "the port must be a number"),
+    ],
+)
+def test_a_malformed_url_is_an_error_that_shows_the_right_form(
+    setting: str, url: str, says: str
+) -> None:
+    with pytest.raises(SettingsError, match=f"{setting}.*{says}") as refused:
+        Settings.load(None, **{setting: url})
+    assert "hunter2" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        *("redis://host", "redis://user:secret@host", "rediss://:secret@host:6380/1?x=y"),
+        *("redis://[::1]:6379/0", "redis://[::1]/0", "redis+socket:///run/redis.sock"),
+        *("sentinel://a:26379;b:26379", "amqp://user:secret@host//", "sqs://", "memory://"),
+    ],
+)
+def test_a_url_of_a_broker_is_accepted(url: str) -> None:
+    assert Settings.load(broker_url=url).broker_url.get_secret_value() == url
