@@ -122,6 +122,7 @@ GROUPS: Final = (
         ),
     ),
     Group("Providers", WorkerSettings, ("provider", "queue_providers")),
+    Group("What follows a job", WorkerSettings, ("follow_routes",)),
     Group(
         "The Hub: where calls go",
         HubSettings,

@@ -20,6 +20,7 @@ from sentq_worker.celery_worker.bootsteps import (
     EngineStep,
     exit_at_once_if_needed,
 )
+from sentq_worker.celery_worker.canvas.unread import UnreadQueues
 from sentq_worker.celery_worker.encryption import JobEncryption
 from sentq_worker.celery_worker.loop_watchdog import LoopWatchdog
 from sentq_worker.celery_worker.revocations import RevocationPoller
@@ -96,6 +97,9 @@ def make_worker_app(
         # They are there, unless a sender has forged the chord.
         result_chord_join_timeout=1.0,
     )
+    app.conf.task_routes = app.conf.task_routes | {
+        task: {"queue": queue} for task, queue in worker_settings.follow_routes.items()
+    }
     # To publish into another queue, for what follows a job, must not make the worker read it.
     app.amqp.queues.select([settings.queue, settings.bulk_queue])
     app.steps["worker"].add(EngineStep)
@@ -122,12 +126,14 @@ def make_worker_app(
     )
     # The leases have a thread of their own, and so have their own connections.
     backend = own_backend(app)
+    unread_queues = UnreadQueues(app)
     loop_watchdog = LoopWatchdog(limit_s=worker_settings.loop_limit_s)
     leases = Leases(
         ResultStore(app, backend),
         HeartbeatWriter(dispatcher.snapshot),
         clock,
         poll_revocations=RevocationPoller(app, backend).poll,
+        look_at_queues=unread_queues.poll,
         may_renew=lambda: loop_watchdog.is_loop_turning,
     )
     loop_watchdog.is_redis_away = lambda: leases.is_redis_away
@@ -145,6 +151,9 @@ def make_worker_app(
     app.register_task(ScoreTask(runtime))
     # Only in a process that runs a worker: Flower and `celery inspect` use this app too.
     signals.celeryd_init.connect(_install, weak=False, dispatch_uid="sentq_worker.install")
+    signals.celeryd_init.connect(
+        lambda **_: unread_queues.listen(), weak=False, dispatch_uid="sentq_worker.unread_queues"
+    )
     signals.worker_shutdown.connect(
         lambda sender, **_: exit_at_once_if_needed(runtime, sender),
         weak=False,

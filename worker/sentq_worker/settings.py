@@ -147,6 +147,16 @@ class WorkerSettings(LayeredSettings):
             "them; a stock Celery client sees the encrypted form. Needs `encryption_keys`."
         ),
     ] = False
+    follow_routes: Annotated[
+        dict[str, Annotated[str, Field(min_length=1)]],
+        Field(
+            description="The queues of tasks that follow a job (links, the rest of a chain, the "
+            "body of a chord) and name no queue, by the name of the task or a pattern with `*`, "
+            'such as `{"shop.*": "shop"}`. The first pattern that fits holds. Others go into '
+            "`celery`, the default queue of Celery: the settings of the sending application do not "
+            "reach the worker."
+        ),
+    ] = Field(default_factory=dict)
     cache_secret: Annotated[
         SecretStr | None,
         Field(
