@@ -33,7 +33,7 @@ def submit(client: sentq.Client, texts: dict[str, str], deadline_s: float, attem
         except sentq.QueueFull as error:  # The keys make it safe to submit all of them again.
             if not attempts_left:
                 raise
-            pause_s = error.retry_after_s or 1.0  # None while no worker reports its speed.
+            pause_s = error.retry_after_s
             print(f"the queue is full: trying again in {pause_s:.1f} s", file=sys.stderr)
             time.sleep(pause_s)
     for key, job in zip(texts, jobs, strict=True):

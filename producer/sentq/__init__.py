@@ -22,6 +22,7 @@ from sentq.contract import (
 from sentq.errors import *  # noqa: F403 - all errors are public
 from sentq.errors import __all__ as _errors
 from sentq.job import Job
+from sentq.results.backlog import Backlog
 from sentq.settings import Settings
 from sentq.wire.dead_letters import DeadLetter, DeadLetterCode
 from sentq.wire.reports import WorkerReport
@@ -30,6 +31,7 @@ __version__ = "0.1.0"
 
 __all__ = [  # noqa: PLE0604 - names of the errors are added below
     "TASK_NAME",
+    "Backlog",
     "Client",
     "DeadLetter",
     "DeadLetterCode",

@@ -18,6 +18,7 @@ from sentq.connection.app import make_app
 from sentq.contract import JobOutcome, Outcome, check_job, check_timeout, is_number
 from sentq.errors import InvalidInput, JobError, NotAString
 from sentq.job import Job
+from sentq.results.backlog import Backlog
 from sentq.results.ordered import OrderedResults
 from sentq.results.reader import ResultReader
 from sentq.sending.capacity import wait_for_capacity
@@ -57,7 +58,12 @@ class Client:
         self._limits = settings.sender_limits
         keyring = load_keyring(settings)
         self._app = make_app(settings)
-        self._results = ResultReader(self._app, ttl_s=settings.result_ttl_s, keyring=keyring)
+        self._results = ResultReader(
+            self._app,
+            ttl_s=settings.result_ttl_s,
+            keyring=keyring,
+            is_single_redis=settings.is_single_redis,
+        )
         limits = QueueLimits(settings.max_queued_jobs, settings.max_queued_bytes)
         self._sender = Sender(
             self._app,
@@ -191,12 +197,12 @@ class Client:
         several = _several(texts, "map", "texts")
         _check_counts(texts_per_job=texts_per_job, jobs_in_flight=jobs_in_flight)
         reader = OrderedResults(self._results, timeout_s=check_timeout(timeout))
-        queue, keys = self._queue(bulk=True), _keys_of_parts(key)
+        queue, options = self._queue(bulk=True), _options_of_parts(key, local_only=local_only)
 
         def send(job: Sequence[str]) -> None:
-            options = SendOptions(next(keys), local_only=local_only)
+            of_part = next(options)
             (job_id,) = wait_for_capacity(
-                lambda: self._sender.send([job], queue=queue, options=options), timeout_s=timeout
+                lambda: self._sender.send([job], queue=queue, options=of_part), timeout_s=timeout
             )
             reader.expect(job_id)
 
@@ -222,6 +228,17 @@ class Client:
             SettingsError: The broker is not Redis.
         """
         return read_status(self._app, self._settings)
+
+    def backlog(self) -> Backlog:
+        """Return how many jobs wait in the queues, and the reports of the workers that read them.
+
+        It needs the rights of a sender only, and takes two round trips.
+
+        Raises:
+            BrokerUnavailable: Redis did not answer, or refused.
+            SettingsError: The broker is not Redis.
+        """
+        return self._results.backlog()
 
     def _checked(self, texts: str | Sequence[str]) -> Sequence[str]:
         if isinstance(texts, str):
@@ -294,12 +311,13 @@ def _checked_keys(keys: Iterable[str] | None, jobs: int) -> Sequence[str]:
     return checked
 
 
-def _keys_of_parts(key: str | None) -> Iterator[Sequence[str]]:
-    """Return the keys of the jobs of a stream, one after the other; none if it has no key."""
+def _options_of_parts(key: str | None, *, local_only: bool) -> Iterator[SendOptions]:
+    """Return the options of the jobs of a stream, one after the other, each with a key of its own
+    if the stream has one."""
     if key is None:
-        return repeat(())
+        return repeat(SendOptions(local_only=local_only))
     (checked,) = _checked_keys([key], 1)
-    return ([f"{checked}\0{number}"] for number in count())
+    return (SendOptions([f"{checked}\0{part}"], local_only=local_only) for part in count())
 
 
 def _checked_s(deadline: float | None) -> float | None:

@@ -39,7 +39,7 @@ module nor the classes may be renamed. `tests/contract/test_stored_results.py` p
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Self
+from typing import Final, Self
 
 __all__ = [
     "BrokerUnavailable",
@@ -72,6 +72,10 @@ __all__ = [
     "WorkerError",
     "WorkerLost",
 ]
+
+
+#: When to try again if no rate is known, in seconds.
+_RETRY_AFTER_S: Final = 10.0
 
 
 class SentqError(Exception):
@@ -155,13 +159,14 @@ class ResultsUnavailable(RedisUnavailable):
 class Overloaded(SentqError):
     """The job was not accepted, because there is no capacity.
 
-    `retry_after_s` estimates in how many seconds there is capacity; None if there is no estimate.
-    Of several jobs, `accepted` holds the ids of the first ones, which were accepted.
+    `retry_after_s` says in how many seconds to try again: by the rate of the workers where it is
+    known, else after a pause that does no harm. Of several jobs, `accepted` holds the ids of the
+    first ones, which were accepted.
     """
 
     accepted: Sequence[str] = ()
 
-    def __init__(self, message: str, *, retry_after_s: float | None = None) -> None:
+    def __init__(self, message: str, *, retry_after_s: float = _RETRY_AFTER_S) -> None:
         super().__init__(message)
         self.retry_after_s = retry_after_s
 
@@ -229,4 +234,26 @@ class JobFailed(JobError):
 
 
 class WaitTimeout(JobError, TimeoutError):
-    """There was no outcome in time. The job is not affected: wait again, or ask for its status."""
+    """There was no outcome in time. The job is not affected: wait again, or ask for its status.
+
+    Attributes:
+        status: The job's status, as `Job.status` gives it.
+        jobs_ahead: How many jobs may be before it in its queue, at most; 0 if it is in no queue
+            any more. None if that could not be read.
+        workers: How many workers report that they read the client's queues; None if that could
+            not be read.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        job_id: str,
+        *,
+        status: str = "unknown",
+        jobs_ahead: int | None = None,
+        workers: int | None = None,
+    ) -> None:
+        super().__init__(message, job_id)
+        self.status = status
+        self.jobs_ahead = jobs_ahead
+        self.workers = workers

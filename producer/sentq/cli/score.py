@@ -12,7 +12,8 @@ from typing import Annotated, Any, Final, TextIO
 
 import typer
 
-from sentq.cli.common import Broker, Config, Exit, notes
+from sentq.cli.common import Broker, Config, Exit, notes, say
+from sentq.cli.waiting import WaitNotices
 from sentq.client import Client
 from sentq.contract import Outcome, TextError
 from sentq.rendering import JsonLines, Presenter, Table, progress_bar
@@ -20,6 +21,10 @@ from sentq.settings import Settings
 from sentq.text_files import FileProblem, Format, count_rows, open_texts, read_texts
 
 __all__ = ["HELP", "score"]
+
+#: How long the outcome of a text on the command line may take by default, in seconds: longer than
+#: a worker needs to start.
+_TIMEOUT_OF_TEXTS_S: Final = 60.0
 
 HELP: Final = """Score texts, a file of texts, or standard input.
 
@@ -73,7 +78,14 @@ def score(
     ] = True,
     timeout_s: Annotated[
         float | None,
-        typer.Option("--timeout", help="Seconds to wait for each job at most.", metavar="SECONDS"),
+        typer.Option(
+            "--timeout",
+            min=0,
+            help="Seconds to wait for each job at most, 0 for no limit (default: 60 for texts, no "
+            "limit for a file).",
+            metavar="SECONDS",
+            show_default=False,
+        ),
     ] = None,
     local_only: Annotated[
         bool, typer.Option("--local-only", help="Score only on the worker's machine.")
@@ -96,15 +108,17 @@ def score(
         if as_json is None:
             as_json = output is not None or not stream.isatty()
         presenter = JsonLines(stream, with_text=with_text) if as_json else Table(stream)
-        score_all = partial(client.map, timeout=timeout_s, local_only=local_only, key=key)
+        if timeout_s is None and source is None:
+            timeout_s = _TIMEOUT_OF_TEXTS_S
+        score_all = partial(client.map, timeout=timeout_s or None, local_only=local_only, key=key)
         if source is None:
-            pairs = _scored(score_all, texts)
+            pairs = _scored(client, score_all, texts)
             failures = _show(presenter, pairs, total=len(texts), with_bar=False)
         else:
             name, source_format = source
             with open_texts(name) as opened:
                 rows = read_texts(opened, source_format, field)
-                pairs = _scored(score_all, rows)
+                pairs = _scored(client, score_all, rows)
                 failures = _show(presenter, pairs, total=count_rows(name), with_bar=True)
     if failures:
         plural = "" if failures == 1 else "s"
@@ -135,18 +149,24 @@ def _destination(output: Path | None) -> AbstractContextManager[TextIO]:
 
 
 def _scored(
-    score_all: Callable[[Iterator[Any]], Iterator[Outcome]], texts: Iterable[object]
+    client: Client,
+    score_all: Callable[[Iterator[Any]], Iterator[Outcome]],
+    texts: Iterable[object],
 ) -> Iterator[tuple[object, Outcome]]:
-    """Yield pairs of text and outcome, in order. Memory is bounded by the jobs in flight."""
+    """Yield pairs of text and outcome, in order, and say what it waits for. Memory is bounded by
+    the jobs in flight."""
     sent: deque[object] = deque()
+    with WaitNotices(client.backlog, say) as notices:
 
-    def recorded() -> Iterator[Any]:
-        for text in texts:
-            sent.append(text)
-            yield text
+        def recorded() -> Iterator[Any]:
+            for text in texts:
+                sent.append(text)
+                notices.add_text()
+                yield text
 
-    for outcome in score_all(recorded()):
-        yield sent.popleft(), outcome
+        for outcome in score_all(recorded()):
+            notices.add_outcome()
+            yield sent.popleft(), outcome
 
 
 def _show(

@@ -15,7 +15,16 @@ import redis
 
 from sentq.connection.app import document_keys
 from sentq.contract import JobOutcome, JobStatus
-from sentq.errors import JobError, JobExpired, ResultsUnavailable, UnknownJob, WaitTimeout
+from sentq.errors import (
+    BrokerUnavailable,
+    JobError,
+    JobExpired,
+    ResultsUnavailable,
+    SettingsError,
+    UnknownJob,
+    WaitTimeout,
+)
+from sentq.results.backlog import Backlog, read_backlog
 from sentq.wire.documents import QUEUED_DOCUMENT, is_final, outcome_of, parse_document, status_of
 from sentq.wire.ids import send_group_of, sent_at_ms
 from sentq.wire.lua import Script
@@ -32,6 +41,9 @@ _POLL_INTERVAL_S: Final = 2.0
 #: How long Redis may be unavailable before a reader without a time-out stops.
 _MAX_OUTAGE_S: Final = 30.0
 
+#: How long a backlog is good for the message of a time-out. Callers may poll with short ones.
+_BACKLOG_VALID_S: Final = 1.0
+
 _OUTAGE_PAUSE_S: Final = 0.2
 
 #: The errors of a connection that breaks or times out.
@@ -45,12 +57,23 @@ class ResultReader:
         app: The Celery app of the results.
         ttl_s: How long Redis keeps outcomes.
         keyring: Decrypts outcomes that workers have encrypted.
+        is_single_redis: Whether messages and results are in the same database of one Redis.
     """
 
-    def __init__(self, app: Celery, *, ttl_s: int, keyring: Keyring | None = None) -> None:
+    def __init__(
+        self,
+        app: Celery,
+        *,
+        ttl_s: int,
+        keyring: Keyring | None = None,
+        is_single_redis: bool = False,
+    ) -> None:
         self.app = app
         self.ttl_s = ttl_s
         self.keyring = keyring
+        self._is_single_redis = is_single_redis
+        #: The backlog that was read last, None if it could not be read, and the monotonic time.
+        self._backlog: tuple[Backlog | None, float] | None = None
 
     def mark_queued(self, job_id: str) -> None:
         """Make a job known. Call it before the job is sent: its worker may be faster otherwise.
@@ -151,9 +174,42 @@ class ResultReader:
                         if is_final(published):
                             return published
                 if deadline.has_passed:
-                    raise WaitTimeout(
-                        f"job {job_id} has no outcome yet; it is {status_of(document)}", job_id
-                    )
+                    raise self._timed_out(job_id, status_of(document))
+
+    def backlog(self) -> Backlog:
+        """Return what waits in the queues of the app, and the workers that read them.
+
+        Raises:
+            BrokerUnavailable: Redis did not answer, or refused.
+            SettingsError: The broker is not Redis.
+        """
+        queues = [queue.name for queue in self.app.conf.task_queues]
+        return read_backlog(self.app, queues, is_single_redis=self._is_single_redis)
+
+    def _timed_out(self, job_id: str, status: JobStatus) -> WaitTimeout:
+        message = f"job {job_id} has no outcome yet; it is {status}"
+        backlog = self._recent_backlog()
+        if backlog is None:
+            return WaitTimeout(message, job_id, status=status)
+        # A client sees only the lengths of queues, and not which of them has the job.
+        ahead = max(0, backlog.total_jobs - 1) if status is JobStatus.QUEUED else 0
+        workers = len(backlog.workers)
+        if status is JobStatus.QUEUED:
+            message += f", with at most {ahead:,} jobs before it"
+        names = " or ".join(backlog.waiting_jobs)
+        reading = f"{workers} worker{'s read' if workers > 1 else ' reads'}"
+        message += f"; {reading if workers else 'no worker reports that it reads'} {names}"
+        return WaitTimeout(message, job_id, status=status, jobs_ahead=ahead, workers=workers)
+
+    def _recent_backlog(self) -> Backlog | None:
+        now_s = time.monotonic()
+        if self._backlog is None or now_s - self._backlog[1] > _BACKLOG_VALID_S:
+            try:
+                found = self.backlog()
+            except (BrokerUnavailable, SettingsError):
+                found = None  # No right to read it, or a broker other than Redis.
+            self._backlog = found, now_s
+        return self._backlog[0]
 
     def require_document(self, job_id: str, document: dict[str, Any] | None) -> dict[str, Any]:
         """Return the job's document if it is not None.

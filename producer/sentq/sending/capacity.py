@@ -16,8 +16,8 @@ logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-#: Pauses double from the first to the longest, unless the error says when to retry. The jitter
-#: keeps clients that were rejected together from retrying together.
+#: Pauses double from the first to the longest, or to what the error says. The jitter keeps clients
+#: that were rejected together from retrying together.
 _FIRST_PAUSE_S: Final = 0.1
 _LONGEST_PAUSE_S: Final = 10.0
 _JITTER: Final = (0.5, 1.5)
@@ -41,7 +41,7 @@ def wait_for_capacity(send: Callable[[], T], *, timeout_s: float | None) -> T:
             return send()
         except Overloaded as error:
             jittered_s = random.uniform(*_JITTER) * min(  # noqa: S311 - no secret
-                error.retry_after_s or pause_s, _LONGEST_PAUSE_S
+                error.retry_after_s, pause_s
             )
             waited_s = time.monotonic() - started_s
             if timeout_s is not None and waited_s + jittered_s > timeout_s:

@@ -66,10 +66,12 @@ def queue_full_error(
         problem = f"{waiting.bytes:,} bytes waiting, max_queued_bytes is {limits.bytes or 0:,}"
         excess_bytes = waiting.bytes + added.bytes - (limits.bytes or 0)
         excess_jobs = round(excess_bytes * waiting.jobs / waiting.bytes) if waiting.bytes else 0
-    rate = sum(report.jobs_per_s for report in reports if queue in report.queues)
+    rates = [report.jobs_per_s for report in reports if queue in report.queues]
+    rate = sum(rates)
     problem = f"the queue {queue} is full: {problem}"
     if rate <= 0:
-        return QueueFull(f"{problem}; no worker reports that it reads it")
+        why = "no worker has reported its rate" if rates else "no worker reports that it reads it"
+        return QueueFull(f"{problem}; {why}")
     retry_after_s = min(_MAX_RETRY_S, max(_MIN_RETRY_S, excess_jobs / rate))
     return QueueFull(
         f"{problem}; try again in about {retry_after_s:.1f} s", retry_after_s=retry_after_s

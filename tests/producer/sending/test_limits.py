@@ -47,7 +47,11 @@ def test_a_full_queue_rejects_jobs_and_says_when_to_retry(
         client.submit_many(["text"] * 30)
         with pytest.raises(errors.QueueFull, match="no worker") as refused:
             client.submit("text")
-        assert refused.value.retry_after_s is None
+        assert refused.value.retry_after_s == 10
+        _report(redis_server, jobs_per_s=0.0)
+        with pytest.raises(errors.QueueFull, match="no worker has reported its rate") as refused:
+            client.submit("text")
+        assert refused.value.retry_after_s == 10
         _report(redis_server)
         _report(redis_server, worker="of bulk jobs only", queues=("sentq.bulk",))
         with pytest.raises(errors.QueueFull, match="max_queued_jobs is 30") as refused:
@@ -159,8 +163,9 @@ def test_a_redis_at_maxmemory_raises_redis_full_at_once(own_redis: RedisProcess)
         for full in (client, publishing):
             for options in ({}, {"key": "key"}, {"bulk": True}):
                 started = time.monotonic()
-                with pytest.raises(errors.RedisFull, match="maxmemory"):
+                with pytest.raises(errors.RedisFull, match="maxmemory") as refused:
                     full.submit("text", **options)
+                assert refused.value.retry_after_s == 10
                 assert time.monotonic() - started < 3
         assert {job.status() for job in accepted} == {JobStatus.QUEUED}
         assert redis.llen("sentq") == 3

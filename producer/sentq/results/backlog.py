@@ -1,0 +1,90 @@
+"""What waits in the queues and who reads them, as far as a sender may know it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, cast
+
+import redis
+from pydantic import BaseModel, ConfigDict
+
+from sentq.connection.broker import open_broker, queue_lists
+from sentq.errors import BrokerUnavailable
+from sentq.wire.reports import WorkerReport, read_reports
+
+if TYPE_CHECKING:
+    from celery import Celery
+
+__all__ = ["Backlog", "read_backlog"]
+
+
+class Backlog(BaseModel):
+    """The jobs that wait in the queues of a client, and the workers that read these queues.
+
+    Attributes:
+        waiting_jobs: How many jobs wait, by queue. Jobs that workers have taken are not counted.
+        workers: The reports of the live workers that read one of the queues.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    waiting_jobs: dict[str, int]
+    workers: tuple[WorkerReport, ...]
+
+    @property
+    def total_jobs(self) -> int:
+        """How many jobs wait in all of the queues."""
+        return sum(self.waiting_jobs.values())
+
+    @property
+    def jobs_per_s(self) -> float:
+        """How many jobs the workers complete in a second, by their reports. It is 0 if there is no
+        worker, and while none has completed a job."""
+        return sum(report.jobs_per_s for report in self.workers)
+
+    @property
+    def wait_s(self) -> float | None:
+        """About how long a job that is sent now waits, in seconds; None if no worker has reported
+        its rate."""
+        return self.total_jobs / self.jobs_per_s if self.jobs_per_s > 0 else None
+
+
+def read_backlog(app: Celery, queues: Sequence[str], *, is_single_redis: bool) -> Backlog:
+    """Read the backlog of these queues in two round trips.
+
+    Args:
+        app: The app of the broker and of the results.
+        queues: The queues.
+        is_single_redis: Whether messages and results are in the same database of one Redis. Then
+            the connections of the results are used.
+
+    Raises:
+        BrokerUnavailable: Redis did not answer, or refused.
+        SettingsError: The broker is not Redis.
+    """
+    if not is_single_redis:
+        with open_broker(app) as broker:
+            return _read(broker.redis, queues, broker.prefix)
+    try:
+        return _read(app.backend.client, queues, prefix="")
+    except redis.RedisError as error:
+        raise BrokerUnavailable(f"Redis cannot be used: {error}") from error
+
+
+def _read(connection: redis.Redis, queues: Sequence[str], prefix: str) -> Backlog:
+    lists = [queue_lists(queue) for queue in queues]
+    with connection.pipeline(transaction=False) as pipeline:
+        for name in (name for names in lists for name in names):
+            pipeline.llen(f"{prefix}{name}")
+        lengths = iter(cast("list[int]", pipeline.execute()))
+    return Backlog(
+        waiting_jobs={
+            queue: sum(next(lengths) for _ in names)
+            for queue, names in zip(queues, lists, strict=True)
+        },
+        workers=tuple(
+            report
+            for report in read_reports(connection, prefix=prefix)
+            if not set(queues).isdisjoint(report.queues)
+        ),
+    )
