@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 import time
 from collections import Counter, defaultdict
 from collections.abc import Sequence
@@ -31,8 +32,11 @@ __all__ = ["CorpusRunner", "ObservedResult", "job_id_of"]
 #: The number of bad messages between two valid ones.
 _BAD_PER_NEIGHBOUR: Final = 3
 
-#: A message with more bytes does not reach a worker.
-_LARGEST_MESSAGE_BYTES: Final = 1_660_248
+#: Of a message with more bytes, a dead letter may hold the beginning and the end only.
+_TRUNCATED_BYTES: Final = 64 * 1024
+
+#: As Celery and kombu write it.
+_CORRELATION_ID: Final = re.compile(r'"correlation_id": ?"([^"]+)"')
 
 _ENDED: Final = {"SUCCESS", "FAILURE", "REVOKED"}
 
@@ -187,9 +191,11 @@ def job_id_of(each: bytes) -> str | None:
 
 def _fingerprint(each: bytes) -> str:
     """Return what a message and its dead letter have in common, if their JSON differs."""
-    if len(each) > _LARGEST_MESSAGE_BYTES:
-        each = each[:1024] + b"\n...\n" + each[-3072:]  # Dead letters keep no more of it.
+    if len(each) > _TRUNCATED_BYTES:
+        each = each[:1024] + b"\n...\n" + each[-3072:]
     text = each.decode("utf-8", "replace")
+    if "\n...\n" in text and (found := _CORRELATION_ID.findall(text)):
+        return str(found[-1])
     try:
         # The worker writes an integer beyond 64 bits as a float, as most readers of JSON do.
         whole = json.loads(text, parse_int=float)

@@ -81,6 +81,8 @@ class RetryResult(StrEnum):
     ENDED = "ended"
     #: There is no such dead letter (any more): another operator was faster, or it was too old.
     NOT_FOUND = "not_found"
+    #: Only parts of the message were kept, because it was too large. The dead letter stays.
+    TRUNCATED = "truncated"
 
 
 class DeadLetters:
@@ -144,8 +146,10 @@ class DeadLetters:
         """Send the message of a dead letter again, as if it had never been delivered.
 
         The job keeps its id and its deadline, and is queued again: in one step if results and
-        messages are in one Redis, else just before the message.
+        messages are in one Redis, else just before the message. A truncated message is not sent.
         """
+        if dead_letter.is_truncated:
+            return RetryResult.TRUNCATED
         message, priority = _undelivered(dead_letter.message)
         job_id = dead_letter.job_id
         document = None if job_id is None else self._results.key(job_id)

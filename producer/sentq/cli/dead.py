@@ -43,7 +43,8 @@ Codes:
 \b
 Exit codes:
   0  done
-  1  a given id does not exist, or the command was not confirmed
+  1  a given id does not exist, a truncated message cannot be retried, or the command was not
+     confirmed
   2  a wrong option or setting; or no terminal to confirm on
   3  Redis is not available
 """
@@ -158,7 +159,14 @@ def retry(
             f"{results[RetryResult.RETRIED]:,} requeued"
             + (f"; {ended:,} dropped: their jobs had ended already" if ended else "")
         )
+    if truncated := results[RetryResult.TRUNCATED]:
+        say(
+            f"{truncated:,} cannot be sent again: only the beginning and the end of such a large "
+            "message were kept. Its sender must submit the job again"
+        )
     _say_missing(missing + results[RetryResult.NOT_FOUND])
+    if truncated:
+        raise typer.Exit(Exit.SOME_FAILED)
 
 
 @app.command()

@@ -7,6 +7,9 @@ They are entries of a stream. The id of an entry tells when its message was dead
 Workers write them in the step that removes the message from the unacknowledged ones. Operators
 read, retry or drop them. They are removed at the age of `dead_letter_ttl_s`, if there are more than
 about 10,000, or if they use more than `dead_letter_max_bytes`.
+
+Of a malformed message of more than 64 KiB, only the beginning and the end are kept: no worker can
+run it, and senders of such messages must not fill Redis.
 """
 
 from __future__ import annotations
@@ -27,6 +30,13 @@ __all__ = [
 
 #: The stream. A configured key prefix goes before it.
 DEAD_LETTERS_KEY: Final = "sentq.dead"
+
+#: A malformed message of more bytes is truncated.
+_MAX_MALFORMED_BYTES: Final = 64 * 1024
+
+#: What is kept of it, as in `take_messages.lua`.
+_KEPT_HEAD_BYTES: Final = 1024
+_KEPT_TAIL_BYTES: Final = 3072
 
 
 class DeadLetterCode(StrEnum):
@@ -55,7 +65,9 @@ class DeadLetter(BaseModel):
         last_error: How the last delivery ended, None if unknown.
         worker: The worker that wrote the dead letter or ran the job alone, None if unknown.
         queue: The queue from which the message was taken, None if unknown.
-        message: The raw message. Only it may hold texts of users, so `repr` leaves it out.
+        size_bytes: The size of the whole message if it was truncated; else None.
+        message: The raw message, or its beginning and end. Only it may hold texts of users, so
+            `repr` leaves it out.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
@@ -69,7 +81,13 @@ class DeadLetter(BaseModel):
     last_error: str | None = None
     worker: str | None = None
     queue: str | None = None
+    size_bytes: NonNegativeInt | None = None
     message: Annotated[bytes, Field(repr=False)]
+
+    @property
+    def is_truncated(self) -> bool:
+        """Whether `message` is not the whole message, so that it cannot be sent again."""
+        return self.size_bytes is not None
 
     @property
     def at_s(self) -> float:
@@ -89,7 +107,14 @@ def dead_letter_fields(
     worker: str | None = None,
     queue: str | None = None,
 ) -> list[bytes]:
-    """Return the names and values of a stream entry in turn. `DeadLetter` explains them."""
+    """Return the names and values of a stream entry in turn. `DeadLetter` explains them.
+
+    A large malformed message is truncated.
+    """
+    size_bytes = None
+    if code == DeadLetterCode.MALFORMED and len(message) > _MAX_MALFORMED_BYTES:
+        size_bytes = str(len(message))
+        message = message[:_KEPT_HEAD_BYTES] + b"\n...\n" + message[-_KEPT_TAIL_BYTES:]
     values: dict[str, str | None] = {
         "code": code,
         "reason": reason,
@@ -99,6 +124,7 @@ def dead_letter_fields(
         "last_error": last_error,
         "worker": worker,
         "queue": queue,
+        "size_bytes": size_bytes,
     }
     fields: list[bytes] = []
     for name, value in values.items():

@@ -210,6 +210,26 @@ def test_an_unreadable_message_is_retried_unchanged(stream: DeadLetterStream) ->
         assert redis.lrange("sentq", 0, -1) == [b"\xff no message"]
 
 
+def test_a_truncated_message_is_not_retried(stream: DeadLetterStream) -> None:
+    message = b"beginning" + b"x" * 100_000 + b"end"
+    stream.add(message=message, queue="sentq")
+    (dead_letter,) = stream.client.dead.entries()
+    assert dead_letter.size_bytes == len(message)
+    assert len(dead_letter.message) < 5_000
+    assert dead_letter.message.startswith(b"beginning")
+    assert dead_letter.message.endswith(b"end")
+    assert stream.client.dead.retry(dead_letter) is RetryResult.TRUNCATED
+    assert (stream.queued(), stream.count()) == ([], 1)
+
+
+def test_only_malformed_messages_are_truncated(stream: DeadLetterStream) -> None:
+    stream.add(message=b"x" * 100_000, code="undecryptable")
+    stream.add(message=b"x" * 65_536)
+    for dead_letter in stream.client.dead.entries():
+        assert not dead_letter.is_truncated
+        assert len(dead_letter.message) >= 65_536
+
+
 def test_an_unavailable_redis_is_a_typed_error(own_redis: RedisProcess) -> None:
     with Client(broker_url=own_redis.url) as client:
         own_redis.stop()
@@ -240,6 +260,18 @@ class DeadCommand:
 @pytest.fixture
 def dead(redis_server: RedisProcess) -> DeadCommand:
     return DeadCommand(redis_server.url)
+
+
+def test_retry_says_that_truncated_messages_cannot_be_sent_again(
+    stream: DeadLetterStream, dead: DeadCommand
+) -> None:
+    stream.add(message=b"x" * 100_000, queue="sentq")
+    stream.add_poison_job()
+    done = dead("retry", "--all", "--yes")
+    assert done.exit_code == 1
+    assert "1 requeued" in done.stderr
+    assert "1 cannot be sent again: only the beginning and the end" in done.stderr
+    assert stream.count() == 1
 
 
 def test_list_prints_counts_and_shows_texts_only_on_request(

@@ -27,6 +27,7 @@ STORE_AND_DEAD_LETTER: Final = load_script("sentq_worker.broker", "store_result_
 UNACKED: Final = ("unacked", "unacked_index")
 TTL_S: Final = 60
 MAX_BYTES: Final = 1_000_000
+MAX_DEAD_BYTES: Final = 400_000
 STARTED: Final = b'{"status":"STARTED"}'
 DONE: Final = b'{"status":"SUCCESS","result":1}'
 OTHER: Final = b'{"status":"SUCCESS","result":2}'
@@ -71,7 +72,7 @@ def _take_or_refuse(
     reply: list[Any] = TAKE.run(
         server,
         [*UNACKED, "dead", "list", "low"],
-        [prefix, *limits, TTL_S, "me@host", "queue", "café/"],
+        [prefix, *limits, TTL_S, MAX_DEAD_BYTES, "me@host", "queue", "café/"],
     )
     return reply
 
@@ -125,6 +126,15 @@ def test_a_message_that_is_too_large_becomes_a_short_dead_letter(server: redis.R
     assert first[b"message"].endswith(b'"priority": 0}}')
     assert len(first[b"message"]) < 5_000
     assert b"job_id" not in second
+
+
+def test_large_messages_do_not_exceed_the_cap_of_dead_letters(server: redis.Redis) -> None:
+    for _ in range(40):
+        server.lpush("list", *[b"x" * 3_000] * 16)
+        assert len(_take_or_refuse(server)[1]) == 16
+    used_bytes = cast("int", server.memory_usage("dead", samples=0))
+    assert used_bytes <= MAX_DEAD_BYTES + 32 * 4_000
+    assert server.xlen("dead") > 32
 
 
 def test_many_large_messages_are_refused_in_several_steps(server: redis.Redis) -> None:

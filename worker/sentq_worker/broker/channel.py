@@ -251,7 +251,7 @@ class Channel(stock.Channel):
         lists = [key for key, _ in self._lists]
         keys = [self.unacked_key, self.unacked_index_key, DEAD_LETTERS_KEY, *lists]
         limits = [max(1, self.qos.credit()), self.in_flight_bytes, self.max_message_bytes]
-        dead = [self.dead_letter_ttl_s, self.worker or ""]
+        dead = [self.dead_letter_ttl_s, self.dead_letter_max_bytes, self.worker or ""]
         self._take_command = _TAKE.command(
             [*map(self.full_key, keys)],
             [self._prefix, *limits, *dead, *(queue for _, queue in self._lists)],

@@ -11,8 +11,9 @@
 -- ARGV[3]  Take no further message once those taken have so many bytes.
 -- ARGV[4]  The most bytes of a message.
 -- ARGV[5]  How long dead letters are kept, in seconds.
--- ARGV[6]  The name of the worker.
--- ARGV[7]  The queue of the first list; then those of the others.
+-- ARGV[6]  The most bytes of all dead letters.
+-- ARGV[7]  The name of the worker.
+-- ARGV[8]  The queue of the first list; then those of the others.
 --
 -- Returns {the messages of each list, too large ones}; an empty list if there was none of either.
 -- Of each list the oldest message is first, and a list without messages is an empty one. Tags count
@@ -33,18 +34,18 @@ local function refuse(message, queue)
   local fields = {
     'code', 'malformed',
     'reason', 'the message is too large: ' .. #message .. ' bytes; the limit is ' .. ARGV[4],
-    'deliveries', '1', 'worker', ARGV[6], 'queue', queue, 'size_bytes', #message,
+    'deliveries', '1', 'worker', ARGV[7], 'queue', queue, 'size_bytes', #message,
     'message', string.sub(message, 1, KEPT_HEAD) .. '\n...\n' .. tail}
   if job_id ~= '' then
     fields[#fields + 1] = 'job_id'
     fields[#fields + 1] = job_id
   end
-  append_dead_letter(KEYS[3], ARGV[5], fields)
+  append_dead_letter(KEYS[3], ARGV[5], fields, ARGV[6])
   refused[#refused + 1] = {queue, #message, job_id}
 end
 
 for i = 4, #KEYS do
-  local queue = ARGV[i + 3]
+  local queue = ARGV[i + 4]
   local messages, tail = {}, ', "", ' .. cjson.encode(queue) .. ']'
   repeat
     local wanted = math.min(64, limit - count, 1 + 3 * count)
