@@ -80,6 +80,9 @@ CLIENT_CALLS: Final[dict[str, Callable[[Client], Any]]] = {
     "submit_many": lambda client: list(client.submit_many([[TEXT], [TEXT]])),
     "map": lambda client: list(client.map([TEXT], timeout=1)),
     "result": lambda client: client.job("b9b1e6a8-5b0b-4f57-a0f5-3a45a2ecf8b1").result(timeout=1),
+    "results": lambda client: list(
+        client.results([client.job("b9b1e6a8-5b0b-4f57-a0f5-3a45a2ecf8b1")], timeout=1)
+    ),
     "cancel": lambda client: client.job("b9b1e6a8-5b0b-4f57-a0f5-3a45a2ecf8b1").cancel(),
     "service_status": lambda client: client.service_status(),
     "dead.entries": lambda client: list(client.dead.entries()),
@@ -138,6 +141,38 @@ def test_no_worker_sends_a_secret_to_an_untrusted_server(
         assert worker.process.wait(60) == 69, worker.log
     assert untrusted.recorder.connections
     assert not untrusted.recorder.received
+
+
+@pytest.mark.slow
+def test_no_thread_of_a_worker_reconnects_to_an_untrusted_server(
+    tmp_path: Path, redis_server: RedisProcess
+) -> None:
+    trusted, other = Authority(tmp_path / "trusted"), Authority(tmp_path / "other")
+    with redis_server.client() as client:
+        client.config_set("requirepass", PASSWORD)
+        try:
+            with TlsRecorder(trusted.certificate("server"), redis_server.port) as before:
+                environment = {
+                    "SENTQ_BROKER_URL": f"rediss://:{PASSWORD}@127.0.0.1:{before.port}/0",
+                    "SENTQ_TLS_CA_FILE": str(trusted.file),
+                }
+                worker = WorkerProcess(tmp_path, environment, STANDIN).wait_until_ready()
+                eventually(lambda: client.zcard("sentq.workers"), what="a report")
+                assert PASSWORD.encode() in before.received
+            with TlsRecorder(
+                other.certificate("server"), redis_server.port, port=before.port
+            ) as after:
+                client.client_kill_filter(_type="normal", skipme=True)
+                # The event loop and the leases, each with connections of its own.
+                eventually(lambda: "leases cannot be renewed now" in worker.log, what="a lease")
+                eventually(lambda: "onnection to broker lost" in worker.log, what="the loop")
+                seen = after.connections
+                eventually(lambda: after.connections > seen + 3, what="further attempts")
+                assert not after.received
+                worker.process.kill()
+                worker.process.wait()
+        finally:
+            client.config_set("requirepass", "")
 
 
 @pytest.mark.slow

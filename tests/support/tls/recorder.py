@@ -24,13 +24,14 @@ class TlsRecorder:
     Args:
         certificate: What the server shows.
         redis_port: The port to forward to.
+        port: The port to listen on; 0 takes a free one.
     """
 
-    def __init__(self, certificate: Certificate, redis_port: int) -> None:
+    def __init__(self, certificate: Certificate, redis_port: int, *, port: int = 0) -> None:
         self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         self._context.load_cert_chain(certificate.certificate, certificate.key)
         self._redis_port = redis_port
-        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._listener = socket.create_server(("127.0.0.1", port))
         self.port: int = self._listener.getsockname()[1]
         self.received = bytearray()
         self.connections = 0
@@ -72,6 +73,9 @@ class TlsRecorder:
 
 
 def _forward(source: socket.socket, target: socket.socket) -> None:
+    """Forward until one side closes, and then close the other one."""
     with contextlib.suppress(OSError):
         while data := source.recv(65536):
             target.sendall(data)
+    with contextlib.suppress(OSError):
+        target.shutdown(socket.SHUT_RDWR)
