@@ -260,6 +260,17 @@ def test_only_a_service_that_needs_it_reaches_the_internet() -> None:
     assert hub["services"]["worker"]["networks"] == ["queue", "outside"]
 
 
+def test_only_services_that_send_or_score_get_the_encryption_keys() -> None:
+    document = yaml.safe_load((DOCKER / "compose.encryption.yaml").read_text())
+    assert set(document["services"]) == {"worker", "producer"}
+    for service in document["services"].values():
+        assert service["secrets"] == ["encryption-keys"]
+        file = service["environment"]["SENTQ_ENCRYPTION_KEYS_FILE"]
+        assert file == "/run/secrets/encryption-keys"
+    assert "encryption_keys_file" in Settings.model_fields
+    assert document["secrets"] == {"encryption-keys": {"file": "./secrets/encryption-keys"}}
+
+
 def test_redis_has_a_password_and_a_volume_and_no_published_port() -> None:
     service = SERVICES["redis"]
     assert "requirepass $$(cat /run/secrets/redis-password)" in service["command"][-1]
