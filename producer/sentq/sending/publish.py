@@ -66,16 +66,21 @@ class Publisher:
         #: How many jobs may be sent before the queue is measured again.
         self._capacity = 0
 
-    def publish(self, texts: Sequence[str], claim: KeyClaim | None) -> str:
+    def publish(self, texts: Sequence[str], claim: KeyClaim | None, *, at_s: float) -> str:
         """Send a job of checked texts; return its id, or that of the job that was sent first under
         the same key.
+
+        Args:
+            texts: The texts.
+            claim: The claim of an idempotency key, or None.
+            at_s: The time that the id tells, in Unix seconds by Redis' clock.
 
         Raises:
             QueueLimitExceeded: The queue is full.
             KeyMismatch: The key belongs to a job with other texts.
             BrokerUnavailable: The job was not sent. The cause says why.
         """
-        (job_id,) = new_job_ids(1)
+        (job_id,) = new_job_ids(1, at_s=at_s)
         reservation = None
         try:
             if claim is not None:

@@ -126,13 +126,15 @@ class Sender:
         """
         accepted: list[str] = []
         try:
-            headers = self._headers(options)
+            # By Redis' clock: workers compare it with theirs, and a host's may be wrong by hours.
+            now_s = self._clock.now_s()
+            headers = _headers(options, now_s)
             claims = [
                 self._keys.claim(key, texts, local_only=options.local_only)
                 for key, texts in zip(options.keys, jobs, strict=bool(options.keys))
             ]
             if self._is_single_redis and not self._is_publishing_observed:
-                for group in self._groups(jobs, queue, headers, claims):
+                for group in self._groups(jobs, queue, headers, claims, now_s):
                     accepted += push(self._results, group, queue, self._limits)
             else:
                 publisher = Publisher(
@@ -145,7 +147,7 @@ class Sender:
                 )
                 for place, texts in enumerate(jobs):
                     claim = claims[place] if claims else None
-                    accepted.append(publisher.publish(texts, claim))
+                    accepted.append(publisher.publish(texts, claim, at_s=now_s))
         except QueueLimitExceeded as rejection:
             raise self._queue_full(queue, rejection, accepted) from None
         except KeyMismatch as mismatch:
@@ -162,20 +164,13 @@ class Sender:
             signal.receivers for signal in _PUBLISH_SIGNALS
         )
 
-    def _headers(self, options: SendOptions) -> dict[str, int | bool]:
-        headers: dict[str, int | bool] = {}
-        if options.deadline_s is not None:
-            headers[DEADLINE_HEADER] = round((self._clock.now_s() + options.deadline_s) * 1000)
-        if options.local_only:
-            headers[LOCAL_ONLY_HEADER] = True
-        return headers
-
     def _groups(
         self,
         jobs: Sequence[Sequence[str]],
         queue: str,
         headers: Mapping[str, int | bool],
         claims: Sequence[KeyClaim],
+        now_s: float,
     ) -> Iterator[SendGroup]:
         """Yield the jobs in send groups, each for one round trip."""
         fill = self._template(queue).with_headers(headers).fill
@@ -185,7 +180,7 @@ class Sender:
             ids: list[str] = []
             messages: list[bytes] = []
             size_bytes = 0
-            for job_id, texts in zip(new_job_ids(len(some)), some, strict=True):
+            for job_id, texts in zip(new_job_ids(len(some), at_s=now_s), some, strict=True):
                 message = fill(job_id, texts)
                 size_bytes += len(message)
                 if messages and size_bytes > self._bytes_per_group:
@@ -241,6 +236,15 @@ class Sender:
             except SettingsError:
                 return time.time()  # Other brokers have no clock to read.
         return float(seconds) + float(microseconds) / 1e6
+
+
+def _headers(options: SendOptions, now_s: float) -> dict[str, int | bool]:
+    headers: dict[str, int | bool] = {}
+    if options.deadline_s is not None:
+        headers[DEADLINE_HEADER] = round((now_s + options.deadline_s) * 1000)
+    if options.local_only:
+        headers[LOCAL_ONLY_HEADER] = True
+    return headers
 
 
 def _not_sent(

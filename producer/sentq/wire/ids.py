@@ -27,9 +27,14 @@ _LENGTH: Final = 36
 _VERSION_AT: Final = 14
 
 
-def new_job_ids(count: int) -> list[str]:
-    """Return new unique ids of one send group, all of one millisecond."""
-    now = f"{time.time_ns() // 1_000_000:012x}"
+def new_job_ids(count: int, *, at_s: float | None = None) -> list[str]:
+    """Return new unique ids of one send group, all of one millisecond.
+
+    Args:
+        count: How many.
+        at_s: When the jobs are sent, in Unix seconds by Redis' clock; None takes this machine's.
+    """
+    now = f"{int((time.time() if at_s is None else at_s) * 1000):012x}"
     # One call for all ids: to ask the system for random bytes takes longer than everything else.
     random = os.urandom(_GROUP_BYTES + count * _OWN_BYTES).hex()
     r, own = random[: 2 * _GROUP_BYTES], random[2 * _GROUP_BYTES :]
@@ -44,8 +49,8 @@ def send_group_of(job_id: str) -> str:
 
 
 def sent_at_ms(job_id: str) -> int | None:
-    """Return when the job was sent: Unix milliseconds by the sender's clock, None if the id does
-    not tell."""
+    """Return when the job was sent, in Unix milliseconds, None if the id does not tell. Clients
+    use Redis' clock; another sender may have used its own."""
     if len(job_id) != _LENGTH or job_id[_VERSION_AT] != str(_VERSION):
         return None
     try:

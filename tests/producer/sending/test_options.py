@@ -16,7 +16,7 @@ from celery import signals
 from sentq import Client, Job, JobStatus, errors
 from sentq.contract import DEADLINE_HEADER, LOCAL_ONLY_HEADER
 from sentq.sending.idempotency import IdempotencyKeys, KeyReservation
-from sentq.wire.ids import new_job_ids
+from sentq.wire.ids import new_job_ids, sent_at_ms
 from sentq_worker.broker.message import is_plain
 from tests.support.processes import RedisProcess
 
@@ -208,6 +208,19 @@ def test_deadlines_use_the_clock_of_redis(
     client.submit("text", deadline=10)
     (headers,) = _headers(redis_server)
     assert 0 < headers[DEADLINE_HEADER] / 1000 - now_s < 15
+
+
+def test_ids_tell_the_time_by_the_clock_of_redis(
+    sender: Client, redis_server: RedisProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with redis_server.client() as redis:
+        now_s = redis.time()[0]
+    monkeypatch.setattr(time, "time", lambda: now_s - 3600.0)
+    monkeypatch.setattr(time, "time_ns", lambda: (now_s - 3600) * 10**9)
+    for job in (sender.submit("text"), *sender.submit_many(["a", "b"])):
+        sent_ms = sent_at_ms(job.id)
+        assert sent_ms is not None
+        assert abs(sent_ms / 1000 - now_s) < 15
 
 
 @pytest.mark.parametrize("deadline", [0, -1, float("nan"), float("inf"), 1e12])
