@@ -14,7 +14,7 @@ from typing import Final, Self, TypeVar
 
 from sentq.admin.dead import DeadLetters
 from sentq.admin.status import ServiceStatus, read_status
-from sentq.connection.app import make_app
+from sentq.connection.app import close_app, make_app
 from sentq.contract import JobOutcome, Outcome, check_job, check_timeout, is_number
 from sentq.errors import InvalidInput, JobError, NotAString
 from sentq.job import Job
@@ -57,7 +57,7 @@ class Client:
         self._settings = settings
         self._limits = settings.sender_limits
         keyring = load_keyring(settings)
-        self._app = make_app(settings)
+        self._app = make_app(settings, has_own_pool=True)
         self._results = ResultReader(
             self._app,
             ttl_s=settings.result_ttl_s,
@@ -253,9 +253,7 @@ class Client:
 
     def close(self) -> None:
         """Close the connections. Jobs are not affected, and the client may be used again."""
-        self._app.close()
-        # Closing the backend's client would leave its pool open: Celery passes one of its own.
-        self._app.backend.client.connection_pool.disconnect()
+        close_app(self._app)
 
     def __enter__(self) -> Self:
         return self

@@ -316,6 +316,29 @@ def test_a_closed_client_leaves_no_connection_and_can_be_used_again(
         client.close()
 
 
+def test_a_closed_client_closes_its_connections_to_the_broker_and_no_others(
+    own_redis: RedisProcess,
+) -> None:
+    with own_redis.client() as redis:
+
+        def connections() -> int:
+            return len(redis.client_list()) - 1
+
+        first, second = (Client(broker_url=own_redis.url) for _ in range(2))
+        # Through kombu, as jobs for a Redis with results elsewhere are.
+        assert first.service_status().dead_letters == 0
+        both = connections()
+        assert second.service_status().dead_letters == 0
+        assert connections() > both > 0
+        first.close()
+        eventually(lambda: connections() == both, what="closed connections")
+        assert second.service_status().dead_letters == 0
+        assert first.service_status().dead_letters == 0
+        for client in (first, second):
+            client.close()
+        eventually(lambda: connections() == 0, what="closed connections")
+
+
 def test_celery_variables_of_the_host_application_are_ignored(
     redis_server: RedisProcess, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -6,19 +6,21 @@ that drops packets takes 40 seconds; a worker on a half-open connection hangs fo
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Iterable
 from typing import Any, Final
 
 from celery import Celery
 from celery.app import backends
-from kombu import Exchange, Queue
+from kombu import Exchange, Queue, pools
+from kombu.utils.collections import eqhash
 
 from sentq.connection.passwords import with_password
 from sentq.connection.tls import TlsAddress, sentinel_options, tls_address, warn_if_insecure
 from sentq.contract import TASK_NAME
 from sentq.settings import Settings
 
-__all__ = ["document_keys", "key_with_result_prefix", "make_app", "own_backend"]
+__all__ = ["close_app", "document_keys", "key_with_result_prefix", "make_app", "own_backend"]
 
 
 #: Kombu's own Redis transport, in clients and in Flower, would requeue the messages of workers, by
@@ -26,13 +28,22 @@ __all__ = ["document_keys", "key_with_result_prefix", "make_app", "own_backend"]
 _NO_REQUEUE_BY_KOMBU: Final = {"visibility_timeout": 10 * 366 * 24 * 60 * 60}
 
 
-def make_app(settings: Settings, *, set_as_current: bool = False) -> Celery:
+#: A transport option that kombu ignores. Its pools of connections are shared by all apps of a
+#: process that have the same URL and transport options.
+_POOL_MARKER: Final = "sentq_client"
+
+
+def make_app(
+    settings: Settings, *, set_as_current: bool = False, has_own_pool: bool = False
+) -> Celery:
     """Make a Celery app for these settings.
 
     Args:
         settings: The addresses of broker and results, and the time-outs.
         set_as_current: Make it Celery's current app. Only a worker should do so: the client runs
             inside applications that have a Celery app of their own.
+        has_own_pool: Share no connections to the broker with other apps of this process that have
+            the same settings, so that `close_app` can close them.
 
     Raises:
         SettingsError: An option of TLS is refused, or a file of TLS or of the password cannot be
@@ -65,6 +76,7 @@ def make_app(settings: Settings, *, set_as_current: bool = False) -> Celery:
             **(_NO_REQUEUE_BY_KOMBU if settings.broker_is_redis else {}),
             **_transport_options(broker, settings),
             **broker.marker,
+            **({_POOL_MARKER: uuid.uuid4().hex} if has_own_pool else {}),
         },
         redis_backend_use_ssl=_options(results),
         redis_socket_connect_timeout=settings.connect_timeout_s,
@@ -91,6 +103,24 @@ def make_app(settings: Settings, *, set_as_current: bool = False) -> Celery:
     # Set on the app itself, a backend overrides CELERY_RESULT_BACKEND as well.
     app.backend_cls = results.url
     return app
+
+
+def close_app(app: Celery) -> None:
+    """Close the connections of an app that has its own pool. It may be used again.
+
+    Celery's own `close` leaves them open, in a pool of kombu's that all apps share that have the
+    same settings.
+    """
+    pool, address = app.pool, app.connection_for_write()
+    app.close()
+    # The pool of producers has no connections but these.
+    for group in (pools.connections, pools.producers):
+        if eqhash(address) in group:
+            del group[address]
+    app.amqp._producer_pool = None  # noqa: SLF001 - it would keep the closed pool
+    pool.force_close_all()
+    # Closing the backend's client would leave its pool open: Celery passes one of its own.
+    app.backend.client.connection_pool.disconnect()
 
 
 def own_backend(app: Celery) -> Any:
