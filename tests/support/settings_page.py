@@ -114,6 +114,7 @@ GROUPS: Final = (
         WorkerSettings,
         (
             "prefetch_jobs",
+            "maxmemory_margin",
             "yield_after_s",
             "start_wait_s",
             "shutdown_grace_s",

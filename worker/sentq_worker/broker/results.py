@@ -12,9 +12,11 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
 import orjson
+from redis.exceptions import OutOfMemoryError
 
 from sentq.connection.app import document_keys
 from sentq.wire.lua import load_script
+from sentq_worker.broker.at_maxmemory.margin import MemoryMargin
 from sentq_worker.broker.dead_letters import DeadLetterTarget
 from sentq_worker.broker.qos import UnackedTags
 
@@ -27,6 +29,16 @@ __all__ = ["ResultStore", "failed", "now_iso", "started", "succeeded"]
 _STORE: Final = load_script("sentq_worker.broker", "store_results")
 _STORE_AND_DEAD_LETTER: Final = load_script("sentq_worker.broker", "store_result_and_dead_letter")
 
+#: How the script stores documents.
+_SILENTLY: Final = "0"
+_NOTIFYING: Final = "1"
+_BEYOND_MAXMEMORY: Final = "2"
+
+_NO_MARGIN: Final = MemoryMargin(0)
+
+#: An id that no job has.
+_NO_JOB: Final = "none"
+
 
 class ResultStore:
     """Writes the documents of many jobs in one step.
@@ -34,14 +46,23 @@ class ResultStore:
     Args:
         app: The app whose results they are.
         backend: Writes on its own connections; None uses those of the app.
+        margin: How far results may exceed Redis' `maxmemory`. Those that need no more memory than
+            the messages of their jobs may in any case.
 
     Raises, from each method:
         redis.RedisError: Nothing, or all, was done. Doing it again is harmless.
     """
 
-    def __init__(self, app: Celery, backend: RedisBackend | None = None) -> None:
+    def __init__(
+        self,
+        app: Celery,
+        backend: RedisBackend | None = None,
+        *,
+        margin: MemoryMargin = _NO_MARGIN,
+    ) -> None:
         self._app = app
         self._own_backend = backend
+        self._margin = margin
 
     @property
     def _backend(self) -> RedisBackend:
@@ -55,7 +76,7 @@ class ResultStore:
 
     def mark_started(self, documents: Mapping[str, bytes]) -> None:
         """Store that these jobs are being scored, by job id. Waiting clients are not notified."""
-        self._write(documents, publish=False)
+        self._write(documents, _SILENTLY)
 
     def store(self, documents: Mapping[str, bytes], unacked: UnackedTags | None = None) -> None:
         """Store the results of jobs, by job id, and notify waiting clients.
@@ -65,7 +86,17 @@ class ResultStore:
             unacked: Messages that are acknowledged in the same step. They must be in the Redis of
                 the documents.
         """
-        self._write(documents, publish=True, unacked=unacked)
+        try:
+            self._write(documents, _NOTIFYING, unacked)
+        except OutOfMemoryError:
+            if not self._margin.has_room(self._backend.client):
+                raise
+            self._write(documents, _BEYOND_MAXMEMORY, unacked)
+
+    def may_write(self) -> bool:
+        """Return whether Redis has memory, or room within the margin, for what Celery writes."""
+        client = self._backend.client
+        return self._margin.may_write(client, self._backend.get_key_for_task(_NO_JOB))
 
     def store_and_dead_letter(
         self,
@@ -85,8 +116,7 @@ class ResultStore:
     def _write(
         self,
         documents: Mapping[str, bytes],
-        *,
-        publish: bool,
+        mode: str,
         unacked: UnackedTags | None = None,
     ) -> None:
         tags = unacked.tags if unacked else ()
@@ -96,7 +126,7 @@ class ResultStore:
         keys: list[bytes | str] = [*document_keys(backend, documents)]
         if unacked and tags:
             keys += [unacked.unacked_key, unacked.index_key]
-        arguments = [len(documents), int(backend.expires), int(publish), *documents.values(), *tags]
+        arguments = [len(documents), int(backend.expires), mode, *documents.values(), *tags]
         _STORE.run(backend.client, keys, arguments)
 
 

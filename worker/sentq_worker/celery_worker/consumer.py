@@ -19,6 +19,7 @@ from celery.worker.consumer import Consumer as CeleryConsumer
 from sentq.contract import TASK_NAME
 from sentq.errors import InvalidInput, Undecryptable
 from sentq.wire.dead_letters import DeadLetterCode
+from sentq_worker.broker.at_maxmemory.clients import beyond_maxmemory
 from sentq_worker.broker.channel import Channel, is_connection_error
 from sentq_worker.broker.connect import wait_for_redis
 from sentq_worker.broker.delivery import set_count
@@ -66,14 +67,15 @@ class Consumer(CeleryConsumer):
         Celery calls this for each request whose time has come."""
         runtime = runtime_of(self.app)
         if request.task.name != TASK_NAME:
-            with runtime.loop_watchdog.paused():
+            with runtime.loop_watchdog.paused(), beyond_maxmemory(is_permitted=False):
                 self._run(request)
             return
         try:
             texts = runtime.encryption.texts(request.id, request.args, request.kwargs)
             check_deadline(request.request_dict)
         except InvalidInput:
-            self._run(request)  # The task's body finds the same, and Celery stores it.
+            with beyond_maxmemory():  # Celery calls this from a timer too.
+                self._run(request)  # The task's body finds the same, and Celery stores it.
             return
         except Undecryptable as error:
             self._dead_letter_undecryptable(request.message, error)
@@ -93,7 +95,8 @@ class Consumer(CeleryConsumer):
         """Call a function of a request; return whether it returned something true. If it fails,
         dead-letter the request's message and return True."""
         try:
-            return bool(call())
+            with beyond_maxmemory():
+                return bool(call())
         except Exception as error:
             if is_connection_error(error, self.connection_errors):
                 raise
@@ -119,7 +122,8 @@ class Consumer(CeleryConsumer):
                 set_count(message.headers, None)  # Another broker's deliveries are not counted.
             try:
                 check_headers(message.headers)
-                handle(message)
+                with beyond_maxmemory():
+                    handle(message)
             except InvalidHeaders as error:
                 self._dead_letter(message, str(error))
             except Undecryptable as error:

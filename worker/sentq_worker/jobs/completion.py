@@ -22,6 +22,7 @@ from typing import Final
 
 import redis
 from celery.exceptions import TaskRevokedError
+from redis.exceptions import OutOfMemoryError
 
 from sentq_worker.backoff import jittered_s
 from sentq_worker.broker.protocols import JobConsumer
@@ -40,6 +41,9 @@ logger = logging.getLogger(__name__)
 #: made anew at once; a Redis that is away must not be asked all the time.
 _MIN_RETRY_S: Final = 0.1
 _MAX_RETRY_S: Final = 1.0
+
+#: How often it is logged that outcomes still cannot be stored.
+_LOG_INTERVAL_S: Final = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +89,7 @@ class Completion:
         self._unstored: deque[_Completed] = deque()
         self._failures = 0
         self._not_before = 0.0
+        self._log_at = 0.0
         #: The number of completed jobs.
         self.count = 0
 
@@ -148,20 +153,29 @@ class Completion:
             raise RuntimeError("no connection: Completion.attach comes first")
         jobs = [job for job, _ in completed.plain]
         try:
+            if completed.handbacks and not self._result_store.may_write():
+                raise OutOfMemoryError("Celery could not finish jobs")
             self._acknowledger.store_and_acknowledge(with_duplicates(jobs), completed.documents)
         except redis.RedisError as error:
             self._failures += 1
             delay_s = jittered_s(self._failures, least_s=_MIN_RETRY_S, most_s=_MAX_RETRY_S)
             self._not_before = time.monotonic() + delay_s
-            logger.warning(
-                "outcomes of %d jobs cannot be stored now (%s)",
-                len(completed.documents),
-                type(error).__name__,
-            )
+            self._log(error)
             return False
         self._failures = 0
         self._duplicates.remove(jobs)
         return True
+
+    def _log(self, error: redis.RedisError) -> None:
+        """Log why outcomes are kept, from time to time."""
+        if self._failures > 1 and time.monotonic() < self._log_at:
+            return
+        self._log_at = time.monotonic() + _LOG_INTERVAL_S
+        jobs = sum(len(each.plain) + len(each.handbacks) for each in self._unstored)
+        reason = type(error).__name__
+        if isinstance(error, OutOfMemoryError):
+            reason = "Redis is at its maxmemory: raise it, or wait until outcomes expire"
+        logger.warning("outcomes of %d jobs cannot be stored now (%s)", jobs, reason)
 
     def _report(self, completed: _Completed) -> None:
         """Tell monitors, and let Celery finish the jobs that are not plain."""

@@ -7,9 +7,10 @@
 -- ARGV[2]  The report as JSON.
 -- ARGV[3]  How long it is kept, in seconds.
 --
--- Returns nothing. Workers whose reports have expired leave the index.
+-- Returns nothing. Workers whose reports have expired leave the index. That comes first: after a
+-- removal Redis refuses nothing for want of memory.
 local now_s = tonumber(redis.call('TIME')[1])
-redis.call('SET', KEYS[1], ARGV[2], 'EX', ARGV[3])
 redis.call('ZREMRANGEBYSCORE', KEYS[2], '-inf', now_s)
+redis.call('SET', KEYS[1], ARGV[2], 'EX', ARGV[3])
 redis.call('ZADD', KEYS[2], now_s + ARGV[3], ARGV[1])
 redis.call('EXPIRE', KEYS[2], ARGV[3])

@@ -15,20 +15,28 @@
 -- ARGV[7]  The name of the worker.
 -- ARGV[8]  The queue of the first list; then those of the others.
 --
--- Returns {the messages of each list, too large ones}; an empty list if there was none of either.
+-- Returns {the messages of each list, too large ones}; if there was none of either, an empty list,
+-- or 0 if Redis has no free memory, so that it refuses to wait for messages (BLMOVE).
 -- Of each list the oldest message is first, and a list without messages is an empty one. Tags count
 -- on from one list to the next. Of a message that was too large: its queue, size, and the id of its
 -- job, or ''. The id is Celery's `correlation_id`, which stands near the end.
 --
--- Records before it removes: if memory is short, Redis refuses the first write, and nothing has
--- moved. What is read ahead grows with what was read, since a message may be large.
+-- Takes messages also at `maxmemory`: what is taken is bounded, and jobs that end are what frees
+-- memory. Redis refuses the first write then; after one that needs no memory it refuses none.
+-- Records before it removes: if a write is refused for another reason, nothing has moved.
+-- What is read ahead grows with what was read, since a message may be large.
 local KEPT_HEAD, KEPT_TAIL, MOST_REFUSED = 1024, 3072, 16
 local limit, limit_bytes, max_bytes = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
 local now = redis.call('TIME')
 local score = string.format('%d.%06d', now[1], now[2])
 local taken, refused, count, bytes = {}, {}, 0, 0
 
+local function refuse_nothing_more()
+  redis.call('ZREM', KEYS[2], '')
+end
+
 local function refuse(message, queue)
+  refuse_nothing_more()
   local tail = string.sub(message, -KEPT_TAIL)
   local job_id = string.match(tail, '.*"correlation_id": ?"([%w_.:-]+)"') or ''
   local fields = {
@@ -68,11 +76,17 @@ for i = 4, #KEYS do
       removed = removed + 1
     end
     if #entries > 0 then
-      redis.call('HSET', KEYS[1], unpack(entries))
+      if type(redis.pcall('HSET', KEYS[1], unpack(entries))) == 'table' then
+        refuse_nothing_more()
+        redis.call('HSET', KEYS[1], unpack(entries))
+      end
       redis.call('ZADD', KEYS[2], unpack(scores))
     end
     if removed > 0 then redis.call('LTRIM', KEYS[i], 0, -removed - 1) end
   until #found < wanted
   taken[#taken + 1] = messages
 end
-return (count > 0 or #refused > 0) and {taken, refused} or {}
+if count > 0 or #refused > 0 then return {taken, refused} end
+-- Changes nothing; Redis refuses it if BLMOVE would be refused.
+local probe = redis.pcall('ZADD', KEYS[2], 'XX', 0, '')
+return type(probe) == 'table' and string.find(probe.err, 'maxmemory', 1, true) and 0 or {}

@@ -44,9 +44,11 @@ for i = 1, 4 do
   end
 end
 if wait_s == 0 then
+  -- After 32 days without a call both the day and the month have ended. EXPIRE also comes first:
+  -- after a write that needs no memory, Redis refuses nothing for want of it.
+  redis.call('EXPIRE', KEYS[1], 32 * 86400)
   redis.call('HSET', KEYS[1], 'day', day, 'day_calls', spent[1], 'day_chars', spent[2],
     'month', month, 'month_calls', spent[3], 'month_chars', spent[4])
-  -- After 32 days without a call both the day and the month have ended.
   redis.call('EXPIRE', KEYS[1], 32 * 86400)
 end
 return wait_s
