@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Annotated, Any, ClassVar, Self
 
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, EnvSettingsSource, NoDecode, SettingsConfigDict
 
 from sentq.contract import (
@@ -28,10 +29,13 @@ from sentq.contract import (
 from sentq.errors import SettingsError
 from sentq.wire.sealing import parse_key
 
-__all__ = ["LayeredSettings", "Settings"]
+__all__ = ["LayeredSettings", "Settings", "explained"]
 
 #: The variable that names the TOML file. Not a setting itself.
 CONFIG_VARIABLE = "SENTQ_CONFIG"
+
+#: A prefix that no variable of an environment can have.
+_NO_VARIABLES = "\0"
 
 #: What an encrypted message holds beside the encrypted texts, and the smallest useful limit.
 _ENCRYPTION_OVERHEAD_BYTES = 512
@@ -86,22 +90,75 @@ class LayeredSettings(BaseSettings):
 
         Raises:
             SettingsError: A key is unknown (the message names the nearest known one), a value
-                does not fit, or the file cannot be read.
+                does not fit, or the file cannot be read. The message has everything that is wrong,
+                in file, environment and overrides, and says where each value stands.
         """
-        if file is None and os.environ.get(CONFIG_VARIABLE):
-            file = Path(os.environ[CONFIG_VARIABLE])
-        cls._refuse_unknown_variables(os.environ)
-        from_file = cls._read_file(file) if file else {}
-        from_environment = EnvSettingsSource(cls)()
-        given = {key: value for key, value in overrides.items() if value is not None}
-        try:
-            return cls.model_validate(from_file | from_environment | given)
-        except ValidationError as error:
-            raise SettingsError(cls._explain(error)) from None
+        loaded = cls._loaded(file, overrides)
+        if isinstance(loaded, list):
+            raise SettingsError(explained(loaded))
+        return loaded
 
     @classmethod
-    def _refuse_unknown_variables(cls, environ: Mapping[str, str]) -> None:
+    def problems(cls, file: Path | None = None, **overrides: object) -> list[str]:
+        """Return what `load` complains about, one sentence for each; empty if nothing is wrong."""
+        loaded = cls._loaded(file, overrides)
+        return loaded if isinstance(loaded, list) else []
+
+    @classmethod
+    def _loaded(cls, file: Path | None, overrides: Mapping[str, object]) -> Self | list[str]:
+        """Return the settings, or everything that is wrong with them."""
+        if file is None and os.environ.get(CONFIG_VARIABLE):
+            file = Path(os.environ[CONFIG_VARIABLE])
+        problems = cls._unknown_variables(os.environ)
+        from_file: dict[str, object] = {}
+        if file is not None:
+            try:
+                from_file = cls._read_file(file)
+            except SettingsError as error:
+                problems.append(str(error))
+        problems += cls._unknown_keys(file, from_file)
+        known = {key: value for key, value in from_file.items() if key in cls.model_fields}
+        variables = _Variables(cls)
+        from_environment = variables()
+        problems += variables.problems
+        given = {key: value for key, value in overrides.items() if value is not None}
+        origins = dict.fromkeys(known, str(file)) | {
+            key: cls.variable(key) for key in from_environment
+        }
+        origins |= dict.fromkeys(given, "")
+        settings, invalid = cls._validated(known | from_environment | given, origins)
+        problems += invalid
+        return problems if problems or settings is None else settings
+
+    @classmethod
+    def _validated(
+        cls, values: dict[str, Any], origins: Mapping[str, str]
+    ) -> tuple[Self | None, list[str]]:
+        """Return the settings if the values are valid, and what is wrong with them.
+
+        Rules about several settings apply only to values that are valid by themselves: these are
+        validated once more, without the others.
+        """
+        try:
+            # pydantic would read the variables once more, those that are invalid too.
+            return cls(_env_prefix=_NO_VARIABLES, **values), []
+        except ValidationError as error:
+            problems = cls._explain(error, origins)
+            invalid = {str(each["loc"][0]) for each in error.errors() if each["loc"]}
+        if invalid:
+            rest = {key: value for key, value in values.items() if key not in invalid}
+            problems += cls._validated(rest, origins)[1]
+        return None, problems
+
+    @classmethod
+    def variable(cls, key: str) -> str:
+        """Return the environment variable of a setting."""
+        return cls.model_config["env_prefix"] + key.upper()
+
+    @classmethod
+    def _unknown_variables(cls, environ: Mapping[str, str]) -> list[str]:
         prefix, foreign = cls.model_config["env_prefix"], cls.foreign_prefix
+        problems = []
         for name in environ:
             if not name.startswith(prefix) or name == CONFIG_VARIABLE:
                 continue
@@ -110,10 +167,22 @@ class LayeredSettings(BaseSettings):
             key = name.removeprefix(prefix).lower()
             if key not in cls.model_fields:
                 match = _nearest(key, cls.model_fields)
-                hint = f"did you mean {prefix}{match.upper()}?" if match else ""
+                hint = f"did you mean {cls.variable(match)}?" if match else ""
                 if foreign is not None and not match:
                     hint = f"others start with {foreign}"
-                raise SettingsError(f"{name} is not a setting; {hint}".rstrip("; "))
+                problems.append(f"{name} is not a setting; {hint}".rstrip("; "))
+        return problems
+
+    @classmethod
+    def _unknown_keys(cls, file: Path | None, values: Iterable[str]) -> list[str]:
+        problems = []
+        where = f"[{cls.toml_table}] " if cls.toml_table else ""
+        for key in values:
+            if key not in cls.model_fields:
+                match = _nearest(key, cls.model_fields)
+                hint = f"did you mean {match}?" if match else ""
+                problems.append(f"{file}: {where}{key} is not a setting; {hint}".rstrip("; "))
+        return problems
 
     @classmethod
     def _read_file(cls, file: Path) -> dict[str, object]:
@@ -128,22 +197,49 @@ class LayeredSettings(BaseSettings):
             table = table.get(name, {}) if name and isinstance(table, dict) else table
         if not isinstance(table, dict):
             raise SettingsError(f"{file}: [{cls.toml_table}] must be a table")
-        values = {key: value for key, value in table.items() if key not in cls.foreign_tables}
-        for key in values:
-            if key not in cls.model_fields:
-                where = f"[{cls.toml_table}] " if cls.toml_table else ""
-                match = _nearest(key, cls.model_fields)
-                hint = f"did you mean {match}?" if match else ""
-                raise SettingsError(f"{file}: {where}{key} is not a setting; {hint}".rstrip("; "))
-        return values
+        return {key: value for key, value in table.items() if key not in cls.foreign_tables}
 
     @classmethod
-    def _explain(cls, error: ValidationError) -> str:
+    def _explain(cls, error: ValidationError, origins: Mapping[str, str]) -> list[str]:
         lines = []
         for problem in error.errors(include_url=False, include_input=False, include_context=False):
-            key = ".".join(map(str, problem["loc"])) or "settings"
-            lines.append(f"{key}: {problem['msg']}")
-        return "; ".join(lines)
+            place = [cls.toml_table] if cls.toml_table else []
+            key = ".".join([*place, *map(str, problem["loc"])]) or "settings"
+            origin = origins.get(str(problem["loc"][0])) if problem["loc"] else None
+            message = problem["msg"].removeprefix("Value error, ")
+            lines.append(f"{key}{f' ({origin})' if origin else ''}: {message}")
+        return lines
+
+
+class _Variables(EnvSettingsSource):
+    """The environment; a table or list that is not JSON is a problem beside the others."""
+
+    def __init__(self, settings: type[LayeredSettings]) -> None:
+        super().__init__(settings)
+        self.problems: list[str] = []
+        self._settings = settings
+
+    def prepare_field_value(
+        self,
+        field_name: str,
+        field: FieldInfo,
+        value: Any,
+        value_is_complex: bool,  # noqa: FBT001 - the signature is pydantic's
+    ) -> Any:
+        """Return the value of a variable; None if it is not JSON."""
+        try:
+            return super().prepare_field_value(field_name, field, value, value_is_complex)
+        except ValueError:
+            self.problems.append(f"{self._settings.variable(field_name)}: must be JSON")
+            return None
+
+
+def explained(problems: Iterable[str]) -> str:
+    """Return one message for all problems, each of them once."""
+    different = list(dict.fromkeys(problems))
+    if len(different) == 1:
+        return different[0]
+    return "\n".join([f"{len(different)} settings are wrong:", *(f"  {one}" for one in different)])
 
 
 class Settings(LayeredSettings):
@@ -345,27 +441,22 @@ class Settings(LayeredSettings):
         return url
 
     @model_validator(mode="after")
-    def _only_redis_can_say_that_it_is_full(self) -> Self:
+    def _settings_fit_together(self) -> Self:
+        wrong = []
         is_limited = self.max_queued_jobs is not None or self.max_queued_bytes is not None
         if is_limited and not self.broker_is_redis:
-            raise ValueError("max_queued_jobs and max_queued_bytes need a broker that is Redis")
-        return self
-
-    @model_validator(mode="after")
-    def _a_key_needs_a_certificate(self) -> Self:
+            wrong.append("max_queued_jobs and max_queued_bytes need a broker that is Redis")
         if self.tls_key_file is not None and self.tls_cert_file is None:
-            raise ValueError("tls_key_file needs tls_cert_file")
-        return self
-
-    @model_validator(mode="after")
-    def _encryption_is_possible(self) -> Self:
+            wrong.append("tls_key_file needs tls_cert_file")
         if self.encryption_keys and self.encryption_keys_file is not None:
-            raise ValueError("set encryption_keys or encryption_keys_file, not both")
+            wrong.append("set encryption_keys or encryption_keys_file, not both")
         if self.is_encrypted and self.bytes_per_message < _MIN_ENCRYPTED_MESSAGE_BYTES:
-            raise ValueError(
+            wrong.append(
                 "bytes_per_message must be at least "
                 f"{_MIN_ENCRYPTED_MESSAGE_BYTES} with encryption_keys"
             )
+        if wrong:
+            raise ValueError("; ".join(wrong))
         return self
 
     @property

@@ -36,7 +36,7 @@ from sentq_worker.jobs.executor import BatchExecutor
 from sentq_worker.providers.cache import with_cache
 from sentq_worker.providers.factory import make_provider, policies
 from sentq_worker.providers.loading import LoadScorer, load_scorer
-from sentq_worker.settings import HubSettings, WorkerSettings
+from sentq_worker.settings import HubSettings, WorkerSettings, load_all
 
 __all__ = ["make_worker_app"]
 
@@ -71,6 +71,8 @@ def make_worker_app(
     Raises:
         SettingsError: A setting is unknown or invalid.
     """
+    if settings is None and worker_settings is None and hub_settings is None:
+        settings, worker_settings, hub_settings = load_all()
     settings = settings or Settings.load()
     worker_settings = worker_settings or WorkerSettings.load()
     hub_settings = hub_settings or HubSettings.load()

@@ -12,13 +12,12 @@ from rich.console import Console
 
 from sentq import __version__
 from sentq.errors import SentqError
-from sentq.settings import Settings
 from sentq_worker.celery_worker.shutdown import exit_at_sigterm
 from sentq_worker.engine.base import EngineError
 from sentq_worker.evaluate.command import evaluate
 from sentq_worker.exit_codes import EX_CONFIG, EX_USAGE
 from sentq_worker.inference.model_files import find_model
-from sentq_worker.settings import HubSettings, WorkerSettings
+from sentq_worker.settings import WorkerSettings, load_all
 from sentq_worker.training.command import train
 
 __all__ = ["app", "main"]
@@ -136,11 +135,8 @@ def run(
     exit_at_sigterm()
     from sentq_worker.app import make_worker_app
 
-    celery = make_worker_app(
-        Settings.load(config, broker_url=broker_url),
-        WorkerSettings.load(config, model=model, revision=revision, device=device, threads=threads),
-        HubSettings.load(config),
-    )
+    own = {"model": model, "revision": revision, "device": device, "threads": threads}
+    celery = make_worker_app(*load_all(config, shared={"broker_url": broker_url}, own=own))
     worker = celery.Worker(
         hostname=name,
         queues=queues,

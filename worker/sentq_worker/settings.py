@@ -5,15 +5,17 @@ Each field's description stands in `docs/settings.md`, which is generated from t
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field, SecretStr
 from pydantic_settings import SettingsConfigDict
 
-from sentq.settings import LayeredSettings
+from sentq.errors import SettingsError
+from sentq.settings import LayeredSettings, Settings, explained
 
-__all__ = ["HubSettings", "JoinRule", "ProviderPolicy", "Transform", "WorkerSettings"]
+__all__ = ["HubSettings", "JoinRule", "ProviderPolicy", "Transform", "WorkerSettings", "load_all"]
 
 #: Which provider scores a job: the local engine alone, the Hub while that is unavailable, or the
 #: Hub alone.
@@ -395,3 +397,30 @@ class HubSettings(LayeredSettings):
             "not matter.",
         ),
     ] = None
+
+
+def load_all(
+    file: Path | None = None,
+    *,
+    shared: Mapping[str, object] | None = None,
+    own: Mapping[str, object] | None = None,
+) -> tuple[Settings, WorkerSettings, HubSettings]:
+    """Read all settings of a worker.
+
+    Args:
+        file: The TOML file; None for the one that `SENTQ_CONFIG` names, if any.
+        shared: Values of `Settings` that override file and environment; None counts as not given.
+        own: The same of `WorkerSettings`.
+
+    Raises:
+        SettingsError: A setting is unknown or invalid. The message has everything that is wrong.
+    """
+    shared, own = shared or {}, own or {}
+    problems = [
+        *Settings.problems(file, **shared),
+        *WorkerSettings.problems(file, **own),
+        *HubSettings.problems(file),
+    ]
+    if problems:
+        raise SettingsError(explained(problems))
+    return Settings.load(file, **shared), WorkerSettings.load(file, **own), HubSettings.load(file)

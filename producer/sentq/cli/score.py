@@ -13,12 +13,13 @@ from typing import Annotated, Any, Final, TextIO
 import typer
 
 from sentq.cli.common import Broker, Config, Exit, notes, say
+from sentq.cli.source import InputFile, find_source, looks_like_a_path
 from sentq.cli.waiting import WaitNotices
 from sentq.client import Client
 from sentq.contract import Outcome, TextError
-from sentq.rendering import JsonLines, Presenter, Table, progress_bar
+from sentq.rendering import JsonLines, Presenter, Table, printable, progress_bar
 from sentq.settings import Settings
-from sentq.text_files import FileProblem, Format, count_rows, open_texts, read_texts
+from sentq.text_files import FileProblem, Format, count_texts, read_texts
 
 __all__ = ["HELP", "score"]
 
@@ -31,10 +32,18 @@ HELP: Final = """Score texts, a file of texts, or standard input.
 \b
 Examples:
   sentq score "What a lovely day"
-  sentq score "Loved it." "Never again."
+  sentq score "Loved it." "I want my money back."
   sentq score reviews.jsonl --field review > scores.jsonl
   sentq score reviews.csv --field body --output scores.jsonl
+  sentq score export.log --format txt
   cat lines.txt | sentq score -
+
+\b
+Files:
+  The name says the format: .jsonl .ndjson .json (one object on each line), .csv, .tsv and .txt
+  (one text on each line), all of them also with .gz, and .parquet (needs sentq[parquet]).
+  --format reads a file of any other name. Standard input has plain lines unless --format says
+  otherwise.
 
 \b
 Exit codes:
@@ -52,23 +61,32 @@ def score(
         list[str],
         typer.Argument(
             metavar="TEXT...|FILE|-",
-            help="Texts; or one .jsonl, .csv or .txt file; or - for standard input.",
+            help="Texts; or one file; or - for standard input.",
             show_default=False,
         ),
     ],
     field: Annotated[
-        str, typer.Option(help="The JSON key or CSV column that holds the text.")
-    ] = "text",
-    form: Annotated[
-        Format | None,
+        str | None,
         typer.Option(
-            "--format", help="Format of the input (default: by the file's name, else txt)."
+            help='The JSON key or the column that holds the text (default: "text").',
+            show_default=False,
         ),
     ] = None,
+    form: Annotated[
+        Format | None,
+        typer.Option("--format", help="Format of the file (default: by its name)."),
+    ] = None,
+    as_text: Annotated[
+        bool,
+        typer.Option("--as-text", help="Score the arguments, even if files have such names."),
+    ] = False,
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", help="Write JSON lines to this file.", metavar="FILE"),
+        typer.Option("--output", "-o", help="Write JSON lines to this new file.", metavar="FILE"),
     ] = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Overwrite the file that --output names.")
+    ] = False,
     as_json: Annotated[
         bool | None,
         typer.Option("--json/--table", help="JSON lines or a table (default: by terminal)."),
@@ -103,46 +121,44 @@ def score(
 ) -> None:
     """See `HELP`."""
     settings = Settings.load(config, broker_url=broker_url)
-    source = _source(texts, form)
-    with Client(settings) as client, _destination(output) as stream:
+    source = find_source(texts, form=form, field=field, as_text=as_text)
+    if source is None:
+        _hint_at_missing_files(texts, as_text=as_text)
+    elif output is not None and _is_same_file(output, source.name):
+        raise FileProblem(f"{output} is the input: write the outcomes to another file")
+    with Client(settings) as client, _destination(output, force=force) as stream:
         if as_json is None:
             as_json = output is not None or not stream.isatty()
         presenter = JsonLines(stream, with_text=with_text) if as_json else Table(stream)
         if timeout_s is None and source is None:
             timeout_s = _TIMEOUT_OF_TEXTS_S
         score_all = partial(client.map, timeout=timeout_s or None, local_only=local_only, key=key)
-        if source is None:
-            pairs = _scored(client, score_all, texts)
-            failures = _show(presenter, pairs, total=len(texts), with_bar=False)
-        else:
-            name, source_format = source
-            with open_texts(name) as opened:
-                rows = read_texts(opened, source_format, field)
-                pairs = _scored(client, score_all, rows)
-                failures = _show(presenter, pairs, total=count_rows(name), with_bar=True)
+        rows = texts if source is None else read_texts(source.name, source.form, source.field)
+        failures = _show(presenter, _scored(client, score_all, rows), source)
     if failures:
         plural = "" if failures == 1 else "s"
         notes.print(f"sentq: {failures:,} text{plural} could not be scored", style="yellow")
         raise typer.Exit(Exit.SOME_FAILED)
 
 
-def _source(texts: list[str], form: Format | None) -> tuple[str, Format] | None:
-    """Return the file and its format if a file was given instead of texts."""
-    if len(texts) != 1:
-        return None
-    name = texts[0]
-    if name == "-":
-        return name, form or Format.TXT
-    by_name = Format.of(name)
-    if form is not None or (by_name is not None and (Path(name).exists() or " " not in name)):
-        return name, form or by_name or Format.TXT
-    return None
+def _hint_at_missing_files(texts: list[str], *, as_text: bool) -> None:
+    for text in texts if not as_text else ():
+        if looks_like_a_path(text):
+            say(f"there is no file {printable(text)}; it is scored as a text")
 
 
-def _destination(output: Path | None) -> AbstractContextManager[TextIO]:
+def _is_same_file(output: Path, name: str) -> bool:
+    source = Path(name)
+    return source.is_file() and output.exists() and output.samefile(source)
+
+
+def _destination(output: Path | None, *, force: bool) -> AbstractContextManager[TextIO]:
+    """Open the file for the outcomes. One that has content is overwritten only with `force`."""
     if output is None:
         return nullcontext(sys.stdout)
     try:
+        if not force and output.is_file() and output.stat().st_size:
+            raise FileProblem(f"{output} exists already: --force overwrites it")
         return output.open("w", encoding="utf-8")
     except OSError as error:
         raise FileProblem(f"cannot write {output}: {error.strerror}") from error
@@ -170,16 +186,14 @@ def _scored(
 
 
 def _show(
-    presenter: Presenter,
-    pairs: Iterable[tuple[object, Outcome]],
-    *,
-    total: int | None,
-    with_bar: bool,
+    presenter: Presenter, pairs: Iterable[tuple[object, Outcome]], source: InputFile | None
 ) -> int:
-    """Write all outcomes; return how many are errors."""
+    """Write all outcomes; return how many are errors. Those of a file have a progress bar."""
     failures = 0
-    with progress_bar(notes, disable=not with_bar) as progress:
-        task = progress.add_task("scoring", total=total)
+    with progress_bar(notes, disable=source is None) as progress:
+        task = progress.add_task("scoring", total=None)
+        if source is not None and not progress.disable:
+            progress.update(task, total=count_texts(source.name, source.form))
         for number, (text, outcome) in enumerate(pairs, start=1):
             presenter.show(number, text, outcome)
             failures += isinstance(outcome, TextError)

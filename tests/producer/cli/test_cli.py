@@ -3,60 +3,17 @@
 from __future__ import annotations
 
 import json
-import os
-import pty
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
+from tests.support.commands.cli import CliRun
 from tests.support.processes import RedisProcess, StartWorker, free_port
 
 
 @pytest.fixture
 def run(redis_server: RedisProcess) -> CliRun:
     return CliRun(redis_server.url)
-
-
-class CliRun:
-    """Runs `sentq` in a pipe."""
-
-    def __init__(self, broker_url: str) -> None:
-        self._environment = os.environ | {"SENTQ_BROKER_URL": broker_url, "COLUMNS": "100"}
-
-    def __call__(
-        self, *arguments: str, stdin: str | None = None
-    ) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-m", "sentq.cli", *arguments],
-            input=stdin,
-            capture_output=True,
-            text=True,
-            timeout=90,
-            check=False,
-            env=self._environment,
-        )
-
-    def on_a_terminal(self, *arguments: str) -> str:
-        """Run `sentq` on a terminal, and return both output streams."""
-        primary, secondary = pty.openpty()
-        process = subprocess.Popen(
-            [sys.executable, "-m", "sentq.cli", *arguments],
-            stdout=secondary,
-            stderr=secondary,
-            env=self._environment,
-        )
-        os.close(secondary)
-        shown = b""
-        try:
-            while chunk := os.read(primary, 4096):
-                shown += chunk
-        except OSError:  # The process closed the terminal: all output was read.
-            pass
-        process.wait(30)
-        os.close(primary)
-        return shown.decode()
 
 
 def _rows(printed: str) -> list[dict[str, object]]:
@@ -108,7 +65,7 @@ def test_texts_and_files_and_pipes_are_scored(run: CliRun, worker: None, tmp_pat
 
     many = tmp_path / "many.txt"
     many.write_text("fine day\n" * 500)
-    with_bar = run.on_a_terminal("score", str(many), "-o", str(output))
+    with_bar = run.on_a_terminal("score", str(many), "--force", "-o", str(output))
     assert "500/500" in with_bar
     assert len(output.read_text().splitlines()) == 500
 

@@ -15,14 +15,14 @@ from typing import TYPE_CHECKING, Final
 
 import orjson
 
-from sentq_worker.training.data.formats import has_known_format, read_records
+from sentq_worker.training.data.formats import has_known_format, read_labelled
 from sentq_worker.training.data.hub_dataset import DatasetId, fetch_dataset
 from sentq_worker.training.errors import TrainingDataError, TrainingOptionsError
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
-    from sentq_worker.training.data.formats import DataRecord
+    from sentq_worker.training.data.formats import LabelledRecord
 
 __all__ = ["Columns", "Filter", "Rows", "Source", "read_rows", "shown_labels"]
 
@@ -159,7 +159,7 @@ def read_rows(
     rows = Rows(name, [], [], "")
     digest = hashlib.blake2b(digest_size=16)
     for file in files:
-        for record in read_records(file, wanted=wanted):
+        for record in read_labelled(file, wanted=wanted):
             if not all(one.keeps(record.fields) for one in filters):
                 continue
             where = f"{name}, {record.unit} {record.number}"
@@ -193,7 +193,7 @@ def _files(path: Path) -> tuple[str, list[Path]]:
     return path.as_posix(), fetch_dataset(dataset)
 
 
-def _text(record: DataRecord, columns: Columns, where: str) -> str:
+def _text(record: LabelledRecord, columns: Columns, where: str) -> str:
     value = record.fields.get(columns.text)
     if not isinstance(value, str):
         raise _not_a_string(record, columns.text, where, "--text-field")
@@ -202,7 +202,7 @@ def _text(record: DataRecord, columns: Columns, where: str) -> str:
     return value
 
 
-def _label(record: DataRecord, columns: Columns, where: str) -> str | None:
+def _label(record: LabelledRecord, columns: Columns, where: str) -> str | None:
     value = record.fields.get(columns.label)
     written = _as_written(value)
     if columns.label in record.fields and written in columns.names:
@@ -219,7 +219,7 @@ def _label(record: DataRecord, columns: Columns, where: str) -> str | None:
     return value
 
 
-def _not_a_string(record: DataRecord, field: str, where: str, option: str) -> TrainingDataError:
+def _not_a_string(record: LabelledRecord, field: str, where: str, option: str) -> TrainingDataError:
     if field not in record.fields:
         return TrainingDataError(f"{where}: the field {field!r} is missing; {option} names another")
     kind = type(record.fields[field]).__name__

@@ -1,0 +1,1 @@
+"""Commands that tests run as a user does, and the commands that documents show."""
