@@ -17,7 +17,7 @@ PYTEST := $(BIN)/pytest -n $(PROCESSES)
 # again; `make check` then does not run them once more.
 COVERAGE ?=
 
-.PHONY: help demo test check faults chaos install lint types layers fast docs lock sbom wheels format clean
+.PHONY: help demo test check faults chaos newcomer install lint types layers fast docs lock sbom wheels format clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1	\2/p' Makefile
@@ -63,6 +63,10 @@ faults: $(VENV)/.tools ## break each step of the protocol a hundred times
 chaos: $(VENV)/.tools ## break everything at once, beside stock Celery: two hours
 	$(BIN)/python -m benchmarks.chaos --report docs/chaos.md $(CHAOS)
 
+# What the README tells a newcomer, in clean environments: some minutes, most of them for torch.
+newcomer: ## install from a clone as the README says, and score a text
+	$(PYTHON) tests/packaging/newcomer.py
+
 # The page of all settings, from the models. A test fails while it is stale.
 docs: $(VENV)/.tools ## write docs/settings.md from the models
 	$(BIN)/python -m tests.support.settings_page
@@ -77,7 +81,9 @@ sbom: $(VENV)/.tools ## list what a worker consists of: dist/sbom.cdx.json (Cycl
 	@mkdir -p dist
 	$(BIN)/python docker/sbom.py $(SBOM_PYTHON) dist/sbom.cdx.json
 
-wheels: $(VENV)/.tools ## build the distributions into dist/
+# Needs only `build`, and so takes seconds in a new checkout.
+wheels: $(BIN)/python ## build the distributions into dist/
+	$(PIP) build
 	rm -rf dist
 	$(BIN)/python -m build --outdir dist .
 	$(BIN)/python -m build --outdir dist model

@@ -10,6 +10,8 @@ README.md says what runs beside it.
     link_error: called with the id of the failed job
     countdown: scored, and not before 1 s had passed
     revoke: REVOKED, not scored
+    retry: lamp: neutral, positive, negative
+    routes: kettle: positive, negative
 
 Exit codes: 0 success, 1 (with a traceback) when a result does not come within 30 s.
 """
@@ -20,7 +22,18 @@ from collections.abc import Callable
 from celery import chain, chord, group
 from celery.exceptions import TaskRevokedError
 
-from shop import REVIEWS, app, count, fetch, labels_of, ours, regret, score, store
+from shop import (
+    REVIEWS,
+    app,
+    count,
+    fetch,
+    fetch_from_supplier,
+    labels_of,
+    ours,
+    regret,
+    score,
+    store,
+)
 
 TEXTS = [text for texts in REVIEWS.values() for text in texts]
 WAIT_S = 30
@@ -78,8 +91,21 @@ def run_revoke() -> str:
     return f"{job.status}, scored"
 
 
+def run_retry() -> str:
+    """Score what a task returns that is tried again; the rest of the chain waits for it."""
+    work = chain(ours(fetch_from_supplier, "lamp"), score(), ours(store, "lamp"))
+    return str(work.apply_async().get(timeout=WAIT_S))
+
+
+def run_routes() -> str:
+    """Name no queue for what the shop sends: its settings route the shop's tasks and the jobs."""
+    work = chain(fetch.s("kettle"), app.signature("sentq.score"), ours(store, "kettle"))
+    return str(work.apply_async().get(timeout=WAIT_S))
+
+
 FEATURES: list[Callable[[], str]] = [
-    *(run_chain, run_group, run_chord, run_link, run_link_error, run_countdown, run_revoke)
+    *(run_chain, run_group, run_chord, run_link, run_link_error, run_countdown, run_revoke),
+    *(run_retry, run_routes),
 ]
 
 if __name__ == "__main__":

@@ -1,8 +1,9 @@
 """A shop's own Celery application that has its reviews scored by sentq. It imports only Celery.
 
 Both share one Redis, and a message reaches its worker by the name of its queue: sentq's workers
-read `sentq`, the shop's worker reads `shop`. Each signature names its queue, because a task that
-follows another is sent by the worker that ran the other one, which does not know these settings.
+read `sentq`, the shop's worker reads `shop`. What the shop sends needs no name of a queue, because
+the settings below route it. What sentq's worker sends, a task that follows a job, does: that worker
+does not know these settings.
 """
 
 import os
@@ -18,6 +19,7 @@ url = os.environ.get("SENTQ_BROKER_URL", "redis://127.0.0.1:6379/0")
 app = Celery("shop", broker=url, backend=url)
 app.conf.update(
     task_default_queue="shop",
+    task_routes={"sentq.score": {"queue": "sentq"}},
     broker_connection_retry_on_startup=True,
 )
 
@@ -45,6 +47,14 @@ def labels_of(result: dict[str, Any]) -> list[str]:
 @app.task(ignore_result=True)
 def fetch(product: str) -> list[str]:
     """Return the reviews of a product. Redis need not keep the texts as this task's result."""
+    return REVIEWS[product]
+
+
+@app.task(bind=True, ignore_result=True)
+def fetch_from_supplier(self: Task, product: str) -> list[str]:
+    """Return the reviews of a supplier who answers at the second attempt only."""
+    if self.request.retries == 0:
+        raise self.retry(countdown=0.1, max_retries=3)
     return REVIEWS[product]
 
 

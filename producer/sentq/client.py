@@ -1,7 +1,7 @@
 """The client: submit texts, read outcomes, stream a large collection through the workers.
 
 client = Client()
-job = client.submit(["What a day!", "Never again."])
+job = client.submit(["What a day!", "I want my money back."])
 job.result(timeout=10).outcomes
 """
 

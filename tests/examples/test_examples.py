@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import re
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
@@ -13,54 +10,15 @@ from typing import Final
 import pytest
 
 from sentq import Client
-from tests.support.missing import redis_program
-from tests.support.processes import (
-    RedisProcess,
-    StartWorker,
-    WorkerProcess,
-    eventually,
-    free_port,
-)
+from tests.support.commands.bundled import bundled_worker
+from tests.support.commands.shell import WAIT_S, Shell
+from tests.support.processes import RedisProcess, StartWorker, eventually, free_port
 
 ROOT: Final = Path(__file__).parents[2]
 EXAMPLES: Final = ROOT / "examples"
 SHOP: Final = EXAMPLES / "celery_shop"
 
 STAND_IN: Final = ("tests.support.workers.standin",)
-
-WAIT_S: Final = 150
-
-
-class Shell:
-    """Runs commands as a reader of the examples does, in an empty folder beside `examples`."""
-
-    def __init__(self, folder: Path, broker_url: str, **environment: str) -> None:
-        self.folder = folder
-        (folder / "examples").symlink_to(EXAMPLES)
-        path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-        self.environment = os.environ | {
-            "PATH": path,
-            "SENTQ_BROKER_URL": broker_url,
-            **environment,
-        }
-
-    def start(self, command: str) -> subprocess.Popen[str]:
-        """Start a command; standard output and error are one stream, as on a terminal."""
-        return subprocess.Popen(
-            ["bash", "-c", command],
-            cwd=self.folder,
-            env=self.environment,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-
-    def run(self, command: str) -> tuple[int, str]:
-        """Run a command; return its exit code and what it printed."""
-        with self.start(command) as process:
-            printed, _ = process.communicate(timeout=WAIT_S)
-            return process.returncode, printed
 
 
 def _session(source: str) -> Iterator[tuple[str, str]]:
@@ -70,26 +28,17 @@ def _session(source: str) -> Iterator[tuple[str, str]]:
         yield command, re.sub("^    ", "", output, flags=re.MULTILINE)
 
 
+@pytest.fixture(scope="module")
+def bundled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Run a worker with the bundled model and its own Redis; give the URL."""
+    with bundled_worker(tmp_path_factory.mktemp("bundled")) as url:
+        yield url
+
+
 def _docstring(file: Path) -> str:
     doc = compile(file.read_text(), file, "exec").co_consts[0]
     assert isinstance(doc, str)
     return f"{doc}\n"
-
-
-@pytest.fixture(scope="module")
-def bundled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Run a worker with the bundled model and its own Redis; give the URL."""
-    folder = tmp_path_factory.mktemp("bundled")
-    server = RedisProcess(redis_program(), folder).start()
-    # The scores that the examples show are the same in bfloat16, to two digits.
-    settings = {"SENTQ_WORKER_DTYPE": "float32", "SENTQ_WORKER_THREADS": "1"}
-    worker = WorkerProcess(folder, {"SENTQ_BROKER_URL": server.url, **settings})
-    try:
-        worker.wait_until_ready()
-        yield server.url
-    finally:
-        worker.stop()
-        server.stop()
 
 
 @pytest.mark.parametrize(

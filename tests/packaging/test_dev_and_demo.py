@@ -110,7 +110,11 @@ def test_the_demo_scores_200_reviews_and_leaves_no_process_running(tmp_path: Pat
     assert len([line for line in lines if re.match(r"(positive|negative|neutral) ", line)]) == 199
     assert len([line for line in lines if line.startswith("empty_text")]) == 1
     assert "200 outcomes" in done.stdout
+    # The closing example shows a clear positive and a clear negative.
     assert "from sentq import Client" in done.stdout
+    closing = [line.split() for line in lines[-2:]]
+    assert [label for label, _ in closing] == ["positive", "negative"]
+    assert all(float(score) > 0.9 for _, score in closing)
     assert list(tmp_path.iterdir()) == []
     if Path("/proc").is_dir():
         assert _processes_of(tmp_path) == []

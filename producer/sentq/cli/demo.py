@@ -7,6 +7,7 @@ import time
 from collections import Counter
 from dataclasses import dataclass
 from importlib.resources import files
+from typing import Final
 
 import orjson
 from rich.console import Console
@@ -17,12 +18,16 @@ from sentq.rendering import Table, progress_bar
 
 __all__ = ["Review", "load_reviews", "run_demo"]
 
-_EXAMPLE_CODE = """\
+_EXAMPLE_TEXTS: Final = ("What a lovely day!", "I want my money back.")
+
+_EXAMPLE_CODE: Final = f"""\
 The same in three lines of Python, if SENTQ_BROKER_URL has the address of Redis:
 
     from sentq import Client
-    for outcome in Client().map(["What a lovely day!", "Never again."]):
-        print(outcome)
+    for outcome in Client().map({list(_EXAMPLE_TEXTS)!r}):
+        print(outcome.label, round(outcome.score, 2))
+
+It prints:
 """
 
 
@@ -65,6 +70,9 @@ def run_demo(client: Client, *, notes: Console) -> None:
         table.show(number, review.text, outcome)
     print(_totals(reviews, outcomes, elapsed_s))  # noqa: T201 - the demo's output
     print(_EXAMPLE_CODE)  # noqa: T201
+    for outcome in client.map(_EXAMPLE_TEXTS):
+        if isinstance(outcome, Prediction):
+            print(f"    {outcome.label} {round(outcome.score, 2)}")  # noqa: T201
 
 
 def _totals(reviews: list[Review], outcomes: list[Outcome], elapsed_s: float) -> str:

@@ -1,0 +1,140 @@
+"""Every block of code in README.md and docs/: run, or at least parsed, or marked as not tested."""
+
+from __future__ import annotations
+
+import gzip
+import re
+import tomllib
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from sentq import Settings
+from sentq_worker.settings import HubSettings, WorkerSettings
+from sentq_worker.testing import LocalHub
+from tests.support.commands.bundled import bundled_worker
+from tests.support.commands.parsing import CannotParse, parse_command
+from tests.support.commands.shell import Shell
+from tests.support.commands.snippets import DOCUMENTS, Snippet, commands, snippets
+
+ALL: Final = [snippet for document in DOCUMENTS for snippet in snippets(document)]
+TESTED: Final = [snippet for snippet in ALL if not snippet.mark.startswith("not run, ")]
+
+#: Files that the commands of the documents read.
+FILES: Final = {
+    "reviews.csv": b"id,body\n1,Loved it.\n2,It broke after two days. Terrible.\n",
+    "reviews.tsv.gz": gzip.compress(b"id\tbody\n1\tLoved it.\n"),
+    "lines.txt": b"Loved it.\nIt broke after two days. Terrible.\n",
+}
+
+
+def _tested(language: str, mark: str = "") -> list[Snippet]:
+    return [one for one in TESTED if one.language == language and one.mark == mark]
+
+
+def _ids(snippet: Snippet) -> str:
+    return snippet.name
+
+
+@pytest.fixture(scope="module")
+def bundled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Run a worker with the bundled model and its own Redis; give the URL."""
+    with bundled_worker(tmp_path_factory.mktemp("bundled")) as url:
+        yield url
+
+
+# --- All blocks ------------------------------------------------------------------------------
+
+
+def test_every_block_is_of_a_kind_that_is_tested_here() -> None:
+    kinds = Counter((one.language, one.mark.partition(",")[0]) for one in ALL)
+    assert kinds.keys() <= {
+        ("console", ""),
+        ("console", "parsed"),
+        ("console", "not run"),
+        ("python", ""),
+        ("toml", ""),
+        ("mermaid", ""),  # A drawing,
+        ("", ""),  # or one of characters.
+    }
+    # Docker is not everywhere where tests run; nothing else is left out.
+    left_out = [one for one in ALL if one not in TESTED]
+    assert [one.mark for one in left_out] == ["not run, needs Docker"]
+
+
+def test_every_line_of_a_console_block_is_a_command_or_an_output() -> None:
+    for snippet in ALL:
+        if snippet.language == "console":
+            assert snippet.code.startswith("$ "), snippet.name
+            assert "".join(f"$ {c}\n{out}" for c, out in commands(snippet.code)) == snippet.code
+
+
+# --- Blocks that are parsed ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("snippet", _tested("console", "parsed"), ids=_ids)
+def test_the_programs_know_the_options_of_a_command(snippet: Snippet) -> None:
+    for command, _ in commands(snippet.code):
+        parse_command(command)
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "sentq-worker --modle x",
+        "sentq dead lsit",
+        "sentq dead list --newer-than soon",
+        "SENTQ_WORKER_MODLE=x sentq-worker",
+        "make demmo",
+        'pip install "sentq[wrker]"',
+        "celery -A sentq_wrker worker",
+        "frobnicate",
+    ],
+)
+def test_a_command_that_a_program_refuses_is_found(command: str) -> None:
+    with pytest.raises(CannotParse):
+        parse_command(command)
+
+
+@pytest.mark.parametrize("snippet", _tested("toml"), ids=_ids)
+def test_a_settings_file_is_valid(snippet: Snippet, tmp_path: Path) -> None:
+    file = tmp_path / "sentq.toml"
+    file.write_text(snippet.code)
+    assert tomllib.loads(snippet.code)
+    for settings in (Settings, WorkerSettings, HubSettings):
+        assert settings.problems(file) == []
+
+
+# --- Blocks that are run ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("snippet", _tested("console"), ids=_ids)
+def test_a_command_prints_what_the_document_shows(
+    snippet: Snippet, tmp_path: Path, bundled: str
+) -> None:
+    shell = Shell(tmp_path, bundled)
+    for name, content in FILES.items():
+        (tmp_path / name).write_bytes(content)
+    with LocalHub() as hub:
+        address = hub.endpoint.removesuffix("/")
+        for command, shown in commands(snippet.code.replace("http://127.0.0.1:8123", address)):
+            if command.startswith("export SENTQ_BROKER_URL="):
+                continue  # The document has no address of the reader's Redis; `shell` has.
+            code, printed = shell.run_on_a_terminal(command)
+            assert code == 0, f"{command}\n{printed}"
+            if shown:
+                assert printed == shown, command
+
+
+@pytest.mark.parametrize("snippet", _tested("python"), ids=_ids)
+def test_a_program_prints_what_its_comments_say(
+    snippet: Snippet, tmp_path: Path, bundled: str
+) -> None:
+    expected = re.findall(r"^print\(.*\)  # (.+)$", snippet.code, re.MULTILINE)
+    assert expected, "a comment at the end of a line says what it prints"
+    (tmp_path / "snippet.py").write_text(snippet.code)
+    code, printed = Shell(tmp_path, bundled).run("python snippet.py")
+    assert (code, printed.splitlines()) == (0, expected)

@@ -1,0 +1,121 @@
+"""Read a command as its program would, without running it."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import tomllib
+from collections.abc import Callable
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, Final
+
+import typer.main
+from celery.bin.celery import celery as celery_command
+
+import sentq.cli
+import sentq_worker.cli
+from tests.support import settings_page
+
+__all__ = ["CannotParse", "parse_command"]
+
+ROOT: Final = Path(__file__).parents[3]
+
+#: Variables that are not settings of sentq.
+_OTHER_VARIABLES: Final = {"HF_TOKEN"}
+
+
+class CannotParse(AssertionError):
+    """A program would refuse the command, or is not known here."""
+
+
+def parse_command(command: str) -> None:
+    """Check a command's variables, options and arguments.
+
+    Raises:
+        CannotParse: They are not those of the program.
+    """
+    words = shlex.split(command.replace("\\\n", " "), comments=True)
+    words = words[1:] if words[:1] == ["export"] else words
+    while words and (found := re.fullmatch(r"([A-Z_]+)=.*", words[0])):
+        _check_variable(found[1])
+        words = words[1:]
+    if not words:
+        return
+    program, *arguments = words
+    parser = _PARSERS.get(Path(program).name)
+    if parser is None:
+        raise CannotParse(f"no parser for the program {program}")
+    parser(arguments)
+
+
+def _check_variable(name: str) -> None:
+    known = {f"SENTQ_{key.replace('.', '_').upper()}" for key in settings_page.names()}
+    if name not in known | _OTHER_VARIABLES:
+        raise CannotParse(f"{name} is not a setting")
+
+
+def _click(command: Any, name: str) -> Callable[[list[str]], None]:
+    def parse(arguments: list[str]) -> None:
+        try:
+            _descend(command, name, arguments, parent=None)
+        except Exception as error:
+            raise CannotParse(f"{name} {arguments}: {error}") from error
+
+    return parse
+
+
+def _descend(command: Any, name: str, arguments: list[str], parent: Any) -> None:
+    """Parse the options of a command, and of the subcommand that its arguments name."""
+    context = command.make_context(name, list(arguments), parent=parent)
+    rest = [*getattr(context, "_protected_args", []), *context.args]
+    if hasattr(command, "resolve_command") and rest:
+        subname, subcommand, left = command.resolve_command(context, rest)
+        _descend(subcommand, str(subname), left, context)
+
+
+def _celery(arguments: list[str]) -> None:
+    option, app, command, *_ = arguments
+    known = {*celery_command.commands, "flower"}
+    if option != "-A" or find_spec(app) is None or command not in known:
+        raise CannotParse(f"celery {arguments}")
+
+
+def _make(arguments: list[str]) -> None:
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    for target in arguments:
+        if not re.search(rf"^{re.escape(target)}:", makefile, re.MULTILINE):
+            raise CannotParse(f"the Makefile has no target {target}")
+
+
+def _pip(arguments: list[str]) -> None:
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"][
+        "optional-dependencies"
+    ]
+    for argument in arguments:
+        if found := re.fullmatch(r"sentq\[(.+)\]", argument):
+            if unknown := set(found[1].split(",")) - extras.keys():
+                raise CannotParse(f"there is no extra {unknown}")
+        elif argument.startswith("docker/") and not (ROOT / argument).exists():
+            raise CannotParse(f"there is no file {argument}")
+
+
+def _python(arguments: list[str]) -> None:
+    match arguments:
+        case ["-c", code]:
+            compile(code, "-c", "exec")
+        case ["-m", module, *_] if find_spec(module) is not None:
+            pass
+        case _:
+            raise CannotParse(f"python {arguments}")
+
+
+_PARSERS: Final = {
+    "sentq": _click(typer.main.get_command(sentq.cli.app), "sentq"),
+    "sentq-worker": _click(typer.main.get_command(sentq_worker.cli.app), "sentq-worker"),
+    "celery": _celery,
+    "make": _make,
+    "pip": _pip,
+    "python": _python,
+    "python3": _python,
+}
