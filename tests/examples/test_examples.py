@@ -159,7 +159,7 @@ def test_a_full_queue_is_tried_again_until_a_worker_makes_room(
         tried_again = submitting.stdout.readline()
         start_worker(redis_server.url, command=STAND_IN)
         *_, first, second = submitting.communicate(timeout=WAIT_S)[0].splitlines()
-    assert tried_again == "the queue is full: trying again in 1.0 s\n"
+    assert tried_again == "the queue is full: trying again in 10.0 s\n"
     assert submitting.returncode == 0
     (tmp_path / "jobs.tsv").write_text(f"{first}\n{second}\n")
     code, printed = shell.run(f"{READ} jobs.tsv")
