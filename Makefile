@@ -17,7 +17,7 @@ PYTEST := $(BIN)/pytest -n $(PROCESSES)
 # again; `make check` then does not run them once more.
 COVERAGE ?=
 
-.PHONY: help demo test check faults chaos newcomer install lint types layers fast docs lock sbom wheels format clean
+.PHONY: help demo test check roles faults chaos newcomer install lint types layers fast docs lock sbom wheels format clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1	\2/p' Makefile
@@ -58,6 +58,10 @@ faults: $(VENV)/.tools ## break each step of the protocol a hundred times
 	FAULT_TIMES=100 $(BIN)/pytest tests/faults --timeout 900
 	GENERATED_INPUTS=10000 $(BIN)/pytest tests/system/bad_input/test_generated.py tests/worker/broker/test_message.py
 
+# Each process of the system tests connects to Redis 7 as the user of its role in configs/users.acl.
+roles: $(VENV)/.tools ## run the system tests with the rights of the roles
+	TEST_ROLES=yes $(PYTEST) tests/system
+
 # A million jobs while everything breaks, beside stock Celery: two hours. For less, say
 # `make chaos CHAOS="--jobs 100000 --minutes 5 --kills 30 --slope-jobs 0"`, and see --help.
 chaos: $(VENV)/.tools ## break everything at once, beside stock Celery: two hours
@@ -67,9 +71,11 @@ chaos: $(VENV)/.tools ## break everything at once, beside stock Celery: two hour
 newcomer: ## install from a clone as the README says, and score a text
 	$(PYTHON) tests/packaging/newcomer.py
 
-# The page of all settings, from the models. A test fails while it is stale.
-docs: $(VENV)/.tools ## write docs/settings.md from the models
+# The page of all settings, from the models, and that of all rights, from a Redis 7 with
+# configs/users.acl. Tests fail while they are stale.
+docs: $(VENV)/.tools ## write docs/settings.md and docs/roles.md
 	$(BIN)/python -m tests.support.settings_page
+	$(BIN)/python -m tests.support.roles.table --write
 
 # Versions come from constraints.txt. uv asks the registry that is configured for uv, not for pip.
 lock: $(VENV)/.tools ## write docker/requirements-*.lock, with hashes

@@ -13,6 +13,7 @@ from types import TracebackType
 from typing import Final, Self, TypeVar
 
 from sentq.admin.dead import DeadLetters
+from sentq.admin.functions import load_into_redis
 from sentq.admin.status import ServiceStatus, read_status
 from sentq.connection.app import close_app, make_app
 from sentq.contract import JobOutcome, Outcome, check_job, check_timeout, is_number
@@ -239,6 +240,17 @@ class Client:
             SettingsError: The broker is not Redis.
         """
         return self._results.backlog()
+
+    def load_functions(self) -> None:
+        """Load the functions that clients of this version call into Redis, which keeps them.
+
+        It needs the rights of an administrator. Workers do the same as they start.
+
+        Raises:
+            BrokerUnavailable, ResultsUnavailable: Redis did not answer, is older than 7, or the
+                user may not.
+        """
+        load_into_redis(self._app, self._settings)
 
     def _checked(self, texts: str | Sequence[str]) -> Sequence[str]:
         if isinstance(texts, str):

@@ -23,8 +23,8 @@ from typer.main import get_command
 from sentq import Settings
 from sentq_worker.cli import app as worker_command
 from sentq_worker.settings import WorkerSettings
-from tests.support.missing import redis_program
 from tests.support.processes import RedisProcess, StartWorker, eventually, free_port
+from tests.support.roles.users import ROLES, functions_program
 
 ROOT = Path(__file__).parents[2]
 DOCKER = ROOT / "docker"
@@ -33,6 +33,8 @@ COMPOSE_FILES = sorted(DOCKER.glob("*.yaml"))
 SERVICES: dict[str, dict[str, Any]] = yaml.safe_load((DOCKER / "compose.yaml").read_text())[
     "services"
 ]
+
+SECRETS: dict[str, Any] = yaml.safe_load((DOCKER / "compose.yaml").read_text())["secrets"]
 
 #: The programs that an image may start: those of pyproject.toml, and Celery's.
 COMMANDS = {
@@ -230,11 +232,14 @@ def test_passwords_come_from_files_alone() -> None:
             assert secret["file"].startswith("./secrets/")
     assert "secrets" in (ROOT / ".gitignore").read_text()
     for name, service in SERVICES.items():
-        assert "redis-password" in service["secrets"], name
+        assert set(service["secrets"]) <= set(SECRETS), name
         if name != "redis":
-            assert service["environment"]["SENTQ_REDIS_PASSWORD_FILE"] == (
-                "/run/secrets/redis-password"
-            )
+            environment = service["environment"]
+            assert environment["SENTQ_BROKER_URL"] == f"redis://{name}@redis:6379/0"
+            assert environment["SENTQ_REDIS_PASSWORD_FILE"] == f"/run/secrets/{name}-password"
+            # Each service has the password of its own user alone.
+            passwords = [each for each in service["secrets"] if each.endswith("-password")]
+            assert passwords == [f"{name}-password"]
 
 
 def test_every_service_is_confined_and_limited() -> None:
@@ -271,25 +276,28 @@ def test_only_services_that_send_or_score_get_the_encryption_keys() -> None:
     assert document["secrets"] == {"encryption-keys": {"file": "./secrets/encryption-keys"}}
 
 
-def test_redis_has_a_password_and_a_volume_and_no_published_port() -> None:
+def test_redis_has_users_and_a_volume_and_no_published_port() -> None:
     service = SERVICES["redis"]
-    assert "requirepass $$(cat /run/secrets/redis-password)" in service["command"][-1]
+    assert "--aclfile /tmp/users.acl" in service["command"][-1]
+    assert service["secrets"] == [f"{role}-password" for role in ROLES]
     assert "ports" not in service
     assert "queue:/data" in service["volumes"]
     assert "--dir /data" in service["command"][-1]
 
 
-def test_redis_starts_with_the_configured_command_and_requires_the_password(tmp_path: Path) -> None:
+def test_redis_starts_with_the_configured_command_and_requires_a_user(tmp_path: Path) -> None:
     mounts = dict(mount.split(":")[1::-1] for mount in SERVICES["redis"]["volumes"])
     shell, options, script = SERVICES["redis"]["command"]
     port = free_port()
-    (tmp_path / "redis-password").write_text("secret\n")
+    for role in ROLES:
+        (tmp_path / f"{role}-password").write_text(f"{role}-secret\n")
     for inside, outside in {
-        "exec redis-server": f"exec {redis_program()}",
+        "exec redis-server": f"exec {functions_program()}",
         "/etc/sentq/redis.conf": str(DOCKER / mounts["/etc/sentq/redis.conf"]),
+        "/etc/sentq/users.acl": str(DOCKER / mounts["/etc/sentq/users.acl"]),
         "/run/secrets": str(tmp_path),
         "/data": str(tmp_path),
-        f"{SERVICES['redis']['tmpfs'][0]}/password.conf": str(tmp_path / "password.conf"),
+        f"{SERVICES['redis']['tmpfs'][0]}/users.acl": str(tmp_path / "users.acl"),
     }.items():
         assert inside in script
         script = script.replace(inside, outside)
@@ -300,8 +308,12 @@ def test_redis_starts_with_the_configured_command_and_requires_the_password(tmp_
         arguments = Path(f"/proc/{process.pid}/cmdline").read_bytes()
         assert b"redis" in arguments
         assert b"secret" not in arguments.replace(str(tmp_path).encode(), b"")
-        assert (tmp_path / "password.conf").stat().st_mode & 0o077 == 0
-        with redis.Redis(port=port, password="secret", decode_responses=True) as connection:
+        assert (tmp_path / "users.acl").stat().st_mode & 0o077 == 0
+        assert "secret" not in (tmp_path / "users.acl").read_text()
+        for role in ROLES:
+            with _as_user(port, role) as user:
+                assert user.ping()
+        with _as_user(port, "administrator") as connection:
             assert connection.config_get("maxmemory")["maxmemory"] == str(1024**3)
             assert connection.config_get("appendonly")["appendonly"] == "yes"
         with (
@@ -312,6 +324,10 @@ def test_redis_starts_with_the_configured_command_and_requires_the_password(tmp_
     finally:
         process.terminate()
         process.wait(10)
+
+
+def _as_user(port: int, role: str) -> redis.Redis:
+    return redis.Redis(port=port, username=role, password=f"{role}-secret", decode_responses=True)
 
 
 def _interpolated(script: str) -> str:

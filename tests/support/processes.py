@@ -13,9 +13,16 @@ from typing import Self, TypeVar
 
 import redis
 
+from sentq.wire.functions import load_functions
 from tests.support.fork_server import ForkedProcess, ForkServer
 from tests.support.logs import register_log
 from tests.support.ports import free_port
+from tests.support.roles.users import (
+    ARE_TESTED,
+    as_role,
+    program_with_users,
+    role_of_command,
+)
 
 __all__ = [
     "RedisProcess",
@@ -47,13 +54,20 @@ class RedisProcess:
     """A real Redis with its own port and folder."""
 
     def __init__(self, server: Path, folder: Path, *options: str) -> None:
-        self._server = server
+        self._server, users = program_with_users(server, folder)
         self._folder = folder
-        self._options = options
+        self._options = (*options, *users)
+        self._has_users = bool(users)
         self.port = free_port()
-        self.url = f"redis://127.0.0.1:{self.port}/0"
+        #: For clients. A worker that is started with it connects as the user of workers.
+        self.url = self.url_of("producer")
         self.log_file = register_log(folder / f"redis-{self.port}.log")
         self.process: subprocess.Popen[bytes] | None = None
+
+    def url_of(self, role: str) -> str:
+        """Return the URL for a role, if this Redis has users; else that of all."""
+        url = f"redis://127.0.0.1:{self.port}/0"
+        return as_role(url, role) if self._has_users else url
 
     def start(self, *, within_s: float = 20.0) -> Self:
         """Start the server with the data it has, and wait until it replies."""
@@ -71,6 +85,10 @@ class RedisProcess:
             )
         eventually(lambda: self._replies() or self._has_ended(), within_s=within_s, what="a Redis")
         assert not self._has_ended(), self.log_file.read_text(errors="replace")
+        if self._has_users:
+            # Tests send jobs before the first worker starts. So an administrator was here.
+            with redis.Redis.from_url(self.url_of("administrator")) as administrator:
+                load_functions(administrator)
         return self
 
     def stop(self) -> None:
@@ -118,6 +136,8 @@ class WorkerProcess:
     ) -> None:
         self.log_file = register_log(folder / f"worker-{time.monotonic_ns()}.log")
         self.process: subprocess.Popen[bytes] | ForkedProcess
+        if ARE_TESTED:
+            environment = _environment_of_role(environment, role_of_command(command))
         if fork_server is not None:
             (module,) = command
             self.process = fork_server.start(module, environment, self.log_file)
@@ -156,6 +176,17 @@ class WorkerProcess:
             self.process.kill()
             self.process.wait()
             raise
+
+
+def _environment_of_role(environment: dict[str, str], role: str) -> dict[str, str]:
+    """Return the variables of a process, with the user of a role in each URL of a Redis."""
+    urls = {
+        name: environment[name]
+        for name in ("SENTQ_BROKER_URL", "SENTQ_RESULT_URL")
+        if environment.get(name, "").startswith(as_role("redis://", "producer"))
+    }
+    named = {name: as_role(url, role) for name, url in urls.items()}
+    return environment | named
 
 
 #: The fixture `start_worker`: starts a worker of a Redis, with options and variables.

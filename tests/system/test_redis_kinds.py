@@ -24,6 +24,7 @@ from sentq.wire.reports import WorkerReport, write_report
 from tests.support.celery.site import stock_app
 from tests.support.missing import bundled_redis, on_path, redis_program, skip_without
 from tests.support.processes import RedisProcess, WorkerProcess, eventually, free_port
+from tests.support.roles.users import without_user
 from tests.support.workers.redis_kinds import with_options
 from tests.support.workers.standin import has_hash_scores
 
@@ -67,7 +68,7 @@ def _run(folder: Path, *options: str, program: Path | None = None) -> Iterator[R
 @contextmanager
 def _plain(folder: Path, *, program: Path | None = None) -> Iterator[RedisKind]:
     with _run(folder / "redis", program=program) as server, server.client() as client:
-        yield RedisKind(server, server.url, client)
+        yield RedisKind(server, without_user(server.url), client)
 
 
 @contextmanager

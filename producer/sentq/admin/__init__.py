@@ -1,4 +1,4 @@
-"""Administration: the status of the service, and its dead letters.
+"""Administration: the status of the service, its dead letters, and the functions in Redis.
 
 May import `results`, `connection` and `wire`.
 """

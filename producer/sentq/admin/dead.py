@@ -31,7 +31,7 @@ from sentq.contract import (
 from sentq.errors import Undecryptable
 from sentq.wire.dead_letters import DEAD_LETTERS_KEY, DeadLetter, parse_dead_letter
 from sentq.wire.documents import QUEUED_DOCUMENT
-from sentq.wire.lua import load_script
+from sentq.wire.functions import FUNCTIONS
 from sentq.wire.sealing import Keyring, Purpose
 
 if TYPE_CHECKING:
@@ -45,8 +45,8 @@ logger = logging.getLogger(__name__)
 #: Dead letters of one round trip. Each may be as large as the largest message.
 _PAGE_SIZE: Final = 50
 
-_REQUEUE_RESULT: Final = load_script("sentq.wire", "requeue_one_result")
-_RETRY: Final = load_script("sentq.wire", "retry_dead_letter")
+_REQUEUE_RESULT: Final = FUNCTIONS["requeue_one_result"]
+_RETRY: Final = FUNCTIONS["retry_dead_letter"]
 
 _HEADERS_OF_DELIVERY: Final = (
     *(DELIVERIES_HEADER, FIRST_ERROR_HEADER, LAST_ERROR_HEADER, ALONE_HEADER),

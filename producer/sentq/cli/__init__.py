@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from sentq import __version__
-from sentq.cli import dead, local, score, status
+from sentq.cli import admin, dead, local, score, status
 from sentq.cli.common import exit_code, notes
 from sentq.errors import SentqError
 
@@ -29,6 +29,7 @@ app = typer.Typer(
 app.command(help=score.HELP)(score.score)
 app.command(help=status.HELP)(status.status)
 app.add_typer(dead.app, name="dead")
+app.add_typer(admin.app, name="admin")
 app.command(help=local.DEV_HELP)(local.dev)
 app.command(help=local.DEMO_HELP)(local.demo)
 

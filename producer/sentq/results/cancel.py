@@ -19,6 +19,7 @@ from kombu.exceptions import OperationalError
 from sentq.connection.app import key_with_result_prefix
 from sentq.contract import JobStatus
 from sentq.wire.documents import cancelled_document, is_final, parse_document, status_of
+from sentq.wire.functions import FUNCTIONS
 from sentq.wire.lua import load_script
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ CANCELLED_PAGE: Final = 5_000
 #: As many ids as Celery remembers of revoked tasks.
 _MAX_IDS: Final = 50_000
 
-_CANCEL: Final = load_script("sentq.wire", "cancel_job")
+_CANCEL: Final = FUNCTIONS["cancel_job"]
 _READ_CANCELLED: Final = load_script("sentq.wire", "read_cancelled")
 
 

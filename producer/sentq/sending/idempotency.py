@@ -32,7 +32,7 @@ from typing import TYPE_CHECKING, Final
 import orjson
 
 from sentq.connection.app import key_with_result_prefix
-from sentq.wire.lua import load_script
+from sentq.wire.functions import FUNCTIONS
 
 if TYPE_CHECKING:
     from sentq.results.reader import ResultReader
@@ -46,8 +46,8 @@ KEY_POLL_INTERVAL_S: Final = 0.02
 #: The bytes that are recorded of a digest.
 _DIGEST_BYTES: Final = 16
 
-_RESERVE: Final = load_script("sentq.wire", "reserve_key")
-_RELEASE: Final = load_script("sentq.wire", "release_key")
+_RESERVE: Final = FUNCTIONS["reserve_key"]
+_RELEASE: Final = FUNCTIONS["release_key"]
 
 
 class KeyMismatch(Exception):

@@ -16,7 +16,7 @@ from sentq.results.reader import ResultReader
 from sentq.sending.idempotency import KEY_POLL_INTERVAL_S, KeyClaim, KeyMismatch
 from sentq.sending.limits import QueueLimitExceeded, QueueLimits, QueueUsage
 from sentq.wire.documents import QUEUED_DOCUMENT
-from sentq.wire.lua import load_script
+from sentq.wire.functions import FUNCTIONS
 
 __all__ = ["SendGroup", "push"]
 
@@ -25,8 +25,8 @@ _OVER_LIMIT: Final = 0
 _CONFLICT: Final = -1
 _IS_BEING_SENT: Final = -2
 
-_PUSH: Final = load_script("sentq.wire", "push_jobs")
-_PUSH_WITH_CONDITIONS: Final = load_script("sentq.wire", "push_jobs_with_conditions")
+_PUSH: Final = FUNCTIONS["push_jobs"]
+_PUSH_WITH_CONDITIONS: Final = FUNCTIONS["push_jobs_with_conditions"]
 
 
 @dataclass(frozen=True, slots=True)

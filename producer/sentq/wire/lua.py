@@ -19,7 +19,7 @@ from redis.exceptions import NoScriptError
 
 from sentq.wire.states import result_states_lua
 
-__all__ = ["Script", "load_script", "resolve_includes"]
+__all__ = ["Script", "execute", "load_script", "resolve_includes"]
 
 _INCLUDE: Final = re.compile(r"^-- include: (\w+)\n", re.MULTILINE)
 
@@ -58,11 +58,11 @@ class Script:
         """
         command = self.command(keys, arguments)
         try:
-            return _execute(connection, command)
+            return execute(connection, command)
         except NoScriptError:
             # Redis has restarted, or another server took over. Nothing was run.
-            _execute(connection, self.load_command)
-            return _execute(connection, command)
+            execute(connection, self.load_command)
+            return execute(connection, command)
 
     def command(
         self, keys: Sequence[str | bytes], arguments: Iterable[object]
@@ -115,7 +115,8 @@ def _read(package: str, file: str) -> str:
     return (resources.files(package) / "scripts" / file).read_text(encoding="utf-8")
 
 
-def _execute(connection: redis.Redis, command: Iterable[object]) -> Any:
+def execute(connection: redis.Redis, command: Iterable[object]) -> Any:
+    """Run a command with full keys, also on kombu's client."""
     # The method of the base class: kombu's client overrides it, and adds its prefix to the first
     # key of EVALSHA (`GlobalKeyPrefixMixin`).
     return redis.Redis.execute_command(connection, *command)

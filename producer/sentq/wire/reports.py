@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from pydantic import BaseModel, ConfigDict, NonNegativeFloat, NonNegativeInt, ValidationError
 
+from sentq.wire.functions import FUNCTIONS
 from sentq.wire.lua import load_script
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ _KEY_PREFIX: Final = "sentq.worker:"
 _INDEX_KEY: Final = "sentq.workers"
 
 _WRITE: Final = load_script("sentq.wire", "write_report")
-_READ: Final = load_script("sentq.wire", "read_reports")
+_READ: Final = FUNCTIONS["read_reports"]
 
 
 class WorkerReport(BaseModel):

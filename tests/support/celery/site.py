@@ -15,6 +15,7 @@ from celery import Celery
 from sentq.wire.dead_letters import DEAD_LETTERS_KEY, DeadLetter, parse_dead_letter
 from tests.support.missing import redis_program
 from tests.support.processes import RedisProcess, WorkerProcess, eventually
+from tests.support.roles.users import without_user
 from tests.support.workers.gated import release, scored
 from tests.support.workers.other_app import QUEUE
 
@@ -43,6 +44,8 @@ class Site:
     worker: WorkerProcess
     #: A Celery app without sentq, as another program has it.
     stock: Celery
+    #: The same with the user of Flower: it inspects and controls workers, and receives events.
+    inspector: Celery
     redis: redis.Redis
 
     def score(self, *texts: str, **options: Any) -> Any:
@@ -62,20 +65,20 @@ class Site:
 
     def inspect(self, command: str, *args: Any) -> Any:
         """Return the worker's reply to a `celery inspect` command."""
-        inspect = self.stock.control.inspect(destination=[NAME], timeout=10)
+        inspect = self.inspector.control.inspect(destination=[NAME], timeout=10)
         reply = getattr(inspect, command)(*args)
         assert reply is not None, f"no reply to {command}: {self.worker.log[-3000:]}"
         return reply[NAME]
 
     def control(self, command: str, *args: Any) -> Any:
         """Return the worker's reply to a `celery control` command."""
-        send = getattr(self.stock.control, command)
+        send = getattr(self.inspector.control, command)
         (reply,) = send(*args, destination=[NAME], reply=True, timeout=10)
         return reply[NAME]
 
     def revoke(self, job_id: str) -> None:
         """Revoke a job, and wait until the worker has received the revocation."""
-        self.stock.control.revoke(job_id)
+        self.inspector.control.revoke(job_id)
         eventually(lambda: job_id in self.inspect("revoked"), what="the revocation")
 
     @contextmanager
@@ -125,9 +128,10 @@ def run_site(folder: Path, *options: str, exit_code: int = 0, **environment: str
         worker = start_gated(folder, server.url, *options, **environment)
         stack.callback(_stop, worker)
         stock = stack.enter_context(stock_app(server.url))
+        inspector = stack.enter_context(stock_app(server.url_of("flower")))
         client = stack.enter_context(server.client())
         worker.wait_until_ready()
-        yield Site(server, worker, stock, client)
+        yield Site(server, worker, stock, inspector, client)
         assert worker.stop() == exit_code
 
 
@@ -189,7 +193,7 @@ def finish_with_successor(site: Site, folder: Path, jobs: Iterable[Any]) -> None
 def start_followup(folder: Path, url: str) -> WorkerProcess:
     """Start a stock Celery worker with the tasks that follow a job."""
     command = ("celery", "-A", "tests.support.workers.other_app", "worker", "-P", "solo", *_QUIET)
-    return WorkerProcess(folder, {"FOLLOWUP_URL": url}, command)
+    return WorkerProcess(folder, {"FOLLOWUP_URL": without_user(url)}, command)
 
 
 def _stop(worker: WorkerProcess) -> None:

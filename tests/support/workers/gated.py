@@ -31,6 +31,7 @@ from sentq_worker.engine.base import EngineUnavailable
 from sentq_worker.engine.provider import JobOutcomes
 from sentq_worker.engine.steps import Steps
 from sentq_worker.settings import WorkerSettings
+from tests.support.roles.users import without_user
 from tests.support.workers.standin import HashScorer
 
 __all__ = [
@@ -164,7 +165,7 @@ def _sendable(text: str) -> str:
 
 
 def _connect() -> redis.Redis:
-    return redis.Redis.from_url(os.environ["SENTQ_BROKER_URL"], socket_timeout=None)
+    return redis.Redis.from_url(without_user(os.environ["SENTQ_BROKER_URL"]), socket_timeout=None)
 
 
 def _record_signals() -> None:

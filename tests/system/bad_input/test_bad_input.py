@@ -57,7 +57,7 @@ def site(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Iterator
         flower = start_flower(tmp_path_factory.mktemp("flower"), environment)
         stack.callback(flower.process.stop)
         client = stack.enter_context(server.client())
-        stock = stack.enter_context(stock_app(server.url))
+        stock = stack.enter_context(stock_app(server.url_of("flower")))
         worker.wait_until_ready()
         events = stack.enter_context(Events(stock))
         eventually(flower.sees_the_worker, within_s=WAIT_S, what="a worker in Flower")
@@ -123,7 +123,7 @@ def test_flower_does_not_show_the_canary(site: BadInputSite) -> None:
 
 
 def test_inspect_commands_do_not_show_the_canary(site: BadInputSite) -> None:
-    with stock_app(site.server.url) as stock:
+    with stock_app(site.server.url_of("flower")) as stock:
         inspect = stock.control.inspect(destination=[NAME], timeout=10)
         commands = ("active", "reserved", "scheduled", "revoked", "stats", "report", "conf")
         replies = [getattr(inspect, command)() for command in commands]

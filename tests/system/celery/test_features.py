@@ -25,6 +25,7 @@ from sentq import errors
 from tests.support.celery.events import Events
 from tests.support.celery.site import NAME, Site, finish_with_successor, run_site, start_followup
 from tests.support.processes import WorkerProcess, eventually
+from tests.support.roles.users import without_user
 from tests.support.workers.gated import batches, release, scored, signalled
 from tests.support.workers.standin import has_hash_scores
 
@@ -53,7 +54,7 @@ def follower(site: Site, tmp_path_factory: pytest.TempPathFactory) -> Iterator[W
 
 @pytest.fixture(scope="module")
 def events(site: Site) -> Iterator[Events]:
-    with Events(site.stock) as events:
+    with Events(site.inspector) as events:
         yield events
         assert CANARY not in repr(events.all)
 
@@ -239,7 +240,7 @@ def test_a_job_revoked_while_it_is_scheduled_is_not_scored(site: Site) -> None:
 def test_a_job_revoked_while_it_is_scored_still_returns_its_outcome(site: Site) -> None:
     with site.engine_busy("late") as job:
         eventually(lambda: job.status == "STARTED")
-        site.stock.control.revoke(job.id, terminate=True)
+        site.inspector.control.revoke(job.id, terminate=True)
         eventually(lambda: job.id in site.inspect("revoked"))
     assert has_hash_scores(job.get(timeout=WAIT_S), "hold:late")
 
@@ -407,7 +408,7 @@ def test_a_worker_answers_ping_while_a_job_on_celerys_own_path_is_scored(site: S
     job = site.score("hold:unusual", retries=1)
     eventually(lambda: site.was_scored("hold:unusual"))
     try:
-        inspect = site.stock.control.inspect(destination=[NAME], timeout=10)
+        inspect = site.inspector.control.inspect(destination=[NAME], timeout=10)
         assert inspect.ping() == {NAME: {"ok": "pong"}}
     finally:
         release(site.redis, "unusual")
@@ -415,7 +416,7 @@ def test_a_worker_answers_ping_while_a_job_on_celerys_own_path_is_scored(site: S
 
 
 def test_heartbeats_count_active_jobs(site: Site) -> None:
-    with Events(site.stock) as events:
+    with Events(site.inspector) as events:
         with site.engine_busy("heartbeat"):
             eventually(lambda: _active(events) == 1, what="a heartbeat of a busy worker")
         eventually(lambda: _active(events) == 0, what="a heartbeat of an idle worker")
@@ -438,7 +439,7 @@ def test_statistics_count_every_job(site: Site) -> None:
 
 
 def test_celery_inspect_reaches_the_worker_from_the_command_line(site: Site) -> None:
-    celery = [sys.executable, "-m", "celery", "--broker", site.server.url]
+    celery = [sys.executable, "-m", "celery", "--broker", site.server.url_of("flower")]
     asked = [*celery, "inspect", "ping", "--json", "--timeout", "10", "--destination", NAME]
     printed = subprocess.run(asked, capture_output=True, text=True, timeout=60, check=True).stdout
     assert json.loads(printed) == {NAME: {"ok": "pong"}}
@@ -470,7 +471,9 @@ def test_a_rate_limit_is_honoured(site: Site) -> None:
 def test_each_event_of_a_job_is_sent_once(
     site: Site, events: Events, options: dict[str, Any]
 ) -> None:
-    with Celery("sender", broker=site.server.url, set_as_current=False) as sender:
+    # A producer may not send events: another user does.
+    url = without_user(site.server.url)
+    with Celery("sender", broker=url, set_as_current=False) as sender:
         sender.conf.task_send_sent_event = True
         jobs = [
             sender.send_task("sentq.score", args=[[_text("count")]], queue="sentq", **options).id
@@ -485,7 +488,7 @@ def test_each_event_of_a_job_is_sent_once(
 
 
 def test_events_can_be_enabled_and_disabled_while_a_worker_runs(narrow: Site) -> None:
-    with Events(narrow.stock) as events:
+    with Events(narrow.inspector) as events:
         silent = []
         for _ in range(2):
             silent.append(narrow.score(_text("silent")))
@@ -541,7 +544,7 @@ def test_control_shutdown_finishes_the_batch_and_loses_no_job(tmp_path: Path) ->
         with site.engine_busy("shutdown") as first:
             jobs = [first, *(site.score(_text(f"job {number}")) for number in range(20))]
             eventually(lambda: site.redis.hlen("unacked") == 8)
-            site.stock.control.shutdown(destination=[NAME])
+            site.inspector.control.shutdown(destination=[NAME])
             eventually(lambda: "Got shutdown from remote" in site.worker.log)
         assert site.worker.process.wait(WAIT_S) == 0
         assert site.is_settled()

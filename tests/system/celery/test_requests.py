@@ -31,6 +31,12 @@ def client(site: Site) -> Iterator[Client]:
         yield client
 
 
+@pytest.fixture(scope="module")
+def operator(site: Site) -> Iterator[Client]:
+    with Client(broker_url=site.server.url_of("operator")) as operator:
+        yield operator
+
+
 def test_a_cancelled_job_is_not_scored(site: Site, client: Client) -> None:
     with site.engine_busy("cancel"):
         job, other = client.submit_many(["cancelled", "kept"])
@@ -64,28 +70,28 @@ def _not_permitted(_job_id: str) -> None:
     raise NoPermissionError
 
 
-def test_status_shows_the_worker(site: Site, client: Client) -> None:
+def test_status_shows_the_worker(site: Site, client: Client, operator: Client) -> None:
     client.submit("text").result(WAIT_S)
-    (worker,) = client.service_status().workers
+    (worker,) = operator.service_status().workers
     assert (worker.worker, worker.backend) == (NAME, "test")
     assert set(worker.queues) == {"sentq", "sentq.bulk"}
-    eventually(lambda: client.service_status().workers[0].jobs_finished > 0)
+    eventually(lambda: operator.service_status().workers[0].jobs_finished > 0)
     with site.engine_busy("status"):
         client.submit("in flight")
-        eventually(lambda: client.service_status().workers[0].in_flight_jobs == 2)
-        assert client.service_status().in_flight_jobs == 2
+        eventually(lambda: operator.service_status().workers[0].in_flight_jobs == 2)
+        assert operator.service_status().in_flight_jobs == 2
 
 
 def test_a_job_with_send_options_is_scored(site: Site, client: Client) -> None:
     with site.engine_busy("options"):
         job = client.submit(["a", "b"], key="key", deadline=60, local_only=True)
-        assert client.submit(["a", "b"], key="key").id == job.id
+        assert client.submit(["a", "b"], key="key", local_only=True).id == job.id
         eventually(lambda: len(site.inspect("reserved")) == 1)
     assert [outcome.score for outcome in job.result(WAIT_S).outcomes] == [  # type: ignore[union-attr]
         hash_score("a"),
         hash_score("b"),
     ]
-    assert client.submit("c", key="key").id == job.id, (
+    assert client.submit(["a", "b"], key="key", local_only=True).id == job.id, (
         "the key is also known after the job has ended"
     )
 
@@ -103,22 +109,22 @@ def test_a_job_whose_deadline_passed_in_the_queue_is_not_scored(site: Site, clie
 
 
 def test_a_dead_letter_of_a_worker_can_be_read_retried_and_dropped(
-    site: Site, client: Client
+    site: Site, operator: Client
 ) -> None:
     site.redis.lpush("sentq", "no message")
-    eventually(client.dead.count, what="a dead letter")
-    (dead_letter,) = client.dead.entries()
+    eventually(operator.dead.count, what="a dead letter")
+    (dead_letter,) = operator.dead.entries()
     assert (dead_letter.code, dead_letter.queue, dead_letter.worker) == (
         DeadLetterCode.MALFORMED,
         "sentq",
         NAME,
     )
     assert dead_letter.message == b"no message"
-    assert client.dead.retry(dead_letter) is RetryResult.RETRIED
-    eventually(client.dead.count, what="a second dead letter of the same message")
-    (second,) = client.dead.entries()
+    assert operator.dead.retry(dead_letter) is RetryResult.RETRIED
+    eventually(operator.dead.count, what="a second dead letter of the same message")
+    (second,) = operator.dead.entries()
     assert second.id > dead_letter.id
-    assert client.dead.drop([second.id]) == 1
+    assert operator.dead.drop([second.id]) == 1
 
 
 def test_a_worker_continues_when_redis_has_memory_again(

@@ -100,7 +100,7 @@ def test_a_worker_that_is_process_1_of_a_container_shuts_down_gracefully(
     with log.open("wb") as output:
         container = subprocess.Popen(
             [*as_process_1, sys.executable, "-m", "sentq_worker"],
-            env=os.environ | worker_environment(redis_server.url, tiny_model),
+            env=os.environ | worker_environment(redis_server.url_of("worker"), tiny_model),
             stdout=output,
             stderr=subprocess.STDOUT,
         )

@@ -57,7 +57,7 @@ def test_without_a_result_backend_the_worker_exits(
 def test_with_a_wrong_password_the_worker_exits(own_redis: RedisProcess, tmp_path: Path) -> None:
     with own_redis.client() as redis:
         redis.config_set("requirepass", "right")
-    worker = _start(tmp_path, own_redis.url.replace("redis://", "redis://:wrong@"))
+    worker = _start(tmp_path, f"redis://:wrong@127.0.0.1:{own_redis.port}/0")
     assert worker.process.wait(60) == EX_UNAVAILABLE, worker.log
     assert "user and password" in worker.log
     assert ":wrong@" not in worker.log

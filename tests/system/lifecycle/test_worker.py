@@ -40,6 +40,8 @@ class RunningWorker:
     client: Client
     #: A Celery app without sentq, as another program has it.
     stock: Celery
+    #: The same with the user of Flower.
+    inspector: Celery
 
 
 @pytest.fixture(scope="module")
@@ -52,8 +54,12 @@ def service(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Itera
     )
     try:
         worker.wait_until_ready()
-        with Client(broker_url=redis.url) as client, stock_app(redis.url) as stock:
-            yield RunningWorker(redis, worker, client, stock)
+        with (
+            Client(broker_url=redis.url) as client,
+            stock_app(redis.url) as stock,
+            stock_app(redis.url_of("flower")) as inspector,
+        ):
+            yield RunningWorker(redis, worker, client, stock, inspector)
     finally:
         code = worker.stop()
         redis.stop()
@@ -164,7 +170,7 @@ def test_a_message_over_the_limit_is_refused_before_it_is_read(service: RunningW
 
 def test_no_text_appears_in_logs_events_or_inspect_replies(service: RunningWorker) -> None:
     stock = service.stock
-    with Events(stock) as events:
+    with Events(service.inspector) as events:
         jobs = [
             _score(stock, [CANARY, CANARY * 2]),
             _score(stock, [CANARY], countdown=1),
@@ -174,7 +180,7 @@ def test_no_text_appears_in_logs_events_or_inspect_replies(service: RunningWorke
             stock.send_task("sentq.score", kwargs={CANARY: [CANARY]}, queue="sentq"),
         ]
         service.client.submit([CANARY]).result(timeout=30)
-        inspected = stock.control.inspect(timeout=1)
+        inspected = service.inspector.control.inspect(timeout=1)
         questions = (inspected.scheduled, inspected.active, inspected.reserved)
         shown = [eventually(question, what="a reply of the worker") for question in questions]
         for job in jobs:
@@ -194,7 +200,7 @@ def test_a_job_is_running_while_it_is_scored(service: RunningWorker) -> None:
     job = client.submit(long_texts())
     eventually(lambda: job.status() is JobStatus.RUNNING)
     # The engine computes in its own thread, so that the worker replies meanwhile.
-    assert client._app.control.ping(timeout=2)
+    assert service.inspector.control.ping(timeout=2)
     assert len(job.result(timeout=120).outcomes) == 10
     assert job.status() is JobStatus.DONE
 
@@ -204,7 +210,7 @@ def test_a_revoked_job_is_not_scored(service: RunningWorker) -> None:
     blocker = client.submit(long_texts())
     eventually(lambda: blocker.status() is JobStatus.RUNNING)
     job = client.submit("revoke me")
-    service.stock.control.revoke(job.id)
+    service.inspector.control.revoke(job.id)
     with pytest.raises(errors.JobCancelled):
         job.result(timeout=120)
 

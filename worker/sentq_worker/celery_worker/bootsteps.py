@@ -19,6 +19,7 @@ from celery.worker import state
 
 from sentq.errors import SettingsError
 from sentq.results.cancel import cancelled_ids
+from sentq.wire.functions import LIBRARY_NAME, load_functions
 from sentq_worker.broker.channel import Channel
 from sentq_worker.broker.protocols import EventLoop
 from sentq_worker.celery_worker.consumer import Consumer
@@ -95,8 +96,12 @@ class DispatcherStep(bootsteps.StartStopStep):
         dispatcher = runtime.dispatcher
         dispatcher.attach(consumer, hub)
         runtime.loop_watchdog.watch(hub)
-        channel = consumer.task_consumer.channel
+        channel, results = consumer.task_consumer.channel, consumer.app.backend.client
+        _load_functions(results)
         if isinstance(channel, Channel):
+            if not channel.shares_redis(results.connection_pool.connection_kwargs):
+                with channel.conn_or_acquire() as connection:
+                    _load_functions(connection)
             channel.attach(JobIntake(runtime, consumer))
             runtime.leases.attach(
                 channel,
@@ -121,6 +126,17 @@ def _catch_up(app: Celery, clock: WorkerClock) -> None:
         state.revoked.update(list(cancelled_ids(app)))
     except redis.RedisError as error:
         logger.warning("the Redis of results does not answer (%s)", type(error).__name__)
+
+
+def _load_functions(connection: redis.Redis) -> None:
+    """Load what clients call in Redis, if they are not there, this Redis has functions, and this
+    user may load them."""
+    try:
+        if load_functions(connection):
+            logger.info("loaded the functions %s for clients into Redis", LIBRARY_NAME)
+    except redis.RedisError as error:
+        # Clients run scripts then, if their user may.
+        logger.info("the functions for clients are not loaded: %s", error)
 
 
 def exit_at_once_if_needed(runtime: WorkerRuntime, worker: WorkController) -> None:

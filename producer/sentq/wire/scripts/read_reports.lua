@@ -1,3 +1,4 @@
+-- Flag: no-writes
 -- Read the reports of all workers in the index.
 --
 -- KEYS[1]  The index of reports.

@@ -1,4 +1,5 @@
 -- include: key_record
+-- Flag: allow-oom
 -- Release the reservation of an idempotency key: its job was not sent.
 --
 -- KEYS[1]  Where the job of the idempotency key is recorded.
