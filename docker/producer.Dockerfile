@@ -10,6 +10,7 @@
 #   BASE           a tag can change; a digest cannot:
 #                  --build-arg BASE=python:3.11-slim@sha256:<64 hex digits>
 #   PRODUCER_LOCK  all packages
+#   SOURCE_COMMIT  what `sentq --version` says: --build-arg SOURCE_COMMIT=$(git rev-parse HEAD)
 #   PIP_OPTIONS    options of pip, such as --index-url for a mirror
 ARG BASE=python:3.11-slim
 
@@ -26,7 +27,9 @@ RUN python -m venv /opt/sentq \
 COPY docker/requirements-build.lock build.lock
 RUN python -m venv /opt/build \
  && /opt/build/bin/pip install ${PIP_OPTIONS} --no-deps --require-hashes -r build.lock
-COPY pyproject.toml README.md LICENSE ./
+ARG SOURCE_COMMIT=""
+ENV SOURCE_COMMIT=${SOURCE_COMMIT}
+COPY pyproject.toml hatch_build.py README.md LICENSE ./
 COPY producer producer
 COPY worker worker
 RUN /opt/build/bin/pip wheel --no-build-isolation --no-deps --wheel-dir /wheels .

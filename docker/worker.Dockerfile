@@ -16,6 +16,8 @@
 #   WORKER_LOCK  all packages except torch
 #   TORCH_LOCK   torch, and what it alone requires
 #   PIP_OPTIONS  options of pip, such as --index-url for a mirror
+#   SOURCE_COMMIT
+#                what `sentq --version` says: --build-arg SOURCE_COMMIT=$(git rev-parse HEAD)
 #
 # What the image contains, as CycloneDX JSON in sbom.cdx.json:
 #
@@ -42,7 +44,9 @@ RUN pip install ${PIP_OPTIONS} --no-deps --require-hashes -r worker.lock
 COPY docker/requirements-build.lock build.lock
 RUN python -m venv /opt/build \
  && /opt/build/bin/pip install ${PIP_OPTIONS} --no-deps --require-hashes -r build.lock
-COPY pyproject.toml README.md LICENSE ./
+ARG SOURCE_COMMIT=""
+ENV SOURCE_COMMIT=${SOURCE_COMMIT}
+COPY pyproject.toml hatch_build.py README.md LICENSE ./
 COPY producer producer
 COPY worker worker
 COPY model model
@@ -70,6 +74,7 @@ COPY --from=builder /opt/sentq /opt/sentq
 ENV PATH=/opt/sentq/bin:$PATH \
     PYTHONUNBUFFERED=1 \
     HF_HOME=/var/cache/sentq \
+    SENTQ_WORKER_NAME=celery@%h \
     NVIDIA_DRIVER_CAPABILITIES=compute,utility
 USER 10001:10001
 
@@ -79,6 +84,8 @@ STOPSIGNAL SIGTERM
 ENTRYPOINT ["sentq-worker"]
 
 # Checks through Redis whether the worker's loop replies; loading a model may take minutes at first.
-# A worker with another name needs another check.
+# The
+# worker's name is SENTQ_WORKER_NAME: containers that share a host's name need others, and others
+# of these checks.
 HEALTHCHECK --interval=60s --timeout=20s --start-period=300s --retries=3 \
   CMD celery -A sentq_worker inspect ping --timeout 5 --destination "celery@$HOSTNAME"

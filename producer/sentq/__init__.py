@@ -24,10 +24,11 @@ from sentq.errors import __all__ as _errors
 from sentq.job import Job
 from sentq.results.backlog import Backlog
 from sentq.settings import Settings
+from sentq.version import VERSION
 from sentq.wire.dead_letters import DeadLetter, DeadLetterCode
 from sentq.wire.reports import WorkerReport
 
-__version__ = "0.1.0"
+__version__ = VERSION
 
 __all__ = [  # noqa: PLE0604 - names of the errors are added below
     "TASK_NAME",

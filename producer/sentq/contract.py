@@ -77,6 +77,12 @@ class ErrorCode(StrEnum):
     DEADLINE_PASSED = "deadline_passed"
     ENGINE_UNAVAILABLE = "engine_unavailable"
     BUDGET_EXHAUSTED = "budget_exhausted"
+    #: A code of a newer worker, which this version does not know.
+    OTHER = "other"
+
+    @classmethod
+    def _missing_(cls, value: object) -> ErrorCode | None:
+        return cls.OTHER if isinstance(value, str) else None
 
 
 class JobStatus(StrEnum):

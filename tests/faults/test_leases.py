@@ -285,7 +285,7 @@ def test_a_poison_job_becomes_a_dead_letter_and_its_neighbours_are_scored(
     assert dead_letter.first_error == dead_letter.last_error == "the worker was lost"
     assert dead_letter.queue == "sentq"
     assert dead_letter.worker is not None
-    assert dead_letter.worker.startswith("celery@")
+    assert dead_letter.worker.startswith("celery-")
     assert abs(dead_letter.at_s - time.time()) < 60
     assert POISON not in dead_letter.reason
     assert DELIVERIES_HEADER not in json.loads(dead_letter.message)["headers"]

@@ -10,6 +10,7 @@ import sys
 import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -162,6 +163,14 @@ def test_no_file_names_a_registry() -> None:
         assert "https://" not in file.read_text(), file
 
 
+def _image_variables() -> dict[str, str]:
+    """The variables that the worker's image sets."""
+    words = chain.from_iterable(
+        each.words for each in _last_stage(DOCKER / "worker.Dockerfile") if each.name == "ENV"
+    )
+    return dict(word.split("=", 1) for word in words)
+
+
 @pytest.mark.slow
 def test_the_health_check_pings_the_worker(
     own_redis: RedisProcess, start_worker: StartWorker
@@ -185,7 +194,7 @@ def test_the_health_check_pings_the_worker(
             check=False,
         ).returncode
 
-    worker = start_worker(own_redis.url)
+    worker = start_worker(own_redis.url, SENTQ_WORKER_NAME=_image_variables()["SENTQ_WORKER_NAME"])
     assert exit_code() == 0
     worker.stop()
     assert exit_code() != 0

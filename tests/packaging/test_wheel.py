@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from sentq import Client
+from sentq.version import describe_version
 from sentq_worker.testing import LocalHub
 from tests.support.processes import RedisProcess, StartWorker
 
@@ -62,6 +63,10 @@ def test_the_client_imports_without_torch_and_does_not_require_it(light: Path) -
     installed = _run(light, "-m", "pip", "list", "--format=freeze").lower()
     assert "torch" not in installed
     assert "transformers" not in installed
+
+
+def test_an_installed_client_says_the_commit_that_it_was_built_from(light: Path) -> None:
+    assert _run(light.parent / "sentq", "--version") == f"sentq {describe_version()}\n"
 
 
 def test_a_worker_of_another_environment_serves_the_client(

@@ -113,6 +113,8 @@ GROUPS: Final = (
         "Life of a worker",
         WorkerSettings,
         (
+            "name",
+            "require_same_model",
             "prefetch_jobs",
             "maxmemory_margin",
             "yield_after_s",

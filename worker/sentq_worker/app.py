@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Final
 
 from celery import Celery, signals
-from celery.utils.nodenames import gethostname
 
 from sentq.connection.app import make_app, own_backend
 from sentq.settings import Settings
 from sentq_worker.broker import channel
 from sentq_worker.broker.at_maxmemory.backends import use_worker_backends
 from sentq_worker.broker.at_maxmemory.margin import MemoryMargin
-from sentq_worker.broker.heartbeat import HeartbeatWriter
 from sentq_worker.broker.leases import Leases
 from sentq_worker.broker.results import ResultStore
 from sentq_worker.celery_worker import control
@@ -25,17 +24,23 @@ from sentq_worker.celery_worker.bootsteps import (
 from sentq_worker.celery_worker.canvas.unread import UnreadQueues
 from sentq_worker.celery_worker.encryption import JobEncryption
 from sentq_worker.celery_worker.loop_watchdog import LoopWatchdog
+from sentq_worker.celery_worker.protocols import WorkController
 from sentq_worker.celery_worker.revocations import RevocationPoller
-from sentq_worker.celery_worker.runtime import WorkerRuntime
+from sentq_worker.celery_worker.runtime import WorkerRuntime, runtime_of
 from sentq_worker.celery_worker.shutdown import Shutdown
 from sentq_worker.celery_worker.task import ScoreTask
 from sentq_worker.celery_worker.watchdog import Watchdog
 from sentq_worker.clock import WorkerClock
+from sentq_worker.engine.base import EngineInfo
 from sentq_worker.jobs.dispatcher import Dispatcher
 from sentq_worker.jobs.executor import BatchExecutor
 from sentq_worker.providers.cache import with_cache
 from sentq_worker.providers.factory import make_provider, policies
 from sentq_worker.providers.loading import LoadScorer, load_scorer
+from sentq_worker.reports.heartbeat import HeartbeatWriter
+from sentq_worker.reports.names import name_worker
+from sentq_worker.reports.start_check import StartCheck
+from sentq_worker.scoring.labels import Labels
 from sentq_worker.settings import HubSettings, WorkerSettings, load_all
 
 __all__ = ["make_worker_app"]
@@ -125,7 +130,6 @@ def make_worker_app(
         executor,
         ResultStore(app, margin=margin),
         clock,
-        hostname=gethostname(),
         batch_chars=_BATCH_CHARS_PER_TOKEN * worker_settings.batch_tokens,
         seal_result=encryption.seal_result,
         bulk_queue=settings.bulk_queue,
@@ -134,9 +138,12 @@ def make_worker_app(
     backend = own_backend(app)
     unread_queues = UnreadQueues(app)
     loop_watchdog = LoopWatchdog(limit_s=worker_settings.loop_limit_s)
+    heartbeat = HeartbeatWriter(
+        dispatcher.snapshot, partial(_label_names, renamed=worker_settings.labels)
+    )
     leases = Leases(
         ResultStore(app, backend, margin=margin),
-        HeartbeatWriter(dispatcher.snapshot),
+        heartbeat,
         clock,
         poll_revocations=RevocationPoller(app, backend).poll,
         look_at_queues=unread_queues.poll,
@@ -148,6 +155,7 @@ def make_worker_app(
         encryption=encryption,
         executor=executor,
         dispatcher=dispatcher,
+        start_check=StartCheck(heartbeat, is_required=worker_settings.require_same_model),
         leases=leases,
         shutdown=Shutdown(grace_s=worker_settings.shutdown_grace_s),
         watchdog=Watchdog(executor.stalled_s, limit_s=worker_settings.batch_limit_s),
@@ -178,6 +186,15 @@ def _prefetch_limits(worker: WorkerSettings, hub: HubSettings) -> tuple[int, int
     return jobs, size_bytes
 
 
-def _install(**_: object) -> None:
+def _label_names(engine: EngineInfo, *, renamed: Mapping[str, str]) -> Sequence[str]:
+    """Return the names of labels in outcomes. The Hub's are renamed already."""
+    try:
+        return Labels(engine.labels, renamed).names
+    except ValueError:
+        return engine.labels
+
+
+def _install(instance: WorkController, **_: object) -> None:
     channel.install()
     control.install()
+    name_worker(instance, runtime_of(instance.app).settings.name)

@@ -10,8 +10,8 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from sentq import __version__
 from sentq.errors import SentqError
+from sentq.version import describe_version
 from sentq_worker.celery_worker.shutdown import exit_at_sigterm
 from sentq_worker.engine.base import EngineError
 from sentq_worker.evaluate.command import evaluate
@@ -43,7 +43,8 @@ Exit codes:
   69  the device was lost, and the jobs in flight went back to the queue;
       or Redis did not answer, within SENTQ_WORKER_START_WAIT_S or at the end
   70  the engine made no progress for SENTQ_WORKER_BATCH_LIMIT_S
-  78  the model cannot be loaded, or the device is not available
+  78  the model cannot be loaded, the device is not available, or another worker has
+      another model (SENTQ_WORKER_REQUIRE_SAME_MODEL)
   130, 143  a second Ctrl-C or SIGTERM: the jobs in flight went back to the queue
 """
 
@@ -70,8 +71,17 @@ def main() -> None:
 
 def _version(wanted: bool) -> None:
     if wanted:
-        typer.echo(f"sentq-worker {__version__}")
+        typer.echo(f"sentq-worker {describe_version()}")
+        typer.echo(f"bundled model: {_bundled_model()}")
         raise typer.Exit
+
+
+def _bundled_model() -> str:
+    try:
+        files = find_model(None)
+    except EngineError:
+        return "not installed"
+    return f"{files.name} {files.revision}"
 
 
 class LogLevel(StrEnum):
@@ -115,7 +125,11 @@ def run(
         typer.Option(help="Queues to consume, separated by commas (default: both of sentq's)."),
     ] = None,
     name: Annotated[
-        str | None, typer.Option(help="Name of this worker, such as gpu0@%h.", metavar="NAME")
+        str | None,
+        typer.Option(
+            help="Name of this worker, such as gpu0@%h (default: one with the process id).",
+            metavar="NAME",
+        ),
     ] = None,
     events: Annotated[bool, typer.Option("--events", "-E", help="Send events (Flower).")] = False,
     loglevel: Annotated[
@@ -135,10 +149,15 @@ def run(
     exit_at_sigterm()
     from sentq_worker.app import make_worker_app
 
-    own = {"model": model, "revision": revision, "device": device, "threads": threads}
+    own = {
+        "model": model,
+        "revision": revision,
+        "device": device,
+        "threads": threads,
+        "name": name,
+    }
     celery = make_worker_app(*load_all(config, shared={"broker_url": broker_url}, own=own))
     worker = celery.Worker(
-        hostname=name,
         queues=queues,
         loglevel=loglevel.upper(),
         task_events=events,

@@ -228,6 +228,25 @@ class WorkerSettings(LayeredSettings):
             "status 70."
         ),
     ] = 300.0
+    name: Annotated[
+        str | None,
+        Field(
+            min_length=1,
+            max_length=200,
+            pattern=r"^(?:[^\s%\x00-\x1f\x7f]|%[hndiI%])+$",
+            description="The name of the worker, as Celery's option `-n`: `%h` is the host, `%n` "
+            "its first part, `%d` its domain, such as `gpu0@%h`. If it is not set, the name has "
+            "the process id: `celery-4711@host`. It must be unique.",
+        ),
+    ] = None
+    require_same_model: Annotated[
+        bool,
+        Field(
+            description="Refuse to start, with status 78, while an older worker of the same queues "
+            "has another model, another revision of it, or other labels. Without it such a worker "
+            "starts, and both log a warning."
+        ),
+    ] = False
     loop_limit_s: Annotated[
         float,
         Field(

@@ -8,6 +8,8 @@ import orjson
 from pydantic import BaseModel, ConfigDict
 
 from sentq.connection.broker import BrokerRedis, open_broker
+from sentq.version import VERSION
+from sentq.wire.agreement import Disagreement, disagreements
 from sentq.wire.dead_letters import DEAD_LETTERS_KEY
 from sentq.wire.ids import sent_at_ms
 from sentq.wire.reports import WorkerReport, read_reports
@@ -46,6 +48,8 @@ class ServiceStatus(BaseModel):
         in_flight_jobs: Jobs that workers have taken and not completed.
         workers: The reports of the live workers, by name.
         dead_letters: How many dead letters there are.
+        version: The version of sentq that has read this; the reports have those of workers.
+        disagreements: In what workers of the same queue differ, such as their model.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -55,6 +59,8 @@ class ServiceStatus(BaseModel):
     in_flight_jobs: int
     workers: tuple[WorkerReport, ...]
     dead_letters: int
+    version: str = VERSION
+    disagreements: tuple[Disagreement, ...] = ()
 
 
 def read_status(app: Celery, settings: Settings) -> ServiceStatus:
@@ -67,14 +73,16 @@ def read_status(app: Celery, settings: Settings) -> ServiceStatus:
     with open_broker(app) as broker:
         seconds, microseconds = broker.redis.time()
         now_s = float(seconds) + float(microseconds) / 1e6
+        reports = tuple(read_reports(broker.redis, prefix=broker.prefix))
         return ServiceStatus(
             at_s=now_s,
             queues=tuple(
                 _queue(broker, name, now_s) for name in (settings.queue, settings.bulk_queue)
             ),
             in_flight_jobs=int(broker.redis.zcard(broker.unacked_index_key)),
-            workers=tuple(read_reports(broker.redis, prefix=broker.prefix)),
+            workers=reports,
             dead_letters=int(broker.redis.xlen(broker.key(DEAD_LETTERS_KEY))),
+            disagreements=disagreements(reports),
         )
 
 

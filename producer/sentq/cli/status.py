@@ -14,6 +14,7 @@ from sentq.cli.common import Broker, Config, Exit, say
 from sentq.client import Client
 from sentq.rendering import printable
 from sentq.settings import Settings
+from sentq.wire.agreement import Disagreement, differing_topics, short_revision
 from sentq.wire.reports import WorkerReport
 
 __all__ = ["HELP", "status"]
@@ -35,6 +36,25 @@ Exit codes:
 _MINUTE_S: Final = 60
 _HOUR_S: Final = 3600
 _DAY_S: Final = 86400
+
+_COLUMNS: Final = (
+    "worker",
+    "engine",
+    "version",
+    "jobs/s",
+    "in flight",
+    "finished",
+    "up",
+    "seen",
+    "state",
+)
+
+#: The width of the table of workers, if the terminal is narrower: a worker is one line, which the
+#: terminal may wrap.
+_MIN_WIDTH: Final = 240
+
+#: How many workers a warning names.
+_NAMED_WORKERS: Final = 3
 
 
 def status(
@@ -64,30 +84,38 @@ def _show(seen: ServiceStatus) -> None:
     console.print(queues)
     console.print(f"\nin flight     {seen.in_flight_jobs:,}\ndead letters  {seen.dead_letters:,}\n")
     if seen.workers:
-        columns = ("worker", "engine", "jobs/s", "in flight", "finished", "up", "seen", "state")
-        workers = Table(*columns, box=None, pad_edge=False)
+        further = ("differs in",) if seen.disagreements else ()
+        workers = Table(*_COLUMNS, *further, box=None, pad_edge=False)
         for report in seen.workers:
-            workers.add_row(*_cells(report, seen.at_s))
+            workers.add_row(*_cells(report, seen))
+        console.width = max(console.width, _MIN_WIDTH)
         console.print(workers)
 
 
-def _cells(report: WorkerReport, now_s: float) -> list[str]:
-    engine = " ".join(part for part in (report.model, report.backend, report.dtype) if part)
+def _cells(report: WorkerReport, seen: ServiceStatus) -> list[str]:
+    model = report.model
+    if model and report.revision:
+        model = f"{model}@{short_revision(report.revision)}"
+    engine = " ".join(part for part in (model, report.backend, report.dtype) if part)
     state = report.waiting_for or ("busy" if report.in_flight_jobs else "idle")
     if report.breaker and report.breaker != "closed":
         state += f"; the Hub's breaker is {report.breaker}"
     if report.local_breaker and report.local_breaker != "closed":
         state += f"; the local engine's is {report.local_breaker}"
-    return [
+    cells = [
         printable(report.worker),
         printable(engine),
+        printable(report.version or "unknown"),
         f"{report.jobs_per_s:,.1f}",
         f"{report.in_flight_jobs:,}",
         f"{report.jobs_finished:,}",
-        _ago(now_s - report.started_at_s),
-        f"{_ago(now_s - report.at_s)} ago",
+        _ago(seen.at_s - report.started_at_s),
+        f"{_ago(seen.at_s - report.at_s)} ago",
         printable(state),
     ]
+    if seen.disagreements:
+        cells.append(", ".join(differing_topics(report.worker, seen.disagreements)))
+    return cells
 
 
 def _advice(seen: ServiceStatus) -> list[str]:
@@ -98,9 +126,27 @@ def _advice(seen: ServiceStatus) -> list[str]:
         )
     elif all(report.waiting_for for report in seen.workers):
         lines.append("no worker can score at the moment; jobs wait until one can")
+    lines += [_warning(found) for found in seen.disagreements]
     if seen.dead_letters:
         lines.append("sentq dead list shows the dead letters, and the reason of each")
     return lines
+
+
+def _warning(found: Disagreement) -> str:
+    values = "; ".join(
+        f"{printable(value)} ({_names(workers)})" for value, workers in found.values.items()
+    )
+    queues = ", ".join(map(printable, found.queues))
+    return (
+        f"warning: workers of {queues} differ in their {found.topic}: {values}. The outcome of a "
+        "job depends on the worker that takes it"
+    )
+
+
+def _names(workers: tuple[str, ...]) -> str:
+    more = len(workers) - _NAMED_WORKERS
+    names = ", ".join(map(printable, workers[:_NAMED_WORKERS]))
+    return f"{names} and {more} more" if more > 0 else names
 
 
 def _ago(seconds: float) -> str:

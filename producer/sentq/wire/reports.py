@@ -55,6 +55,12 @@ class WorkerReport(BaseModel):
             None if the worker does not use the Hub.
         local_breaker: The same for the local engine, None if there is only one engine.
         waiting_for: Why no engine can score at the moment, None if one can.
+        version: The worker's version of sentq; None from a worker that reports none.
+        commit: The commit that it was built from, None if that is not known.
+        process: Tells processes of the same name apart: random for each.
+        revision: The model's commit, or the SHA-256 of its files.
+        labels: The first names of labels in outcomes, shortened.
+        labels_digest: The same for all names, to compare; it does not depend on their order.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
@@ -72,6 +78,12 @@ class WorkerReport(BaseModel):
     breaker: str | None = None
     local_breaker: str | None = None
     waiting_for: str | None = None
+    version: str | None = None
+    commit: str | None = None
+    process: str | None = None
+    revision: str | None = None
+    labels: tuple[str, ...] = ()
+    labels_digest: str | None = None
 
 
 def report_key(worker: str, prefix: str = "") -> str:

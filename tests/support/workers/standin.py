@@ -1,10 +1,11 @@
 """A worker with a stand-in for the model: starts in a second, scores a text by its hash.
 
 `python -m tests.support.workers.standin` is `sentq-worker` except for the scoring.
-`STANDIN_DELAY_S` is the duration of each batch. `STANDIN_RECORD` names a file to which each batch
-is appended at its start: the monotonic time and the first word of each job. A file of that name
-with the suffix `.kill-before` or `.kill-after` kills the worker before or after it scores a batch;
-the worker removes the file first.
+`STANDIN_DELAY_S` is the duration of each batch. `STANDIN_MODEL` is the model that the worker
+reports, and its revision: `name@revision`. `STANDIN_RECORD` names a file to which each batch is
+appended at its start: the monotonic time and the first word of each job. A file of that name with
+the suffix `.kill-before` or `.kill-after` kills the worker before or after it scores a batch; the
+worker removes the file first.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import os
 import signal
 import time
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from sentq.contract import JobOutcome, Limits, Outcome, Prediction
@@ -43,6 +45,9 @@ class HashScorer:
 
     def __init__(self, _settings: WorkerSettings, _limits: Limits) -> None:
         self.engine = ScriptedEngine()
+        if named := os.environ.get("STANDIN_MODEL"):
+            model, _, revision = named.partition("@")
+            self.engine.info = replace(self.engine.info, model=model, revision=revision or None)
         self._delay_s = float(os.environ.get("STANDIN_DELAY_S", "0"))
         self._record = ExecutionRecord.from_environment()
 

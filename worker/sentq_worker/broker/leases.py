@@ -19,11 +19,11 @@ import redis
 
 from sentq_worker.broker.channel import Channel
 from sentq_worker.broker.dead_letters import trim_dead_letters
-from sentq_worker.broker.heartbeat import HeartbeatWriter
 from sentq_worker.broker.reaper import LeaseReaper, RedisReading
 from sentq_worker.broker.recovery import LostJobRecovery
 from sentq_worker.broker.results import ResultStore
 from sentq_worker.clock import WorkerClock
+from sentq_worker.reports.heartbeat import HeartbeatWriter
 
 __all__ = ["Leases"]
 

@@ -93,10 +93,16 @@ class DispatcherStep(bootsteps.StartStopStep):
 
     def register_with_event_loop(self, consumer: Consumer, hub: EventLoop) -> None:
         runtime = runtime_of(consumer.app)
+        channel = consumer.task_consumer.channel
+        runtime.start_check.run(
+            channel if isinstance(channel, Channel) else None,
+            worker=consumer.hostname,
+            queues=consumer.app.amqp.queues.consume_from,
+        )
         dispatcher = runtime.dispatcher
         dispatcher.attach(consumer, hub)
         runtime.loop_watchdog.watch(hub)
-        channel, results = consumer.task_consumer.channel, consumer.app.backend.client
+        results = consumer.app.backend.client
         _load_functions(results)
         if isinstance(channel, Channel):
             if not channel.shares_redis(results.connection_pool.connection_kwargs):

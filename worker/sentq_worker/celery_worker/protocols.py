@@ -31,6 +31,7 @@ class WorkController(Protocol):
     """A worker, `celery.worker.WorkController`."""
 
     exitcode: int | None
+    hostname: str
 
     @property
     def app(self) -> Celery: ...

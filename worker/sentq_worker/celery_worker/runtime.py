@@ -14,6 +14,7 @@ from sentq_worker.celery_worker.watchdog import Watchdog
 from sentq_worker.jobs.ack_handles import PreparedResults
 from sentq_worker.jobs.dispatcher import Dispatcher
 from sentq_worker.jobs.executor import BatchExecutor
+from sentq_worker.reports.start_check import StartCheck
 from sentq_worker.settings import WorkerSettings
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ class WorkerRuntime:
         encryption: Reads the texts of jobs, and encrypts outcomes.
         executor: Scores batches of jobs.
         dispatcher: Owns jobs from delivery to completion.
+        start_check: Refuses a start beside workers of another model.
         leases: Renews what this worker has in flight.
         shutdown: Handles the signals that end the worker.
         watchdog: Ends a worker whose engine hangs.
@@ -42,6 +44,7 @@ class WorkerRuntime:
     encryption: JobEncryption
     executor: BatchExecutor
     dispatcher: Dispatcher
+    start_check: StartCheck
     leases: Leases
     shutdown: Shutdown
     watchdog: Watchdog

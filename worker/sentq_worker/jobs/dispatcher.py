@@ -26,7 +26,6 @@ from celery.exceptions import TaskRevokedError
 from sentq.contract import Outcome
 from sentq.errors import InvalidInput
 from sentq_worker.broker.delivery import job_id
-from sentq_worker.broker.heartbeat import WorkerSnapshot
 from sentq_worker.broker.protocols import EventLoop, Headers, JobConsumer
 from sentq_worker.broker.results import ResultStore, started
 from sentq_worker.clock import WorkerClock
@@ -46,6 +45,7 @@ from sentq_worker.jobs.loop import LoopCallbacks
 from sentq_worker.jobs.outcomes import SealResult
 from sentq_worker.jobs.pending import DiscardedJobs, PendingJobs
 from sentq_worker.jobs.retry import EngineBackoff
+from sentq_worker.reports.heartbeat import WorkerSnapshot
 
 __all__ = ["Dispatcher"]
 
@@ -76,7 +76,6 @@ class Dispatcher:
         executor: Scores a batch.
         store: Stores results.
         clock: Tells the time by which deadlines pass.
-        hostname: The worker's name, as monitors show it.
         batch_chars: The most characters of a batch; a larger job runs alone. A single job waits
             behind one batch of bulk work, so this also decides its latency.
         seal_result: Encrypts outcomes, if the worker does that.
@@ -89,14 +88,14 @@ class Dispatcher:
         store: ResultStore,
         clock: WorkerClock,
         *,
-        hostname: str,
         batch_chars: int,
         seal_result: SealResult,
         bulk_queue: str,
     ) -> None:
         self._executor = executor
         self._store = store
-        self._hostname = hostname
+        #: The worker's name, as monitors show it.
+        self._worker = ""
         self._pending = PendingJobs(batch_chars=batch_chars, bulk_queue=bulk_queue)
         #: The batches in the engine, in the order in which they started.
         self._running: list[JobBatch] = []
@@ -115,6 +114,7 @@ class Dispatcher:
         """Go on in the event loop of a new connection. Jobs that an older one delivered are still
         scored and stored; if one went back to its queue meanwhile, its first result stays."""
         self.connection += 1
+        self._worker = consumer.hostname
         self._deliveries = Deliveries(self._store, consumer)
         self._events.attach(consumer.event_dispatcher)
         self._completion.attach(consumer, self.connection)
@@ -339,7 +339,7 @@ class Dispatcher:
         with contextlib.suppress(redis.RedisError):  # Only the status STARTED depends on it.
             self._store.mark_started(
                 {
-                    job.id: started(job.id, self._hostname)
+                    job.id: started(job.id, self._worker)
                     for job in batch.jobs
                     if not job.ignores_result
                 }

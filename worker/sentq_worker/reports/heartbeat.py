@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+import secrets
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
 
 import redis
 
-from sentq.wire.reports import MIN_REPORT_LIFETIME_S, WorkerReport, remove_report, write_report
+from sentq.version import VERSION, find_commit
+from sentq.wire.agreement import describe_labels
+from sentq.wire.reports import (
+    MIN_REPORT_LIFETIME_S,
+    WorkerReport,
+    remove_report,
+    write_report,
+)
 from sentq_worker.engine.base import EngineInfo
+from sentq_worker.reports.peers import PeerComparison
 
 __all__ = ["HeartbeatWriter", "WorkerSnapshot"]
 
@@ -59,10 +68,18 @@ class HeartbeatWriter:
 
     Args:
         snapshot: Returns the state of the worker. Called in the thread of the leases.
+        label_names: Returns the names of an engine's labels in outcomes.
     """
 
-    def __init__(self, snapshot: Callable[[], WorkerSnapshot]) -> None:
+    def __init__(
+        self,
+        snapshot: Callable[[], WorkerSnapshot],
+        label_names: Callable[[EngineInfo], Sequence[str]] = lambda engine: engine.labels,
+    ) -> None:
         self._snapshot = snapshot
+        self._label_names = label_names
+        self._peers = PeerComparison()
+        self._process = secrets.token_hex(4)
         self._started_at_s: float | None = None
         self._since = time.monotonic()
         self._finished_then = 0
@@ -71,22 +88,37 @@ class HeartbeatWriter:
     def write(
         self, channel: _ReportingChannel, connection: redis.Redis, *, now_s: float, tick_s: float
     ) -> None:
-        """Write a report of the worker that uses a channel.
+        """Write a report of the worker that uses a channel, and compare it with others.
 
         Raises:
             redis.RedisError: It was not written.
         """
         if channel.worker is None:
             return
+        prefix = channel.full_key("")
+        report = self.report(channel.worker, channel.active_queues, now_s=now_s)
+        self._peers.compare(report, connection, prefix=prefix)
+        lifetime_s = max(MIN_REPORT_LIFETIME_S, round(_MISSED_TICKS * tick_s))
+        write_report(connection, report, lifetime_s=lifetime_s, prefix=prefix)
+
+    def report(self, worker: str, queues: Collection[str], *, now_s: float) -> WorkerReport:
+        """Return a report of this process.
+
+        Args:
+            worker: The worker's name.
+            queues: The queues that it reads.
+            now_s: Redis' time, in Unix seconds.
+        """
         snapshot = self._snapshot()
         if self._started_at_s is None:
             self._started_at_s = now_s
         engine = snapshot.engine
-        report = WorkerReport(
-            worker=channel.worker,
+        labels, labels_digest = describe_labels(self._label_names(engine) if engine else ())
+        return WorkerReport(
+            worker=worker,
             at_s=now_s,
             started_at_s=self._started_at_s,
-            queues=tuple(channel.active_queues),
+            queues=tuple(sorted(queues)),
             jobs_finished=snapshot.jobs_finished,
             jobs_per_s=self._rate(snapshot.jobs_finished),
             in_flight_jobs=snapshot.in_flight_jobs,
@@ -96,9 +128,13 @@ class HeartbeatWriter:
             breaker=snapshot.breaker,
             local_breaker=snapshot.local_breaker,
             waiting_for=snapshot.waiting_for,
+            version=VERSION,
+            commit=find_commit(),
+            process=self._process,
+            revision=engine.revision if engine else None,
+            labels=labels,
+            labels_digest=labels_digest,
         )
-        lifetime_s = max(MIN_REPORT_LIFETIME_S, round(_MISSED_TICKS * tick_s))
-        write_report(connection, report, lifetime_s=lifetime_s, prefix=channel.full_key(""))
 
     def withdraw(self, channel: _ReportingChannel, connection: redis.Redis) -> None:
         """Remove the report: the worker ends.

@@ -1,0 +1,46 @@
+"""Writes the commit that a distribution is built from into it, for `sentq --version`.
+
+The commit is that of this checkout, or the variable SOURCE_COMMIT where `.git` is not there, as in
+a container's build. A distribution that is built from a source distribution keeps its commit.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from hatchling.builders.hooks.plugin.interface import BuildHookInterface
+
+_FILE = "producer/sentq/build.json"
+
+
+class CommitHook(BuildHookInterface[Any]):
+    """Adds `build.json` to the package `sentq`, unless the commit is not known."""
+
+    def initialize(self, version: str, build_data: dict[str, Any]) -> None:
+        """Add the file."""
+        root = Path(self.root)
+        commit = os.environ.get("SOURCE_COMMIT") or _commit_of(root)
+        if version == "editable" or not commit or (root / _FILE).exists():
+            return
+        self._folder = tempfile.TemporaryDirectory()
+        file = Path(self._folder.name) / "build.json"
+        file.write_text(json.dumps({"commit": commit}) + "\n", encoding="utf-8")
+        target = _FILE if self.target_name == "sdist" else _FILE.removeprefix("producer/")
+        build_data["force_include"][str(file)] = target
+
+
+def _commit_of(root: Path) -> str | None:
+    """Return the commit of a checkout. Not that of a folder around it."""
+    if not (root / ".git").exists():
+        return None
+    command = ["git", "-C", str(root), "rev-parse", "HEAD"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return done.stdout.strip()
