@@ -263,7 +263,7 @@ def test_send_options_and_replay_of_dead_letters_work(kind: RedisKind) -> None:
         max_queued_bytes=4_000_000,
     ) as client:
         job = client.submit("text", key="key", deadline=60, local_only=True)
-        assert client.submit("text", key="key").id == job.id
+        assert client.submit("text", key="key", local_only=True).id == job.id
         other = client.submit("text")
         with pytest.raises(errors.QueueFull):
             client.submit("text")
