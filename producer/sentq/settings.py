@@ -156,6 +156,20 @@ class LayeredSettings(BaseSettings):
         return cls.model_config["env_prefix"] + key.upper()
 
     @classmethod
+    def origins(cls, file: Path | None = None, **overrides: object) -> dict[str, str]:
+        """Return where each setting is from: `option`, `environment`, `file` or `default`.
+
+        Args:
+            file, overrides: As for `load`, which has accepted them.
+        """
+        if file is None and os.environ.get(CONFIG_VARIABLE):
+            file = Path(os.environ[CONFIG_VARIABLE])
+        found = dict.fromkeys(cls.model_fields, "default")
+        found |= dict.fromkeys(cls._read_file(file) if file else {}, "file")
+        found |= dict.fromkeys(EnvSettingsSource(cls)(), "environment")
+        return found | {key: "option" for key, value in overrides.items() if value is not None}
+
+    @classmethod
     def _unknown_variables(cls, environ: Mapping[str, str]) -> list[str]:
         prefix, foreign = cls.model_config["env_prefix"], cls.foreign_prefix
         problems = []

@@ -11,10 +11,10 @@ from typing import Annotated
 
 import typer
 
-from sentq import __version__
-from sentq.cli import admin, dead, local, score, status
+from sentq.cli import admin, dead, doctor, local, score, status
 from sentq.cli.common import exit_code, notes
 from sentq.errors import SentqError
+from sentq.version import describe_version
 
 __all__ = ["app", "main"]
 
@@ -28,6 +28,7 @@ app = typer.Typer(
 )
 app.command(help=score.HELP)(score.score)
 app.command(help=status.HELP)(status.status)
+app.command(help=doctor.HELP)(doctor.doctor)
 app.add_typer(dead.app, name="dead")
 app.add_typer(admin.app, name="admin")
 app.command(help=local.DEV_HELP)(local.dev)
@@ -45,7 +46,7 @@ def main() -> None:
 
 def _version(wanted: bool) -> None:
     if wanted:
-        typer.echo(f"sentq {__version__}")
+        typer.echo(f"sentq {describe_version()}")
         raise typer.Exit
 
 
