@@ -87,7 +87,7 @@ sbom: $(VENV)/.tools ## list what a worker consists of: dist/sbom.cdx.json (Cycl
 	@mkdir -p dist
 	$(BIN)/python docker/sbom.py $(SBOM_PYTHON) dist/sbom.cdx.json
 
-# Needs only `build`, and so takes seconds in a new checkout.
+# Needs only `build`: no torch, no other tool.
 wheels: $(BIN)/python ## build the distributions into dist/
 	$(PIP) build
 	rm -rf dist

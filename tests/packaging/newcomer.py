@@ -7,15 +7,14 @@ files are in a temporary folder, which is removed at the end.
 
     $ python tests/packaging/newcomer.py
 
-pip takes packages from where it is configured to. `--torch` names the torch to install first;
-without it, pip's default for the worker's extra is installed.
+pip takes packages from where it is configured to. The torch that constraints.txt pins is installed
+first, so that a build without CUDA is taken where pip's configuration has one.
 
 Exit codes: 0 the text was scored as shown in README.md, 1 a command failed.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import re
@@ -132,7 +131,13 @@ def documented_score() -> tuple[str, Mapping[str, float]]:
     return found[1], {row[0]: float(row[1]) for row in rows}
 
 
-def first_hour(folder: Path, torch: str | None) -> float:
+def pinned_torch() -> str:
+    """Return the requirement of torch in constraints.txt."""
+    pins = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
+    return next(line for line in pins if line.startswith("torch=="))
+
+
+def first_hour(folder: Path) -> float:
     """Do all steps in a folder; return the seconds from the first command to the first outcome.
 
     Raises:
@@ -144,8 +149,7 @@ def first_hour(folder: Path, torch: str | None) -> float:
     for command in documented_commands():
         newcomer.run(command)
     newcomer.run("python3 -m venv worker-env")
-    if torch is not None:
-        newcomer.run(f"worker-env/bin/pip install {torch}")
+    newcomer.run(f"worker-env/bin/pip install {pinned_torch()}")
     newcomer.run('worker-env/bin/pip install --find-links dist "sentq[worker,model,embedded]"')
     score, shown = documented_score()
     with newcomer.dev("worker-env/bin/sentq dev --data dev-data") as url:
@@ -162,12 +166,9 @@ def first_hour(folder: Path, torch: str | None) -> float:
 
 def main() -> int:
     """Run the script; return its exit code."""
-    parser = argparse.ArgumentParser(description="Do what the README tells a newcomer.")
-    parser.add_argument("--torch", help="the torch to install first, such as torch==2.13.0")
-    torch = parser.parse_args().torch
     folder = Path(tempfile.mkdtemp(prefix="sentq-newcomer-"))
     try:
-        total_s = first_hour(folder, torch)
+        total_s = first_hour(folder)
     except StepFailed as failure:
         _print(f"failed: {failure}")
         return 1

@@ -28,7 +28,8 @@ class DevProcess:
         del environment["SENTQ_BROKER_URL"]
         with self._output.open("wb") as output:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "sentq.cli", "dev", "--data", data],
+                [sys.executable, "-m", "sentq.cli", "dev", "--data", data.name],
+                cwd=data.parent,
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 env=os.environ | environment,

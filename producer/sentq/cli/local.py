@@ -59,7 +59,8 @@ def dev(
     ] = None,
 ) -> None:
     """See `DEV_HELP`."""
-    folder = data or platformdirs.user_data_path("sentq") / "dev"
+    # Redis works in this folder, where a relative path would lead elsewhere.
+    folder = (data or platformdirs.user_data_path("sentq") / "dev").absolute()
     with _stoppable(), ExitStack() as running:
         environment: dict[str, str] = {}
         if hub is HubKind.FAKE:
