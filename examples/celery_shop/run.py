@@ -98,8 +98,8 @@ def run_retry() -> str:
 
 
 def run_routes() -> str:
-    """Name no queue for what the shop sends: its settings route the shop's tasks and the jobs."""
-    work = chain(fetch.s("kettle"), app.signature("sentq.score"), ours(store, "kettle"))
+    """Name no queue: the settings of the shop's and of sentq's worker route all tasks."""
+    work = chain(fetch.s("kettle"), app.signature("sentq.score"), store.s("kettle"))
     return str(work.apply_async().get(timeout=WAIT_S))
 
 

@@ -2,8 +2,8 @@
 
 Both share one Redis, and a message reaches its worker by the name of its queue: sentq's workers
 read `sentq`, the shop's worker reads `shop`. What the shop sends needs no name of a queue, because
-the settings below route it. What sentq's worker sends, a task that follows a job, does: that worker
-does not know these settings.
+the settings below route it. Sentq's worker sends the tasks that follow its jobs, and does not know
+these settings: such a task names its queue, or `worker.follow_routes` of sentq's worker routes it.
 """
 
 import os

@@ -31,7 +31,9 @@ def _session(source: str) -> Iterator[tuple[str, str]]:
 @pytest.fixture(scope="module")
 def bundled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Run a worker with the bundled model and its own Redis; give the URL."""
-    with bundled_worker(tmp_path_factory.mktemp("bundled")) as url:
+    # As the README of the Celery application says.
+    routes = {"SENTQ_WORKER_FOLLOW_ROUTES": '{"shop.*": "shop"}'}
+    with bundled_worker(tmp_path_factory.mktemp("bundled"), **routes) as url:
         yield url
 
 
