@@ -7,6 +7,7 @@
     │   ├── KeyConflict          the idempotency key belongs to a job with other texts
     │   ├── NotAString
     │   ├── LoneSurrogate
+    │   ├── LinkRefused          the worker may not publish what follows the job
     │   ├── NotEncrypted         the worker accepts encrypted jobs only
     │   └── OverLimit
     │       ├── TooManyTexts
@@ -50,6 +51,7 @@ __all__ = [
     "JobExpired",
     "JobFailed",
     "KeyConflict",
+    "LinkRefused",
     "LoneSurrogate",
     "MessageTooLarge",
     "NotAString",
@@ -109,6 +111,12 @@ class NotAString(InvalidInput):
 
 class LoneSurrogate(InvalidInput):
     """A text has half of a surrogate pair: it is not valid Unicode and cannot be encoded."""
+
+
+class LinkRefused(InvalidInput):
+    """A link, a chain or a chord of the job names a task or a queue that the worker's
+    `follow_tasks` or `follow_queues` does not allow. The job is a dead letter, and can be retried
+    once the settings allow it."""
 
 
 class NotEncrypted(InvalidInput):

@@ -29,7 +29,7 @@ from sentq.contract import (
 from sentq.errors import SettingsError
 from sentq.wire.sealing import parse_key
 
-__all__ = ["LayeredSettings", "Settings", "explained"]
+__all__ = ["CONFIG_VARIABLE", "LayeredSettings", "Settings", "explained", "split_at_commas"]
 
 #: The variable that names the TOML file. Not a setting itself.
 CONFIG_VARIABLE = "SENTQ_CONFIG"
@@ -424,9 +424,7 @@ class Settings(LayeredSettings):
     @field_validator("encryption_keys", mode="before")
     @classmethod
     def _keys_are_separated_by_commas(cls, keys: object) -> object:
-        if isinstance(keys, str):
-            return [key for key in re.split(r"[\s,]+", keys) if key]
-        return keys
+        return split_at_commas(keys)
 
     @field_validator("encryption_keys")
     @classmethod
@@ -553,6 +551,13 @@ def _problem_of_url(url: str) -> str | None:
             "of a password percent-encoded"
         )
     return None
+
+
+def split_at_commas(value: object) -> object:
+    """Return the parts of a string between commas and white space; anything else as it is."""
+    if isinstance(value, str):
+        return [part for part in re.split(r"[\s,]+", value) if part]
+    return value
 
 
 def _nearest(name: str, known: Iterable[str]) -> str | None:

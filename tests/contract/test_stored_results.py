@@ -18,6 +18,7 @@ _JOB = "0192f0c1-7d3c-7aaa-8bbb-0123456789ab"
         (errors.ScoringFailed.from_error(MemoryError("a text")), "ScoringFailed", "sentq.errors"),
         (errors.WorkerLost("3 workers were lost"), "WorkerLost", "sentq.errors"),
         (errors.InvalidInput("texts must be a list"), "InvalidInput", "sentq.errors"),
+        (errors.LinkRefused("a task that follows"), "LinkRefused", "sentq.errors"),
         (errors.EmptyJob("a job needs at least one text"), "EmptyJob", "sentq.errors"),
         (errors.TooManyTexts("257 texts"), "TooManyTexts", "sentq.errors"),
         (errors.TooManyTokens("500,000 tokens"), "TooManyTokens", "sentq.errors"),

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
 import venv
 import zipfile
+from contextlib import closing
+from functools import partial
+from http.client import HTTPConnection
 from pathlib import Path
 
 import pytest
@@ -14,7 +18,7 @@ import pytest
 from sentq import Client
 from sentq.version import describe_version
 from sentq_worker.testing import LocalHub
-from tests.support.processes import RedisProcess, StartWorker
+from tests.support.processes import RedisProcess, StartWorker, eventually, free_port
 
 pytestmark = pytest.mark.slow
 
@@ -118,13 +122,94 @@ def test_a_worker_for_the_hub_is_installed_without_torch(
     assert worker.returncode == 0
 
 
-def test_commands_that_need_the_worker_say_how_to_install_it(light: Path) -> None:
+def test_flower_runs_without_the_packages_of_the_worker(
+    tmp_path_factory: pytest.TempPathFactory,
+    wheels: Path,
+    redis_server: RedisProcess,
+    start_worker: StartWorker,
+) -> None:
+    folder = tmp_path_factory.mktemp("flower")
+    venv.create(folder, with_pip=True)
+    python = folder / "bin" / "python"
+    (wheel,) = wheels.glob("sentq-*.whl")
+    wanted = f"sentq[flower] @ {wheel.as_uri()}"
+    _run(python, "-m", "pip", "install", "-q", "-c", ROOT / "constraints.txt", wanted)
+    installed = _run(python, "-m", "pip", "list", "--format=freeze").lower()
+    for heavy in ("torch", "transformers", "tokenizers", "numpy", "huggingface_hub"):
+        assert f"\n{heavy}==" not in installed
+    start_worker(redis_server.url, "--events")
+    variables = {"SENTQ_BROKER_URL": redis_server.url, "PYTHONPATH": ""}
+    for command in ("sentq flower", "celery -A sentq.flower flower"):
+        port = free_port()
+        program, *arguments = command.split()
+        flower = subprocess.Popen(
+            [folder / "bin" / program, *arguments, f"--port={port}"],
+            env=os.environ | variables,
+            cwd=folder,
+        )
+        try:
+            eventually(partial(_sees_a_worker, port), within_s=60, what="a worker in Flower")
+        finally:
+            flower.terminate()
+            flower.wait(30)
+
+
+#: Commands that an environment with the client alone has, their exit codes, and what is missing.
+MISSING: dict[str, tuple[int, str]] = {
+    "sentq dev": (3, '"sentq[worker,model]"'),
+    "sentq demo": (3, '"sentq[worker,model]"'),
+    "sentq flower": (3, '"sentq[flower]"'),
+    "sentq-worker": (2, '"sentq[worker,model]"'),
+    "sentq-worker train DATA --base BASE --out OUT": (2, '"sentq[training,model]"'),
+    "sentq-worker evaluate DATA": (2, '"sentq[training,model]"'),
+    "sentq-worker evaluate --behaviour": (2, '"sentq[training,model]"'),
+    "sentq-worker model": (78, '"sentq[model]"'),
+    "sentq-worker model --model owner/name": (2, '"sentq[worker,model]"'),
+    "celery -A sentq_worker worker -P solo": (1, '"sentq[worker,model]"'),
+    "celery -A sentq_worker inspect ping": (1, '"sentq[worker,model]"'),
+}
+
+
+@pytest.mark.parametrize(("command", "expected"), MISSING.items(), ids=MISSING)
+def test_commands_say_in_one_line_what_to_install(
+    light: Path, tmp_path: Path, command: str, expected: tuple[int, str]
+) -> None:
+    data = tmp_path / "data.jsonl"
+    rows = [{"text": f"text {n}", "label": ("bad", "good")[n % 2]} for n in range(40)]
+    data.write_text("\n".join(map(json.dumps, rows)))
+    base = tmp_path / "base"
+    base.mkdir()
+    words = {"DATA": str(data), "BASE": str(base), "OUT": str(tmp_path / "out")}
+    program, *arguments = command.split()
     done = subprocess.run(
-        [light.parent / "sentq", "dev"], capture_output=True, text=True, check=False, timeout=60
+        [light.parent / program, *(words.get(word, word) for word in arguments)],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": ""},
     )
-    assert done.returncode == 3
-    assert 'pip install "sentq[worker,model]"' in done.stderr
-    assert "Traceback" not in done.stderr
+    code, extra = expected
+    assert done.returncode == code, done.stderr
+    (line,) = done.stderr.splitlines()
+    assert f"pip install {extra}" in line
+    assert done.stdout == ""
+
+
+@pytest.mark.parametrize("option", ["--help", "--version"])
+def test_the_workers_help_needs_no_package_of_the_worker(light: Path, option: str) -> None:
+    assert "sentq-worker" in _run(light.parent / "sentq-worker", option)
+
+
+def _sees_a_worker(port: int) -> bool:
+    """Return whether the Flower on this port has received an event of a worker."""
+    try:
+        with closing(HTTPConnection("127.0.0.1", port, timeout=30)) as connection:
+            connection.request("GET", "/metrics")
+            return b"flower_worker_online{" in connection.getresponse().read()
+    except OSError:
+        return False
 
 
 def test_the_wheels_hold_exactly_the_expected_files(wheels: Path) -> None:

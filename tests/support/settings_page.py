@@ -108,6 +108,11 @@ GROUPS: Final = (
             "window_join",
         ),
     ),
+    Group(
+        "What a worker obeys",
+        WorkerSettings,
+        ("follow_queues", "follow_tasks", "follow_routes", "remote_control"),
+    ),
     Group("Prediction cache", WorkerSettings, ("cache_secret", "cache_max_entries", "cache_ttl_s")),
     Group(
         "Life of a worker",
@@ -125,7 +130,6 @@ GROUPS: Final = (
         ),
     ),
     Group("Providers", WorkerSettings, ("provider", "queue_providers")),
-    Group("What follows a job", WorkerSettings, ("follow_routes",)),
     Group(
         "The Hub: where calls go",
         HubSettings,
@@ -214,7 +218,7 @@ def _type_of(field: FieldInfo) -> str:
     if get_origin(annotation) is Literal:
         return ", ".join(f"`{value}`" for value in get_args(annotation))
     if get_origin(annotation) is tuple:
-        return "list of secret strings"
+        return f"list of {'secret ' if SecretStr in get_args(annotation) else ''}strings"
     if get_origin(annotation) is dict:
         return "table"
     words = {bool: "boolean", int: "integer", float: "number", str: "string", Path: "path"}

@@ -6,6 +6,7 @@ the settings, and the import of a package must not.
 
 from __future__ import annotations
 
+import sys
 from functools import cache
 from typing import TYPE_CHECKING
 
@@ -23,6 +24,15 @@ def __getattr__(name: str) -> Celery:
 
 @cache
 def _app() -> Celery:
-    from sentq_worker.app import make_worker_app
+    from sentq_worker.extras import install_advice
 
+    try:
+        from sentq_worker.app import make_worker_app
+    except ModuleNotFoundError as error:
+        if (advice := install_advice(error)) is None:
+            raise
+        sys.exit(f"sentq_worker: {advice}. Flower needs none of it: celery -A sentq.flower flower")
+    from sentq.flower import protect_flower
+
+    protect_flower()
     return make_worker_app()

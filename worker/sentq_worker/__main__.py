@@ -1,6 +1,28 @@
-"""`python -m sentq_worker` is `sentq-worker`."""
+"""The command `sentq-worker`, also as `python -m sentq_worker`."""
 
-from sentq_worker.cli import main
+from __future__ import annotations
+
+import sys
+
+from sentq_worker.exit_codes import EX_USAGE
+from sentq_worker.extras import install_advice
+
+__all__ = ["main"]
+
+
+def main() -> None:
+    """Run the command. If a package of the worker is missing, say in one line what to install."""
+    try:
+        from sentq_worker.cli import main as run
+
+        run()
+    except ModuleNotFoundError as error:
+        advice = install_advice(error, sys.argv[1:])
+        if advice is None:
+            raise
+        sys.stderr.write(f"sentq-worker: {advice}\n")
+        sys.exit(EX_USAGE)
+
 
 if __name__ == "__main__":
     main()

@@ -21,6 +21,7 @@ from sentq_worker.celery_worker.bootsteps import (
     EngineStep,
     exit_at_once_if_needed,
 )
+from sentq_worker.celery_worker.canvas.follow import FollowRules
 from sentq_worker.celery_worker.canvas.unread import UnreadQueues
 from sentq_worker.celery_worker.encryption import JobEncryption
 from sentq_worker.celery_worker.loop_watchdog import LoopWatchdog
@@ -97,6 +98,7 @@ def make_worker_app(
         worker_pool="solo",
         worker_consumer="sentq_worker.celery_worker.consumer:Consumer",
         worker_concurrency=1,
+        worker_enable_remote_control=worker_settings.remote_control != "off",
         worker_prefetch_multiplier=prefetch_jobs,
         worker_cancel_long_running_tasks_on_connection_loss=False,
         worker_enable_prefetch_count_reduction=False,
@@ -153,6 +155,7 @@ def make_worker_app(
     runtime = WorkerRuntime(
         settings=worker_settings,
         encryption=encryption,
+        follow_rules=FollowRules(app, worker_settings),
         executor=executor,
         dispatcher=dispatcher,
         start_check=StartCheck(heartbeat, is_required=worker_settings.require_same_model),
@@ -196,5 +199,6 @@ def _label_names(engine: EngineInfo, *, renamed: Mapping[str, str]) -> Sequence[
 
 def _install(instance: WorkController, **_: object) -> None:
     channel.install()
-    control.install()
-    name_worker(instance, runtime_of(instance.app).settings.name)
+    settings = runtime_of(instance.app).settings
+    control.install(only_inspect=settings.remote_control == "inspect")
+    name_worker(instance, settings.name)

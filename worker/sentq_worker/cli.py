@@ -65,7 +65,7 @@ def main() -> None:
     try:
         app()
     except SentqError as error:
-        _notes.print(f"sentq-worker: {error}", style="red", markup=False)
+        _notes.print(f"sentq-worker: {error}", style="red", markup=False, soft_wrap=True)
         sys.exit(EX_CONFIG if isinstance(error, EngineError) else EX_USAGE)
 
 

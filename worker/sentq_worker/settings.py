@@ -9,11 +9,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, SecretStr
-from pydantic_settings import SettingsConfigDict
+from pydantic import Field, SecretStr, field_validator
+from pydantic_settings import NoDecode, SettingsConfigDict
 
 from sentq.errors import SettingsError
-from sentq.settings import LayeredSettings, Settings, explained
+from sentq.settings import LayeredSettings, Settings, explained, split_at_commas
 
 __all__ = ["HubSettings", "JoinRule", "ProviderPolicy", "Transform", "WorkerSettings", "load_all"]
 
@@ -26,6 +26,9 @@ JoinRule = Literal["mean", "first", "max"]
 
 #: What the Hub applies to the outputs of its model.
 Transform = Literal["sigmoid", "softmax", "none"]
+
+#: Which commands of Celery's remote control a worker answers.
+RemoteControl = Literal["full", "inspect", "off"]
 
 _Count = Annotated[int, Field(ge=1)]
 _Seconds = Annotated[float, Field(gt=0)]
@@ -159,6 +162,25 @@ class WorkerSettings(LayeredSettings):
             "reach the worker."
         ),
     ] = Field(default_factory=dict)
+    follow_queues: Annotated[
+        tuple[str, ...] | None,
+        NoDecode,
+        Field(
+            description="The queues into which the worker may publish what follows a job: links, "
+            "error links, the rest of a chain, the body of a chord. A job with another one fails "
+            "with `LinkRefused`. If it is not set, any queue that is no key of sentq, Celery or "
+            "kombu; an empty list (`,` in the environment) allows none."
+        ),
+    ] = None
+    follow_tasks: Annotated[
+        tuple[str, ...] | None,
+        NoDecode,
+        Field(
+            description="The names of the tasks that may follow a job. A job with another one "
+            "fails with `LinkRefused`. If it is not set, any task; an empty list (`,` in the "
+            "environment) allows none."
+        ),
+    ] = None
     cache_secret: Annotated[
         SecretStr | None,
         Field(
@@ -202,6 +224,17 @@ class WorkerSettings(LayeredSettings):
             "large ones, and prolongs that of the large ones."
         ),
     ] = 1.0
+    remote_control: Annotated[
+        RemoteControl,
+        Field(
+            description="Which commands of Celery's remote control the worker answers. `full`: "
+            "all, as every Celery worker. `inspect`: those that show something; it refuses to "
+            "shut down, to change its pool, its queues and its limits, and to revoke jobs "
+            "(`Job.cancel` still cancels them, within seconds), and it obeys no events of other "
+            "workers. `off`: none, so `celery inspect` and Flower's pages about workers stay "
+            "empty."
+        ),
+    ] = "full"
     start_wait_s: Annotated[
         float,
         Field(
@@ -256,6 +289,11 @@ class WorkerSettings(LayeredSettings):
             "does not answer is not counted.",
         ),
     ] = 30.0
+
+    @field_validator("follow_queues", "follow_tasks", mode="before")
+    @classmethod
+    def _names_are_separated_by_commas(cls, names: object) -> object:
+        return split_at_commas(names)
 
 
 class HubSettings(LayeredSettings):

@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from sentq.cli import admin, dead, doctor, local, score, status
+from sentq.cli import admin, dead, doctor, flower, local, score, status
 from sentq.cli.common import exit_code, notes
 from sentq.errors import SentqError
 from sentq.version import describe_version
@@ -31,6 +31,10 @@ app.command(help=status.HELP)(status.status)
 app.command(help=doctor.HELP)(doctor.doctor)
 app.add_typer(dead.app, name="dead")
 app.add_typer(admin.app, name="admin")
+app.command(
+    help=flower.HELP,
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+)(flower.flower)
 app.command(help=local.DEV_HELP)(local.dev)
 app.command(help=local.DEMO_HELP)(local.demo)
 

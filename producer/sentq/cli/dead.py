@@ -39,6 +39,7 @@ Codes:
   unknown_task   the worker does not know its task
   worker_lost    three workers were lost with it; the last one ran it alone
   undecryptable  its texts are encrypted, and the worker could not decrypt them
+  link_refused   what follows its job is not in the worker's follow_queues or follow_tasks
 
 \b
 Exit codes:

@@ -50,6 +50,8 @@ class DeadLetterCode(StrEnum):
     WORKER_LOST = "worker_lost"
     #: Its texts are encrypted, and its worker could not decrypt them.
     UNDECRYPTABLE = "undecryptable"
+    #: What follows its job is not in the worker's `follow_queues` or `follow_tasks`.
+    LINK_REFUSED = "link_refused"
 
 
 class DeadLetter(BaseModel):

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
@@ -17,7 +17,7 @@ from celery.exceptions import NotRegistered
 from celery.worker.consumer import Consumer as CeleryConsumer
 
 from sentq.contract import TASK_NAME
-from sentq.errors import InvalidInput, Undecryptable
+from sentq.errors import InvalidInput, LinkRefused, Undecryptable
 from sentq.wire.dead_letters import DeadLetterCode
 from sentq_worker.broker.at_maxmemory.clients import beyond_maxmemory
 from sentq_worker.broker.channel import Channel, is_connection_error
@@ -25,6 +25,7 @@ from sentq_worker.broker.connect import wait_for_redis
 from sentq_worker.broker.delivery import set_count
 from sentq_worker.broker.message import InvalidHeaders, check_headers
 from sentq_worker.broker.protocols import DeliveredMessage
+from sentq_worker.celery_worker.canvas.follow import waiting_ids
 from sentq_worker.celery_worker.protocols import TaskRequest
 from sentq_worker.celery_worker.runtime import runtime_of
 from sentq_worker.celery_worker.strategy import with_checked_signatures
@@ -48,6 +49,11 @@ class Consumer(CeleryConsumer):
     """Dead-letters what cannot be handled, and has jobs scored before Celery runs their task."""
 
     def __init__(self, on_task_request: _RunRequest, *args: Any, **kwargs: Any) -> None:
+        if runtime_of(kwargs["app"]).settings.remote_control != "full":
+            # With these, workers also obey what events and replies of other workers say: they
+            # publish tasks, and forget jobs as revoked.
+            quiet = {"without_gossip": True, "without_mingle": True}
+            kwargs["worker_options"] = (kwargs.get("worker_options") or {}) | quiet
         super().__init__(on_task_request, *args, **kwargs)
         if self.hub is not None:
             self._run = on_task_request
@@ -107,11 +113,12 @@ class Consumer(CeleryConsumer):
         """Accept the task `sentq.score`, and those that an application may have added, but none
         of Celery's own."""
         super().update_strategies()
+        rules = runtime_of(self.app).follow_rules
         for name, handle in list(self.strategies.items()):
             if name.startswith(_CELERYS_OWN):
                 del self.strategies[name]
             elif name != TASK_NAME:
-                self.strategies[name] = with_checked_signatures(handle)
+                self.strategies[name] = with_checked_signatures(handle, rules)
 
     def create_task_handler(self, *args: Any, **kwargs: Any) -> Callable[[DeliveredMessage], None]:
         """Make the handler of each message that arrives."""
@@ -128,6 +135,9 @@ class Consumer(CeleryConsumer):
                 self._dead_letter(message, str(error))
             except Undecryptable as error:
                 self._dead_letter_undecryptable(message, error)
+            except LinkRefused as error:
+                code, waiting = DeadLetterCode.LINK_REFUSED, waiting_ids(message.payload)
+                self._dead_letter(message, str(error), error, code=code, waiting=waiting)
             except Exception as error:
                 if is_connection_error(error, self.connection_errors):
                     raise
@@ -166,10 +176,12 @@ class Consumer(CeleryConsumer):
         error: Exception | None = None,
         *,
         code: DeadLetterCode = DeadLetterCode.MALFORMED,
+        waiting: Iterable[str] = (),
     ) -> None:
         if message.acknowledged:
             return
-        runtime_of(self.app).dispatcher.fail_dead_letter(message.headers, reason, error)
+        dispatcher = runtime_of(self.app).dispatcher
+        dispatcher.fail_dead_letter(message.headers, reason, error, waiting=waiting)
         if isinstance(message.channel, Channel):
             message.channel.dead_letter(
                 message.delivery_tag,

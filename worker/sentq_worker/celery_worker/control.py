@@ -1,13 +1,20 @@
-"""`celery inspect active`, `reserved`, `query_task`, and heartbeats, with plain jobs in them.
+"""Remote control: what `celery inspect` shows of plain jobs, and which commands a worker obeys.
 
 Celery finds jobs in sets of its requests. Plain jobs have no request, and to add each one to a set
 would cost as much as to take it; they are looked up when a command asks for them.
+
+With `remote_control = "inspect"`, commands that change what a worker does are answered with an
+error. The channel of these commands has one name for all workers: a user of Redis who may ask
+them may also command them.
 """
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterator
+from functools import partial
+from typing import Final
 
 from celery import current_app
 from celery.worker import control, heartbeat
@@ -19,14 +26,27 @@ from sentq_worker.jobs.in_flight import InFlightJob
 
 __all__ = ["install"]
 
+logger = logging.getLogger(__name__)
+
 _active, _reserved, _query_task = control.active, control.reserved, control.query_task
+_hello = control.hello
+
+#: Commands that change nothing that matters. Flower needs the first one.
+_HARMLESS_CONTROL: Final = frozenset({"enable_events", "heartbeat"})
+
+#: A command that Celery counts among those that only look, and that writes files.
+_WRITES_FILES: Final = frozenset({"objgraph"})
 
 #: What `celery inspect` shows of a job.
 _JobInfo = dict[str, object]
 
 
-def install() -> None:
-    """Replace Celery's commands by these. For a process that runs a worker."""
+def install(*, only_inspect: bool) -> None:
+    """Replace Celery's commands by these. For a process that runs a worker.
+
+    Args:
+        only_inspect: Refuse commands that change what the worker does.
+    """
     for command, alias in (
         (active, "dump_active"),
         (reserved, "dump_reserved"),
@@ -36,6 +56,38 @@ def install() -> None:
         if alias:
             control.Panel.data[alias] = command
     heartbeat.active_requests = _ActiveJobs()
+    if only_inspect:
+        _refuse_changes()
+
+
+def _refuse_changes() -> None:
+    refused_once: set[str] = set()
+    for name, meta in control.Panel.meta.items():
+        if name in _WRITES_FILES or (meta.type == "control" and name not in _HARMLESS_CONTROL):
+            command = partial(_refuse, name, refused_once)
+            for each in filter(None, (name, meta.alias)):
+                control.Panel.data[each] = command
+    control.Panel.data["hello"] = _hello_without_revocations
+
+
+def _refuse(
+    name: str,
+    refused_once: set[str],
+    state: ControlState,  # noqa: ARG001 - Celery passes it
+    /,
+    **kwargs: object,  # noqa: ARG001
+) -> dict[str, str]:
+    """Return the reply to a command that is refused."""
+    if name not in refused_once:
+        refused_once.add(name)
+        logger.warning("the remote control command %s was refused; this is logged once", name)
+    return {"error": "this worker obeys no such command: worker.remote_control is inspect"}
+
+
+def _hello_without_revocations(state: ControlState, from_node: str, **kwargs: object) -> object:
+    """Reply to a worker that starts, and accept none of the revocations that it claims to know."""
+    kwargs.pop("revoked", None)
+    return _hello(state, from_node, **kwargs)
 
 
 class _ActiveJobs:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from sentq.contract import TASK_NAME
 from sentq_worker.broker.leases import Leases
+from sentq_worker.celery_worker.canvas.follow import FollowRules
 from sentq_worker.celery_worker.encryption import JobEncryption
 from sentq_worker.celery_worker.loop_watchdog import LoopWatchdog
 from sentq_worker.celery_worker.shutdown import Shutdown
@@ -30,6 +31,7 @@ class WorkerRuntime:
     Attributes:
         settings: The worker's settings.
         encryption: Reads the texts of jobs, and encrypts outcomes.
+        follow_rules: The tasks that may follow a job, and their queues.
         executor: Scores batches of jobs.
         dispatcher: Owns jobs from delivery to completion.
         start_check: Refuses a start beside workers of another model.
@@ -42,6 +44,7 @@ class WorkerRuntime:
 
     settings: WorkerSettings
     encryption: JobEncryption
+    follow_rules: FollowRules
     executor: BatchExecutor
     dispatcher: Dispatcher
     start_check: StartCheck

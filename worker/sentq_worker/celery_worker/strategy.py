@@ -29,6 +29,7 @@ from sentq_worker.broker.message import (
     plain_body,
 )
 from sentq_worker.broker.protocols import DeliveredMessage, Headers
+from sentq_worker.celery_worker.canvas.follow import FollowRules
 from sentq_worker.celery_worker.canvas.signatures import check_signatures
 from sentq_worker.celery_worker.protocols import MessageHandler, StrategyConsumer
 from sentq_worker.celery_worker.runtime import WorkerRuntime, runtime_of
@@ -144,10 +145,11 @@ def _in_flight(
 def batching(task: Task, app: Celery, consumer: StrategyConsumer) -> MessageHandler:
     """Make the handler of this task's messages, for one connection. Called by Celery."""
     celerys_own: MessageHandler = default(task, app, consumer)
+    runtime = runtime_of(app)
     if consumer.hub is None:
         # The engine's thread cannot wake a transport without an event loop.
-        return with_checked_signatures(celerys_own)
-    intake = JobIntake(runtime_of(app), consumer)
+        return with_checked_signatures(celerys_own, runtime.follow_rules)
+    intake = JobIntake(runtime, consumer)
 
     def handle(
         message: DeliveredMessage,
@@ -164,14 +166,14 @@ def batching(task: Task, app: Celery, consumer: StrategyConsumer) -> MessageHand
             _check_shape(message.payload)
         else:
             check_headers(body)
-        check_signatures(message)
+        check_signatures(message, runtime.follow_rules)
         _forget_queues(app)
         celerys_own(message, body, ack, reject, callbacks)
 
     return handle
 
 
-def with_checked_signatures(handle: MessageHandler) -> MessageHandler:
+def with_checked_signatures(handle: MessageHandler, rules: FollowRules) -> MessageHandler:
     """Return a handler that checks what a message says shall follow its job."""
 
     def check_and_handle(
@@ -181,7 +183,7 @@ def with_checked_signatures(handle: MessageHandler) -> MessageHandler:
         reject: object,
         callbacks: object,
     ) -> None:
-        check_signatures(message)
+        check_signatures(message, rules)
         handle(message, body, ack, reject, callbacks)
 
     return check_and_handle

@@ -15,7 +15,7 @@ from __future__ import annotations
 import logging
 import time
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from typing import Final
@@ -122,9 +122,9 @@ class Completion:
         self._unstored.append(_Completed(plain, documents, handbacks, runtime_s))
         self.flush()
 
-    def fail_dead_letter(self, job_id: str, error: Exception) -> None:
-        """Store that a job failed whose message is dead-lettered."""
-        self._unstored.append(_Completed([], {job_id: failed(job_id, error)}))
+    def fail_dead_letter(self, job_ids: Iterable[str], error: Exception) -> None:
+        """Store that a job failed whose message is dead-lettered, and what waits for it."""
+        self._unstored.append(_Completed([], {id_: failed(id_, error) for id_ in job_ids}))
         self.flush()
 
     def flush(self) -> bool:

@@ -176,7 +176,12 @@ class Dispatcher:
         self._callbacks.soon()
 
     def fail_dead_letter(
-        self, headers: Headers, reason: str, error: Exception | None = None
+        self,
+        headers: Headers,
+        reason: str,
+        error: Exception | None = None,
+        *,
+        waiting: Iterable[str] = (),
     ) -> None:
         """Store that a job failed whose message is dead-lettered, if its headers name the job.
 
@@ -184,10 +189,11 @@ class Dispatcher:
             headers: The headers of the message.
             reason: Why it is dead-lettered.
             error: The error of the job; None makes one of the reason.
+            waiting: The ids of tasks that will not run because of that. They fail as well.
         """
         if found := job_id(headers):
             error = error or InvalidInput(f"the job's message was refused: {reason}")
-            self._completion.fail_dead_letter(found, error)
+            self._completion.fail_dead_letter([found, *waiting], error)
             self._callbacks.soon()
 
     def drain(self, grace_s: float, *, is_hurried: Callable[[], bool]) -> None:

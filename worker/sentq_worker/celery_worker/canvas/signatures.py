@@ -5,6 +5,8 @@ Celery publishes each of these signatures with the options that the signature ca
 the worker's event loop while it does: one `retry_policy` with a long interval stopped a worker for
 good. So only options that name a place, a time or an id are kept, and their values are checked.
 Celery publishes with the worker's own retry policy, whose time is bounded.
+
+Which tasks may follow, and in which queues, is a setting (`canvas.follow`).
 """
 
 from __future__ import annotations
@@ -16,9 +18,11 @@ from typing import Any, Final
 
 from kombu.utils.json import dumps
 
+from sentq.errors import LinkRefused
 from sentq_worker.broker.delivery import COUNT_HEADERS
 from sentq_worker.broker.message import InvalidHeaders, check_eta, is_job_id
 from sentq_worker.broker.protocols import DeliveredMessage
+from sentq_worker.celery_worker.canvas.follow import FollowRules
 
 __all__ = ["check_signatures"]
 
@@ -78,7 +82,7 @@ _KNOWN_DROPPED: Final = frozenset(
 )
 
 
-def check_signatures(message: DeliveredMessage) -> None:
+def check_signatures(message: DeliveredMessage, rules: FollowRules) -> None:
     """Check what a message says shall follow its job, and remove options that are not kept.
 
     Nothing but the four places remains beside the arguments: Celery would let any other entry, and
@@ -86,10 +90,13 @@ def check_signatures(message: DeliveredMessage) -> None:
 
     Args:
         message: A message whose body can be decoded. The body and the headers are changed.
+        rules: The tasks that may follow, and their queues.
 
     Raises:
         InvalidHeaders: A signature cannot be published. The message says why, and quotes nothing.
+        LinkRefused: The rules do not allow a task that follows. All signatures were checked.
     """
+    reader = _SignatureReader(rules)
     payload = message.payload
     for name in _PLACES:
         message.headers.pop(name, None)
@@ -99,28 +106,33 @@ def check_signatures(message: DeliveredMessage) -> None:
             payload.pop(name, None)
             if name in message.headers:
                 payload[name] = message.headers[name]
-        payload.update(_checked(payload))
+        payload.update(reader.read_embed(payload))
     elif isinstance(payload, list) and len(payload) == _BODY_PARTS and payload[-1]:
-        payload[-1] = _checked(payload[-1])
+        payload[-1] = reader.read_embed(payload[-1])
         # Celery decodes the body a second time as it runs the task.
         message.body = dumps(payload)
         message.content_type, message.content_encoding = "application/json", "utf-8"
-
-
-def _checked(embed: object) -> dict[str, Any]:
-    reader, checked = _SignatureReader(), dict.fromkeys(_PLACES)
-    for name in _PLACES:
-        if isinstance(embed, dict) and (part := embed.get(name)):
-            part = reader.read_part(part, is_list=name not in _SINGLE)
-            checked[name] = [part] if isinstance(part, dict) and name not in _SINGLE else part
-    return checked
+    if reader.refusal is not None:
+        raise reader.refusal
 
 
 class _SignatureReader:
     """Reads the signatures of one message, and counts them."""
 
-    def __init__(self) -> None:
+    def __init__(self, rules: FollowRules) -> None:
+        self._rules = rules
         self._count = 0
+        #: Why the message is refused although it can be read; None if it is not.
+        self.refusal: LinkRefused | None = None
+
+    def read_embed(self, embed: object) -> dict[str, Any]:
+        """Return the four places of a body, with signatures or None."""
+        checked: dict[str, Any] = dict.fromkeys(_PLACES)
+        for name in _PLACES:
+            if isinstance(embed, dict) and (part := embed.get(name)):
+                part = self.read_part(part, is_list=name not in _SINGLE)
+                checked[name] = [part] if isinstance(part, dict) and name not in _SINGLE else part
+        return checked
 
     def read_part(self, part: object, *, is_list: bool = True, depth: int = 0) -> object:
         """Read a signature, or a list of them."""
@@ -153,17 +165,29 @@ class _SignatureReader:
         if inner:
             found = {name: self.read_part(kwargs.get(name), depth=depth + 1) for name in inner}
             kwargs = kwargs | found
+        options = self._options(options, depth)
+        self._apply_rules(None if inner else signature["task"], options.get("queue"))
         checked = {
             "task": signature["task"],
             "args": args,
             "kwargs": kwargs,
-            "options": self._options(options, depth),
+            "options": options,
             "subtask_type": kind if inner else None,
             "immutable": bool(signature.get("immutable")),
         }
         if type(chord_size := signature.get("chord_size")) is int:
             checked["chord_size"] = chord_size
         return checked
+
+    def _apply_rules(self, task: str | None, queue: str | None) -> None:
+        """Keep the first refusal: of a task, or of the queue that a group, chain or chord sets."""
+        try:
+            if task is None:
+                self._rules.check_queue(queue)
+            else:
+                self._rules.check_task(task, queue)
+        except LinkRefused as error:
+            self.refusal = self.refusal or error
 
     def _options(self, options: dict[str, Any], depth: int) -> dict[str, Any]:
         kept: dict[str, Any] = {}

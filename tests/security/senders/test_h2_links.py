@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 import uuid
 from collections.abc import Iterator
@@ -11,7 +10,7 @@ from typing import Any
 import pytest
 
 from sentq.wire.dead_letters import DeadLetter
-from tests.corpus.messages import message, raw
+from tests.support.celery.links import canvas, link, send_with_links
 from tests.support.celery.site import Site, run_site
 from tests.support.processes import eventually
 
@@ -26,28 +25,6 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     with run_site(tmp_path_factory.mktemp("site"), SENTQ_WORKER_LOOP_LIMIT_S="10") as site:
         site.redis.set("a string", "no list")
         yield site
-
-
-def _link(task: str = "followup.save", /, **options: Any) -> dict[str, Any]:
-    return {
-        "task": task,
-        "args": [],
-        "kwargs": {},
-        "options": options,
-        "subtask_type": None,
-        "immutable": False,
-    }
-
-
-def _canvas(kind: str, **kwargs: Any) -> dict[str, Any]:
-    return _link(f"celery.{kind}") | {"kwargs": kwargs, "subtask_type": kind}
-
-
-def _send(site: Site, embed: dict[str, Any], **headers: Any) -> str:
-    job_id = str(uuid.uuid4())
-    body = json.dumps([[["a text"]], {}, embed])
-    site.redis.lpush("sentq", raw(message(body, job_id=job_id, headers=headers)))
-    return job_id
 
 
 def _next_dead_letter(site: Site) -> DeadLetter:
@@ -65,19 +42,19 @@ def _serves(site: Site) -> None:
 STUCK = {"queue": "a string", "retry": True, "retry_policy": FOREVER}
 
 ATTACKS: dict[str, dict[str, Any]] = {
-    "a link": {"callbacks": [_link(**STUCK)]},
-    "two links": {"callbacks": [_link(**STUCK), _link(**STUCK)]},
-    "a chain": {"chain": [_link(**STUCK)]},
-    "a group in a link": {"callbacks": [_canvas("group", tasks=[_link(**STUCK)])]},
+    "a link": {"callbacks": [link(**STUCK)]},
+    "two links": {"callbacks": [link(**STUCK), link(**STUCK)]},
+    "a chain": {"chain": [link(**STUCK)]},
+    "a group in a link": {"callbacks": [canvas("group", tasks=[link(**STUCK)])]},
     "a chain in a link": {
-        "callbacks": [_canvas("chain", tasks=[_link(**STUCK), _link(queue="after")])]
+        "callbacks": [canvas("chain", tasks=[link(**STUCK), link(queue="after")])]
     },
     "a chord in a link": {
-        "callbacks": [_canvas("chord", header=[_link(**STUCK)], body=_link(**STUCK))]
+        "callbacks": [canvas("chord", header=[link(**STUCK)], body=link(**STUCK))]
     },
     "a stamp named like an option": {
         "callbacks": [
-            _link(
+            link(
                 queue="a string",
                 retry=True,
                 retry_policy=FOREVER,
@@ -92,14 +69,14 @@ ATTACKS: dict[str, dict[str, Any]] = {
 def test_a_publishing_that_redis_refuses_does_not_stall_the_worker(
     site: Site, embed: dict[str, Any]
 ) -> None:
-    job_id = _send(site, embed)
+    job_id = send_with_links(site, embed)
     _serves(site)
     assert site.stock.AsyncResult(job_id).get(timeout=WAIT_S, propagate=False) is not None
     eventually(site.is_settled)
 
 
 def test_links_in_headers_are_not_followed(site: Site) -> None:
-    job_id = _send(site, {}, retries=1, callbacks=[_link(queue="by-header")])
+    job_id = send_with_links(site, {}, retries=1, callbacks=[link(queue="by-header")])
     assert site.stock.AsyncResult(job_id).get(timeout=WAIT_S)["outcomes"]
     assert not site.redis.exists("by-header")
 
@@ -113,7 +90,7 @@ def test_links_in_headers_are_not_followed(site: Site) -> None:
     ],
 )
 def test_a_link_into_a_key_of_sentq_or_kombu_is_refused(site: Site, queue: str) -> None:
-    job_id = _send(site, {"callbacks": [_link(queue=queue, retry_policy=FOREVER)]})
+    job_id = send_with_links(site, {"callbacks": [link(queue=queue, retry_policy=FOREVER)]})
     _serves(site)
     assert site.stock.AsyncResult(job_id).get(timeout=WAIT_S, propagate=False) is not None
     dead_letter = _next_dead_letter(site)
@@ -131,20 +108,20 @@ def test_a_link_into_a_key_of_sentq_or_kombu_is_refused(site: Site, queue: str) 
     ids=str,
 )
 def test_an_invalid_option_becomes_a_dead_letter(site: Site, options: dict[str, Any]) -> None:
-    job_id = _send(site, {"callbacks": [_link(queue="q", **options)]})
+    job_id = send_with_links(site, {"callbacks": [link(queue="q", **options)]})
     dead_letter = _next_dead_letter(site)
     assert (dead_letter.job_id, dead_letter.code) == (job_id, "malformed")
 
 
 def test_many_or_deep_signatures_become_a_dead_letter(site: Site) -> None:
-    deep = _link(queue="q")
+    deep = link(queue="q")
     for _ in range(30):
-        deep = _link(queue="q", link=[deep])
+        deep = link(queue="q", link=[deep])
     for embed, words in (
-        ({"callbacks": [_link(queue="q")] * 501}, "more than 500 signatures"),
+        ({"callbacks": [link(queue="q")] * 501}, "more than 500 signatures"),
         ({"callbacks": [deep]}, "nested too deeply"),
     ):
-        _send(site, embed)
+        send_with_links(site, embed)
         assert words in _next_dead_letter(site).reason
 
 
@@ -164,7 +141,7 @@ def test_usual_options_are_kept_and_others_are_logged_once(site: Site) -> None:
         "CANARY-option": 1,
     }
     for _ in range(2):
-        job_id = _send(site, {"callbacks": [_link(**options)]})
+        job_id = send_with_links(site, {"callbacks": [link(**options)]})
         assert site.stock.AsyncResult(job_id).get(timeout=WAIT_S)["outcomes"]
     published = eventually(lambda: site.pop("kept") or site.pop("kept\x06\x163"))
     headers = published["headers"]
