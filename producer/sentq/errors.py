@@ -13,7 +13,8 @@
     │       ├── TooManyTexts
     │       ├── TextTooLong
     │       ├── MessageTooLarge
-    │       └── TooManyTokens    found by a worker; stored as the job's result
+    │       ├── TooManyTokens    found by a worker; stored as the job's result
+    │       └── EtaTooFar        likewise
     ├── RedisUnavailable         a server did not answer in time; try again later
     │   ├── BrokerUnavailable    the job was not accepted
     │   └── ResultsUnavailable   the job is not affected; only its outcome cannot be read
@@ -21,6 +22,7 @@
     │   ├── QueueFull            as many jobs or bytes wait as the settings permit
     │   └── RedisFull            Redis has no free memory
     ├── WorkerError              stored by a worker as a job's result; `JobFailed.code` names it
+    │   ├── ScheduleFull         no more jobs may have an eta
     │   ├── ScoringFailed        the worker failed on the job's batch
     │   ├── Undecryptable        the worker cannot decrypt the job; it is a dead letter
     │   └── WorkerLost           the job's workers were lost each time it was delivered
@@ -45,6 +47,7 @@ from typing import Final, Self
 __all__ = [
     "BrokerUnavailable",
     "EmptyJob",
+    "EtaTooFar",
     "InvalidInput",
     "JobCancelled",
     "JobError",
@@ -62,6 +65,7 @@ __all__ = [
     "RedisFull",
     "RedisUnavailable",
     "ResultsUnavailable",
+    "ScheduleFull",
     "ScoringFailed",
     "SentqError",
     "SettingsError",
@@ -147,6 +151,14 @@ class TooManyTokens(OverLimit):
     """
 
 
+class EtaTooFar(OverLimit):
+    """The job's eta or countdown is further away than workers keep jobs. Send it later.
+
+    Only Celery's own calls send jobs with an eta, so a worker finds this, and `JobFailed.code`
+    names it.
+    """
+
+
 class RedisUnavailable(SentqError, ConnectionError):
     """Redis did not answer within the time-out."""
 
@@ -193,6 +205,11 @@ class WorkerError(SentqError):
     A stock Celery client raises it. The client of sentq raises `JobFailed`, with the name of the
     class as its `code`.
     """
+
+
+class ScheduleFull(WorkerError):
+    """As many jobs with an eta, or bytes of them, wait as the worker's settings permit. Send the
+    job again when some of them were run."""
 
 
 class ScoringFailed(WorkerError):

@@ -22,6 +22,8 @@ _JOB = "0192f0c1-7d3c-7aaa-8bbb-0123456789ab"
         (errors.EmptyJob("a job needs at least one text"), "EmptyJob", "sentq.errors"),
         (errors.TooManyTexts("257 texts"), "TooManyTexts", "sentq.errors"),
         (errors.TooManyTokens("500,000 tokens"), "TooManyTokens", "sentq.errors"),
+        (errors.EtaTooFar("3,000,000 s away"), "EtaTooFar", "sentq.errors"),
+        (errors.ScheduleFull("2 jobs are scheduled"), "ScheduleFull", "sentq.errors"),
         (errors.MessageTooLarge("2,000,000 bytes"), "MessageTooLarge", "sentq.errors"),
     ],
 )

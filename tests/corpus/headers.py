@@ -10,7 +10,7 @@ import json
 from typing import Any, Final
 
 from sentq.contract import ErrorCode
-from sentq.errors import InvalidInput
+from sentq.errors import EtaTooFar, InvalidInput
 from tests.corpus.expected import (
     CANARY,
     ExpectDeadLetter,
@@ -27,6 +27,10 @@ __all__ = ["HEADERS"]
 
 def _dead_lettered(reason: str, **headers: Any) -> tuple[dict[str, Any], ExpectedResult]:
     return message(headers=headers), ExpectDeadLetter(reason)
+
+
+def _failed(error: type[Exception], **headers: Any) -> tuple[dict[str, Any], ExpectedResult]:
+    return message(headers=headers), ExpectFailed(error)
 
 
 def _scored(**headers: Any) -> tuple[dict[str, Any], ExpectedResult]:
@@ -59,18 +63,12 @@ _TIMES: Final = {
     "an eta on the 30th of February": _dead_lettered(
         "the eta is not a date", eta="2026-02-30T00:00:00"
     ),
-    "an eta in the year 9999": _dead_lettered(
-        "the eta is too far away", eta="9999-12-31T23:59:59.999999+00:00"
-    ),
-    "an eta after the year 9999": _dead_lettered(
-        "the eta is too far away", eta="9999-12-31T23:59:59.999999-12:00"
-    ),
+    "an eta in the year 9999": _failed(EtaTooFar, eta="9999-12-31T23:59:59.999999+00:00"),
+    "an eta after the year 9999": _failed(EtaTooFar, eta="9999-12-31T23:59:59.999999-12:00"),
     "an eta before the year 1": _dead_lettered(
         "the eta is too far away", eta="0001-01-01T00:00:00+14:00"
     ),
-    "an eta of another century, without a zone": _dead_lettered(
-        "the eta is too far away", eta="2150-01-01T00:00:00"
-    ),
+    "an eta of another century, without a zone": _failed(EtaTooFar, eta="2150-01-01T00:00:00"),
     "an eta that has passed": _scored(eta="2001-01-01T00:00:00+00:00"),
     "expires that is text": _dead_lettered("InvalidTaskError", expires=CANARY),
     "expires that is a number": _dead_lettered("InvalidTaskError", expires=1e12),

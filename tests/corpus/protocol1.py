@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from sentq.errors import EmptyJob, InvalidInput, TooManyTexts
+from sentq.errors import EmptyJob, EtaTooFar, InvalidInput, TooManyTexts
 from tests.corpus.expected import (
     CANARY,
     ExpectDeadLetter,
@@ -65,7 +65,7 @@ PROTOCOL_1: Final[dict[str, tuple[dict[str, Any], ExpectedResult]]] = {
     "an eta that is a number": (protocol1(eta=5), ExpectDeadLetter("the eta is not a date")),
     "an eta in the year 9999": (
         protocol1(eta="9999-12-31T23:59:59+00:00"),
-        ExpectDeadLetter("the eta is too far away"),
+        ExpectFailed(EtaTooFar),
     ),
     "an eta that has passed": (protocol1(eta="2001-01-01T00:00:00+00:00"), ExpectScored()),
     "expires that is text": (

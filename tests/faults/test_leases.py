@@ -232,19 +232,20 @@ def test_a_worker_renews_its_leases_while_redis_is_full(
 
 
 @pytest.mark.slow
-def test_a_job_with_an_eta_beyond_the_timeout_stays_with_one_worker_and_runs_once(
+def test_a_job_with_an_eta_beyond_the_timeout_waits_in_redis_and_runs_once(
     start: Start, stock: Celery, server: redis.Redis
 ) -> None:
     workers = [start(), start()]
     job = stock.send_task(
         "sentq.score", args=[["later"]], queue="sentq", countdown=RECOVERY_S + 2 * TIMEOUT_S
     )
-    (tag,) = eventually(lambda: server.hkeys("unacked"), what="an unacknowledged job")
+    eventually(lambda: server.zcard("sentq.scheduled"), what="a scheduled job")
+    assert not server.exists("unacked", "unacked_index")
     eventually(lambda: job.status == "SUCCESS", within_s=30)
     assert executed(server) == ["later"]
     assert not any("went back to the queue" in worker.log for worker in workers)
     assert job.result["attempts"] == 1
-    eventually(lambda: not server.hexists("unacked", tag), what="an acknowledgement")
+    eventually(lambda: not server.exists("unacked", "unacked_index"), what="an acknowledgement")
 
 
 @pytest.mark.slow

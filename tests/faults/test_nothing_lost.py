@@ -25,7 +25,7 @@ from sentq.wire.ids import new_job_ids
 from tests.support.celery.published_results import PublishedResults
 from tests.support.fork_server import ForkServer
 from tests.support.processes import RedisProcess, WorkerProcess, eventually
-from tests.support.proxy import TAKE, Proxy, Trap
+from tests.support.proxy import QUEUE_DUE, SCHEDULE, TAKE, Proxy, Trap
 from tests.support.workers.standin import hash_score
 
 pytestmark = pytest.mark.slow
@@ -65,9 +65,22 @@ STEPS_APART = {
 
 EVERY_STEP = [*STEPS, *STEPS_APART]
 
+#: The further steps of jobs with an eta.
+STEPS_OF_SCHEDULING = {
+    "schedule, before Redis has it": Trap(SCHEDULE),
+    "schedule, Redis has it": Trap(SCHEDULE, forward_first=True),
+    "schedule, before the reply": Trap(SCHEDULE, on_reply=True),
+    "queue due jobs, before Redis has it": Trap(QUEUE_DUE),
+    "queue due jobs, Redis has it": Trap(QUEUE_DUE, forward_first=True),
+    "queue due jobs, before the reply": Trap(QUEUE_DUE, on_reply=True),
+}
+
+#: How far away the eta of such a job is.
+COUNTDOWN_S = 0.3
+
 
 def _trap(step: str, action: Callable[[], None] = lambda: None, times: int = 1) -> Trap:
-    plan = (STEPS | STEPS_APART)[step]
+    plan = (STEPS | STEPS_APART | STEPS_OF_SCHEDULING)[step]
     return Trap(plan.pattern, action, plan.on_reply, plan.forward_first, times)
 
 
@@ -148,13 +161,30 @@ def _all(items: Iterable[T], is_so: Callable[[T], object]) -> bool:
     return all(map(is_so, items))
 
 
-def _submit_until(client: Client, jobs: dict[int, Job], broken: Callable[[], bool]) -> None:
+def _submit(client: Client, texts: list[str]) -> Job:
+    return client.submit(texts)
+
+
+def _schedule(client: Client, texts: list[str]) -> Job:
+    (job_id,) = new_job_ids(1)
+    client._app.send_task(
+        "sentq.score", args=[texts], task_id=job_id, queue="sentq", countdown=COUNTDOWN_S
+    )
+    return client.job(job_id)
+
+
+def _submit_until(
+    client: Client,
+    jobs: dict[int, Job],
+    broken: Callable[[], bool],
+    send: Callable[[Client, list[str]], Job] = _submit,
+) -> None:
     """Send jobs, some at a time, until all workers have hit their trap."""
     deadline = time.monotonic() + 60
     while not broken():
         assert time.monotonic() < deadline, "not every worker reached the step"
         for number in range(len(jobs), len(jobs) + 30):
-            jobs[number] = client.submit(_texts(number))
+            jobs[number] = send(client, _texts(number))
         with suppress(AssertionError):
             eventually(broken, within_s=0.3)
 
@@ -214,6 +244,63 @@ def test_a_worker_killed_at_any_step_loses_no_job(
             assert {worker.wait() for worker in workers} == {-signal.SIGKILL}
             successor = start(redis_server.url, SENTQ_RESULT_URL=results.url(redis_server.port))
             _check(jobs, published, redis_server)
+            assert successor.stop() == 0
+
+
+def _was_hit(trap: Trap) -> bool:
+    return trap.hits > 0
+
+
+def _has_ended(worker: WorkerProcess) -> bool:
+    return worker.process.poll() is not None
+
+
+def _check_scheduled(
+    jobs: dict[int, Job], published: PublishedResults, redis_server: RedisProcess
+) -> None:
+    done = partial(_all, jobs.values(), lambda job: job.status() is JobStatus.DONE)
+    eventually(done, within_s=60, what="all results")
+    _check(jobs, published, redis_server)
+    with redis_server.client() as redis:
+        eventually(lambda: not redis.exists("sentq.scheduled", "sentq.scheduled.messages"))
+
+
+@pytest.mark.parametrize("step", STEPS_OF_SCHEDULING)
+def test_a_connection_cut_at_any_step_of_scheduling_loses_no_job(
+    start: Start,
+    redis_server: RedisProcess,
+    client: Client,
+    published: PublishedResults,
+    step: str,
+) -> None:
+    with Proxy(redis_server.port) as proxy:
+        worker = start(proxy.url)
+        jobs: dict[int, Job] = {}
+        for _ in range(max(1, TIMES // WORKERS)):
+            proxy.trap = trap = _trap(step)
+            _submit_until(client, jobs, partial(_was_hit, trap), _schedule)
+        _check_scheduled(jobs, published, redis_server)
+        assert worker.process.poll() is None
+        assert worker.stop() == 0
+
+
+@pytest.mark.parametrize("step", STEPS_OF_SCHEDULING)
+def test_a_worker_killed_at_any_step_of_scheduling_loses_no_job(
+    start: Start,
+    redis_server: RedisProcess,
+    client: Client,
+    published: PublishedResults,
+    step: str,
+) -> None:
+    jobs: dict[int, Job] = {}
+    for _ in range(max(1, TIMES // WORKERS)):
+        with Proxy(redis_server.port) as proxy:
+            killed = start(proxy.url)
+            proxy.trap = _trap(step, killed.process.kill)
+            _submit_until(client, jobs, partial(_has_ended, killed), _schedule)
+            assert killed.process.wait() == -signal.SIGKILL
+            successor = start(redis_server.url)
+            _check_scheduled(jobs, published, redis_server)
             assert successor.stop() == 0
 
 

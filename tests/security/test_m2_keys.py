@@ -110,10 +110,12 @@ def test_every_key_is_known_and_expires_or_is_bounded(
         many = list(client.submit_many([["a"], ["b"]]))
         stock.send_task("sentq.score", args=[["low"]], queue="sentq", priority=9)
         stock.send_task("sentq.score", args=[["bulk"]], queue="sentq.bulk")
+        stock.send_task("sentq.score", args=[["later"]], queue="sentq", countdown=3600)
         seen |= _check(server)
         try:
             worker.wait_until_ready()
             assert many[0].result(timeout=30).outcomes
+            eventually(lambda: server.exists("sentq.scheduled"))
             signature = stock.signature("sentq.score", args=(["part"],), queue="sentq")
             done = group(signature, signature, app=stock).apply_async()
             done.save()

@@ -39,7 +39,7 @@ def poller(client: Client, monkeypatch: pytest.MonkeyPatch) -> Iterator[Revocati
     monkeypatch.setattr(revocations, "get_event_loop", ImmediateLoop)
     state.revoked.clear()
     backend = own_backend(client._app)
-    yield RevocationPoller(client._app, backend)
+    yield RevocationPoller(client._app, backend, list)
     backend.client.close()
     state.revoked.clear()
 

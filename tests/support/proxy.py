@@ -13,10 +13,14 @@ from typing import Final, Self
 
 from sentq.wire.lua import load_script
 
-__all__ = ["TAKE", "Proxy", "Trap"]
+__all__ = ["QUEUE_DUE", "SCHEDULE", "TAKE", "Proxy", "Trap"]
 
 #: Bytes of each request with which a sentq worker takes jobs: the digest of its script.
 TAKE: Final = load_script("sentq_worker.broker", "take_messages").digest.encode()
+
+#: The same for the script that schedules a job with an eta, and the one that queues due jobs.
+SCHEDULE: Final = load_script("sentq_worker.broker", "schedule_message").digest.encode()
+QUEUE_DUE: Final = load_script("sentq_worker.broker", "queue_due_messages").digest.encode()
 
 #: Redis replies without a value.
 _EMPTY: Final = (b"*0\r\n", b"*-1\r\n", b"$-1\r\n")

@@ -113,6 +113,11 @@ GROUPS: Final = (
         WorkerSettings,
         ("follow_queues", "follow_tasks", "follow_routes", "remote_control"),
     ),
+    Group(
+        "Jobs with an eta",
+        WorkerSettings,
+        ("max_eta_s", "max_scheduled_jobs", "max_scheduled_bytes"),
+    ),
     Group("Prediction cache", WorkerSettings, ("cache_secret", "cache_max_entries", "cache_ttl_s")),
     Group(
         "Life of a worker",

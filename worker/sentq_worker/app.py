@@ -15,6 +15,7 @@ from sentq_worker.broker.at_maxmemory.backends import use_worker_backends
 from sentq_worker.broker.at_maxmemory.margin import MemoryMargin
 from sentq_worker.broker.leases import Leases
 from sentq_worker.broker.results import ResultStore
+from sentq_worker.broker.schedule.messages import ScheduleLimits
 from sentq_worker.celery_worker import control
 from sentq_worker.celery_worker.bootsteps import (
     DispatcherStep,
@@ -28,6 +29,7 @@ from sentq_worker.celery_worker.loop_watchdog import LoopWatchdog
 from sentq_worker.celery_worker.protocols import WorkController
 from sentq_worker.celery_worker.revocations import RevocationPoller
 from sentq_worker.celery_worker.runtime import WorkerRuntime, runtime_of
+from sentq_worker.celery_worker.schedule.job_schedule import JobSchedule
 from sentq_worker.celery_worker.shutdown import Shutdown
 from sentq_worker.celery_worker.task import ScoreTask
 from sentq_worker.celery_worker.watchdog import Watchdog
@@ -143,11 +145,16 @@ def make_worker_app(
     heartbeat = HeartbeatWriter(
         dispatcher.snapshot, partial(_label_names, renamed=worker_settings.labels)
     )
+    schedule = JobSchedule(
+        ScheduleLimits(worker_settings.max_scheduled_jobs, worker_settings.max_scheduled_bytes),
+        max_eta_s=worker_settings.max_eta_s,
+        clock=clock,
+    )
     leases = Leases(
         ResultStore(app, backend, margin=margin),
         heartbeat,
         clock,
-        poll_revocations=RevocationPoller(app, backend).poll,
+        poll_revocations=RevocationPoller(app, backend, schedule.end).poll,
         look_at_queues=unread_queues.poll,
         may_renew=lambda: loop_watchdog.is_loop_turning,
     )
@@ -160,6 +167,7 @@ def make_worker_app(
         dispatcher=dispatcher,
         start_check=StartCheck(heartbeat, is_required=worker_settings.require_same_model),
         leases=leases,
+        schedule=schedule,
         shutdown=Shutdown(grace_s=worker_settings.shutdown_grace_s),
         watchdog=Watchdog(executor.stalled_s, limit_s=worker_settings.batch_limit_s),
         loop_watchdog=loop_watchdog,

@@ -12,6 +12,7 @@ from typing import Annotated, Literal
 from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import NoDecode, SettingsConfigDict
 
+from sentq.contract import MAX_BYTES_PER_MESSAGE
 from sentq.errors import SettingsError
 from sentq.settings import LayeredSettings, Settings, explained, split_at_commas
 
@@ -215,6 +216,30 @@ class WorkerSettings(LayeredSettings):
             "in any case; others wait in the worker beyond this. Leave the memory to Redis.",
         ),
     ] = 0.25
+    max_eta_s: Annotated[
+        float,
+        Field(
+            ge=1,
+            le=366 * 24 * 60 * 60,
+            description="How far away the eta of a job may be (`eta`, `countdown`), in seconds. A "
+            "job with a later one fails with the error `EtaTooFar`.",
+        ),
+    ] = 30 * 24 * 60 * 60
+    max_scheduled_jobs: Annotated[
+        _Count,
+        Field(
+            description="Most jobs that wait in Redis for their eta, of all workers together. A "
+            "further one fails with the error `ScheduleFull`."
+        ),
+    ] = 100_000
+    max_scheduled_bytes: Annotated[
+        int,
+        Field(
+            ge=2 * MAX_BYTES_PER_MESSAGE,
+            description="Most bytes of the messages of jobs that wait in Redis for their eta. A "
+            "further one fails with the error `ScheduleFull`.",
+        ),
+    ] = 64 * 1024 * 1024
     yield_after_s: Annotated[
         _Seconds,
         Field(

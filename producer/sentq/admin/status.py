@@ -13,6 +13,7 @@ from sentq.wire.agreement import Disagreement, disagreements
 from sentq.wire.dead_letters import DEAD_LETTERS_KEY
 from sentq.wire.ids import sent_at_ms
 from sentq.wire.reports import WorkerReport, read_reports
+from sentq.wire.scheduled import SCHEDULED_KEY
 
 if TYPE_CHECKING:
     from celery import Celery
@@ -46,6 +47,7 @@ class ServiceStatus(BaseModel):
         at_s: When it was read: Unix seconds by Redis' clock.
         queues: The queue of single jobs and the bulk queue.
         in_flight_jobs: Jobs that workers have taken and not completed.
+        scheduled_jobs: Jobs that wait for their eta.
         workers: The reports of the live workers, by name.
         dead_letters: How many dead letters there are.
         version: The version of sentq that has read this; the reports have those of workers.
@@ -57,6 +59,7 @@ class ServiceStatus(BaseModel):
     at_s: float
     queues: tuple[QueueStatus, ...]
     in_flight_jobs: int
+    scheduled_jobs: int
     workers: tuple[WorkerReport, ...]
     dead_letters: int
     version: str = VERSION
@@ -80,6 +83,7 @@ def read_status(app: Celery, settings: Settings) -> ServiceStatus:
                 _queue(broker, name, now_s) for name in (settings.queue, settings.bulk_queue)
             ),
             in_flight_jobs=int(broker.redis.zcard(broker.unacked_index_key)),
+            scheduled_jobs=int(broker.redis.zcard(broker.key(SCHEDULED_KEY))),
             workers=reports,
             dead_letters=int(broker.redis.xlen(broker.key(DEAD_LETTERS_KEY))),
             disagreements=disagreements(reports),

@@ -82,7 +82,9 @@ def _show(seen: ServiceStatus) -> None:
         oldest = "" if queue.oldest_s is None else _ago(queue.oldest_s)
         queues.add_row(printable(queue.name), f"{queue.waiting_jobs:,}", oldest)
     console.print(queues)
-    console.print(f"\nin flight     {seen.in_flight_jobs:,}\ndead letters  {seen.dead_letters:,}\n")
+    console.print(f"\nin flight     {seen.in_flight_jobs:,}")
+    console.print(f"scheduled     {seen.scheduled_jobs:,}")
+    console.print(f"dead letters  {seen.dead_letters:,}\n")
     if seen.workers:
         further = ("differs in",) if seen.disagreements else ()
         workers = Table(*_COLUMNS, *further, box=None, pad_edge=False)

@@ -52,6 +52,7 @@ def test_status_shows_queued_jobs_and_workers(redis_server: RedisProcess, client
     with redis_server.client() as redis:
         redis.lpush("sentq\x06\x163", "no message")
         redis.zadd("unacked_index", {"a": 1, "b": 1})
+        redis.zadd("sentq.scheduled", {"a": 1, "b": 1, "c": 1})
         fields = dead_letter_fields(code="malformed", reason="r", message=b"CANARY")
         redis.execute_command("XADD", DEAD_LETTERS_KEY, "*", *fields)
     _report(redis_server)
@@ -61,7 +62,7 @@ def test_status_shows_queued_jobs_and_workers(redis_server: RedisProcess, client
     assert (single.waiting_jobs, bulk.waiting_jobs) == (6, 1)
     assert single.oldest_s is not None
     assert 0 <= single.oldest_s < 60
-    assert (seen.in_flight_jobs, seen.dead_letters) == (2, 1)
+    assert (seen.in_flight_jobs, seen.scheduled_jobs, seen.dead_letters) == (2, 3, 1)
     assert [report.worker for report in seen.workers] == ["celery@here", "celery@there"]
 
     shown = _status(redis_server.url)

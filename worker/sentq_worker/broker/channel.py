@@ -21,7 +21,7 @@ import contextlib
 import logging
 import os
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import groupby
 from types import MappingProxyType
@@ -50,7 +50,7 @@ from sentq_worker.broker.dead_letters import (
 from sentq_worker.broker.decompression import refusal_to_decompress
 from sentq_worker.broker.delivery import count_key, job_id, lost_deliveries, read_counts
 from sentq_worker.broker.message import Envelope, read_envelope
-from sentq_worker.broker.protocols import Headers
+from sentq_worker.broker.protocols import DeliveredMessage, Headers
 from sentq_worker.broker.qos import UnackedQoS, UnackedTags
 
 __all__ = ["Channel", "ChannelDelegate", "Transport", "install", "is_connection_error"]
@@ -136,6 +136,7 @@ class Channel(stock.Channel):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self._tag_prefix = f"{os.getpid():x}-{os.urandom(6).hex()}-"
         self._takes = 0
+        self._other_takes = 0
         #: The last command that was sent to take messages.
         self._take_command: tuple[object, ...] = ()
         self._is_waiting = False
@@ -226,7 +227,7 @@ class Channel(stock.Channel):
         if not self._take_next:
             raise virtual.Empty
         taken, refused = reply
-        self._deliver_all(taken)
+        self._deliver_all(self._taken(taken))
         for queue, size_bytes, found in refused:
             self._on_too_large(queue, size_bytes, found.decode("ascii", "replace"))
         return True
@@ -324,15 +325,32 @@ class Channel(stock.Channel):
     def _prefix(self) -> str:
         return f"{self._tag_prefix}{self._takes:x}-"
 
-    def _deliver_all(self, reply: Sequence[Sequence[bytes]]) -> None:
+    def new_tag_prefix(self) -> str:
+        """Return a prefix for the tags of messages that are taken out of their order."""
+        self._other_takes += 1
+        return f"{self._tag_prefix}s{self._other_takes:x}-"
+
+    def deliver(self, messages: Sequence[tuple[str, bytes]], prefix: str) -> None:
+        """Deliver messages that were taken out of their order.
+
+        Args:
+            messages: Each with its queue.
+            prefix: What their tags begin with; a number from 0 follows.
+        """
+        taken = [(f"{prefix}{n}", queue, raw) for n, (queue, raw) in enumerate(messages)]
+        for tag, _, raw in taken:
+            self.qos.add(tag, len(raw))
+        self._deliver_all(_read(taken))
+
+    def _deliver_all(self, deliveries: Iterable[_Delivery]) -> None:
         """Deliver messages in order, each as soon as it is read. Of those that may have a count of
         lost deliveries, which come first as a rule, all neighbours are read before."""
-        for may_have_count, found in groupby(self._taken(reply), _may_have_count):
+        for may_have_count, found in groupby(deliveries, _may_have_count):
             for delivery in self._with_counts([*found]) if may_have_count else found:
                 self._deliver_one(delivery)
 
     def _taken(self, reply: Sequence[Sequence[bytes]]) -> Iterator[_Delivery]:
-        """Count the messages as in flight, and read one after the other."""
+        """Count the messages as in flight; return them, to be read one after the other."""
         prefix, number = self._prefix, 0
         taken = []
         for (_, queue), messages in zip(self._lists, reply, strict=True):
@@ -341,8 +359,7 @@ class Channel(stock.Channel):
                 number += 1
                 self.qos.add(tag, len(raw))
                 taken.append((tag, queue, raw))
-        for tag, queue, raw in taken:
-            yield tag, queue, raw, read_envelope(raw)
+        return _read(taken)
 
     def _with_counts(self, deliveries: Sequence[_Delivery]) -> Sequence[_Delivery]:
         """Put counts of lost deliveries into the headers of messages that may have one."""
@@ -407,11 +424,20 @@ class Channel(stock.Channel):
             self._delegate.on_dead_letter(headers, reason, error)
         self.dead_letter(tag, raw, reason, code=code, headers=headers, queue=queue)
 
+    @property
+    def unacked_keys(self) -> tuple[str, str]:
+        """The keys of the hash of unacknowledged messages, and of its index."""
+        return self.full_key(self.unacked_key), self.full_key(self.unacked_index_key)
+
     def unacked_tags(self, tags: Sequence[str]) -> UnackedTags:
         """Return these tags and their keys. They acknowledge on any connection to this Redis."""
-        return UnackedTags(
-            self.full_key(self.unacked_key), self.full_key(self.unacked_index_key), tags
-        )
+        return UnackedTags(*self.unacked_keys, tags)
+
+    def origin_of(self, message: DeliveredMessage) -> tuple[str, str]:
+        """Return the queue from which this channel took a message, and the key of its list."""
+        queue = str(message.delivery_info["routing_key"])
+        priority = self._get_message_priority(message._raw, reverse=False)  # noqa: SLF001
+        return queue, self.full_key(self._q_for_pri(queue, priority))
 
     def shares_redis(self, connection_options: Mapping[str, object]) -> bool:
         """Return whether a client with these options connects to the Redis of this channel."""
@@ -458,15 +484,16 @@ class Channel(stock.Channel):
         with self.conn_or_acquire() as client:
             target, size_bytes = self.dead_letter_target(), len(raw)
             dead_letter_and_log(client, target, tag, fields, reason=reason, size_bytes=size_bytes)
-        self._release(tag)
+        self.release(tag)
 
     def dead_letter_unreadable(self, tag: str, raw: bytes) -> None:
         """Make a message a dead letter whose entry in `unacked` cannot be read."""
         with self.conn_or_acquire() as client:
             dead_letter_unreadable(client, self.dead_letter_target(), tag, raw)
-        self._release(tag)
+        self.release(tag)
 
-    def _release(self, tag: str) -> None:
+    def release(self, tag: str) -> None:
+        """Count a message as in flight no longer: it is no longer recorded under this tag."""
         self.qos.release([tag])
         virtual.QoS.ack(self.qos, tag)
 
@@ -512,6 +539,12 @@ class SentinelTransport(stock.SentinelTransport):
     """Kombu's transport for Redis behind Sentinel with our channels."""
 
     Channel = SentinelChannel
+
+
+def _read(taken: Sequence[tuple[str, str, bytes]]) -> Iterator[_Delivery]:
+    """Read one message after the other."""
+    for tag, queue, raw in taken:
+        yield tag, queue, raw, read_envelope(raw)
 
 
 def _may_have_count(delivery: _Delivery) -> bool:

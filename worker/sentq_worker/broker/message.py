@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import binascii
 import json
+import time
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, NamedTuple, TypeGuard
 
@@ -29,6 +30,7 @@ __all__ = [
     "InvalidHeaders",
     "check_eta",
     "check_headers",
+    "due_ms",
     "id_in",
     "is_job_id",
     "is_plain",
@@ -52,10 +54,11 @@ _UNUSUAL_EMBEDS: Final = ("callbacks", "errbacks", "chain", "chord")
 _BODY_PARTS: Final = 3
 _NO_TIME_LIMITS: Final = (None, [None, None])
 
-#: A worker keeps a job until its eta. An eta that is further away than this is a mistake, and near
-#: the ends of the calendar Celery cannot even compute when it would be.
+#: An eta in a signature that is further away than this is a mistake, and near the ends of the
+#: calendar Celery cannot even compute when it would be.
 _MAX_ETA: Final = timedelta(days=366)
 _EPOCH: Final = datetime.fromtimestamp(0, UTC)
+_MILLISECOND: Final = timedelta(milliseconds=1)
 
 #: The largest number that `attempts` in an outcome can hold for each of its readers.
 _MAX_RETRIES: Final = 2**31 - 1
@@ -129,23 +132,37 @@ def check_headers(headers: Headers) -> None:
     retries = headers.get("retries")
     if retries is not None and (not isinstance(retries, int) or not 0 <= retries <= _MAX_RETRIES):
         raise InvalidHeaders("the number of retries is invalid")
-    check_eta(headers.get("eta"))
+    due_ms(headers.get("eta"))
 
 
-def check_eta(value: object) -> None:
-    """Check an eta, if there is one.
+def due_ms(eta: object) -> int | None:
+    """Return when a job is due, in Unix milliseconds, rounded up; None if it has no eta.
+
+    Raises:
+        InvalidHeaders: The eta is not a date, or before 1970.
+    """
+    try:
+        date = maybe_iso8601(eta)
+    except (TypeError, ValueError, AttributeError):
+        raise InvalidHeaders("the eta is not a date") from None
+    if date is None:
+        return None
+    date = date if date.tzinfo else date.replace(tzinfo=UTC)
+    if date < _EPOCH:
+        raise InvalidHeaders("the eta is too far away")
+    rounded_down: int = (_EPOCH - date) // _MILLISECOND
+    return -rounded_down
+
+
+def check_eta(eta: object) -> None:
+    """Check the eta of a job that a signature sends, if there is one.
 
     Raises:
         InvalidHeaders: It is not a date, or too far away.
     """
-    try:
-        eta = maybe_iso8601(value)
-    except (TypeError, ValueError, AttributeError):
-        raise InvalidHeaders("the eta is not a date") from None
-    if eta is not None:
-        eta = eta if eta.tzinfo else eta.replace(tzinfo=UTC)
-        if eta < _EPOCH or eta > datetime.now(UTC) + _MAX_ETA:
-            raise InvalidHeaders("the eta is too far away")
+    found_ms = due_ms(eta)
+    if found_ms is not None and found_ms > time.time() * 1000 + _MAX_ETA / _MILLISECOND:
+        raise InvalidHeaders("the eta is too far away")
 
 
 def is_plain(headers: Headers) -> bool:

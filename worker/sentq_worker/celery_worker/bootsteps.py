@@ -25,6 +25,7 @@ from sentq_worker.broker.protocols import EventLoop
 from sentq_worker.celery_worker.consumer import Consumer
 from sentq_worker.celery_worker.protocols import WorkController
 from sentq_worker.celery_worker.runtime import WorkerRuntime, runtime_of
+from sentq_worker.celery_worker.schedule.job_schedule import JobSchedule
 from sentq_worker.celery_worker.strategy import JobIntake
 from sentq_worker.clock import WorkerClock
 from sentq_worker.engine.base import DeviceLost, EngineError
@@ -114,14 +115,15 @@ class DispatcherStep(bootsteps.StartStopStep):
                 in_flight_tags=dispatcher.in_flight_tags,
                 on_reclaimed=lambda tags: hub.call_soon(dispatcher.drop_reclaimed, tags),
             )
-        _catch_up(consumer.app, dispatcher.clock)
+        runtime.schedule.attach(channel, hub)
+        _catch_up(consumer.app, dispatcher.clock, runtime.schedule)
 
     def stop(self, consumer: Consumer) -> None:
         """Expect the loop to turn no longer: the connection is lost, or the worker ends."""
         runtime_of(consumer.app).loop_watchdog.pause()
 
 
-def _catch_up(app: Celery, clock: WorkerClock) -> None:
+def _catch_up(app: Celery, clock: WorkerClock, schedule: JobSchedule) -> None:
     """Ask Redis for its time, and for the jobs that were cancelled while this worker was
     disconnected."""
     try:
@@ -129,7 +131,9 @@ def _catch_up(app: Celery, clock: WorkerClock) -> None:
         seconds, microseconds = app.backend.client.time()
         redis_s = seconds + microseconds / 1e6
         clock.set(redis_s, asked_at_s=asked_at_s, answered_at_s=time.monotonic())
-        state.revoked.update(list(cancelled_ids(app)))
+        cancelled = list(cancelled_ids(app))
+        state.revoked.update(cancelled)
+        schedule.end(cancelled)
     except redis.RedisError as error:
         logger.warning("the Redis of results does not answer (%s)", type(error).__name__)
 

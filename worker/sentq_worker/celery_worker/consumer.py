@@ -17,7 +17,7 @@ from celery.exceptions import NotRegistered
 from celery.worker.consumer import Consumer as CeleryConsumer
 
 from sentq.contract import TASK_NAME
-from sentq.errors import InvalidInput, LinkRefused, Undecryptable
+from sentq.errors import EtaTooFar, InvalidInput, LinkRefused, ScheduleFull, Undecryptable
 from sentq.wire.dead_letters import DeadLetterCode
 from sentq_worker.broker.at_maxmemory.clients import beyond_maxmemory
 from sentq_worker.broker.channel import Channel, is_connection_error
@@ -76,6 +76,13 @@ class Consumer(CeleryConsumer):
             with runtime.loop_watchdog.paused(), beyond_maxmemory(is_permitted=False):
                 self._run(request)
             return
+        if refusal := runtime.schedule.refusal_of(request.message):
+            runtime.prepared[request.id] = refusal
+            try:
+                self._run(request)
+            finally:
+                runtime.prepared.pop(request.id, None)
+            return
         try:
             texts = runtime.encryption.texts(request.id, request.args, request.kwargs)
             check_deadline(request.request_dict)
@@ -113,12 +120,14 @@ class Consumer(CeleryConsumer):
         """Accept the task `sentq.score`, and those that an application may have added, but none
         of Celery's own."""
         super().update_strategies()
-        rules = runtime_of(self.app).follow_rules
+        runtime = runtime_of(self.app)
         for name, handle in list(self.strategies.items()):
             if name.startswith(_CELERYS_OWN):
                 del self.strategies[name]
             elif name != TASK_NAME:
-                self.strategies[name] = with_checked_signatures(handle, rules)
+                self.strategies[name] = with_checked_signatures(
+                    handle, runtime.follow_rules, runtime.schedule
+                )
 
     def create_task_handler(self, *args: Any, **kwargs: Any) -> Callable[[DeliveredMessage], None]:
         """Make the handler of each message that arrives."""
@@ -138,6 +147,8 @@ class Consumer(CeleryConsumer):
             except LinkRefused as error:
                 code, waiting = DeadLetterCode.LINK_REFUSED, waiting_ids(message.payload)
                 self._dead_letter(message, str(error), error, code=code, waiting=waiting)
+            except (EtaTooFar, ScheduleFull) as error:
+                self._dead_letter(message, str(error), error)
             except Exception as error:
                 if is_connection_error(error, self.connection_errors):
                     raise

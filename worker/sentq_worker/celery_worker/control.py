@@ -13,6 +13,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from functools import partial
 from typing import Final
 
@@ -36,6 +37,13 @@ _HARMLESS_CONTROL: Final = frozenset({"enable_events", "heartbeat"})
 
 #: A command that Celery counts among those that only look, and that writes files.
 _WRITES_FILES: Final = frozenset({"objgraph"})
+_scheduled, _revoke, _terminate = control.scheduled, control.revoke, control.terminate
+
+#: How many scheduled jobs are shown: those that are due first.
+_MAX_SHOWN: Final = 100
+
+#: The priority that Celery's timer gives jobs with an eta.
+_ETA_PRIORITY: Final = 6
 
 #: What `celery inspect` shows of a job.
 _JobInfo = dict[str, object]
@@ -50,7 +58,10 @@ def install(*, only_inspect: bool) -> None:
     for command, alias in (
         (active, "dump_active"),
         (reserved, "dump_reserved"),
+        (scheduled, "dump_schedule"),
         (query_task, None),
+        (revoke, None),
+        (terminate, None),
     ):
         control.Panel.data[command.__name__] = command
         if alias:
@@ -107,6 +118,37 @@ def active(state: ControlState, **kwargs: object) -> list[_JobInfo]:
 def reserved(state: ControlState, **kwargs: object) -> list[_JobInfo]:
     """Return the jobs that wait for the engine."""
     return [*_reserved(state, **kwargs), *_pending(state)]
+
+
+def scheduled(state: ControlState, **kwargs: object) -> list[_JobInfo]:
+    """Return the jobs that wait for their eta: those of all workers, as they wait in Redis."""
+    shown: list[_JobInfo] = _scheduled(state, **kwargs)
+    for job_id, at_s in runtime_of(state.app).schedule.first(_MAX_SHOWN):
+        eta = datetime.fromtimestamp(at_s, UTC).isoformat()
+        request = {"id": job_id, "name": None, "args": "<texts>", "kwargs": "{}"}
+        shown.append({"eta": eta, "priority": _ETA_PRIORITY, "request": request})
+    return shown
+
+
+def revoke(state: ControlState, task_id: str | list[str], **kwargs: object) -> object:
+    """Revoke jobs, scheduled ones too."""
+    reply = _revoke(state, task_id, **kwargs)
+    _end_scheduled(state, task_id)
+    return reply
+
+
+def terminate(
+    state: ControlState, signal: str, task_id: str | list[str], **kwargs: object
+) -> object:
+    """Revoke jobs, scheduled ones too. One that is being scored is not stopped."""
+    reply = _terminate(state, signal, task_id, **kwargs)
+    _end_scheduled(state, task_id)
+    return reply
+
+
+def _end_scheduled(state: ControlState, task_id: object) -> None:
+    ids = task_id if isinstance(task_id, list) else [task_id]
+    runtime_of(state.app).schedule.end(job_id for job_id in ids if isinstance(job_id, str))
 
 
 def query_task(

@@ -7,6 +7,7 @@ is disconnected for a moment does not receive it.
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Final
 
 import redis
@@ -33,11 +34,15 @@ class RevocationPoller:
     Args:
         app: The app whose results they are.
         backend: Asks Redis, on connections of the caller's own.
+        on_cancelled: Called in the event loop with ids that were added to the set.
     """
 
-    def __init__(self, app: Celery, backend: RedisBackend) -> None:
+    def __init__(
+        self, app: Celery, backend: RedisBackend, on_cancelled: Callable[[Iterable[str]], object]
+    ) -> None:
         self._app = app
         self._backend = backend
+        self._on_cancelled = on_cancelled
         self._since_s = 0.0
         self._skip = 0
 
@@ -57,4 +62,8 @@ class RevocationPoller:
         new = [job_id for job_id in page.ids if job_id not in state.revoked]
         loop = get_event_loop()
         if new and loop is not None:
-            loop.call_soon(state.revoked.update, new)
+            loop.call_soon(self._revoke, new)
+
+    def _revoke(self, ids: Sequence[str]) -> None:
+        state.revoked.update(ids)
+        self._on_cancelled(ids)

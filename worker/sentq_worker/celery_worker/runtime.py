@@ -10,6 +10,7 @@ from sentq_worker.broker.leases import Leases
 from sentq_worker.celery_worker.canvas.follow import FollowRules
 from sentq_worker.celery_worker.encryption import JobEncryption
 from sentq_worker.celery_worker.loop_watchdog import LoopWatchdog
+from sentq_worker.celery_worker.schedule.job_schedule import JobSchedule
 from sentq_worker.celery_worker.shutdown import Shutdown
 from sentq_worker.celery_worker.watchdog import Watchdog
 from sentq_worker.jobs.ack_handles import PreparedResults
@@ -36,6 +37,7 @@ class WorkerRuntime:
         dispatcher: Owns jobs from delivery to completion.
         start_check: Refuses a start beside workers of another model.
         leases: Renews what this worker has in flight.
+        schedule: Keeps jobs with an eta in Redis until they are due.
         shutdown: Handles the signals that end the worker.
         watchdog: Ends a worker whose engine hangs.
         loop_watchdog: Ends a worker whose event loop stands still.
@@ -49,6 +51,7 @@ class WorkerRuntime:
     dispatcher: Dispatcher
     start_check: StartCheck
     leases: Leases
+    schedule: JobSchedule
     shutdown: Shutdown
     watchdog: Watchdog
     loop_watchdog: LoopWatchdog

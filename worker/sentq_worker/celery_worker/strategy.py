@@ -33,6 +33,7 @@ from sentq_worker.celery_worker.canvas.follow import FollowRules
 from sentq_worker.celery_worker.canvas.signatures import check_signatures
 from sentq_worker.celery_worker.protocols import MessageHandler, StrategyConsumer
 from sentq_worker.celery_worker.runtime import WorkerRuntime, runtime_of
+from sentq_worker.celery_worker.schedule.job_schedule import JobSchedule
 from sentq_worker.jobs.ack_handles import AckHandle, MessageAck, RedisAck
 from sentq_worker.jobs.in_flight import InFlightJob, check_deadline
 
@@ -148,7 +149,7 @@ def batching(task: Task, app: Celery, consumer: StrategyConsumer) -> MessageHand
     runtime = runtime_of(app)
     if consumer.hub is None:
         # The engine's thread cannot wake a transport without an event loop.
-        return with_checked_signatures(celerys_own, runtime.follow_rules)
+        return with_checked_signatures(celerys_own, runtime.follow_rules, runtime.schedule)
     intake = JobIntake(runtime, consumer)
 
     def handle(
@@ -168,13 +169,23 @@ def batching(task: Task, app: Celery, consumer: StrategyConsumer) -> MessageHand
             check_headers(body)
         check_signatures(message, runtime.follow_rules)
         _forget_queues(app)
-        celerys_own(message, body, ack, reject, callbacks)
+        if not runtime.schedule.holds(message):
+            celerys_own(message, body, ack, reject, callbacks)
 
     return handle
 
 
-def with_checked_signatures(handle: MessageHandler, rules: FollowRules) -> MessageHandler:
-    """Return a handler that checks what a message says shall follow its job."""
+def with_checked_signatures(
+    handle: MessageHandler, rules: FollowRules, schedule: JobSchedule
+) -> MessageHandler:
+    """Return a handler that checks what a message says shall follow its job.
+
+    Args:
+        handle: Celery's handler.
+        rules: What may follow a job.
+        schedule: Where jobs with an eta wait. The handler raises EtaTooFar or ScheduleFull if
+            it refuses one.
+    """
 
     def check_and_handle(
         message: DeliveredMessage,
@@ -184,6 +195,10 @@ def with_checked_signatures(handle: MessageHandler, rules: FollowRules) -> Messa
         callbacks: object,
     ) -> None:
         check_signatures(message, rules)
+        if schedule.holds(message):
+            return
+        if refusal := schedule.refusal_of(message):
+            raise refusal
         handle(message, body, ack, reject, callbacks)
 
     return check_and_handle

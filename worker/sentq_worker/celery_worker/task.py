@@ -12,7 +12,7 @@ from celery import Task
 from celery.worker import state
 
 from sentq.contract import DEADLINE_HEADER, LOCAL_ONLY_HEADER, TASK_NAME
-from sentq.errors import InvalidInput, ScoringFailed, Undecryptable
+from sentq.errors import InvalidInput, ScheduleFull, ScoringFailed, Undecryptable
 from sentq_worker.celery_worker.runtime import WorkerRuntime
 from sentq_worker.engine.base import EngineUnavailable
 from sentq_worker.jobs.in_flight import (
@@ -37,7 +37,7 @@ class ScoreTask(Task):
     name = TASK_NAME
     typing = False
     #: The error of a sender is for the sender to read. Celery logs no traceback of it.
-    throws = (InvalidInput, Undecryptable)
+    throws = (InvalidInput, Undecryptable, ScheduleFull)
     Strategy = "sentq_worker.celery_worker.strategy:batching"
     Request = "sentq_worker.celery_worker.request:ScoreRequest"
 

@@ -1,0 +1,1 @@
+"""Jobs with an eta: they wait in Redis instead of in Celery's timer."""
