@@ -1,0 +1,146 @@
+"""Thousands of messages of a hostile sender for one worker, and other senders' jobs beside them.
+
+`GENERATED_INPUTS` is the number of messages; `make faults` sends 10,000.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final, cast
+
+import pytest
+import redis
+
+from tests.corpus.generated import INPUTS, SEED, examples
+from tests.corpus.hostile import hostile_messages, large_messages
+from tests.corpus.messages import body_of, message, raw
+from tests.support.logs import register_log
+from tests.support.missing import redis_program
+from tests.support.processes import RedisProcess, WorkerProcess, eventually, worker_environment
+
+pytestmark = pytest.mark.slow
+
+#: The number of messages that are sent together.
+STEP: Final = 100
+
+#: The worker's memory has its usual size after so many.
+WARM_UP: Final = 500
+
+#: What a job of another sender may take, on a machine that runs other tests too.
+LATENCY_LIMIT_S: Final = 15.0
+
+GROWTH_LIMIT_MIB: Final = 64
+
+
+class OtherSender:
+    """Sends jobs of one text one after the other, and records the latency of each."""
+
+    def __init__(self, connection: redis.Redis) -> None:
+        self._redis = connection
+        self._ended = threading.Event()
+        self.latencies_s: list[float] = []
+        self.failures: list[str] = []
+
+    @contextmanager
+    def sending(self) -> Iterator[None]:
+        """Send jobs while the block runs, and end with the last one."""
+        thread = threading.Thread(target=self._send_all)
+        thread.start()
+        try:
+            yield
+        finally:
+            self._ended.set()
+            thread.join()
+
+    def _send_all(self) -> None:
+        while not self._ended.wait(0.02):
+            job = message(body_of(f"text {len(self.latencies_s)}"))
+            sent_at = time.monotonic()
+            self._redis.lpush("sentq", raw(job))
+            key = f"celery-task-meta-{job['headers']['id']}"
+            while not (document := cast("bytes | None", self._redis.get(key))):
+                if time.monotonic() > sent_at + 60:
+                    self.failures.append("no result within 60 s")
+                    return
+                time.sleep(0.005)
+            if b'"SUCCESS"' not in document:
+                self.failures.append(document.decode()[:500])
+            self.latencies_s.append(time.monotonic() - sent_at)
+
+
+def _memory_mib(worker: WorkerProcess, name: str) -> float:
+    status = Path(f"/proc/{worker.process.pid}/status").read_text()
+    found = re.search(rf"^{name}:\s+(\d+) kB", status, re.MULTILINE)
+    assert found
+    return int(found[1]) / 1024
+
+
+def _push(connection: redis.Redis, messages: list[bytes]) -> None:
+    with connection.pipeline() as pipe:
+        for each in messages:
+            pipe.lpush("sentq", each)
+        pipe.execute()
+
+
+def _is_taken(connection: redis.Redis, worker: WorkerProcess) -> Callable[[], bool]:
+    """Return whether at most the other sender's job is left. Jobs with an eta are not in flight."""
+
+    def check() -> bool:
+        assert worker.process.poll() is None, worker.log[-3000:]
+        left = connection.llen("sentq") + connection.hlen("unacked")
+        return left <= 1
+
+    return check
+
+
+@pytest.mark.timeout(1800)
+def test_no_message_ends_or_stalls_a_worker_or_fills_its_memory(
+    tmp_path: Path, tiny_model: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if not Path("/proc/self/clear_refs").exists():
+        pytest.skip("only Linux can reset the peak memory of a process")
+    generated = examples(hostile_messages, INPUTS)
+    inputs = register_log(tmp_path / f"inputs-of-seed-{SEED}.txt")
+    server = RedisProcess(redis_program(), tmp_path, "--appendonly", "no").start()
+    worker = WorkerProcess(tmp_path, worker_environment(server.url, tiny_model))
+    try:
+        worker.wait_until_ready()
+        with server.client() as client, server.client() as other:
+            client.set("a string", "no list")
+            taken, sender = _is_taken(client, worker), OtherSender(other)
+            before_mib = 0.0
+            with sender.sending():
+                for first in range(0, len(generated), STEP):
+                    if first >= WARM_UP and not before_mib:
+                        Path(f"/proc/{worker.process.pid}/clear_refs").write_text("5")
+                        before_mib = _memory_mib(worker, "VmRSS")
+                    step = generated[first : first + STEP]
+                    inputs.write_text("\n".join(map(repr, step)))
+                    _push(client, step)
+                    eventually(taken, within_s=60, what="all messages are taken")
+                large_mib = _memory_mib(worker, "VmHWM")
+                for each in large_messages():
+                    _push(client, [each])
+                    eventually(taken, within_s=60, what="a large message is taken")
+        growth_mib = _memory_mib(worker, "VmHWM") - before_mib
+        longest_s = max(sender.latencies_s)
+        with capsys.disabled():
+            sys.stdout.write(
+                f"\n{len(generated):,} messages and large ones; {len(sender.latencies_s):,} jobs "
+                f"of others, the longest took {longest_s:.2f} s; memory {growth_mib:+.1f} MiB, "
+                f"before the large ones {large_mib - before_mib:+.1f} MiB\n"
+            )
+        assert sender.failures == []
+        assert longest_s < LATENCY_LIMIT_S
+        assert growth_mib < GROWTH_LIMIT_MIB
+        assert worker.log.count(" ready.") == 1
+        assert worker.stop() == 0
+    finally:
+        worker.stop()
+        server.stop()
