@@ -17,17 +17,12 @@ from benchmarks.attacks.run import ATTACKS, run_attack
 
 pytestmark = pytest.mark.slow
 
-#: Attacks whose tests are files of their own: jobs with an eta, roles, what follows a job, control.
-OTHER_FILES: Final = {"H3", "H5", "H6", "M5", "M9"}
-
-HERE_TESTED: Final = [attack for attack in ATTACKS if attack.name.split()[0] not in OTHER_FILES]
-
 #: On a machine that runs other tests too. The benchmark prints how many took less than 5 s.
 LATENCY_LIMIT_S: Final = 20.0
 
 
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("attack", HERE_TESTED, ids=[attack.name for attack in HERE_TESTED])
+@pytest.mark.parametrize("attack", ATTACKS, ids=[attack.name for attack in ATTACKS])
 def test_other_senders_are_served_beside_an_attack(
     attack: Attack, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

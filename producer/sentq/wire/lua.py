@@ -15,11 +15,14 @@ from importlib import resources
 from typing import Any, Final
 
 import redis
-from redis.exceptions import NoScriptError
+from redis.exceptions import NoScriptError, OutOfMemoryError
 
 from sentq.wire.states import result_states_lua
 
 __all__ = ["Script", "execute", "load_script", "resolve_includes"]
+
+#: Redis 6 names the cause inside the error of a script, without the code `OOM` before it.
+_OUT_OF_MEMORY: Final = "OOM command not allowed"
 
 _INCLUDE: Final = re.compile(r"^-- include: (\w+)\n", re.MULTILINE)
 
@@ -116,7 +119,17 @@ def _read(package: str, file: str) -> str:
 
 
 def execute(connection: redis.Redis, command: Iterable[object]) -> Any:
-    """Run a command with full keys, also on kombu's client."""
-    # The method of the base class: kombu's client overrides it, and adds its prefix to the first
-    # key of EVALSHA (`GlobalKeyPrefixMixin`).
-    return redis.Redis.execute_command(connection, *command)
+    """Run a command with full keys, also on kombu's client.
+
+    Raises:
+        OutOfMemoryError: Redis is at its maxmemory.
+        redis.RedisError: Redis did not answer, or refused.
+    """
+    try:
+        # The method of the base class: kombu's client overrides it, and adds its prefix to the
+        # first key of EVALSHA (`GlobalKeyPrefixMixin`).
+        return redis.Redis.execute_command(connection, *command)
+    except redis.ResponseError as error:
+        if _OUT_OF_MEMORY in str(error) and not isinstance(error, OutOfMemoryError):
+            raise OutOfMemoryError(str(error)) from error
+        raise
