@@ -106,7 +106,7 @@ def test_the_command_waits_for_a_full_queue_and_then_reports_it(
     (tmp_path / "sentq.toml").write_text("max_queued_jobs = 1")
     with redis_server.client() as redis:
         redis.lpush("sentq.bulk", "{}")
-    done = run("score", "x", "--timeout", "0.3", "--config", str(tmp_path / "sentq.toml"))
+    done = run("score", "x", "--timeout", "4", "--config", str(tmp_path / "sentq.toml"))
     assert done.returncode == 5, done.stderr
     waiting, refused = done.stderr.splitlines()
     assert "waiting for capacity" in waiting

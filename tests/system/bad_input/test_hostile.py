@@ -64,7 +64,7 @@ class OtherSender:
             sent_at = time.monotonic()
             self._redis.lpush("sentq", raw(job))
             key = f"celery-task-meta-{job['headers']['id']}"
-            while not (document := cast("bytes | None", self._redis.get(key))):
+            while (document := self._result(key)) is None:
                 if time.monotonic() > sent_at + 60:
                     self.failures.append("no result within 60 s")
                     return
@@ -72,6 +72,10 @@ class OtherSender:
             if b'"SUCCESS"' not in document:
                 self.failures.append(document.decode()[:500])
             self.latencies_s.append(time.monotonic() - sent_at)
+
+    def _result(self, key: str) -> bytes | None:
+        document = cast("bytes | None", self._redis.get(key))
+        return None if document is None or b'"STARTED"' in document else document
 
 
 def _memory_mib(worker: WorkerProcess, name: str) -> float:

@@ -195,6 +195,7 @@ def test_a_job_lost_while_it_ran_alone_is_dead_lettered_and_fails(
         "last_error": REASON,
         "worker": "gpu0@there",
         "queue": "sentq",
+        "size_bytes": None,
     }
     assert ALONE_HEADER not in json.loads(dead_letter.message)["headers"]
     assert not server.exists("unacked", "unacked_index", "sentq")

@@ -13,6 +13,8 @@
 -- remove_scheduled(schedule, messages, name): remove a message.
 --
 -- scheduled_jobs(schedule): return how many there are.
+--
+-- scheduled_bytes(messages): return the bytes of all.
 local function redis_ms()
   local now = redis.call('TIME')
   return now[1] * 1000 + math.floor(now[2] / 1000)
