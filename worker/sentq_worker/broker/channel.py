@@ -18,6 +18,7 @@ write any tag into the message.
 from __future__ import annotations
 
 import contextlib
+import gc
 import logging
 import os
 import time
@@ -70,6 +71,10 @@ _NO_QUEUE: Final = "sentq.no-queue"
 
 #: The delay before Redis is asked again that refused a script (out of memory, read-only replica).
 _REFUSED_PAUSE_S: Final = 1.0
+
+#: Celery's errors leave cycles that hold the message. Python counts objects and not their bytes, so
+#: 1,500 hostile messages took 180 MB before it collected them. A collection takes some 2 ms.
+_COLLECT_AFTER_BYTES: Final = 4 * 1024 * 1024
 
 #: A message that was taken: its tag, its queue, its bytes, and what they say; None if it is not a
 #: Celery message. One is made for each message, so it is a plain tuple.
@@ -155,6 +160,7 @@ class Channel(stock.Channel):
         #: `unacked`, they would stay there, and be delivered again to readers that have ended.
         self._unacknowledged: set[str] = set()
         self._is_stock = False
+        self._uncollected_bytes = 0
         super().__init__(*args, **kwargs)
 
     def attach(self, delegate: ChannelDelegate) -> None:
@@ -398,6 +404,7 @@ class Channel(stock.Channel):
             except Undecryptable as error:
                 self._dead_letter_undecryptable(tag, queue, raw, envelope["headers"], error)
                 return
+        self._collect_garbage_of(len(raw))
         reason = reason or refusal_to_decompress(envelope, MAX_BYTES_PER_MESSAGE)
         if reason is None:
             # A sender may have written any value here.
@@ -415,6 +422,13 @@ class Channel(stock.Channel):
             if delegate is not None:
                 delegate.on_dead_letter(headers, reason)
             self.dead_letter(tag, raw, reason, headers=headers, queue=queue)
+
+    def _collect_garbage_of(self, size_bytes: int) -> None:
+        """Collect garbage once the messages that go through Celery have so many bytes."""
+        self._uncollected_bytes += size_bytes
+        if self._uncollected_bytes >= _COLLECT_AFTER_BYTES:
+            self._uncollected_bytes = 0
+            gc.collect()
 
     def _dead_letter_undecryptable(
         self, tag: str, queue: str, raw: bytes, headers: Headers, error: Undecryptable
