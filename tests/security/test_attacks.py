@@ -15,7 +15,7 @@ from benchmarks.attacks.attack import Attack
 from benchmarks.attacks.checkout import HERE
 from benchmarks.attacks.run import ATTACKS, run_attack
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.attack
 
 #: On a machine that runs other tests too. The benchmark prints how many took less than 5 s.
 LATENCY_LIMIT_S: Final = 20.0

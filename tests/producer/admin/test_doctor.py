@@ -24,6 +24,8 @@ from tests.support.processes import RedisProcess
 from tests.support.tls.certificates import Authority
 from tests.support.tls.recorder import TlsRecorder
 
+pytestmark = pytest.mark.slow
+
 _DOCUMENT = Path(__file__).parents[3] / "docs" / "doctor.md"
 _SECRET = "hunter2-the-password"
 

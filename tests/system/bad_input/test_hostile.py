@@ -24,7 +24,7 @@ from tests.support.logs import register_log
 from tests.support.missing import redis_program
 from tests.support.processes import RedisProcess, WorkerProcess, eventually, worker_environment
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.attack
 
 #: The number of messages that are sent together.
 STEP: Final = 100

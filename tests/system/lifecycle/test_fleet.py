@@ -21,6 +21,8 @@ from sentq.wire.reports import WorkerReport, write_report
 from sentq_worker.exit_codes import EX_CONFIG, EX_USAGE
 from tests.support.processes import RedisProcess, WorkerProcess, eventually
 
+pytestmark = pytest.mark.slow
+
 _HOST = socket.gethostname()
 _STANDIN = ("tests.support.workers.standin",)
 _CELERY = ("celery", "-A", "tests.support.workers.gated", "worker", "-l", "INFO")
