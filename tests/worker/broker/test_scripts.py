@@ -136,7 +136,8 @@ def test_large_messages_do_not_exceed_the_cap_of_dead_letters(server: redis.Redi
         server.lpush("list", *[b"x" * 3_000] * 16)
         assert len(_take_or_refuse(server)[1]) == 16
     used_bytes = cast("int", server.memory_usage("dead", samples=0))
-    assert used_bytes <= MAX_DEAD_BYTES + 32 * 4_000
+    # The stream is measured with one of 32 entries; Redis allocates more than each has.
+    assert used_bytes <= MAX_DEAD_BYTES + 32 * 5_000
     assert server.xlen("dead") > 32
 
 
