@@ -17,7 +17,7 @@ PYTEST := $(BIN)/pytest -n $(PROCESSES)
 # again; `make check` then does not run them once more.
 COVERAGE ?=
 
-.PHONY: help demo test check roles attacks faults chaos newcomer install lint types layers fast docs lock sbom wheels format clean
+.PHONY: help demo test check roles long attacks faults chaos newcomer install lint types layers fast docs lock sbom wheels format clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1	\2/p' Makefile
@@ -30,7 +30,7 @@ test: lint types layers fast ## lint, types, layers and the fast tests: minutes
 # Coverage is that of all tests. Ends with pytest's own summary, and fails below 90 percent.
 check: .coverage-fast ## all other tests, and the coverage of both parts
 	mv .coverage-fast .coverage
-	$(PYTEST) -m "slow and not attack" --cov --cov-append
+	$(PYTEST) -m "slow and not attack and not long" --cov --cov-append
 
 fast: $(VENV)/.tools
 	@rm -f .coverage-fast
@@ -57,6 +57,9 @@ layers: $(VENV)/.tools ## import-linter: imports point downward only
 faults: $(VENV)/.tools ## break each step of the protocol a hundred times
 	FAULT_TIMES=100 $(BIN)/pytest tests/faults --timeout 900
 	GENERATED_INPUTS=10000 $(BIN)/pytest tests/system/bad_input/test_generated.py tests/worker/broker/test_message.py
+
+long: $(VENV)/.tools ## a full Redis, fleets of workers, and sentq doctor on broken set-ups
+	$(PYTEST) -m long
 
 attacks: $(VENV)/.tools ## jobs of others beside each attack, and 10,000 hostile messages
 	GENERATED_INPUTS=10000 $(BIN)/pytest -s -m attack --timeout 1800

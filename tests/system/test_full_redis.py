@@ -24,7 +24,7 @@ from tests.support.processes import RedisProcess, WorkerProcess, eventually
 from tests.support.workers.redis_kinds import with_options
 from tests.support.workers.standin import has_hash_scores
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.long]
 
 logger = logging.getLogger(__name__)
 

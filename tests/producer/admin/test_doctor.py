@@ -24,7 +24,7 @@ from tests.support.processes import RedisProcess
 from tests.support.tls.certificates import Authority
 from tests.support.tls.recorder import TlsRecorder
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.long]
 
 _DOCUMENT = Path(__file__).parents[3] / "docs" / "doctor.md"
 _SECRET = "hunter2-the-password"

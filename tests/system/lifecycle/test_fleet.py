@@ -21,7 +21,7 @@ from sentq.wire.reports import WorkerReport, write_report
 from sentq_worker.exit_codes import EX_CONFIG, EX_USAGE
 from tests.support.processes import RedisProcess, WorkerProcess, eventually
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.long]
 
 _HOST = socket.gethostname()
 _STANDIN = ("tests.support.workers.standin",)
