@@ -60,6 +60,16 @@ def _run(*command: str | Path, **environment: str) -> str:
     return done.stdout
 
 
+def _install(folder: Path, wheels: Path, *, extra: str) -> str:
+    """Install sentq's wheel with an extra in an empty environment; list what is installed."""
+    venv.create(folder, with_pip=True)
+    python = folder / "bin" / "python"
+    (wheel,) = wheels.glob("sentq-*.whl")
+    wanted = f"sentq[{extra}] @ {wheel.as_uri()}"
+    _run(python, "-m", "pip", "install", "-q", "-c", ROOT / "constraints.txt", wanted)
+    return _run(python, "-m", "pip", "list", "--format=freeze").lower()
+
+
 def test_the_client_imports_without_torch_and_does_not_require_it(light: Path) -> None:
     loaded = _run(light, "-c", "import sentq, sys; print(*sorted(sys.modules))").split()
     assert "sentq.client" in loaded
@@ -94,12 +104,7 @@ def test_a_worker_for_the_hub_is_installed_without_torch(
     tmp_path_factory: pytest.TempPathFactory, wheels: Path, redis_server: RedisProcess
 ) -> None:
     folder = tmp_path_factory.mktemp("hub")
-    venv.create(folder, with_pip=True)
-    python = folder / "bin" / "python"
-    (wheel,) = wheels.glob("sentq-*.whl")
-    wanted = f"sentq[hub] @ {wheel.as_uri()}"
-    _run(python, "-m", "pip", "install", "-q", "-c", ROOT / "constraints.txt", wanted)
-    installed = _run(python, "-m", "pip", "list", "--format=freeze").lower()
+    installed = _install(folder, wheels, extra="hub")
     assert "huggingface_hub" in installed
     for heavy in ("torch", "transformers", "numpy", "safetensors"):
         assert f"\n{heavy}==" not in installed
@@ -129,12 +134,7 @@ def test_flower_runs_without_the_packages_of_the_worker(
     start_worker: StartWorker,
 ) -> None:
     folder = tmp_path_factory.mktemp("flower")
-    venv.create(folder, with_pip=True)
-    python = folder / "bin" / "python"
-    (wheel,) = wheels.glob("sentq-*.whl")
-    wanted = f"sentq[flower] @ {wheel.as_uri()}"
-    _run(python, "-m", "pip", "install", "-q", "-c", ROOT / "constraints.txt", wanted)
-    installed = _run(python, "-m", "pip", "list", "--format=freeze").lower()
+    installed = _install(folder, wheels, extra="flower")
     for heavy in ("torch", "transformers", "tokenizers", "numpy", "huggingface_hub"):
         assert f"\n{heavy}==" not in installed
     start_worker(redis_server.url, "--events")

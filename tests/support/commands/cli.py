@@ -7,6 +7,8 @@ import pty
 import subprocess
 import sys
 
+from tests.support.commands.terminal import read_terminal
+
 __all__ = ["CliRun"]
 
 
@@ -39,12 +41,6 @@ class CliRun:
             env=self._environment,
         )
         os.close(secondary)
-        shown = b""
-        try:
-            while chunk := os.read(primary, 4096):
-                shown += chunk
-        except OSError:  # The process closed the terminal: all output was read.
-            pass
+        shown = read_terminal(primary)
         process.wait(30)
-        os.close(primary)
         return shown.decode()

@@ -10,6 +10,8 @@ import sys
 from pathlib import Path
 from typing import Final
 
+from tests.support.commands.terminal import read_terminal
+
 __all__ = ["WAIT_S", "Shell"]
 
 ROOT: Final = Path(__file__).parents[3]
@@ -63,12 +65,6 @@ class Shell:
             stderr=secondary,
         ) as process:
             os.close(secondary)
-            shown = b""
-            try:
-                while chunk := os.read(primary, 4096):
-                    shown += chunk
-            except OSError:  # The process closed the terminal: all output was read.
-                pass
-            os.close(primary)
+            shown = read_terminal(primary)
             process.wait(WAIT_S)
         return process.returncode, _CONTROLS.sub("", shown.decode()).replace("\r\n", "\n")
