@@ -22,9 +22,8 @@ import gc
 import logging
 import os
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
-from itertools import groupby
 from types import MappingProxyType
 from typing import Any, Final, Protocol
 
@@ -346,36 +345,48 @@ class Channel(stock.Channel):
         taken = [(f"{prefix}{n}", queue, raw) for n, (queue, raw) in enumerate(messages)]
         for tag, _, raw in taken:
             self.qos.add(tag, len(raw))
-        self._deliver_all(_read(taken))
+        self._deliver_all(taken)
 
-    def _deliver_all(self, deliveries: Iterable[_Delivery]) -> None:
+    def _deliver_all(self, taken: Iterable[tuple[str, str, bytes]]) -> None:
         """Deliver messages in order, each as soon as it is read. Of those that may have a count of
         lost deliveries, which come first as a rule, all neighbours are read before."""
-        for may_have_count, found in groupby(deliveries, _may_have_count):
-            for delivery in self._with_counts([*found]) if may_have_count else found:
-                self._deliver_one(delivery)
+        waiting: list[_Delivery] = []
+        for tag, queue, raw in taken:
+            envelope = read_envelope(raw)
+            delivery = tag, queue, raw, envelope
+            if envelope is not None and _may_have_count(envelope["headers"]):
+                waiting.append(delivery)
+                continue
+            if waiting:
+                self._deliver_with_counts(waiting)
+                waiting = []
+            self._deliver_one(delivery)
+        self._deliver_with_counts(waiting)
 
-    def _taken(self, reply: Sequence[Sequence[bytes]]) -> Iterator[_Delivery]:
-        """Count the messages as in flight; return them, to be read one after the other."""
-        prefix, number = self._prefix, 0
+    def _taken(self, reply: Sequence[Sequence[bytes]]) -> list[tuple[str, str, bytes]]:
+        """Count the messages as in flight; return each with its tag and its queue."""
+        qos, prefix, number = self.qos, self._prefix, 0
         taken = []
         for (_, queue), messages in zip(self._lists, reply, strict=True):
             for raw in messages:
                 tag = f"{prefix}{number}"
                 number += 1
-                self.qos.add(tag, len(raw))
+                qos.add(tag, len(raw))
                 taken.append((tag, queue, raw))
-        return _read(taken)
+        return taken
 
-    def _with_counts(self, deliveries: Sequence[_Delivery]) -> Sequence[_Delivery]:
-        """Put counts of lost deliveries into the headers of messages that may have one."""
+    def _deliver_with_counts(self, deliveries: Sequence[_Delivery]) -> None:
+        """Put counts of lost deliveries into the headers of messages, and deliver these."""
+        if not deliveries:
+            return
         found = [(tag, envelope) for tag, _, _, envelope in deliveries if envelope is not None]
         with self.conn_or_acquire() as client:
             read_counts(client, [envelope for _, envelope in found], self.full_key)
         for tag, envelope in found:
             if lost_deliveries(envelope["headers"]):
                 self.qos.has_count(tag, self.full_key(count_key(envelope)))
-        return deliveries
+        for delivery in deliveries:
+            self._deliver_one(delivery)
 
     def _on_too_large(self, queue: bytes, size_bytes: int, found: str) -> None:
         """Fail the job of a message that the script has dead-lettered, if it names one."""
@@ -555,19 +566,9 @@ class SentinelTransport(stock.SentinelTransport):
     Channel = SentinelChannel
 
 
-def _read(taken: Sequence[tuple[str, str, bytes]]) -> Iterator[_Delivery]:
-    """Read one message after the other."""
-    for tag, queue, raw in taken:
-        yield tag, queue, raw, read_envelope(raw)
-
-
-def _may_have_count(delivery: _Delivery) -> bool:
+def _may_have_count(headers: Headers) -> bool:
     """Return whether lost deliveries of a message may have been counted. A sender may claim it,
     by any header of these."""
-    envelope = delivery[3]
-    if envelope is None:
-        return False
-    headers = envelope["headers"]
     return "redelivered" in headers or DELIVERIES_HEADER in headers
 
 

@@ -37,9 +37,9 @@ from sentq_worker.broker.protocols import Headers
 __all__ = [
     "COUNT_HEADERS",
     "COUNT_TTL_S",
+    "SUSPECT_AFTER",
     "UnackedEntry",
     "count_key",
-    "is_suspect",
     "lost_deliveries",
     "read_counts",
     "set_count",
@@ -53,7 +53,8 @@ COUNT_TTL_S: Final = 3 * 24 * 60 * 60
 #: Where a count stands in headers.
 COUNT_HEADERS: Final = (DELIVERIES_HEADER, FIRST_ERROR_HEADER, LAST_ERROR_HEADER)
 
-_SUSPECT_AFTER: Final = 2
+#: A job whose message was lost so many times may be the reason: it runs alone.
+SUSPECT_AFTER: Final = 2
 
 #: A larger count is not one that workers have written.
 _MAX_COUNT: Final = 1000
@@ -65,11 +66,6 @@ def lost_deliveries(headers: Headers) -> int:
     """Return how many deliveries of a message were lost."""
     count = headers.get(DELIVERIES_HEADER)
     return min(count, _MAX_COUNT) if type(count) is int and count > 0 else 0
-
-
-def is_suspect(headers: Headers) -> bool:
-    """Return whether a message's job must run alone."""
-    return lost_deliveries(headers) >= _SUSPECT_AFTER
 
 
 @dataclass(slots=True)

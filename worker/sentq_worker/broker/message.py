@@ -15,7 +15,7 @@ import binascii
 import json
 import time
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final, NamedTuple, TypeGuard
+from typing import Any, Final, TypeGuard
 
 import orjson
 from celery.exceptions import InvalidTaskError
@@ -25,7 +25,6 @@ from sentq.contract import TASK_NAME
 from sentq_worker.broker.protocols import Headers
 
 __all__ = [
-    "Arguments",
     "Envelope",
     "InvalidHeaders",
     "check_eta",
@@ -66,13 +65,6 @@ _MAX_RETRIES: Final = 2**31 - 1
 
 class InvalidHeaders(InvalidTaskError):
     """Celery cannot handle a job's headers. The message says which, and quotes nothing."""
-
-
-class Arguments(NamedTuple):
-    """The arguments of a plain job."""
-
-    args: list[object]
-    kwargs: dict[str, object]
 
 
 def read_envelope(raw: bytes) -> Envelope | None:
@@ -190,9 +182,9 @@ def plain_body(envelope: Envelope) -> bytes | None:
         return None
 
 
-def plain_arguments(body: bytes) -> Arguments | None:
-    """Return the arguments in a JSON body `[args, kwargs, embed]`; None if the body is not of this
-    shape, or embeds callbacks."""
+def plain_arguments(body: bytes) -> tuple[list[object], dict[str, object]] | None:
+    """Return args and kwargs from a JSON body `[args, kwargs, embed]`; None if the body is not of
+    this shape, or embeds callbacks."""
     if _TYPE_MARK in body:
         return None
     try:
@@ -208,4 +200,4 @@ def plain_arguments(body: bytes) -> Arguments | None:
         and isinstance(embed, dict)
         and not any(map(embed.get, _UNUSUAL_EMBEDS))
     )
-    return Arguments(args, kwargs) if is_plain_shape else None
+    return (args, kwargs) if is_plain_shape else None

@@ -7,7 +7,6 @@ this process, with the Hugging Face Hub, or with one of the two as a fallback fo
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import NamedTuple, Protocol, runtime_checkable
 
 from sentq.contract import Outcome
@@ -60,8 +59,7 @@ class ProviderJob(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class ScoredJob:
+class ScoredJob(NamedTuple):
     """A job's outcomes, one for each text in order, and the engine that computed them."""
 
     outcomes: list[Outcome]

@@ -185,8 +185,7 @@ class Completion:
             handback.resume(result, self._connection)
 
     def _document(self, job_id: str, result: JobResult, now: str) -> bytes:
-        if isinstance(result, TaskRevokedError):
-            return failed(job_id, result, status="REVOKED")
-        if isinstance(result, Exception):
-            return failed(job_id, result)
-        return succeeded(job_id, self._seal_result(job_id, result), at=now)
+        if not isinstance(result, Exception):
+            return succeeded(job_id, self._seal_result(job_id, result), at=now)
+        is_revoked = isinstance(result, TaskRevokedError)
+        return failed(job_id, result, status="REVOKED" if is_revoked else "FAILURE")

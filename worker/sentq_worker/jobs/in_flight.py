@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from sentq.contract import (
@@ -23,7 +23,7 @@ from sentq.contract import (
 )
 from sentq.errors import InvalidInput
 from sentq.wire.ids import sent_at_ms
-from sentq_worker.broker.delivery import is_suspect, lost_deliveries
+from sentq_worker.broker.delivery import SUSPECT_AFTER, lost_deliveries
 from sentq_worker.broker.message import retries_in
 from sentq_worker.broker.protocols import Headers
 from sentq_worker.jobs.ack_handles import AckHandle
@@ -96,24 +96,28 @@ class InFlightJob(DeliveredJob):
         tries: How many batches it was in that gave it no result.
         shortages: In how many of these memory was short.
         duplicates: Later deliveries of the same job.
+        lost_deliveries: How many deliveries of its message were lost, as its headers tell.
     """
 
     ack_handle: AckHandle
     tries: int = 0
     shortages: int = 0
     duplicates: tuple[InFlightJob, ...] = ()
+    lost_deliveries: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.lost_deliveries = lost_deliveries(self.headers)
 
     @property
     def attempts(self) -> int:
         """How many times it was tried, other workers included as far as its headers tell."""
-        lost = lost_deliveries(self.headers)
-        redelivered = lost or bool(self.delivery_info.get("redelivered"))
+        redelivered = self.lost_deliveries or bool(self.delivery_info.get("redelivered"))
         return 1 + retries_in(self.headers) + redelivered + self.tries
 
     @property
     def is_suspect(self) -> bool:
         """Whether it may be the reason why workers were lost: it must run alone, marked."""
-        return is_suspect(self.headers)
+        return self.lost_deliveries >= SUSPECT_AFTER
 
     @property
     def tag(self) -> str | None:

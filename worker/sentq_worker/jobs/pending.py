@@ -142,18 +142,18 @@ class PendingJobs:
         chars = 0
         is_small = True
         for job in self._jobs:
-            job_chars = job.chars
+            job_chars, runs_alone = job.chars, job.is_suspect
             chars += job_chars
             if not jobs:
                 is_small = job_chars <= self._small_chars
             elif (
-                chars > self._batch_chars
-                or job.is_suspect
+                runs_alone
+                or chars > self._batch_chars
                 or (job_chars <= self._small_chars) != is_small
             ):
                 break
             jobs.append(job)
-            if job.is_suspect:
+            if runs_alone:
                 break
         return jobs
 
