@@ -10,8 +10,10 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constr
 SOURCES := producer/sentq worker/sentq_worker model/sentq_model
 CODE := $(SOURCES) model/recipe tests benchmarks examples docker
 
-# Tests run in as many processes as there are cores; tests that share a fixture stay in one.
-PROCESSES ?= logical
+# Tests often wait, so they run in three processes for two cores. Tests that share a fixture stay in
+# one process.
+CORES := $(shell getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2)
+PROCESSES ?= $(shell expr \( $(CORES) \* 3 + 1 \) / 2)
 PYTEST := $(BIN)/pytest -n $(PROCESSES)
 # `make test COVERAGE=yes` measures the coverage of the fast tests too, which takes half as long
 # again; `make check` then does not run them once more.

@@ -148,6 +148,7 @@ def test_a_text_whose_deadline_has_passed_is_not_scored(
     assert shell.run(f"{READ} jobs.tsv") == (1, "key: not scored: deadline_passed\n")
 
 
+@pytest.mark.slow
 def test_a_full_queue_is_tried_again_until_a_worker_makes_room(
     tmp_path: Path, redis_server: RedisProcess, start_worker: StartWorker
 ) -> None:

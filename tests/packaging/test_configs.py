@@ -197,7 +197,10 @@ def test_waitaof_returns_when_accepted_jobs_survive_a_killed_redis(tmp_path: Pat
 # --- Users ---------------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module", params=USERS)
+@pytest.fixture(
+    scope="module",
+    params=["users.acl", pytest.param("users-6.2.acl", marks=pytest.mark.slow)],
+)
 def users(request: pytest.FixtureRequest) -> str:
     """Name the file of users."""
     file: str = request.param

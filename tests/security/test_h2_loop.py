@@ -80,6 +80,7 @@ def test_a_loop_is_not_expected_to_turn_without_redis_or_a_connection(
     assert watchdog.is_loop_turning
 
 
+@pytest.mark.slow
 def test_a_worker_whose_loop_stands_still_exits_and_another_scores_its_job(
     redis_server: RedisProcess, start_worker: StartWorker
 ) -> None:

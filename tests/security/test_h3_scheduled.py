@@ -238,6 +238,7 @@ def test_the_bytes_of_scheduled_jobs_have_a_limit(tmp_path: Path) -> None:
 # --- Clocks ----------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("offset_s", [-CLOCK_OFFSET_S, CLOCK_OFFSET_S])
 def test_a_worker_with_a_wrong_clock_runs_jobs_when_they_are_due(
     redis_server: RedisProcess, tmp_path: Path, offset_s: int

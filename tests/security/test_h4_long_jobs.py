@@ -133,6 +133,7 @@ def test_a_job_in_the_middle_of_its_steps_is_requeued_when_its_worker_ends(
         assert successor.stop() == 0
 
 
+@pytest.mark.slow
 def test_the_watchdog_leaves_an_engine_alone_that_makes_progress(tmp_path: Path) -> None:
     with (
         run_site(
@@ -145,6 +146,7 @@ def test_the_watchdog_leaves_an_engine_alone_that_makes_progress(tmp_path: Path)
         assert job.id in _active(site)
 
 
+@pytest.mark.slow
 @pytest.mark.models
 def test_results_are_equal_whether_or_not_a_job_yields() -> None:
     texts = [f"{_LARGE[:40]} the {n}. room was clean! " * (1 + n * 7) for n in range(12)]

@@ -110,6 +110,7 @@ def test_words_that_look_like_paths_are_known() -> None:
 # --- The command -----------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_files_of_all_kinds_are_scored_and_nothing_is_overwritten(
     redis_server: RedisProcess, start_worker: StartWorker
 ) -> None:

@@ -131,6 +131,7 @@ def test_a_message_that_is_too_large_becomes_a_short_dead_letter(server: redis.R
     assert b"job_id" not in second
 
 
+@pytest.mark.slow
 def test_large_messages_do_not_exceed_the_cap_of_dead_letters(server: redis.Redis) -> None:
     for _ in range(40):
         server.lpush("list", *[b"x" * 3_000] * 16)
