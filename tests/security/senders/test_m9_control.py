@@ -162,8 +162,17 @@ def _accepts(address: str, port: int) -> bool:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("app", ["sentq.flower", "sentq_worker"])
-@pytest.mark.parametrize(("options", "variables", "everywhere"), LISTENS.values(), ids=LISTENS)
+@pytest.mark.parametrize(
+    ("app", "options", "variables", "everywhere"),
+    [
+        *(pytest.param("sentq.flower", *LISTENS[case], id=case) for case in LISTENS),
+        # The same code listens for both apps.
+        *(
+            pytest.param("sentq_worker", *LISTENS[case], id=f"{case}, the worker's app")
+            for case in ("by default", "with a login")
+        ),
+    ],
+)
 def test_flower_listens_on_loopback_unless_it_asks_for_a_login(
     *,
     tmp_path: Path,

@@ -39,7 +39,7 @@ except EngineError as error:
 """
 
 #: The time limit of a start that cannot get its model.
-_TIME_LIMIT_S = 15
+_TIME_LIMIT_S = 60
 
 
 @dataclass(frozen=True)
