@@ -56,6 +56,7 @@ def test_a_program_prints_what_its_docstring_shows(
         assert shell.run(command)[1] == shown, command
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "program", ["stream_a_file.py", "submit_now_read_later.py", "operator_report.py"]
 )
@@ -64,6 +65,7 @@ def test_a_program_explains_its_options(program: str, tmp_path: Path) -> None:
     assert (code, printed[:6]) == (0, "usage:")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("command", "expected_code"),
     [
@@ -139,6 +141,7 @@ def test_each_end_of_a_job_is_told_apart(
     assert printed.splitlines()[3].startswith("unknown: failed: Redis knows no job never-sent")
 
 
+@pytest.mark.slow
 def test_a_text_whose_deadline_has_passed_is_not_scored(
     tmp_path: Path, redis_server: RedisProcess, start_worker: StartWorker
 ) -> None:
@@ -173,6 +176,7 @@ def test_a_full_queue_is_tried_again_until_a_worker_makes_room(
 # --- The operator's report -------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_the_report_shows_what_needs_attention(
     tmp_path: Path, redis_server: RedisProcess, start_worker: StartWorker, client: Client
 ) -> None:
@@ -201,6 +205,7 @@ def test_the_report_shows_what_needs_attention(
 # --- A Celery application --------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_plain_celery_application_uses_sentq_as_its_readme_shows(
     tmp_path: Path, bundled: str
 ) -> None:

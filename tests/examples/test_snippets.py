@@ -111,6 +111,7 @@ def test_a_settings_file_is_valid(snippet: Snippet, tmp_path: Path) -> None:
 # --- Blocks that are run ---------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("snippet", _tested("console"), ids=_ids)
 def test_a_command_prints_what_the_document_shows(
     snippet: Snippet, tmp_path: Path, bundled: str

@@ -271,6 +271,7 @@ def test_the_producer_user_sends_and_reads_and_the_worker_user_scores(producer: 
     assert len(list(producer.map(["fine"] * 200, timeout=30))) == 200
 
 
+@pytest.mark.slow
 def test_a_canvas_of_a_stock_celery_app_works_for_the_producer_user(busy: Server) -> None:
     with stock_app(busy.url("producer")) as stock:
         score = stock.signature("sentq.score", args=(["good"],), queue="sentq", immutable=True)
@@ -281,6 +282,7 @@ def test_a_canvas_of_a_stock_celery_app_works_for_the_producer_user(busy: Server
         assert later.get(timeout=30)["outcomes"]
 
 
+@pytest.mark.slow
 def test_the_worker_user_completes_jobs_while_redis_is_full(busy: Server) -> None:
     with stock_app(busy.url("producer")) as stock, busy.connection("root") as root:
         score = stock.signature("sentq.score", args=(["good"],), queue="sentq", immutable=True)
@@ -296,6 +298,7 @@ def test_the_worker_user_completes_jobs_while_redis_is_full(busy: Server) -> Non
             root.delete("other")
 
 
+@pytest.mark.slow
 def test_the_worker_user_may_requeue_jobs_of_a_dead_worker(busy: Server, producer: Client) -> None:
     # A queue without a worker, from which the test takes the job's message.
     with Client(broker_url=busy.url("root"), queue="sentq.unread") as client:
@@ -312,6 +315,7 @@ def test_the_worker_user_may_requeue_jobs_of_a_dead_worker(busy: Server, produce
     assert outcome.attempts == 2
 
 
+@pytest.mark.slow
 def test_the_flower_user_receives_events(busy: Server, producer: Client) -> None:
     app = make_app(Settings.load(broker_url=busy.url("flower")))
     kinds: set[str] = set()
@@ -332,6 +336,7 @@ def test_the_flower_user_receives_events(busy: Server, producer: Client) -> None
             listener.join()
 
 
+@pytest.mark.slow
 def test_the_flower_user_inspects_workers(busy: Server) -> None:
     # Flower uses the worker's app too.
     environment = {"SENTQ_BROKER_URL": busy.url("flower")}

@@ -234,6 +234,7 @@ def test_an_unavailable_redis_is_a_typed_error_within_five_seconds(
         assert client.submit("after").status() is JobStatus.QUEUED
 
 
+@pytest.mark.slow
 def test_a_redis_that_never_replies_is_an_error_within_five_seconds() -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         port = silent.getsockname()[1]

@@ -220,6 +220,7 @@ def test_redis_sees_no_text_of_encrypted_jobs(
 # --- Rotation ------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_keys_rotate_under_load_without_a_lost_job(
     redis_server: RedisProcess, start_worker: StartWorker
 ) -> None:
@@ -283,6 +284,7 @@ def _tamper(messages: list[dict[str, Any]]) -> None:
         message["body"][1][SEALED_FIELD] = each
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("headers", [{}, {"eta": "2020-01-01T00:00:00"}], ids=["plain", "celery"])
 def test_changed_jobs_are_dead_lettered_and_the_worker_goes_on(
     redis_server: RedisProcess,
@@ -316,6 +318,7 @@ def test_changed_jobs_are_dead_lettered_and_the_worker_goes_on(
         assert not connection.hlen("unacked")
 
 
+@pytest.mark.slow
 def test_a_job_is_scored_after_its_key_was_added(
     redis_server: RedisProcess, open_client: Callable[..., Client], start_worker: StartWorker
 ) -> None:
@@ -365,6 +368,7 @@ def test_the_texts_of_a_dead_letter_are_shown_to_those_who_have_the_key(
 # --- Required encryption -------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_open_texts_of_a_stock_client_are_scored_unless_encryption_is_required(
     redis_server: RedisProcess, start_worker: StartWorker
 ) -> None:
@@ -412,6 +416,7 @@ def test_a_chain_with_open_texts_fails_and_encrypted_jobs_of_a_chain_are_scored(
         assert shown == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["require_encryption", "encrypt_results"])
 def test_a_worker_does_not_start_without_the_keys_that_a_setting_needs(
     redis_server: RedisProcess, start_worker: StartWorker, name: str

@@ -65,6 +65,7 @@ def test_a_loop_that_turns_ends_nothing(watchdog: LoopWatchdog, ended: threading
     assert not ended.is_set()
 
 
+@pytest.mark.slow
 @pytest.mark.unit
 def test_a_loop_is_not_expected_to_turn_without_redis_or_a_connection(
     watchdog: LoopWatchdog, ended: threading.Event

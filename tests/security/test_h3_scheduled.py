@@ -78,6 +78,7 @@ def test_scheduled_jobs_survive_a_killed_worker(tmp_path: Path) -> None:
         assert _scheduled(site.redis) == [far.id]
 
 
+@pytest.mark.slow
 def test_due_jobs_run_at_their_time_and_in_order(site: Site) -> None:
     began_s = time.time()
     texts = {f"due {n} {uuid.uuid4()}": 1 + n * 0.2 for n in (3, 1, 2, 0)}
@@ -138,6 +139,7 @@ def test_many_cancelled_jobs_leave_the_schedule_as_redis_tells_of_them(site: Sit
     assert jobs[-1].status == "REVOKED"
 
 
+@pytest.mark.slow
 def test_a_job_that_was_cancelled_while_no_worker_ran_is_not_scored(tmp_path: Path) -> None:
     with run_site(tmp_path) as site:
         job = site.score("cancelled", countdown=DAY_S)
@@ -158,6 +160,7 @@ def test_a_job_that_has_expired_is_not_scheduled(site: Site) -> None:
     assert _scheduled(site.redis) == []
 
 
+@pytest.mark.slow
 def test_a_job_that_expires_before_its_eta_is_not_scored(site: Site) -> None:
     text = f"expires {uuid.uuid4()}"
     job = site.score(text, countdown=1.5, expires=1)
@@ -220,6 +223,7 @@ def test_a_chord_fails_if_one_of_its_jobs_is_refused(limited: Site) -> None:
         body.get(timeout=WAIT_S)
 
 
+@pytest.mark.slow
 def test_the_bytes_of_scheduled_jobs_have_a_limit(tmp_path: Path) -> None:
     with run_site(tmp_path, SENTQ_WORKER_MAX_SCHEDULED_BYTES=str(2 * 1024 * 1024)) as site:
         large = ["x" * 95_000] * 9
@@ -270,6 +274,7 @@ def test_a_message_that_returns_before_its_eta_is_scheduled_again(site: Site) ->
     eventually(site.is_settled)
 
 
+@pytest.mark.slow
 def test_a_job_that_redis_does_not_let_a_worker_move_still_runs_when_it_is_due(
     tmp_path: Path,
 ) -> None:

@@ -111,6 +111,7 @@ def test_bulk_work_goes_on_beside_a_job_that_computes_for_very_long(site: Site) 
         assert site.score("bulk work", queue="sentq.bulk").get(10)["outcomes"]
 
 
+@pytest.mark.slow
 def test_a_job_in_the_middle_of_its_steps_is_requeued_when_its_worker_ends(
     tmp_path: Path,
 ) -> None:
@@ -189,6 +190,7 @@ def _run(scorer: Any, jobs: list[list[str]]) -> Any:
             return stop.value
 
 
+@pytest.mark.slow
 @pytest.mark.process
 def test_a_sender_learns_that_its_job_has_too_many_tokens(
     start_worker: StartWorker, redis_server: RedisProcess, client: Client

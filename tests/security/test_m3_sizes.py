@@ -53,6 +53,7 @@ def _large_property() -> dict[str, Any]:
     return whole | {"properties": {"x": LARGE} | whole["properties"]}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("make", [_large_body, _large_header, _large_property])
 def test_a_message_of_32_megabytes_does_not_reach_the_worker(
     site: Site, make: Callable[[], dict[str, Any]]

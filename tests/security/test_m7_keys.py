@@ -167,6 +167,7 @@ with Client(broker_url=sys.argv[1], result_url=sys.argv[2]) as client:
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("results", ["/0", "/1"], ids=["script", "other database"])
 def test_of_racing_clients_with_different_texts_one_has_the_key(
     redis_server: RedisProcess, results: str
@@ -231,6 +232,7 @@ def test_map_with_a_key_sends_each_job_once_and_refuses_other_texts(
     assert _queued(redis_server, "sentq.bulk") == 4
 
 
+@pytest.mark.slow
 def test_the_command_repeats_safely_with_a_key(
     redis_server: RedisProcess, start_worker: StartWorker, tmp_path: Path
 ) -> None:

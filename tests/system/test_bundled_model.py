@@ -51,6 +51,7 @@ def test_the_pipeline_of_transformers_agrees_on_200_texts() -> None:
         assert outcome.scores == pytest.approx(scores, abs=1e-4)
 
 
+@pytest.mark.slow
 def test_bfloat16_changes_scores_slightly_and_hardly_any_label() -> None:
     rounded = load_scorer(WorkerSettings.load(dtype="bfloat16"), Limits())
     exact = load_scorer(WorkerSettings.load(dtype="float32"), Limits())

@@ -70,6 +70,7 @@ def test_texts_and_files_and_pipes_are_scored(run: CliRun, worker: None, tmp_pat
     assert len(output.read_text().splitlines()) == 500
 
 
+@pytest.mark.slow
 def test_help_and_version(run: CliRun) -> None:
     assert "Examples:" in run("score", "--help").stdout
     assert "Exit codes:" in run("score", "--help").stdout
@@ -100,6 +101,7 @@ def test_an_error_is_one_line_and_an_exit_code(
     assert done.stdout == ""
 
 
+@pytest.mark.slow
 def test_the_command_waits_for_a_full_queue_and_then_reports_it(
     run: CliRun, redis_server: RedisProcess, tmp_path: Path
 ) -> None:

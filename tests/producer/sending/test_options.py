@@ -106,6 +106,7 @@ with Client(broker_url=sys.argv[1], result_url=sys.argv[2]) as client, ThreadPoo
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("results", ["/0", "/1"], ids=["script", "other database"])
 def test_one_of_several_racing_clients_sends_the_job_of_a_key(
     redis_server: RedisProcess, results: str

@@ -83,6 +83,7 @@ def test_a_producer_needs_functions_and_the_error_says_who_loads_them(
         assert client.submit("text").status() is JobStatus.QUEUED
 
 
+@pytest.mark.slow
 def test_an_administrator_loads_the_functions_with_a_command(
     server: RedisProcess, root: redis.Redis
 ) -> None:

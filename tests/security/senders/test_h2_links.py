@@ -65,6 +65,7 @@ ATTACKS: dict[str, dict[str, Any]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("embed", ATTACKS.values(), ids=ATTACKS)
 def test_a_publishing_that_redis_refuses_does_not_stall_the_worker(
     site: Site, embed: dict[str, Any]

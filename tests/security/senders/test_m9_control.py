@@ -85,6 +85,7 @@ def test_a_greeting_revokes_no_job(site: Site) -> None:
     assert site.inspect("revoked") == []
 
 
+@pytest.mark.slow
 def test_sentqs_own_cancelling_needs_no_command(site: Site) -> None:
     with Client(broker_url=site.server.url) as client, site.engine_busy("a"):
         job = client.submit("cancel me")
@@ -95,6 +96,7 @@ def test_sentqs_own_cancelling_needs_no_command(site: Site) -> None:
     assert not site.was_scored("cancel me")
 
 
+@pytest.mark.slow
 def test_a_worker_listens_to_no_other_worker(tmp_path: Path, own_redis: RedisProcess) -> None:
     """In Celery's gossip and mingle, workers believe events and replies that a forger can write."""
     # Started as `celery worker` starts it, with both.
@@ -112,6 +114,7 @@ def test_a_worker_listens_to_no_other_worker(tmp_path: Path, own_redis: RedisPro
         worker.stop()
 
 
+@pytest.mark.slow
 def test_without_remote_control_a_worker_answers_nothing_and_scores(tmp_path: Path) -> None:
     with run_site(tmp_path, SENTQ_WORKER_REMOTE_CONTROL="off") as site:
         assert site.score("a text").get(timeout=WAIT_S)["outcomes"]

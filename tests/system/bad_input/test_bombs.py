@@ -47,6 +47,7 @@ def _lzma_bomb() -> bytes:
     return lzma.compress(BLOCK) * BLOCKS
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("bomb", "changes"),
     [

@@ -415,6 +415,7 @@ def test_a_worker_answers_ping_while_a_job_on_celerys_own_path_is_scored(site: S
         job.get(timeout=WAIT_S)
 
 
+@pytest.mark.slow
 def test_heartbeats_count_active_jobs(site: Site) -> None:
     with Events(site.inspector) as events:
         with site.engine_busy("heartbeat"):
@@ -539,6 +540,7 @@ def test_the_error_of_a_failing_engine_does_not_quote_the_text(
     assert secret not in site.worker.log
 
 
+@pytest.mark.slow
 def test_control_shutdown_finishes_the_batch_and_loses_no_job(tmp_path: Path) -> None:
     with run_site(tmp_path, SENTQ_WORKER_PREFETCH_JOBS="8") as site:
         with site.engine_busy("shutdown") as first:

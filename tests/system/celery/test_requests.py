@@ -52,6 +52,7 @@ def test_a_cancelled_job_is_not_scored(site: Site, client: Client) -> None:
     assert not site.was_scored("cancelled")
 
 
+@pytest.mark.slow
 def test_a_worker_finds_cancelled_jobs_without_a_control_message(
     site: Site, client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -128,6 +129,7 @@ def test_a_dead_letter_of_a_worker_can_be_read_retried_and_dropped(
     assert operator.dead.drop([second.id]) == 1
 
 
+@pytest.mark.slow
 def test_a_worker_continues_when_redis_has_memory_again(
     own_redis: RedisProcess, start_worker: StartWorker
 ) -> None:

@@ -39,6 +39,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
         yield site
 
 
+@pytest.mark.slow
 @_BOTH_PATHS
 def test_a_job_that_ran_out_of_memory_is_retried_and_delays_no_other_job(
     site: Site, options: dict[str, Any]
@@ -55,6 +56,7 @@ def test_a_job_that_ran_out_of_memory_is_retried_and_delays_no_other_job(
     assert all("label" in text for text in outcome["outcomes"])
 
 
+@pytest.mark.slow
 def test_a_job_out_of_memory_three_times_returns_resource_exhausted(site: Site) -> None:
     job = site.score("neighbour", "short:9 for ever")
     outcome = JobOutcome.model_validate(job.get(timeout=20))
@@ -66,6 +68,7 @@ def test_a_job_out_of_memory_three_times_returns_resource_exhausted(site: Site) 
     assert site.is_settled()
 
 
+@pytest.mark.slow
 @_BOTH_PATHS
 def test_a_job_past_its_deadline_returns_deadline_passed_and_is_not_scored(
     site: Site, options: dict[str, Any]
@@ -96,6 +99,7 @@ def test_a_deadline_passes_while_the_engine_is_unavailable(site: Site) -> None:
         make_available(site.redis)
 
 
+@pytest.mark.slow
 @_BOTH_PATHS
 @pytest.mark.parametrize("deadline", ["soon", True, [1], {"at": 1}, float("inf"), float("nan")])
 def test_a_deadline_that_is_not_a_number_fails_only_its_own_job(
@@ -110,6 +114,7 @@ def test_a_deadline_that_is_not_a_number_fails_only_its_own_job(
     eventually(site.is_settled)
 
 
+@pytest.mark.slow
 @_BOTH_PATHS
 def test_a_job_cancelled_before_a_worker_starts_is_discarded(
     tmp_path: Path, options: dict[str, Any]

@@ -26,6 +26,7 @@ def stock(redis_server: RedisProcess) -> Iterator[Celery]:
         yield stock
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [{}, {"expires": 600}], ids=["plain", "Celery's own path"])
 def test_a_worker_exits_when_its_device_is_lost_and_another_scores_its_jobs(
     options: dict[str, int],
@@ -58,6 +59,7 @@ def test_a_worker_exits_when_its_device_is_lost_and_another_scores_its_jobs(
         assert successor.stop() == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [{}, {"expires": 600}], ids=["plain", "Celery's own path"])
 def test_a_job_that_ran_alone_when_the_device_was_lost_becomes_a_dead_letter(
     options: dict[str, int],

@@ -59,6 +59,7 @@ def test_a_waiting_job_can_be_revoked(site: Site) -> None:
     assert not site.was_scored("revoked, own")
 
 
+@pytest.mark.slow
 def test_sigterm_requeues_waiting_jobs_at_once_and_in_order(tmp_path: Path) -> None:
     with run_site(tmp_path, SENTQ_WORKER_PREFETCH_JOBS="3") as site:
         make_unavailable(site.redis, retry_after_s=600)

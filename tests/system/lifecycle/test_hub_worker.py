@@ -96,6 +96,7 @@ def test_a_worker_without_torch_scores_through_the_hub(
     assert "text 7" not in worker.log
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -122,6 +123,7 @@ def test_a_worker_that_cannot_use_the_hub_exits_with_the_reason(
     assert "hf_wrong" not in worker.log
 
 
+@pytest.mark.slow
 def test_every_job_gets_an_outcome_while_the_local_engine_fails_and_recovers(
     client: Client, redis_server: RedisProcess, start_worker: StartWorker, tmp_path: Path
 ) -> None:
@@ -223,6 +225,7 @@ def _path(environment: dict[str, str]) -> dict[str, str]:
     )
 
 
+@pytest.mark.slow
 def test_sentq_dev_starts_a_fake_hub(tmp_path: Path) -> None:
     with subprocess.Popen(
         [sys.executable, "-m", "sentq.cli", "dev", "--hub", "fake", "--data", tmp_path / "data"],

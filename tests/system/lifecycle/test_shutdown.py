@@ -48,6 +48,7 @@ def test_sigterm_finishes_the_batch_and_requeues_the_rest_in_order(tmp_path: Pat
         assert list(scored(site.redis)) == ["hold:batch", *_TEXTS]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("second", [signal.SIGTERM, signal.SIGINT])
 def test_a_second_signal_requeues_all_jobs_at_once(tmp_path: Path, second: signal.Signals) -> None:
     exit_code = 128 + second
@@ -116,6 +117,7 @@ def test_a_worker_that_is_process_1_of_a_container_shuts_down_gracefully(
         container.wait()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("trouble", [signal.SIGSTOP, signal.SIGTERM], ids=["frozen", "stopped"])
 def test_sigterm_without_redis_ends_the_worker_and_loses_no_job(
     own_redis: RedisProcess, tmp_path: Path, trouble: signal.Signals
@@ -135,6 +137,7 @@ def test_sigterm_without_redis_ends_the_worker_and_loses_no_job(
         assert redis.hlen("unacked") + redis.llen("sentq") == len(jobs)
 
 
+@pytest.mark.slow
 def test_a_worker_that_loads_its_model_exits_at_the_first_signal(tmp_path: Path) -> None:
     with run_site(tmp_path) as site:
         loading = start_gated(tmp_path, site.server.url, "--loglevel", "DEBUG", GATED_LOAD_S="60")
@@ -143,6 +146,7 @@ def test_a_worker_that_loads_its_model_exits_at_the_first_signal(tmp_path: Path)
         assert loading.stop(within_s=30) == 0
 
 
+@pytest.mark.slow
 def test_a_batch_over_the_time_limit_ends_the_worker_and_its_jobs_are_redelivered(
     tmp_path: Path,
 ) -> None:

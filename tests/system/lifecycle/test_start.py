@@ -31,6 +31,7 @@ def _closed_port_url() -> str:
     return f"redis://:secret@127.0.0.1:{free_port()}/0"
 
 
+@pytest.mark.slow
 @_COMMANDS
 def test_without_a_broker_the_worker_says_what_it_waits_for_and_exits(
     tmp_path: Path, command: tuple[str, ...]
@@ -44,6 +45,7 @@ def test_without_a_broker_the_worker_says_what_it_waits_for_and_exits(
     assert "Traceback" not in worker.log
 
 
+@pytest.mark.slow
 def test_without_a_result_backend_the_worker_exits(
     redis_server: RedisProcess, tmp_path: Path
 ) -> None:
@@ -54,6 +56,7 @@ def test_without_a_result_backend_the_worker_exits(
     assert "secret" not in worker.log
 
 
+@pytest.mark.slow
 def test_with_a_wrong_password_the_worker_exits(own_redis: RedisProcess, tmp_path: Path) -> None:
     with own_redis.client() as redis:
         redis.config_set("requirepass", "right")
@@ -63,6 +66,7 @@ def test_with_a_wrong_password_the_worker_exits(own_redis: RedisProcess, tmp_pat
     assert ":wrong@" not in worker.log
 
 
+@pytest.mark.slow
 def test_a_worker_starts_when_redis_comes_up_later(tmp_path: Path) -> None:
     folder = tmp_path / "redis"
     folder.mkdir()
@@ -89,6 +93,7 @@ def test_sigterm_ends_the_wait_for_redis(tmp_path: Path) -> None:
     assert time.monotonic() - started < 5
 
 
+@pytest.mark.slow
 def test_a_worker_that_was_connected_waits_longer_for_redis(
     own_redis: RedisProcess, tmp_path: Path
 ) -> None:

@@ -74,7 +74,9 @@ def _score(stock: Celery, *args: Any, **options: Any) -> Any:
     "command",
     [
         ("sentq_worker",),
-        ("celery", "-A", "sentq_worker", "worker", "-P", "solo"),
+        pytest.param(
+            ("celery", "-A", "sentq_worker", "worker", "-P", "solo"), marks=pytest.mark.slow
+        ),
         pytest.param(
             ("celery", "-A", "sentq_worker", "worker", "--loglevel", "INFO"),
             marks=pytest.mark.slow,
@@ -195,6 +197,7 @@ def test_no_text_appears_in_logs_events_or_inspect_replies(service: RunningWorke
     assert CANARY.encode() not in b"".join(filter(None, results))
 
 
+@pytest.mark.slow
 def test_a_job_is_running_while_it_is_scored(service: RunningWorker) -> None:
     client = service.client
     job = client.submit(long_texts())

@@ -6,6 +6,7 @@ import json
 import zlib
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -76,6 +77,7 @@ def test_texts_accepted_by_the_client_reach_the_worker_unchanged(job_texts: list
         assert plain_arguments(body) == ([job_texts], {})
 
 
+@pytest.mark.slow
 @repeatable(SOME)
 @given(texts | json_values)
 def test_a_text_is_valid_if_it_can_be_encoded_and_is_short_enough(text: Any) -> None:

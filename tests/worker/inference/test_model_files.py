@@ -120,6 +120,7 @@ def folder(tiny_model: Path, tmp_path: Path) -> Path:
 # --- From the Hub --------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_the_revision_of_a_hub_model_is_the_commit_of_its_branch(
     hub: HubServer, machine: Machine, files: dict[str, bytes]
 ) -> None:
@@ -168,6 +169,7 @@ def test_a_downloaded_model_is_loaded_and_reports_its_commit(
     assert engine.info.labels == ("negative", "neutral", "positive")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("model", "revision"),
     [("owner/nothing", None), ("owner/tiny", "no-such-branch"), ("owner/tiny", "0" * 40)],

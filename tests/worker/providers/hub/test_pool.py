@@ -200,6 +200,7 @@ def test_the_breaker_closes_when_a_probe_succeeds(server: LocalHub) -> None:
         assert hub.breaker.state is CLOSED
 
 
+@pytest.mark.slow
 def test_payment_required_opens_the_breaker_for_the_configured_time(server: LocalHub) -> None:
     with started(server, payment_pause_s=3) as hub:
         server.script("402")

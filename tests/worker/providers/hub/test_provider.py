@@ -324,6 +324,7 @@ def test_a_text_over_the_budget_fails_or_waits_as_configured(
     assert server.texts == ["a"]
 
 
+@pytest.mark.slow
 def test_no_call_is_made_that_cannot_be_counted(server: LocalHub, own_redis: RedisProcess) -> None:
     budget = Budget(own_redis.client, BudgetLimits(calls_per_day=100))
     with scoring(server, budget=budget) as scorer:
@@ -334,6 +335,7 @@ def test_no_call_is_made_that_cannot_be_counted(server: LocalHub, own_redis: Red
         assert isinstance(scorer.score([ScriptedJob(["a"])])[0], ScoredJob)
 
 
+@pytest.mark.slow
 def test_workers_of_a_host_share_the_breaker_state(
     server: LocalHub, redis_server: RedisProcess
 ) -> None:
