@@ -3,17 +3,40 @@
 from __future__ import annotations
 
 from sentq.contract import JobOutcome, JobStatus, check_timeout
-from sentq.results.cancel import cancel_job
+from sentq.errors import InvalidInput
+from sentq.results.cancel import cancel_steps
 from sentq.results.reader import ResultReader
 
-__all__ = ["Job"]
+__all__ = ["Job", "JobHandle", "id_of"]
 
 
-class Job:
+class JobHandle:
+    """The handle of a job that was sent. It holds no connection and no text."""
+
+    def __init__(self, job_id: str) -> None:
+        self.id = job_id
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.id!r})"
+
+
+def id_of(job: object) -> str:
+    """Return the id of a job.
+
+    Raises:
+        InvalidInput: It is neither a handle nor a string.
+    """
+    found = job.id if isinstance(job, JobHandle) else job
+    if not isinstance(found, str):
+        raise InvalidInput(f"a job is a Job or the id of one, not {type(found).__name__}")
+    return found
+
+
+class Job(JobHandle):
     """A job that was sent. The handle holds no connection and no text."""
 
     def __init__(self, job_id: str, results: ResultReader) -> None:
-        self.id = job_id
+        super().__init__(job_id)
         self._results = results
 
     def status(self) -> JobStatus:
@@ -50,7 +73,4 @@ class Job:
             UnknownJob, JobExpired: Redis has no document of the job, or no longer.
             ResultsUnavailable: Redis did not answer.
         """
-        return cancel_job(self._results, self.id)
-
-    def __repr__(self) -> str:
-        return f"Job({self.id!r})"
+        return self._results.run(cancel_steps(self._results, self.id))

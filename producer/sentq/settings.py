@@ -99,6 +99,19 @@ class LayeredSettings(BaseSettings):
         return loaded
 
     @classmethod
+    def load_over(cls, settings: Self | None, **overrides: object) -> Self:
+        """Return settings with overrides; without any settings, read them as `load` does.
+
+        Raises:
+            SettingsError: As `load` does.
+        """
+        if settings is None:
+            return cls.load(**overrides)
+        if not overrides:
+            return settings
+        return cls.load(**(settings.model_dump(exclude_unset=True) | overrides))
+
+    @classmethod
     def problems(cls, file: Path | None = None, **overrides: object) -> list[str]:
         """Return what `load` complains about, one sentence for each; empty if nothing is wrong."""
         loaded = cls._loaded(file, overrides)

@@ -1,6 +1,6 @@
 """Stream texts through the workers: cut them into jobs, keep these in flight, yield in order.
 
-    texts ── slices ──▶ send ──▶ jobs in flight ──▶ receive ──▶ outcomes
+    texts ── JobWindow.add ──▶ a part ── send ──▶ jobs in flight ── receive ──▶ outcomes
 
 Memory is bounded by the jobs in flight, for a stream of any length.
 """
@@ -10,70 +10,123 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol, TypeAlias
 
 from sentq.contract import JobOutcome, Limits, Outcome, TextError, check_sendable, message_bytes
+from sentq.wire.steps import Steps
 
-__all__ = ["stream"]
+__all__ = ["JobWindow", "OutcomesInOrder", "StreamPart", "stream"]
 
 
-def stream(
-    texts: Iterable[object],
-    *,
-    limits: Limits,
-    texts_per_job: int,
-    jobs_in_flight: int,
-    send: Callable[[Sequence[str]], None],
-    receive: Callable[[], JobOutcome],
-) -> Iterator[Outcome]:
-    """Yield one outcome for each text, in order.
+class OutcomesInOrder(Protocol):
+    """Receives the outcomes of jobs in the order in which they are expected."""
 
-    Args:
-        texts: The texts. At most `texts_per_job * jobs_in_flight` are read ahead.
-        limits: A text that breaks them is not sent; its outcome is an error.
-        texts_per_job: The largest number of texts in a job.
-        jobs_in_flight: How many jobs may be sent and not received.
-        send: Sends a job.
-        receive: Waits for the outcome of the oldest job that was sent and not received.
-    """
-    in_flight: deque[_Slice] = deque()
-    for piece in _slices(texts, limits, texts_per_job):
-        if piece.texts:
-            send(piece.texts)
-        in_flight.append(piece)
-        if len(in_flight) >= jobs_in_flight:
-            yield from _outcomes(in_flight.popleft(), receive)
-    while in_flight:
-        yield from _outcomes(in_flight.popleft(), receive)
+    def expect(self, job_id: str) -> None:
+        """Expect a job after all that are expected already."""
+
+    def receive_steps(self) -> Steps[JobOutcome]:
+        """Wait for the outcome of the oldest expected job."""
 
 
 @dataclass(slots=True)
-class _Slice:
-    """A part of the stream: the texts of a job, and the errors of the other texts."""
+class StreamPart:
+    """A part of a stream: the texts of a job, and the errors of the other texts."""
 
     texts: list[str] = field(default_factory=list)
     #: One entry for each text of the part: None if the text belongs to the job.
     problems: list[TextError | None] = field(default_factory=list)
 
 
-def _slices(texts: Iterable[object], limits: Limits, texts_per_job: int) -> Iterator[_Slice]:
-    piece, size_bytes = _Slice(), 0
-    for text in texts:
-        problem = check_sendable(text, limits)
+class JobWindow:
+    """The jobs of a stream that are in flight.
+
+    Args:
+        limits: A text that breaks them is not sent; its outcome is an error.
+        texts_per_job: The largest number of texts in a job.
+        jobs_in_flight: How many jobs may be sent and not received.
+        send: Makes the steps that send a job and return its id.
+        results: Receives the outcomes of the jobs.
+    """
+
+    def __init__(
+        self,
+        *,
+        limits: Limits,
+        texts_per_job: int,
+        jobs_in_flight: int,
+        send: Callable[[Sequence[str]], Steps[str]],
+        results: OutcomesInOrder,
+    ) -> None:
+        self._limits = limits
+        self._texts_per_job = texts_per_job
+        self._jobs_in_flight = jobs_in_flight
+        self._send = send
+        self._results = results
+        self._in_flight: deque[StreamPart] = deque()
+        self._next = StreamPart()
+        self._next_bytes = 0
+
+    def add(self, text: object) -> StreamPart | None:
+        """Take the next text; return the part before it if that is complete."""
+        problem = check_sendable(text, self._limits)
         fit = text if problem is None and isinstance(text, str) else None
         added_bytes = 0 if fit is None else message_bytes([fit])
-        full = len(piece.problems) >= texts_per_job
-        if piece.problems and (full or size_bytes + added_bytes > limits.bytes_per_message):
-            yield piece
-            piece, size_bytes = _Slice(), 0
-        piece.problems.append(problem)
+        is_full = len(self._next.problems) >= self._texts_per_job
+        complete = None
+        if is_full or self._next_bytes + added_bytes > self._limits.bytes_per_message:
+            complete = self.rest()
+        self._next.problems.append(problem)
         if fit is not None:
-            piece.texts.append(fit)
-            size_bytes += added_bytes
-    if piece.problems:
-        yield piece
+            self._next.texts.append(fit)
+            self._next_bytes += added_bytes
+        return complete
+
+    def rest(self) -> StreamPart | None:
+        """Return the part that is not complete, if it has a text."""
+        if not self._next.problems:
+            return None
+        rest, self._next, self._next_bytes = self._next, StreamPart(), 0
+        return rest
+
+    def send_steps(self, part: StreamPart) -> Steps[list[Outcome]]:
+        """Send the job of a part. If no further one may be in flight then, wait for the oldest and
+        return its outcomes."""
+        if part.texts:
+            self._results.expect((yield from self._send(part.texts)))
+        self._in_flight.append(part)
+        if len(self._in_flight) < self._jobs_in_flight:
+            return []
+        return (yield from self.receive_steps())
+
+    def receive_steps(self) -> Steps[list[Outcome]]:
+        """Wait for the oldest part, and return the outcomes of its texts."""
+        part = self._in_flight.popleft()
+        outcome = (yield from self._results.receive_steps()) if part.texts else None
+        scored = iter(() if outcome is None else outcome.outcomes)
+        return [next(scored) if problem is None else problem for problem in part.problems]
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether no part is in flight."""
+        return not self._in_flight
 
 
-def _outcomes(piece: _Slice, receive: Callable[[], JobOutcome]) -> Iterator[Outcome]:
-    job_outcomes = iter(receive().outcomes if piece.texts else ())
-    for problem in piece.problems:
-        yield next(job_outcomes) if problem is None else problem
+#: Runs steps to their end.
+Run: TypeAlias = Callable[[Steps[list[Outcome]]], list[Outcome]]
+
+
+def stream(texts: Iterable[object], window: JobWindow, run: Run) -> Iterator[Outcome]:
+    """Yield one outcome for each text, in order.
+
+    Args:
+        texts: The texts. At most `texts_per_job * jobs_in_flight` are read ahead.
+        window: A new window.
+        run: Runs steps to their end.
+    """
+    for text in texts:
+        if part := window.add(text):
+            yield from run(window.send_steps(part))
+    if part := window.rest():
+        yield from run(window.send_steps(part))
+    while not window.is_empty:
+        yield from run(window.receive_steps())

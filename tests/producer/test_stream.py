@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 
 from sentq.contract import ErrorCode, JobOutcome, Limits, Outcome, Prediction, TextError
-from sentq.stream import stream
+from sentq.stream import JobWindow, stream
+from sentq.wire.steps import Steps, run_steps
 
 
 class Echo:
@@ -15,10 +17,16 @@ class Echo:
         self.jobs: dict[int, list[str]] = {}
         self.received = 0
 
-    def send(self, texts: Sequence[str]) -> None:
+    def send_steps(self, texts: Sequence[str]) -> Steps[str]:
+        yield from ()
         self.jobs[len(self.jobs)] = list(texts)
+        return str(len(self.jobs) - 1)
 
-    def receive(self) -> JobOutcome:
+    def expect(self, job_id: str) -> None:
+        assert int(job_id) in self.jobs
+
+    def receive_steps(self) -> Steps[JobOutcome]:
+        yield from ()
         outcomes: list[Outcome] = [_prediction(text) for text in self.jobs[self.received]]
         self.received += 1
         return JobOutcome(
@@ -45,14 +53,14 @@ def _run(
     jobs_in_flight: int = 3,
     limits: Limits | None = None,
 ) -> Iterator[Outcome]:
-    return stream(
-        texts,
+    window = JobWindow(
         limits=limits or Limits(),
         texts_per_job=texts_per_job,
         jobs_in_flight=jobs_in_flight,
-        send=echo.send,
-        receive=echo.receive,
+        send=echo.send_steps,
+        results=echo,
     )
+    return stream(texts, window, partial(run_steps, perform=repr))
 
 
 def test_outcomes_come_in_the_order_of_the_texts() -> None:

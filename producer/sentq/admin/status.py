@@ -7,20 +7,21 @@ from typing import TYPE_CHECKING, Any
 import orjson
 from pydantic import BaseModel, ConfigDict
 
-from sentq.connection.broker import BrokerRedis, open_broker
+from sentq.connection.broker import BrokerKeys, open_broker
 from sentq.version import VERSION
 from sentq.wire.agreement import Disagreement, disagreements
 from sentq.wire.dead_letters import DEAD_LETTERS_KEY
 from sentq.wire.ids import sent_at_ms
-from sentq.wire.reports import WorkerReport, read_reports
+from sentq.wire.reports import WorkerReport, report_steps
 from sentq.wire.scheduled import SCHEDULED_KEY
+from sentq.wire.steps import RoundTrip, Steps
 
 if TYPE_CHECKING:
     from celery import Celery
 
     from sentq.settings import Settings
 
-__all__ = ["QueueStatus", "ServiceStatus", "read_status"]
+__all__ = ["QueueStatus", "ServiceStatus", "read_status", "service_status_steps"]
 
 
 class QueueStatus(BaseModel):
@@ -74,27 +75,40 @@ def read_status(app: Celery, settings: Settings) -> ServiceStatus:
         SettingsError: The broker is not Redis.
     """
     with open_broker(app) as broker:
-        seconds, microseconds = broker.redis.time()
-        now_s = float(seconds) + float(microseconds) / 1e6
-        reports = tuple(read_reports(broker.redis, prefix=broker.prefix))
-        return ServiceStatus(
-            at_s=now_s,
-            queues=tuple(
-                _queue(broker, name, now_s) for name in (settings.queue, settings.bulk_queue)
-            ),
-            in_flight_jobs=int(broker.redis.zcard(broker.unacked_index_key)),
-            scheduled_jobs=int(broker.redis.zcard(broker.key(SCHEDULED_KEY))),
-            workers=reports,
-            dead_letters=int(broker.redis.xlen(broker.key(DEAD_LETTERS_KEY))),
-            disagreements=disagreements(reports),
-        )
+        return broker.run(service_status_steps(broker, settings))
 
 
-def _queue(broker: BrokerRedis, name: str, now_s: float) -> QueueStatus:
+def service_status_steps(broker: BrokerKeys, settings: Settings) -> Steps[ServiceStatus]:
+    """Read the status from the broker's Redis, which has these keys."""
+    seconds, microseconds = yield ("TIME",)
+    now_s = float(seconds) + float(microseconds) / 1e6
+    reports = tuple((yield from report_steps(broker.prefix)))
+    single = yield from _queue_steps(broker, settings.queue, now_s)
+    bulk = yield from _queue_steps(broker, settings.bulk_queue, now_s)
+    in_flight_jobs, scheduled_jobs, dead_letters = yield RoundTrip(
+        [
+            ("ZCARD", broker.unacked_index_key),
+            ("ZCARD", broker.key(SCHEDULED_KEY)),
+            ("XLEN", broker.key(DEAD_LETTERS_KEY)),
+        ]
+    )
+    return ServiceStatus(
+        at_s=now_s,
+        queues=(single, bulk),
+        in_flight_jobs=in_flight_jobs,
+        scheduled_jobs=scheduled_jobs,
+        workers=reports,
+        dead_letters=dead_letters,
+        disagreements=disagreements(reports),
+    )
+
+
+def _queue_steps(broker: BrokerKeys, name: str, now_s: float) -> Steps[QueueStatus]:
     waiting, ages_s = 0, []
     for key in broker.lists(name):
-        waiting += int(broker.redis.llen(key))
-        age_s = _age_s(broker.redis.lindex(key, -1), now_s)
+        length, oldest = yield RoundTrip([("LLEN", key), ("LINDEX", key, -1)])
+        waiting += length
+        age_s = _age_s(oldest, now_s)
         if age_s is not None:
             ages_s.append(age_s)
     return QueueStatus(name=name, waiting_jobs=waiting, oldest_s=max(ages_s, default=None))

@@ -5,17 +5,22 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from functools import partial
+from typing import TYPE_CHECKING, Final, TypeVar
 
 import redis
 from kombu.exceptions import OperationalError
 
+from sentq.connection.blocking import perform
 from sentq.errors import BrokerUnavailable, SettingsError
+from sentq.wire.steps import Steps, run_steps
 
 if TYPE_CHECKING:
     from celery import Celery
 
-__all__ = ["BrokerRedis", "open_broker", "queue_lists"]
+__all__ = ["BrokerKeys", "BrokerRedis", "broker_unavailable", "open_broker", "queue_lists"]
+
+T = TypeVar("T")
 
 #: How kombu splits a queue by priority. To import these from kombu would make `import sentq`
 #: slower by a tenth; a test compares them.
@@ -34,20 +39,18 @@ def _list_of(queue: str, step: int) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class BrokerRedis:
-    """A connection to the broker that adds no prefix to keys, and the names of keys.
+class BrokerKeys:
+    """The names of keys in the broker's Redis. The defaults are those without a prefix.
 
     Attributes:
-        redis: The connection.
         prefix: The configured prefix of all keys.
         unacked_key: The hash of unacknowledged messages, with the prefix.
         unacked_index_key: The index of that hash, with the prefix.
     """
 
-    redis: redis.Redis
-    prefix: str
-    unacked_key: str
-    unacked_index_key: str
+    prefix: str = ""
+    unacked_key: str = "unacked"
+    unacked_index_key: str = "unacked_index"
 
     def key(self, name: str) -> str:
         """Return a key with the prefix."""
@@ -61,6 +64,21 @@ class BrokerRedis:
     def lists(self, queue: str) -> list[str]:
         """Return the keys of the lists of a queue."""
         return [self.key(name) for name in queue_lists(queue)]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BrokerRedis(BrokerKeys):
+    """A connection to the broker that adds no prefix to keys, and the names of keys.
+
+    Attributes:
+        redis: The connection.
+    """
+
+    redis: redis.Redis
+
+    def run(self, steps: Steps[T]) -> T:
+        """Run steps on this connection."""
+        return run_steps(steps, partial(perform, self.redis))
 
 
 @contextmanager
@@ -82,10 +100,15 @@ def open_broker(app: Celery) -> Iterator[BrokerRedis]:
             # Kombu's own client adds the prefix to some keys of some commands.
             client = redis.Redis(connection_pool=channel.client.connection_pool)
             yield BrokerRedis(
-                client,
                 channel.global_keyprefix,
                 f"{channel.global_keyprefix}{channel.unacked_key}",
                 f"{channel.global_keyprefix}{channel.unacked_index_key}",
+                redis=client,
             )
     except (OperationalError, redis.RedisError, OSError) as error:
-        raise BrokerUnavailable(f"Redis cannot be used: {error}") from error
+        raise broker_unavailable(error) from error
+
+
+def broker_unavailable(error: Exception) -> BrokerUnavailable:
+    """Return the error for one of redis-py or kombu."""
+    return BrokerUnavailable(f"Redis cannot be used: {error}")

@@ -6,6 +6,8 @@ import time
 from collections.abc import Callable
 from typing import Final
 
+from sentq.wire.steps import Steps
+
 __all__ = ["RedisClock"]
 
 #: Redis is asked again after this time: clocks drift, and sleep stops the clock of a laptop.
@@ -16,19 +18,19 @@ class RedisClock:
     """Tells the time of Redis, with a round trip every ten seconds at most. Thread-safe.
 
     Args:
-        ask: Asks Redis for its time in Unix seconds. Its exceptions are passed on.
+        ask: The steps that ask Redis for its time in Unix seconds. Their exceptions are passed on.
     """
 
-    def __init__(self, ask: Callable[[], float]) -> None:
+    def __init__(self, ask: Callable[[], Steps[float]]) -> None:
         self._ask = ask
         #: Redis' time minus the monotonic time, and the monotonic time of that measurement.
         self._offset: tuple[float, float] | None = None
 
-    def now_s(self) -> float:
+    def now_steps(self) -> Steps[float]:
         """Return Redis' time in Unix seconds, late by one round trip at most."""
         here_s = time.monotonic()
         if self._offset is None or here_s - self._offset[1] > _VALID_S:
-            redis_s = self._ask()
+            redis_s = yield from self._ask()
             here_s = time.monotonic()
             self._offset = redis_s - here_s, here_s
         return here_s + self._offset[0]

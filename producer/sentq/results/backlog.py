@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, cast
+from collections.abc import Iterator, Sequence
+from functools import partial
+from typing import TYPE_CHECKING
 
 import redis
 from pydantic import BaseModel, ConfigDict
 
-from sentq.connection.broker import open_broker, queue_lists
-from sentq.errors import BrokerUnavailable
-from sentq.wire.reports import WorkerReport, read_reports
+from sentq.connection.blocking import perform
+from sentq.connection.broker import broker_unavailable, open_broker, queue_lists
+from sentq.wire.reports import WorkerReport, report_steps
+from sentq.wire.steps import RoundTrip, Steps, run_steps
 
 if TYPE_CHECKING:
     from celery import Celery
 
-__all__ = ["Backlog", "read_backlog"]
+__all__ = ["Backlog", "backlog_steps", "read_backlog"]
 
 
 class Backlog(BaseModel):
@@ -64,27 +66,23 @@ def read_backlog(app: Celery, queues: Sequence[str], *, is_single_redis: bool) -
     """
     if not is_single_redis:
         with open_broker(app) as broker:
-            return _read(broker.redis, queues, broker.prefix)
+            return broker.run(backlog_steps(queues, broker.prefix))
     try:
-        return _read(app.backend.client, queues, prefix="")
+        return run_steps(backlog_steps(queues), partial(perform, app.backend.client))
     except redis.RedisError as error:
-        raise BrokerUnavailable(f"Redis cannot be used: {error}") from error
+        raise broker_unavailable(error) from error
 
 
-def _read(connection: redis.Redis, queues: Sequence[str], prefix: str) -> Backlog:
+def backlog_steps(queues: Sequence[str], prefix: str = "") -> Steps[Backlog]:
+    """Read the backlog of these queues in the broker's Redis, whose keys have a prefix."""
     lists = [queue_lists(queue) for queue in queues]
-    with connection.pipeline(transaction=False) as pipeline:
-        for name in (name for names in lists for name in names):
-            pipeline.llen(f"{prefix}{name}")
-        lengths = iter(cast("list[int]", pipeline.execute()))
+    found = yield RoundTrip([("LLEN", f"{prefix}{name}") for names in lists for name in names])
+    reports = yield from report_steps(prefix)
+    lengths: Iterator[int] = iter(found)
     return Backlog(
         waiting_jobs={
             queue: sum(next(lengths) for _ in names)
             for queue, names in zip(queues, lists, strict=True)
         },
-        workers=tuple(
-            report
-            for report in read_reports(connection, prefix=prefix)
-            if not set(queues).isdisjoint(report.queues)
-        ),
+        workers=tuple(report for report in reports if not set(queues).isdisjoint(report.queues)),
     )

@@ -11,6 +11,7 @@ broadcast, if the sender has the right to send it; and from this key, which they
 from __future__ import annotations
 
 import logging
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import redis
@@ -21,13 +22,14 @@ from sentq.contract import JobStatus
 from sentq.wire.documents import cancelled_document, is_final, parse_document, status_of
 from sentq.wire.functions import FUNCTIONS
 from sentq.wire.lua import load_script
+from sentq.wire.steps import Blocking, ScriptCall, Steps
 
 if TYPE_CHECKING:
     from celery import Celery
 
-    from sentq.results.reader import ResultReader
+    from sentq.results.steps import ResultSteps
 
-__all__ = ["CANCELLED_PAGE", "CancelledPage", "cancel_job", "cancelled_ids", "read_cancelled"]
+__all__ = ["CANCELLED_PAGE", "CancelledPage", "cancel_steps", "cancelled_ids", "read_cancelled"]
 
 logger = logging.getLogger(__name__)
 
@@ -43,14 +45,13 @@ _CANCEL: Final = FUNCTIONS["cancel_job"]
 _READ_CANCELLED: Final = load_script("sentq.wire", "read_cancelled")
 
 
-def cancel_job(results: ResultReader, job_id: str) -> bool:
+def cancel_steps(results: ResultSteps, job_id: str) -> Steps[bool]:
     """Cancel a job unless it runs or has ended; return whether it is cancelled.
 
     Raises:
         UnknownJob, JobExpired: Redis has no document of the job, or no longer.
-        ResultsUnavailable: Redis did not answer, or refused.
     """
-    before, is_replaced = results.run_script(
+    before, is_replaced = yield ScriptCall(
         _CANCEL,
         [*results.document_keys(job_id), key_with_result_prefix(results.app, _CANCELLED_KEY)],
         [cancelled_document(job_id), results.ttl_s, job_id],
@@ -59,7 +60,7 @@ def cancel_job(results: ResultReader, job_id: str) -> bool:
         job_id, None if before is None else parse_document(job_id, before)
     )
     if is_replaced:
-        _notify_workers(results.app, job_id)
+        yield Blocking(partial(_notify_workers, results.app, job_id))
     return bool(is_replaced) or (is_final(document) and status_of(document) is JobStatus.CANCELLED)
 
 

@@ -13,7 +13,8 @@ from typing import Final
 
 from sentq.contract import JobOutcome
 from sentq.errors import JobError
-from sentq.results.reader import ResultReader
+from sentq.results.steps import ResultSteps
+from sentq.wire.steps import Deadline, Steps
 
 __all__ = ["OrderedResults"]
 
@@ -26,11 +27,11 @@ class OrderedResults:
     """The outcomes of expected jobs, one after the other.
 
     Args:
-        results: Reads the outcomes.
+        results: The steps that read outcomes.
         timeout_s: How long to wait for each job, in seconds; None waits until it ends.
     """
 
-    def __init__(self, results: ResultReader, *, timeout_s: float | None) -> None:
+    def __init__(self, results: ResultSteps, *, timeout_s: float | None) -> None:
         self._results = results
         self._timeout_s = timeout_s
         self._expected: deque[str] = deque()
@@ -41,7 +42,7 @@ class OrderedResults:
         """Expect a job after all that are expected already."""
         self._expected.append(job_id)
 
-    def receive(self) -> JobOutcome:
+    def receive_steps(self) -> Steps[JobOutcome]:
         """Wait for the outcome of the oldest expected job, and expect that job no longer.
 
         Raises:
@@ -49,19 +50,33 @@ class OrderedResults:
             ResultsUnavailable: Redis was not available for too long.
             IndexError: No job is expected.
         """
-        job_id = self._expected.popleft()
-        if job_id not in self._ended:
-            self._read_ended(job_id)
-        ended = self._ended.pop(job_id, None) or self._results.wait(
-            job_id, timeout_s=self._timeout_s
-        )
+        ended = yield from self.end_steps()
         if isinstance(ended, JobError):
             raise ended
         return ended
 
-    def _read_ended(self, job_id: str) -> None:
+    def end_steps(self) -> Steps[JobOutcome | JobError]:
+        """Do what `receive_steps` does, but return the error of a job.
+
+        Raises:
+            ResultsUnavailable: Redis was not available for too long.
+            IndexError: No job is expected.
+        """
+        job_id = self._expected.popleft()
+        if job_id not in self._ended:
+            yield from self._read_ended_steps(job_id)
+        ended = self._ended.pop(job_id, None)
+        if ended is not None:
+            return ended
+        try:
+            return (yield from self._results.wait_steps(job_id, Deadline(self._timeout_s)))
+        except JobError as error:
+            return error
+
+    def _read_ended_steps(self, job_id: str) -> Steps[None]:
         """Read this job and some after it: few while the workers are slower than the reader, more
         and more while they are faster."""
-        ended = self._results.ready([job_id, *islice(self._expected, self._jobs_per_read - 1)])
+        ids = [job_id, *islice(self._expected, self._jobs_per_read - 1)]
+        ended = yield from self._results.ready_steps(ids)
         self._ended |= ended
         self._jobs_per_read = min(_MAX_JOBS, max(_MIN_JOBS, 2 * len(ended)))

@@ -9,8 +9,9 @@ from collections.abc import Callable
 from typing import Final, TypeVar
 
 from sentq.errors import Overloaded
+from sentq.wire.steps import Pause, Steps
 
-__all__ = ["wait_for_capacity"]
+__all__ = ["capacity_steps"]
 
 logger = logging.getLogger(__name__)
 
@@ -23,11 +24,11 @@ _LONGEST_PAUSE_S: Final = 10.0
 _JITTER: Final = (0.5, 1.5)
 
 
-def wait_for_capacity(send: Callable[[], T], *, timeout_s: float | None) -> T:
-    """Call `send` until it succeeds, and return its value.
+def capacity_steps(send: Callable[[], Steps[T]], *, timeout_s: float | None) -> Steps[T]:
+    """Send until that succeeds, and return what the steps of sending return.
 
     Args:
-        send: Raises `Overloaded` if nothing was accepted.
+        send: Makes the steps of sending. They raise `Overloaded` if nothing was accepted.
         timeout_s: How long to try, in seconds; None for no limit.
 
     Raises:
@@ -38,7 +39,7 @@ def wait_for_capacity(send: Callable[[], T], *, timeout_s: float | None) -> T:
     has_warned = False
     while True:
         try:
-            return send()
+            return (yield from send())
         except Overloaded as error:
             jittered_s = random.uniform(*_JITTER) * min(  # noqa: S311 - no secret
                 error.retry_after_s, pause_s
@@ -49,5 +50,5 @@ def wait_for_capacity(send: Callable[[], T], *, timeout_s: float | None) -> T:
             if not has_warned:
                 logger.warning("waiting for capacity: %s", error)
                 has_warned = True
-        time.sleep(jittered_s)
+        yield Pause(jittered_s)
         pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)

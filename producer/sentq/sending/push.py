@@ -6,19 +6,19 @@ keys another script does so: it also checks the capacity, and sends no job twice
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 from sentq.connection.broker import queue_lists
-from sentq.results.reader import ResultReader
+from sentq.results.steps import ResultSteps
 from sentq.sending.idempotency import KEY_POLL_INTERVAL_S, KeyClaim, KeyMismatch
 from sentq.sending.limits import QueueLimitExceeded, QueueLimits, QueueUsage
 from sentq.wire.documents import QUEUED_DOCUMENT
 from sentq.wire.functions import FUNCTIONS
+from sentq.wire.steps import Pause, ScriptCall, Steps
 
-__all__ = ["SendGroup", "push"]
+__all__ = ["SendGroup", "push_steps"]
 
 #: What replies begin with if jobs were not sent.
 _OVER_LIMIT: Final = 0
@@ -44,26 +44,27 @@ class SendGroup:
     claims: Sequence[KeyClaim]
 
 
-def push(results: ResultReader, group: SendGroup, queue: str, limits: QueueLimits) -> list[str]:
+def push_steps(
+    results: ResultSteps, group: SendGroup, queue: str, limits: QueueLimits
+) -> Steps[list[str]]:
     """Send a group of jobs; return their ids, or those of the jobs that were sent first under the
     same keys.
 
     Raises:
         QueueLimitExceeded: The queue is full, and no job was sent.
         KeyMismatch: A key belongs to a job with other texts, and no job was sent.
-        ResultsUnavailable: Redis did not answer, or refused.
     """
     keys: list[str | bytes] = [queue, results.queued_key(group.ids)]
     arguments: list[int | str | bytes] = [results.ttl_s, QUEUED_DOCUMENT]
     if not limits and not group.claims:
-        results.run_script(_PUSH, keys, [*arguments, *group.messages])
+        yield ScriptCall(_PUSH, keys, [*arguments, *group.messages])
         return group.ids
     lists = queue_lists(queue)[1:] if limits else []
     keys += [*lists, *(claim.name for claim in group.claims)]
     arguments += [-1 if limit is None else limit for limit in (limits.jobs, limits.bytes)]
     arguments += [len(lists), len(group.claims), *(group.ids if group.claims else ())]
     arguments += [*(claim.digests for claim in group.claims), *group.messages]
-    reply, *more = _push_when_keys_are_free(results, keys, arguments)
+    reply, *more = yield from _push_when_keys_are_free(keys, arguments)
     if reply == _CONFLICT:
         raise KeyMismatch(place=more[0])
     if reply == _OVER_LIMIT:
@@ -75,14 +76,12 @@ def push(results: ResultReader, group: SendGroup, queue: str, limits: QueueLimit
 
 
 def _push_when_keys_are_free(
-    results: ResultReader,
-    keys: Sequence[str | bytes],
-    arguments: Sequence[int | str | bytes],
-) -> list[Any]:
+    keys: Sequence[str | bytes], arguments: Sequence[int | str | bytes]
+) -> Steps[list[Any]]:
     """Send; again while another sender, whose sending takes several steps, sends the job of a key.
     Its reservation expires."""
     while True:
-        reply: list[Any] = results.run_script(_PUSH_WITH_CONDITIONS, keys, arguments)
+        reply: list[Any] = yield ScriptCall(_PUSH_WITH_CONDITIONS, keys, arguments)
         if reply[0] != _IS_BEING_SENT:
             return reply
-        time.sleep(KEY_POLL_INTERVAL_S)
+        yield Pause(KEY_POLL_INTERVAL_S)

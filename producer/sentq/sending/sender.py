@@ -4,7 +4,7 @@ If broker and results are in one Redis, which is the default, one script makes j
 appends their messages to the queue: all or none, up to 500 jobs in one round trip. The messages
 are made from a template of Celery's.
 
-    texts ── MessageTemplate.fill ──▶ SendGroup ── push (one script) ──▶ queue
+    texts ── MessageTemplate.fill ──▶ SendGroup ── push_steps (one script) ──▶ queue
 
 Otherwise, and if the application observes Celery's publishing (its signals or `task-sent` events),
 Celery publishes each message itself.
@@ -16,6 +16,7 @@ import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 import redis
@@ -35,11 +36,12 @@ from sentq.errors import (
 from sentq.sending.idempotency import IdempotencyKeys, KeyClaim, KeyMismatch
 from sentq.sending.limits import QueueLimitExceeded, QueueLimits, queue_full_error
 from sentq.sending.publish import Publisher
-from sentq.sending.push import SendGroup, push
+from sentq.sending.push import SendGroup, push_steps
 from sentq.sending.template import MessageTemplate
 from sentq.wire.ids import new_job_ids
-from sentq.wire.reports import read_reports
+from sentq.wire.reports import WorkerReport, report_steps
 from sentq.wire.sealing import Keyring
+from sentq.wire.steps import Blocking, Steps
 
 if TYPE_CHECKING:
     from celery import Celery
@@ -108,14 +110,14 @@ class Sender:
         self._limits = limits
         self._keyring = keyring
         self._keys = IdempotencyKeys(key_namespace, keyring)
-        self._clock = RedisClock(self._ask_time)
+        self._clock = RedisClock(self._ask_time_steps)
         self._jobs_per_group = min(_JOBS_PER_GROUP, limits.jobs or _JOBS_PER_GROUP)
         self._bytes_per_group = min(_BYTES_PER_GROUP, limits.bytes or _BYTES_PER_GROUP)
         self._templates: dict[tuple[str, int], MessageTemplate] = {}
 
-    def send(
+    def send_steps(
         self, jobs: Sequence[Sequence[str]], *, queue: str, options: SendOptions = _NO_OPTIONS
-    ) -> list[str]:
+    ) -> Steps[list[str]]:
         """Send jobs of checked texts and return their ids, in the same order.
 
         Raises:
@@ -127,7 +129,7 @@ class Sender:
         accepted: list[str] = []
         try:
             # By Redis' clock: workers compare it with theirs, and a host's may be wrong by hours.
-            now_s = self._clock.now_s()
+            now_s = yield from self._clock.now_steps()
             headers = _headers(options, now_s)
             claims = [
                 self._keys.claim(key, texts, local_only=options.local_only)
@@ -135,7 +137,7 @@ class Sender:
             ]
             if self._is_single_redis and not self._is_publishing_observed:
                 for group in self._groups(jobs, queue, headers, claims, now_s):
-                    accepted += push(self._results, group, queue, self._limits)
+                    accepted += yield from push_steps(self._results, group, queue, self._limits)
             else:
                 publisher = Publisher(
                     self._app,
@@ -147,9 +149,10 @@ class Sender:
                 )
                 for place, texts in enumerate(jobs):
                     claim = claims[place] if claims else None
-                    accepted.append(publisher.publish(texts, claim, at_s=now_s))
+                    publish = partial(publisher.publish, texts, claim, at_s=now_s)
+                    accepted.append((yield Blocking(publish)))
         except QueueLimitExceeded as rejection:
-            raise self._queue_full(queue, rejection, accepted) from None
+            raise (yield from self._queue_full_steps(queue, rejection, accepted)) from None
         except KeyMismatch as mismatch:
             raise self._key_conflict(len(accepted) + mismatch.place, len(jobs), accepted) from None
         except (BrokerUnavailable, ResultsUnavailable) as error:
@@ -199,20 +202,23 @@ class Sender:
             self._templates[key] = MessageTemplate(self._app, queue, self._keyring)
         return self._templates[key]
 
-    def _queue_full(
+    def _queue_full_steps(
         self, queue: str, rejection: QueueLimitExceeded, accepted: list[str]
-    ) -> QueueFull:
+    ) -> Steps[QueueFull]:
         try:
             if self._is_single_redis:
-                reports = read_reports(self._app.backend.client)
+                reports = yield from report_steps()
             else:
-                with open_broker(self._app) as broker:
-                    reports = read_reports(broker.redis, prefix=broker.prefix)
-        except (BrokerUnavailable, redis.RedisError):
+                reports = yield Blocking(self._reports_of_broker)
+        except (BrokerUnavailable, ResultsUnavailable):
             reports = []  # The queue was full, also if Redis is not available since then.
         error = queue_full_error(queue, self._limits, rejection, reports)
         error.accepted = accepted
         return error
+
+    def _reports_of_broker(self) -> list[WorkerReport]:
+        with open_broker(self._app) as broker:
+            return broker.run(report_steps(broker.prefix))
 
     def _key_conflict(self, place: int, count: int, accepted: list[str]) -> KeyConflict:
         """Return the error for a job whose key belongs to other texts. It quotes neither."""
@@ -226,15 +232,19 @@ class Sender:
         error.accepted = accepted
         return error
 
-    def _ask_time(self) -> float:
-        if self._is_single_redis:
-            seconds, microseconds = self._results.command("TIME")
-        else:
-            try:
-                with open_broker(self._app) as broker:
-                    seconds, microseconds = broker.redis.time()
-            except SettingsError:
-                return time.time()  # Other brokers have no clock to read.
+    def _ask_time_steps(self) -> Steps[float]:
+        if not self._is_single_redis:
+            at_s: float = yield Blocking(self._time_of_broker)
+            return at_s
+        seconds, microseconds = yield ("TIME",)
+        return float(seconds) + float(microseconds) / 1e6
+
+    def _time_of_broker(self) -> float:
+        try:
+            with open_broker(self._app) as broker:
+                seconds, microseconds = broker.redis.time()
+        except SettingsError:
+            return time.time()  # Other brokers have no clock to read.
         return float(seconds) + float(microseconds) / 1e6
 
 

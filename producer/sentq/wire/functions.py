@@ -22,6 +22,7 @@ import redis
 from redis.exceptions import NoPermissionError, ResponseError
 
 from sentq.wire.lua import Script, execute, load_script
+from sentq.wire.steps import Steps
 
 __all__ = ["FUNCTIONS", "LIBRARY_NAME", "ClientFunction", "load_functions"]
 
@@ -44,7 +45,7 @@ _FLAGS: Final = re.compile(r"^-- Flag: ([a-z-]+)$", re.MULTILINE)
 _MISSING: Final = re.compile(r"Function not found|unknown command", re.IGNORECASE)
 
 #: The connection pools whose Redis does not offer functions to this user.
-_pools_with_scripts: WeakSet[redis.ConnectionPool] = WeakSet()
+_pools_with_scripts: WeakSet[Any] = WeakSet()
 
 
 class ClientFunction(Script):
@@ -60,12 +61,9 @@ class ClientFunction(Script):
         super().__init__(text)
         self.name = f"{library}_{name}"
 
-    def run(
-        self,
-        connection: redis.Redis,
-        keys: Sequence[str | bytes],
-        arguments: Iterable[object] = (),
-    ) -> Any:
+    def steps(
+        self, keys: Sequence[str | bytes], arguments: Iterable[object], pool: object
+    ) -> Steps[Any]:
         """Run the function, or the script on a Redis without it, and return the reply.
 
         Which of the two is found out once for each connection pool.
@@ -75,16 +73,15 @@ class ClientFunction(Script):
                 function and the user may not run scripts.
         """
         arguments = tuple(arguments)
-        pool = connection.connection_pool
         if pool not in _pools_with_scripts:
             try:
-                return execute(connection, ("FCALL", self.name, len(keys), *keys, *arguments))
+                return (yield ("FCALL", self.name, len(keys), *keys, *arguments))
             except ResponseError as error:
                 if not (isinstance(error, NoPermissionError) or _MISSING.search(str(error))):
                     raise
             # Not in the block above: the error may quote arguments, and must not be shown.
         try:
-            reply = super().run(connection, keys, arguments)
+            reply = yield from super().steps(keys, arguments, pool)
         except NoPermissionError:
             # The next call looks for the function again: a worker may have loaded it by then.
             _pools_with_scripts.discard(pool)

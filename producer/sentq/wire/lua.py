@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from importlib import resources
 from typing import Any, Final
 
@@ -18,8 +19,9 @@ import redis
 from redis.exceptions import NoScriptError, OutOfMemoryError
 
 from sentq.wire.states import result_states_lua
+from sentq.wire.steps import Steps, run_steps
 
-__all__ = ["Script", "execute", "load_script", "resolve_includes"]
+__all__ = ["Script", "execute", "load_script", "resolve_includes", "with_cause"]
 
 #: Redis 6 names the cause inside the error of a script, without the code `OOM` before it.
 _OUT_OF_MEMORY: Final = "OOM command not allowed"
@@ -59,13 +61,28 @@ class Script:
         Raises:
             redis.RedisError: Redis did not answer, or refused.
         """
+        pool = connection.connection_pool
+        return run_steps(self.steps(keys, arguments, pool), partial(execute, connection))
+
+    def steps(
+        self,
+        keys: Sequence[str | bytes],
+        arguments: Iterable[object],
+        pool: object,  # noqa: ARG002 - for functions
+    ) -> Steps[Any]:
+        """Run the script in steps of one command each, and return its reply.
+
+        Args:
+            keys, arguments: As for `run`.
+            pool: The connection pool by which the driver reaches Redis.
+        """
         command = self.command(keys, arguments)
         try:
-            return execute(connection, command)
+            return (yield command)
         except NoScriptError:
             # Redis has restarted, or another server took over. Nothing was run.
-            execute(connection, self.load_command)
-            return execute(connection, command)
+            yield self.load_command
+            return (yield command)
 
     def command(
         self, keys: Sequence[str | bytes], arguments: Iterable[object]
@@ -130,6 +147,14 @@ def execute(connection: redis.Redis, command: Iterable[object]) -> Any:
         # first key of EVALSHA (`GlobalKeyPrefixMixin`).
         return redis.Redis.execute_command(connection, *command)
     except redis.ResponseError as error:
-        if _OUT_OF_MEMORY in str(error) and not isinstance(error, OutOfMemoryError):
-            raise OutOfMemoryError(str(error)) from error
-        raise
+        named = with_cause(error)
+        if named is error:
+            raise
+        raise named from error
+
+
+def with_cause(error: redis.ResponseError) -> redis.ResponseError:
+    """Return an `OutOfMemoryError` for an error whose message names that cause, else the error."""
+    if _OUT_OF_MEMORY in str(error) and not isinstance(error, OutOfMemoryError):
+        return OutOfMemoryError(str(error))
+    return error

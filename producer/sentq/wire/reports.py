@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, NonNegativeFloat, NonNegativeInt, Va
 
 from sentq.wire.functions import FUNCTIONS
 from sentq.wire.lua import load_script
+from sentq.wire.steps import ScriptCall, Steps, run_steps
 
 if TYPE_CHECKING:
     import redis
@@ -24,6 +25,7 @@ __all__ = [
     "read_reports",
     "remove_report",
     "report_key",
+    "report_steps",
     "write_report",
 ]
 
@@ -129,7 +131,14 @@ def read_reports(connection: redis.Redis, *, prefix: str = "") -> list[WorkerRep
     Raises:
         redis.RedisError: Redis did not answer.
     """
-    found: list[Any] = _READ.run(connection, [f"{prefix}{_INDEX_KEY}"], [report_key("", prefix)])
+    return run_steps(
+        report_steps(prefix), lambda call: call.script.run(connection, call.keys, call.arguments)
+    )
+
+
+def report_steps(prefix: str = "") -> Steps[list[WorkerReport]]:
+    """Do what `read_reports` does, in steps."""
+    found: list[Any] = yield ScriptCall(_READ, [f"{prefix}{_INDEX_KEY}"], [report_key("", prefix)])
     reports = []
     for raw in found:
         try:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import pytest
 
 from sentq import Client, Job, JobOutcome, errors
 from sentq.connection.app import make_app
 from sentq.wire.ids import new_job_ids
+from sentq.wire.steps import Deadline, Steps
 from sentq_worker.broker.results import ResultStore, failed, succeeded
 from tests.support.celery.site import closing_results
 from tests.support.processes import RedisProcess
@@ -73,13 +75,13 @@ def test_an_outcome_stored_just_before_the_subscription_is_not_missed(
     client: Client, store: ResultStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     job = client.submit("text")
-    subscribe = client._results._listen
+    subscribe = client._results._listen_steps
 
-    def finish_just_before(*args: object) -> object:
+    def finish_just_before(job_id: str, deadline: Deadline) -> Steps[dict[str, Any]]:
         _finish(store, [job])
-        return subscribe(*args)  # type: ignore[arg-type]
+        return subscribe(job_id, deadline)
 
-    monkeypatch.setattr(client._results, "_listen", finish_just_before)
+    monkeypatch.setattr(client._results, "_listen_steps", finish_just_before)
     started = time.monotonic()
     assert list(_read(client, [job])) == [job.id]
     assert time.monotonic() - started < 1.5, "the outcome was found by polling, not at once"

@@ -9,11 +9,10 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
-import redis
 from celery import signals
 
 from sentq import Client, JobStatus, errors
-from sentq.connection.broker import BrokerRedis, queue_lists
+from sentq.connection.broker import BrokerKeys, queue_lists
 from sentq.wire.reports import WorkerReport, write_report
 from tests.support.processes import RedisProcess
 
@@ -78,7 +77,7 @@ def test_a_queue_has_the_same_lists_as_in_kombu(client: Client) -> None:
     with client._app.connection() as connection:
         channel = connection.default_channel
         kombus = [channel._q_for_pri("sentq", priority) for priority in range(10)]
-    assert [BrokerRedis(redis.Redis(), "", "", "").list_of("sentq", p) for p in range(10)] == kombus
+    assert [BrokerKeys().list_of("sentq", p) for p in range(10)] == kombus
     assert queue_lists("sentq") == list(dict.fromkeys(kombus))
 
 

@@ -1,0 +1,116 @@
+"""What every client does to send jobs: check the arguments of a call, and make the steps.
+
+The checks come first, when a method is called; the steps do the rest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Final
+
+from sentq.contract import check_timeout
+from sentq.results.ordered import OrderedResults
+from sentq.results.reader import ResultReader
+from sentq.sending.arguments import (
+    check_counts,
+    checked_deadline_s,
+    checked_keys,
+    checked_texts,
+    options_of_parts,
+    several,
+)
+from sentq.sending.capacity import capacity_steps
+from sentq.sending.limits import QueueLimits
+from sentq.sending.sender import Sender, SendOptions
+from sentq.stream import JobWindow
+from sentq.wire.steps import Steps
+
+if TYPE_CHECKING:
+    from sentq.settings import Settings
+
+__all__ = ["MAP_JOBS_IN_FLIGHT", "MAP_TEXTS_PER_JOB", "Submitter"]
+
+#: How `map` cuts a stream into jobs, and how many of them it keeps in flight.
+MAP_TEXTS_PER_JOB: Final = 64
+MAP_JOBS_IN_FLIGHT: Final = 32
+
+
+class Submitter:
+    """Makes the steps that send the jobs of a client.
+
+    Args:
+        settings: The queues, and the limits of jobs and queues.
+        results: Makes jobs known before they are sent.
+    """
+
+    def __init__(self, settings: Settings, results: ResultReader) -> None:
+        self._settings = settings
+        self._results = results
+        self._limits = settings.sender_limits
+        self._sender = Sender(
+            results.app,
+            results,
+            is_single_redis=settings.is_single_redis,
+            limits=QueueLimits(settings.max_queued_jobs, settings.max_queued_bytes),
+            keyring=results.keyring,
+            key_namespace=settings.key_namespace,
+        )
+
+    def submit_steps(
+        self,
+        jobs: Iterable[str | Sequence[str]],
+        *,
+        bulk: bool,
+        keys: Iterable[str] | None,
+        deadline: float | None,
+        local_only: bool,
+    ) -> Steps[list[str]]:
+        """Check jobs; return the steps that send them and return their ids, in the same order.
+
+        Raises:
+            InvalidInput: A job or an option breaks a limit; the message says which.
+        """
+        checked = [
+            checked_texts(texts, self._limits) for texts in several(jobs, "submit_many", "jobs")
+        ]
+        options = SendOptions(
+            checked_keys(keys, len(checked)), checked_deadline_s(deadline), local_only
+        )
+        return self._sender.send_steps(checked, queue=self._queue(bulk=bulk), options=options)
+
+    def window(
+        self,
+        *,
+        texts_per_job: int,
+        jobs_in_flight: int,
+        timeout: float | None,
+        local_only: bool,
+        key: str | None,
+    ) -> JobWindow:
+        """Check the options of `map`; return the jobs in flight of a new stream.
+
+        Raises:
+            InvalidInput: An option is wrong.
+        """
+        check_counts(texts_per_job=texts_per_job, jobs_in_flight=jobs_in_flight)
+        timeout_s = check_timeout(timeout)
+        queue, options = self._queue(bulk=True), options_of_parts(key, local_only=local_only)
+
+        def send_steps(texts: Sequence[str]) -> Steps[str]:
+            of_part = next(options)
+            (job_id,) = yield from capacity_steps(
+                lambda: self._sender.send_steps([texts], queue=queue, options=of_part),
+                timeout_s=timeout_s,
+            )
+            return job_id
+
+        return JobWindow(
+            limits=self._limits,
+            texts_per_job=min(texts_per_job, self._settings.texts_per_job),
+            jobs_in_flight=jobs_in_flight,
+            send=send_steps,
+            results=OrderedResults(self._results, timeout_s=timeout_s),
+        )
+
+    def _queue(self, *, bulk: bool) -> str:
+        return self._settings.bulk_queue if bulk else self._settings.queue
