@@ -6,6 +6,8 @@ job = Client().submit("What a lovely day!")
 print(job.result(timeout=10).outcomes[0].label)
 """
 
+from typing import TYPE_CHECKING
+
 from sentq.admin.dead import DeadLetters, RetryResult, Selection
 from sentq.admin.status import QueueStatus, ServiceStatus
 from sentq.client import Client
@@ -28,10 +30,16 @@ from sentq.version import VERSION
 from sentq.wire.dead_letters import DeadLetter, DeadLetterCode
 from sentq.wire.reports import WorkerReport
 
+if TYPE_CHECKING:
+    from sentq.aio import AsyncClient, AsyncDeadLetters, AsyncJob
+
 __version__ = VERSION
 
 __all__ = [  # noqa: PLE0604 - names of the errors are added below
     "TASK_NAME",
+    "AsyncClient",
+    "AsyncDeadLetters",
+    "AsyncJob",
     "Backlog",
     "Client",
     "DeadLetter",
@@ -54,3 +62,12 @@ __all__ = [  # noqa: PLE0604 - names of the errors are added below
     "__version__",
     *_errors,
 ]
+
+
+def __getattr__(name: str) -> object:
+    """Import the client for asyncio when it is first used."""
+    if name in {"AsyncClient", "AsyncDeadLetters", "AsyncJob"}:
+        import sentq.aio
+
+        return getattr(sentq.aio, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

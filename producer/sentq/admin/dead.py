@@ -9,8 +9,9 @@ for dead_letter in dead.entries(Selection(newer_than_s=3600)):
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Final
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from sentq.admin.dead_steps import (
     ALL,
@@ -22,16 +23,19 @@ from sentq.admin.dead_steps import (
     retry_steps,
     texts_of,
 )
-from sentq.connection.broker import open_broker
+from sentq.connection.broker import BrokerKeys, run_on_broker
 from sentq.wire.dead_letters import DeadLetter
 from sentq.wire.documents import QUEUED_DOCUMENT
 from sentq.wire.functions import FUNCTIONS
+from sentq.wire.steps import Steps
 
 if TYPE_CHECKING:
     from sentq.results.reader import ResultReader
     from sentq.settings import Settings
 
 __all__ = ["DeadLetters", "RetryResult", "Selection", "texts_of"]
+
+T = TypeVar("T")
 
 _REQUEUE_RESULT: Final = FUNCTIONS["requeue_one_result"]
 
@@ -61,14 +65,11 @@ class DeadLetters:
         """Yield the present dead letters, the oldest first; remove those that are too old."""
         pages = DeadLetterPages(selection, ttl_s=self._settings.dead_letter_ttl_s)
         while not pages.are_read:
-            with open_broker(self._app) as broker:
-                page = broker.run(pages.next_steps(broker))
-            yield from page
+            yield from self._run(pages.next_steps)
 
     def get(self, dead_letter_id: str) -> DeadLetter | None:
         """Return the dead letter of an id, or None."""
-        with open_broker(self._app) as broker:
-            return broker.run(get_steps(broker, dead_letter_id))
+        return self._run(partial(get_steps, dead_letter_id=dead_letter_id))
 
     def texts(self, dead_letter: DeadLetter) -> list[str] | None:
         """Return the texts in the message of a dead letter, decrypted if they are encrypted; other
@@ -96,21 +97,22 @@ class DeadLetters:
                 self.drop([dead_letter.id])
                 return RetryResult.ENDED
             document = None
-        with open_broker(self._app) as broker:
-            return broker.run(
-                retry_steps(
-                    broker,
-                    dead_letter,
-                    document,
-                    default_queue=self._settings.queue,
-                    ttl_s=self._results.ttl_s,
-                )
+        return self._run(
+            partial(
+                retry_steps,
+                dead_letter=dead_letter,
+                document=document,
+                default_queue=self._settings.queue,
+                ttl_s=self._results.ttl_s,
             )
+        )
 
     def drop(self, dead_letter_ids: Sequence[str]) -> int:
         """Delete dead letters, and return how many there were.
 
         Their jobs failed when the messages were dead-lettered; that result stays.
         """
-        with open_broker(self._app) as broker:
-            return broker.run(drop_steps(broker, dead_letter_ids))
+        return self._run(partial(drop_steps, dead_letter_ids=dead_letter_ids))
+
+    def _run(self, make_steps: Callable[[BrokerKeys], Steps[T]]) -> T:
+        return run_on_broker(self._app, make_steps)

@@ -135,9 +135,9 @@ def get_steps(broker: BrokerKeys, dead_letter_id: str) -> Steps[DeadLetter | Non
 
 def retry_steps(
     broker: BrokerKeys,
+    *,
     dead_letter: DeadLetter,
     document: bytes | None,
-    *,
     default_queue: str,
     ttl_s: int,
 ) -> Steps[RetryResult]:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import orjson
 from pydantic import BaseModel, ConfigDict
 
-from sentq.connection.broker import BrokerKeys, open_broker
+from sentq.connection.broker import BrokerKeys, run_on_broker
 from sentq.version import VERSION
 from sentq.wire.agreement import Disagreement, disagreements
 from sentq.wire.dead_letters import DEAD_LETTERS_KEY
@@ -74,8 +75,7 @@ def read_status(app: Celery, settings: Settings) -> ServiceStatus:
         BrokerUnavailable: Redis did not answer, or refused.
         SettingsError: The broker is not Redis.
     """
-    with open_broker(app) as broker:
-        return broker.run(service_status_steps(broker, settings))
+    return run_on_broker(app, partial(service_status_steps, settings=settings))
 
 
 def service_status_steps(broker: BrokerKeys, settings: Settings) -> Steps[ServiceStatus]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -18,7 +18,14 @@ from sentq.wire.steps import Steps, run_steps
 if TYPE_CHECKING:
     from celery import Celery
 
-__all__ = ["BrokerKeys", "BrokerRedis", "broker_unavailable", "open_broker", "queue_lists"]
+__all__ = [
+    "BrokerKeys",
+    "BrokerRedis",
+    "broker_unavailable",
+    "open_broker",
+    "queue_lists",
+    "run_on_broker",
+]
 
 T = TypeVar("T")
 
@@ -107,6 +114,21 @@ def open_broker(app: Celery) -> Iterator[BrokerRedis]:
             )
     except (OperationalError, redis.RedisError, OSError) as error:
         raise broker_unavailable(error) from error
+
+
+def run_on_broker(app: Celery, make_steps: Callable[[BrokerKeys], Steps[T]]) -> T:
+    """Run steps on a connection to the broker, and return what they return.
+
+    Args:
+        app: The app of the broker.
+        make_steps: Makes the steps for these keys.
+
+    Raises:
+        BrokerUnavailable: The broker did not answer within the time-outs, or refused a command.
+        SettingsError: The broker is not Redis.
+    """
+    with open_broker(app) as broker:
+        return broker.run(make_steps(broker))
 
 
 def broker_unavailable(error: Exception) -> BrokerUnavailable:

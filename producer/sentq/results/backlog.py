@@ -10,7 +10,7 @@ import redis
 from pydantic import BaseModel, ConfigDict
 
 from sentq.connection.blocking import perform
-from sentq.connection.broker import broker_unavailable, open_broker, queue_lists
+from sentq.connection.broker import broker_unavailable, queue_lists, run_on_broker
 from sentq.wire.reports import WorkerReport, report_steps
 from sentq.wire.steps import RoundTrip, Steps, run_steps
 
@@ -65,8 +65,7 @@ def read_backlog(app: Celery, queues: Sequence[str], *, is_single_redis: bool) -
         SettingsError: The broker is not Redis.
     """
     if not is_single_redis:
-        with open_broker(app) as broker:
-            return broker.run(backlog_steps(queues, broker.prefix))
+        return run_on_broker(app, lambda broker: backlog_steps(queues, broker.prefix))
     try:
         return run_steps(backlog_steps(queues), partial(perform, app.backend.client))
     except redis.RedisError as error:

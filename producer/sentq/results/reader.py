@@ -67,10 +67,16 @@ class ResultReader(ResultSteps):
         )
 
     def run(self, steps: Steps[T]) -> T:
-        """Run steps of results, which may wait for a job, to their end."""
+        """Run steps of results, which may wait for a job, to their end.
+
+        Raises:
+            ResultsUnavailable: Redis refused a subscription.
+        """
         subscription = _Subscription(self)
         try:
             return run_steps(steps, subscription.perform)
+        except redis.RedisError as error:
+            raise results_unavailable(error) from error
         finally:
             subscription.close()
 

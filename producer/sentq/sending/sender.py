@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Final
 import redis
 from celery import signals
 
-from sentq.connection.broker import open_broker
+from sentq.connection.broker import open_broker, run_on_broker
 from sentq.connection.clock import RedisClock
 from sentq.contract import DEADLINE_HEADER, LOCAL_ONLY_HEADER
 from sentq.errors import (
@@ -160,6 +160,10 @@ class Sender:
             raise not_sent from (error.__cause__ if not_sent is error else error)
         return accepted
 
+    def prepare(self, queue: str) -> None:
+        """Make the template of a queue's messages, for which the first job would wait."""
+        self._template(queue)
+
     @property
     def _is_publishing_observed(self) -> bool:
         """Whether the application uses signals or events that Celery sends as it publishes."""
@@ -217,8 +221,7 @@ class Sender:
         return error
 
     def _reports_of_broker(self) -> list[WorkerReport]:
-        with open_broker(self._app) as broker:
-            return broker.run(report_steps(broker.prefix))
+        return run_on_broker(self._app, lambda broker: report_steps(broker.prefix))
 
     def _key_conflict(self, place: int, count: int, accepted: list[str]) -> KeyConflict:
         """Return the error for a job whose key belongs to other texts. It quotes neither."""

@@ -56,6 +56,12 @@ class Submitter:
             key_namespace=settings.key_namespace,
         )
 
+    def prepare(self) -> None:
+        """Make what the first job would wait for: Celery's modules, and templates of messages."""
+        self._results.key("any")
+        for bulk in (False, True):
+            self._sender.prepare(self._queue(bulk=bulk))
+
     def submit_steps(
         self,
         jobs: Iterable[str | Sequence[str]],

@@ -1,0 +1,261 @@
+"""The client for asyncio: submit texts, await outcomes, stream a collection through the workers.
+
+async with AsyncClient() as client:
+    job = await client.submit(["What a day!", "I want my money back."])
+    (await job.result(timeout=10)).outcomes
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterable, AsyncIterator, Iterable, Sequence
+from functools import partial
+from types import TracebackType
+from typing import Self
+
+from sentq.admin.functions import load_into_redis
+from sentq.admin.status import ServiceStatus, service_status_steps
+from sentq.aio.dead import AsyncDeadLetters
+from sentq.aio.driver import Drivers
+from sentq.aio.job import AsyncJob
+from sentq.contract import JobOutcome, Outcome, check_timeout
+from sentq.errors import JobError
+from sentq.job import JobHandle, id_of
+from sentq.results.backlog import Backlog
+from sentq.results.ordered import OrderedResults
+from sentq.results.reader import ResultReader
+from sentq.sending.arguments import several
+from sentq.sending.submitter import MAP_JOBS_IN_FLIGHT, MAP_TEXTS_PER_JOB, Submitter
+from sentq.settings import Settings
+from sentq.stream import JobWindow
+
+__all__ = ["AsyncClient"]
+
+
+class AsyncClient:
+    """Sends texts to sentq workers, and awaits outcomes. The names and promises are `Client`'s.
+
+    Open one in each process. Any number of tasks may use it, in any number of event loops and
+    threads. In each loop it has two connections to Redis: one for all commands, one for all that
+    wait for outcomes. They are opened when they are first needed. A third one, for Celery, is
+    opened in a thread when a job is cancelled, and by `dead.retry` and `load_functions`.
+
+    A task may be cancelled at any time. Then a call may have been sent or not, such as that of
+    `submit`; with a `key` it can be repeated.
+
+    Args:
+        settings: As loaded by `Settings.load`; None reads environment and file.
+        overrides: Single settings, such as `broker_url="redis://…"`, that override the others.
+
+    Raises:
+        SettingsError: A setting is unknown or does not fit.
+    """
+
+    def __init__(self, settings: Settings | None = None, **overrides: object) -> None:
+        self._settings = Settings.load_over(settings, **overrides)
+        self._results = ResultReader.open(self._settings)
+        self._submitter = Submitter(self._settings, self._results)
+        # Celery's modules are imported here, so that this does not delay an event loop later.
+        self._submitter.prepare()
+        self._drivers = Drivers(self._results, is_single_redis=self._settings.is_single_redis)
+
+    async def submit(
+        self,
+        texts: str | Sequence[str],
+        *,
+        bulk: bool = False,
+        key: str | None = None,
+        deadline: float | None = None,
+        local_only: bool = False,
+    ) -> AsyncJob:
+        """Send one job, and return when Redis has accepted it.
+
+        Args:
+            texts, bulk, key, deadline, local_only: As for `Client.submit`.
+
+        Raises:
+            InvalidInput, KeyConflict, QueueFull, RedisFull, BrokerUnavailable: As `Client.submit`
+                does.
+        """
+        keys = None if key is None else [key]
+        (job,) = await self.submit_many(
+            [texts], bulk=bulk, keys=keys, deadline=deadline, local_only=local_only
+        )
+        return job
+
+    async def submit_many(
+        self,
+        jobs: Iterable[str | Sequence[str]],
+        *,
+        bulk: bool = False,
+        keys: Iterable[str] | None = None,
+        deadline: float | None = None,
+        local_only: bool = False,
+    ) -> list[AsyncJob]:
+        """Send many jobs, hundreds in a round trip. Return their handles in the same order.
+
+        All jobs are checked before the first one is sent.
+
+        Args:
+            jobs, bulk, keys, deadline, local_only: As for `Client.submit_many`.
+
+        Raises:
+            InvalidInput, KeyConflict, QueueFull, RedisFull, BrokerUnavailable: As
+                `Client.submit_many` does.
+        """
+        steps = self._submitter.submit_steps(
+            jobs, bulk=bulk, keys=keys, deadline=deadline, local_only=local_only
+        )
+        return [self.job(job_id) for job_id in await self._drivers.current().run(steps)]
+
+    def results(
+        self,
+        jobs: Iterable[JobHandle | str],
+        *,
+        timeout: float | None = None,
+    ) -> AsyncIterator[JobOutcome | JobError]:
+        """Wait for the outcomes of many jobs, in the order given, hundreds in a round trip.
+
+        A job without an outcome does not stop the others: its error takes its place.
+
+        Args:
+            jobs: Handles or ids of jobs of any sender.
+            timeout: Seconds to wait for each job at most; None waits until it ends.
+
+        Raises:
+            InvalidInput: `jobs` holds something else, or `timeout` is no number.
+            ResultsUnavailable: Redis is not available. The jobs are not affected.
+        """
+        reader = OrderedResults(self._results, timeout_s=check_timeout(timeout))
+        ids = [id_of(job) for job in several(jobs, "results", "jobs or job ids")]
+        for job_id in ids:
+            reader.expect(job_id)
+        return self._received(reader, len(ids))
+
+    async def _received(
+        self, reader: OrderedResults, jobs: int
+    ) -> AsyncIterator[JobOutcome | JobError]:
+        for _ in range(jobs):
+            yield await self._drivers.current().run(reader.end_steps())
+
+    def job(self, job_id: str) -> AsyncJob:
+        """Return the handle of a job by its id, also of one that another process sent.
+
+        Raises:
+            InvalidInput: The id is no string.
+        """
+        return AsyncJob(id_of(job_id), self._results, self._drivers)
+
+    def map(
+        self,
+        texts: Iterable[str] | AsyncIterable[str],
+        *,
+        texts_per_job: int = MAP_TEXTS_PER_JOB,
+        jobs_in_flight: int = MAP_JOBS_IN_FLIGHT,
+        timeout: float | None = None,
+        local_only: bool = False,
+        key: str | None = None,
+    ) -> AsyncIterator[Outcome]:
+        """Score any number of texts in order; yield an outcome for each.
+
+        Memory is bounded by the jobs in flight. If the queue is full, it waits for capacity. A text
+        that breaks the contract is not sent and does not stop the others: a `TextError` takes the
+        place of its outcome.
+
+        Args:
+            texts: The texts, also from an asynchronous iterable. At most `texts_per_job *
+                jobs_in_flight` are read ahead. An ordinary iterable should not block: it is read
+                in the event loop.
+            texts_per_job, jobs_in_flight, timeout, local_only, key: As for `Client.map`.
+
+        Raises:
+            InvalidInput: An argument is wrong, such as one text in place of several.
+            KeyConflict: The key belongs to other texts.
+            Overloaded, BrokerUnavailable: As `submit` does.
+            JobError, ResultsUnavailable: As `AsyncJob.result` does.
+        """
+        if not isinstance(texts, AsyncIterable):
+            texts = _each(several(texts, "map", "texts"))
+        window = self._submitter.window(
+            texts_per_job=texts_per_job,
+            jobs_in_flight=jobs_in_flight,
+            timeout=timeout,
+            local_only=local_only,
+            key=key,
+        )
+        return self._stream(texts, window)
+
+    async def _stream(
+        self, texts: AsyncIterable[object], window: JobWindow
+    ) -> AsyncIterator[Outcome]:
+        async for text in texts:
+            if part := window.add(text):
+                for outcome in await self._drivers.current().run(window.send_steps(part)):
+                    yield outcome
+        if part := window.rest():
+            for outcome in await self._drivers.current().run(window.send_steps(part)):
+                yield outcome
+        while not window.is_empty:
+            for outcome in await self._drivers.current().run(window.receive_steps()):
+                yield outcome
+
+    @property
+    def dead(self) -> AsyncDeadLetters:
+        """The dead letters: messages that no worker can process."""
+        return AsyncDeadLetters(self._results, self._settings, self._drivers)
+
+    async def service_status(self) -> ServiceStatus:
+        """Return the status of the service: queued jobs, jobs in flight, workers.
+
+        Raises:
+            BrokerUnavailable: Redis did not answer.
+            SettingsError: The broker is not Redis.
+        """
+        steps = partial(service_status_steps, settings=self._settings)
+        return await self._drivers.current().run_on_broker(steps)
+
+    async def backlog(self) -> Backlog:
+        """Return how many jobs wait in the queues, and the reports of the workers that read them.
+
+        It needs the rights of a sender only, and takes two round trips.
+
+        Raises:
+            BrokerUnavailable: Redis did not answer, or refused.
+            SettingsError: The broker is not Redis.
+        """
+        return await self._drivers.current().backlog()
+
+    async def load_functions(self) -> None:
+        """Load the functions that clients of this version call into Redis, which keeps them.
+
+        It needs the rights of an administrator. Workers do the same as they start.
+
+        Raises:
+            BrokerUnavailable, ResultsUnavailable: Redis did not answer, is older than 7, or the
+                user may not.
+        """
+        await self._drivers.in_thread(partial(load_into_redis, self._results.app, self._settings))
+
+    async def aclose(self) -> None:
+        """Close the connections, in all event loops that run. Callers that still wait get
+        `ResultsUnavailable`. Jobs are not affected, and the client may be used again."""
+        await self._drivers.aclose()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.aclose()
+
+
+async def _each(texts: Iterable[object]) -> AsyncIterator[object]:
+    """Yield texts of an ordinary iterable; let other tasks run after every hundred."""
+    for number, text in enumerate(texts):
+        if number % 100 == 99:  # noqa: PLR2004
+            await asyncio.sleep(0)
+        yield text

@@ -1,0 +1,226 @@
+"""The driver of steps for one event loop, and the drivers of all loops that use a client."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import Any, Final, TypeVar
+
+import redis
+
+from sentq.aio.commands import CommandConnection, ConnectionsClosed
+from sentq.aio.notices import Listener, Notices
+from sentq.aio.servers import RedisServer
+from sentq.connection.app import close_app
+from sentq.connection.broker import BrokerKeys, broker_unavailable, run_on_broker
+from sentq.errors import BrokerUnavailable, ResultsUnavailable
+from sentq.results.backlog import Backlog, backlog_steps
+from sentq.results.reader import ResultReader
+from sentq.results.steps import Listen, ReadBacklog, Subscribe, results_unavailable
+from sentq.wire.steps import Blocking, Pause, Request, RoundTrip, ScriptCall, Steps
+
+__all__ = ["Drivers", "LoopDriver"]
+
+T = TypeVar("T")
+
+_CLOSED: Final = "the client was closed, or its event loop ends"
+
+
+async def _drive(steps: Steps[T], perform: Callable[[Request], Awaitable[Any]]) -> T:
+    """Run steps to their end, as `run_steps` does for callers that block.
+
+    A cancelled caller, and one whose client is closed, does not go on: the steps are closed.
+    """
+    try:
+        request = next(steps)
+        while True:
+            try:
+                reply = await perform(request)
+            except ConnectionsClosed:
+                raise
+            except Exception as error:  # noqa: BLE001 - the steps decide
+                request = steps.throw(error)
+            else:
+                request = steps.send(reply)
+    except StopIteration as end:
+        value: T = end.value
+        return value
+    finally:
+        steps.close()
+
+
+class LoopDriver:
+    """Runs the steps of a client in one event loop, on two connections to Redis at most.
+
+    Args:
+        results: The steps that read results, and the connections of code that blocks.
+        is_single_redis: Whether messages and results are in the same database of one Redis.
+        in_thread: Calls code that blocks.
+    """
+
+    def __init__(
+        self,
+        results: ResultReader,
+        *,
+        is_single_redis: bool,
+        in_thread: Callable[[Callable[[], Any]], Awaitable[Any]],
+    ) -> None:
+        self._results = results
+        self._is_single_redis = is_single_redis
+        self._in_thread = in_thread
+        self._server = RedisServer(results.app)
+        self._commands = CommandConnection(self._server)
+        self._notices = Notices(self._server)
+        self._backlog: asyncio.Task[Backlog] | None = None
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether it can be used no longer."""
+        return self._commands.is_closed or self._notices.is_closed
+
+    async def run(self, steps: Steps[T]) -> T:
+        """Run steps of results, which may wait for a job, to their end.
+
+        Raises:
+            ResultsUnavailable: The client was closed meanwhile, or Redis refused a subscription.
+        """
+        listener = self._notices.listener()
+        try:
+            return await _drive(steps, partial(self._perform, listener))
+        except ConnectionsClosed:
+            raise ResultsUnavailable(_CLOSED) from None
+        except redis.RedisError as error:
+            raise results_unavailable(error) from error
+        finally:
+            listener.close()
+
+    async def run_on_broker(self, make_steps: Callable[[BrokerKeys], Steps[T]]) -> T:
+        """Run steps in the broker's Redis: in this loop if it is that of the results too.
+
+        Args:
+            make_steps: Makes the steps for these keys.
+
+        Raises:
+            BrokerUnavailable: Redis did not answer, or refused.
+            SettingsError: The broker is not Redis.
+        """
+        if not self._is_single_redis:
+            app = self._results.app
+            found: T = await self._in_thread(partial(run_on_broker, app, make_steps))
+            return found
+        try:
+            return await _drive(make_steps(BrokerKeys()), self._perform_in_redis)
+        except ConnectionsClosed:
+            raise BrokerUnavailable(_CLOSED) from None
+        except redis.RedisError as error:
+            raise broker_unavailable(error) from error
+
+    async def backlog(self) -> Backlog:
+        """Return what waits in the queues of the app, and the workers that read them.
+
+        Raises:
+            BrokerUnavailable: Redis did not answer, or refused.
+            SettingsError: The broker is not Redis.
+        """
+        queues = [queue.name for queue in self._results.app.conf.task_queues]
+        return await self.run_on_broker(lambda broker: backlog_steps(queues, broker.prefix))
+
+    async def aclose(self) -> None:
+        """Close the connections. Callers that wait end with an error."""
+        if self._backlog is not None:
+            self._backlog.cancel()
+        await self._commands.aclose()
+        await self._notices.aclose()
+        await self._server.aclose()
+
+    async def _perform(self, listener: Listener, request: Request) -> Any:
+        """Do what steps of results request, and return the reply."""
+        match request:
+            case Subscribe(channel):
+                return await listener.subscribe(channel)
+            case Listen(seconds):
+                return await listener.next(seconds)
+            case ReadBacklog():
+                return await self._read_backlog()
+        try:
+            return await self._perform_in_redis(request)
+        except redis.RedisError as error:
+            raise results_unavailable(error) from error
+
+    async def _perform_in_redis(self, request: Request) -> Any:
+        if isinstance(request, tuple):
+            return await self._commands.execute(request)
+        match request:
+            case ScriptCall(script, keys, arguments):
+                steps = script.steps(keys, arguments, self._server.pool)
+                return await _drive(steps, self._perform_in_redis)
+            case RoundTrip(commands):
+                return await self._commands.execute_all(commands)
+            case Pause(seconds):
+                return await asyncio.sleep(seconds)
+            case Blocking(call):
+                return await self._in_thread(call)
+        raise TypeError(f"not a request: {type(request).__name__}")
+
+    async def _read_backlog(self) -> Backlog:
+        """Read the backlog once for all callers whose time-outs pass together."""
+        if self._backlog is None or self._backlog.done():
+            self._backlog = asyncio.create_task(self.backlog(), name="sentq-backlog")
+        return await asyncio.shield(self._backlog)
+
+
+class Drivers:
+    """The drivers of a client, one for each event loop that uses it.
+
+    Args:
+        results: The steps that read results, and the connections of code that blocks.
+        is_single_redis: Whether messages and results are in the same database of one Redis.
+    """
+
+    def __init__(self, results: ResultReader, *, is_single_redis: bool) -> None:
+        self._results = results
+        self._is_single_redis = is_single_redis
+        self._lock = threading.Lock()
+        self._by_loop: dict[asyncio.AbstractEventLoop, LoopDriver] = {}
+        self._thread: ThreadPoolExecutor | None = None
+
+    def current(self) -> LoopDriver:
+        """Return the driver of the running event loop."""
+        loop = asyncio.get_running_loop()
+        driver = self._by_loop.get(loop)
+        if driver is None or driver.is_closed:
+            driver = LoopDriver(
+                self._results, is_single_redis=self._is_single_redis, in_thread=self.in_thread
+            )
+            with self._lock:
+                for ended in [each for each in self._by_loop if each.is_closed()]:
+                    del self._by_loop[ended]
+                self._by_loop[loop] = driver
+        return driver
+
+    async def in_thread(self, call: Callable[[], T]) -> T:
+        """Call code that blocks, such as Celery's, in the one thread that does so."""
+        with self._lock:
+            if self._thread is None:
+                self._thread = ThreadPoolExecutor(1, thread_name_prefix="sentq-celery")
+            future = self._thread.submit(call)
+        return await asyncio.wrap_future(future)
+
+    async def aclose(self) -> None:
+        """Close all connections, also of event loops that run in other threads."""
+        here = asyncio.get_running_loop()
+        with self._lock:
+            drivers, self._by_loop = self._by_loop, {}
+            thread, self._thread = self._thread, None
+        for loop, driver in drivers.items():
+            if loop is here:
+                await driver.aclose()
+            elif loop.is_running():
+                closing = asyncio.run_coroutine_threadsafe(driver.aclose(), loop)
+                await asyncio.wrap_future(closing)
+        if thread is not None:
+            await asyncio.wrap_future(thread.submit(close_app, self._results.app))
+            thread.shutdown(wait=False)

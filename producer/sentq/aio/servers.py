@@ -1,0 +1,93 @@
+"""Make connections of redis.asyncio, with the options that Celery's result backend has."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any, Final
+
+import redis
+import redis.asyncio as aioredis
+import redis.sentinel
+from redis.asyncio.connection import AbstractConnection
+from redis.asyncio.sentinel import (
+    Sentinel,
+    SentinelManagedConnection,
+    SentinelManagedSSLConnection,
+)
+
+if TYPE_CHECKING:
+    from celery import Celery
+
+__all__ = ["RedisServer"]
+
+#: By the class that Celery chose, which may be a subclass: the one of redis.asyncio.
+_CLASSES: Final[tuple[tuple[type, type[AbstractConnection]], ...]] = (
+    (redis.sentinel.SentinelManagedSSLConnection, SentinelManagedSSLConnection),
+    (redis.sentinel.SentinelManagedConnection, SentinelManagedConnection),
+    (redis.SSLConnection, aioredis.SSLConnection),
+    (redis.UnixDomainSocketConnection, aioredis.UnixDomainSocketConnection),
+)
+
+
+class RedisServer:
+    """The Redis of the results, for one event loop.
+
+    Connections have no time-out of their own for replies: their owners have one.
+
+    Args:
+        app: The Celery app of the results.
+
+    Attributes:
+        pool: Makes the connections, and keeps none.
+        timeout_s: How long Redis may take to reply, in seconds.
+    """
+
+    def __init__(self, app: Celery) -> None:
+        self.timeout_s = float(app.conf.redis_socket_timeout)
+        self._sentinel: Sentinel | None = None
+        options: dict[str, Any] = dict(app.backend.connparams)
+        # Replies and notices have one form in this version, whatever the version of redis-py.
+        options |= {"protocol": 2, "socket_timeout": None}
+        options.pop("max_connections", None)
+        for given, own in _CLASSES:
+            if issubclass(options.get("connection_class", object), given):
+                options["connection_class"] = own
+                break
+        if "hosts" in options:
+            self.pool = self._master_pool(app, options)
+        else:
+            self.pool = aioredis.ConnectionPool(**options)
+
+    async def connect(self) -> AbstractConnection:
+        """Return a new connection.
+
+        Raises:
+            redis.RedisError: Redis did not answer in time, or refused.
+        """
+        connection: AbstractConnection = self.pool.make_connection()
+        try:
+            async with asyncio.timeout(self.timeout_s):
+                await connection.connect()
+        except TimeoutError:
+            raise redis.TimeoutError("Redis did not answer in time") from None
+        except OSError as error:
+            raise redis.ConnectionError(str(error)) from error
+        return connection
+
+    async def aclose(self) -> None:
+        """Close the connections to Sentinels."""
+        if self._sentinel is not None:
+            for each in self._sentinel.sentinels:
+                await each.aclose()
+
+    def _master_pool(self, app: Celery, options: dict[str, Any]) -> aioredis.ConnectionPool:
+        hosts = options.pop("hosts")
+        transport = app.conf.result_backend_transport_options
+        self._sentinel = Sentinel(
+            [(host["host"], host["port"]) for host in hosts],
+            min_other_sentinels=transport.get("min_other_sentinels", 0),
+            sentinel_kwargs=transport.get("sentinel_kwargs", {}),
+            **options,
+        )
+        master: aioredis.Redis = self._sentinel.master_for(transport.get("master_name"))
+        return master.connection_pool
