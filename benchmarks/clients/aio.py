@@ -1,0 +1,151 @@
+"""The client for asyncio beside the one that blocks: latency of single jobs, many jobs at once.
+
+    python -m benchmarks.clients.aio [--json] [--jobs N] [--at-once N] [--turns N]
+
+The worker's engine returns at once; worker and Redis share one core. Clients take turns of single
+jobs: one is sent and its outcome awaited, then the next one. Each client has its own connections,
+which stay open. A latency is the median of the turns' medians. Then so many jobs are sent and
+awaited at once in one event loop, and the connections to Redis are counted meanwhile.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+from benchmarks.figures import argument_parser, show
+from benchmarks.queue import SENTQ, Bench
+from sentq import AsyncClient, Client
+
+__all__ = ["measure"]
+
+_TEXT: Final = "A hundred characters of plain English, as a short review of a film may be written."
+
+_TIMEOUT_S: Final = 60
+
+#: How often the connections are counted while jobs are awaited.
+_COUNT_INTERVAL_S: Final = 0.02
+
+
+def _turn_of_blocking(client: Client, jobs: int) -> list[float]:
+    """Return the times from sending to outcome, in milliseconds."""
+    found = []
+    for _ in range(jobs):
+        started = time.perf_counter()
+        client.submit(_TEXT).result(timeout=_TIMEOUT_S)
+        found.append((time.perf_counter() - started) * 1000)
+    return found
+
+
+async def _turn(client: AsyncClient, jobs: int) -> list[float]:
+    """Return the times from sending to outcome, in milliseconds."""
+    found = []
+    for _ in range(jobs):
+        started = time.perf_counter()
+        job = await client.submit(_TEXT)
+        await job.result(timeout=_TIMEOUT_S)
+        found.append((time.perf_counter() - started) * 1000)
+    return found
+
+
+async def _at_once(client: AsyncClient, bench: Bench, jobs: int) -> tuple[float, int]:
+    """Send and await jobs at once; return the seconds, and the most connections of the client."""
+
+    async def one(number: int) -> None:
+        await (await client.submit(f"{_TEXT} {number}")).result(timeout=_TIMEOUT_S)
+
+    with bench.redis.client() as redis:
+
+        def connections() -> int:
+            return sum(each["name"] == _NAME for each in redis.client_list())
+
+        most = 0
+        started = time.perf_counter()
+        calls = asyncio.gather(*map(one, range(jobs)))
+        while not calls.done():
+            await asyncio.wait([calls], timeout=_COUNT_INTERVAL_S)
+            most = max(most, connections())
+        await calls
+        return time.perf_counter() - started, most
+
+
+#: The name by which Redis tells the connections of the measured client from others.
+_NAME: Final = "sentq-aio"
+
+
+class _LoopOfTurns:
+    """An event loop and a client, which are kept from one turn to the next."""
+
+    def __init__(self, bench: Bench, factory: Callable[[], asyncio.AbstractEventLoop]) -> None:
+        self.runner = asyncio.Runner(loop_factory=factory)
+        self.client = AsyncClient(broker_url=f"{bench.redis.url}?client_name={_NAME}")
+
+    def turn(self, jobs: int) -> float:
+        """Return the median latency of a turn, in milliseconds."""
+        return statistics.median(self.runner.run(_turn(self.client, jobs)))
+
+    def close(self) -> None:
+        """Close the client and the loop."""
+        self.runner.run(self.client.aclose())
+        self.runner.close()
+
+
+def measure(*, jobs: int, at_once: int, turns: int) -> dict[str, object]:
+    """Run all measurements once, and return the figures."""
+    import uvloop
+
+    with tempfile.TemporaryDirectory() as folder:
+        bench = Bench(Path(folder))
+        loops = {
+            "asyncio": _LoopOfTurns(bench, asyncio.new_event_loop),
+            "uvloop": _LoopOfTurns(bench, uvloop.new_event_loop),
+        }
+        medians: dict[str, list[float]] = {"blocking": [], "asyncio": [], "uvloop": []}
+        figures: dict[str, object] = {}
+        try:
+            with bench.worker(SENTQ):
+                for _ in range(turns):
+                    turn_ms = statistics.median(_turn_of_blocking(bench.client, jobs))
+                    medians["blocking"].append(turn_ms)
+                    for name, loop in loops.items():
+                        medians[name].append(loop.turn(jobs))
+                for name, loop in loops.items():
+                    many = _at_once(loop.client, bench, at_once)
+                    seconds, connections = loop.runner.run(many)
+                    figures[f"{name}_at_once_per_s"] = round(at_once / seconds)
+                    figures[f"{name}_connections"] = connections
+        finally:
+            for loop in loops.values():
+                loop.close()
+            bench.close()
+    p50_ms = {name: statistics.median(turn) for name, turn in medians.items()}
+    return {
+        "turns": turns,
+        "jobs_per_turn": jobs,
+        **{f"{name}_p50_ms": round(value, 3) for name, value in p50_ms.items()},
+        "asyncio_ratio": round(p50_ms["asyncio"] / p50_ms["blocking"], 2),
+        "uvloop_ratio": round(p50_ms["uvloop"] / p50_ms["blocking"], 2),
+        "at_once": at_once,
+        **figures,
+    }
+
+
+def main() -> None:
+    """Measure, and print the figures."""
+    parser = argument_parser(__doc__)
+    add = parser.add_argument
+    add("--jobs", type=int, default=300, help="single jobs of a turn (%(default)s)")
+    add("--at-once", type=int, default=2000, help="jobs awaited at once (%(default)s)")
+    add("--turns", type=int, default=7, help="turns of each client (%(default)s)")
+    options = parser.parse_args()
+    figures = measure(jobs=options.jobs, at_once=options.at_once, turns=options.turns)
+    show(figures, as_json=options.json)
+
+
+if __name__ == "__main__":
+    main()

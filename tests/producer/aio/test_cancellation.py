@@ -1,0 +1,141 @@
+"""Callers of `AsyncClient` that are cancelled, and a Redis that is killed, while a real worker
+answers: each text is numbered, and each outcome must be that of its text."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from sentq import AsyncClient, SentqError
+from tests.producer.aio.conftest import RunInLoop, until
+from tests.support.processes import RedisProcess, WorkerProcess, worker_environment
+from tests.support.workers.standin import has_hash_scores
+
+pytestmark = pytest.mark.process
+
+_TEXTS_AT_ONCE = 200
+
+
+async def _score(client: AsyncClient, text: str) -> bool:
+    outcome = await (await client.submit(text)).result(timeout=60)
+    assert has_hash_scores(outcome, text), "the outcome of another text"
+    return True
+
+
+async def _cancelled_at_random(client: AsyncClient, count: int) -> Counter[str]:
+    """Score texts, and cancel each caller at a random moment; count how they ended."""
+    ended: Counter[str] = Counter()
+    chance = random.Random(5)
+
+    async def one(number: int) -> None:
+        call = asyncio.create_task(_score(client, f"{number} of {count}"))
+        await asyncio.sleep(chance.choice([0, chance.expovariate(100), chance.expovariate(10)]))
+        call.cancel()
+        try:
+            ended["scored" if await call else ""] += 1
+        except asyncio.CancelledError:
+            ended["cancelled"] += 1
+
+    for first in range(0, count, _TEXTS_AT_ONCE):
+        numbers = range(first, min(count, first + _TEXTS_AT_ONCE))
+        await asyncio.gather(*map(one, numbers))
+    return ended
+
+
+@pytest.mark.parametrize("count", [500, pytest.param(10_000, marks=pytest.mark.slow)])
+def test_cancelled_callers_leave_no_reply_for_others_no_connection_and_no_task(
+    run: RunInLoop, scored_redis: RedisProcess, count: int
+) -> None:
+    async def main() -> None:
+        with scored_redis.client() as redis:
+            others = len(redis.client_list())
+            async with AsyncClient(broker_url=scored_redis.url) as client:
+                assert await _score(client, "before")
+                tasks = len(asyncio.all_tasks())
+                ended = await _cancelled_at_random(client, count)
+                assert ended.total() == count
+                assert min(ended["scored"], ended["cancelled"]) > count / 20, ended
+                # After all of this, every outcome is that of its own text.
+                assert all(
+                    await asyncio.gather(*(_score(client, f"after {i}") for i in range(200)))
+                )
+                assert len(asyncio.all_tasks()) == tasks
+                assert len(redis.client_list()) == others + 2
+                await until(lambda: not redis.pubsub_channels("celery-task-meta-*"))
+            await until(lambda: len(redis.client_list()) == others)
+
+    run(asyncio.wait_for(main(), 150))
+
+
+def test_a_stream_through_a_worker_yields_outcomes_in_order(
+    run: RunInLoop, scored_redis: RedisProcess
+) -> None:
+    texts = [f"streamed {i}" for i in range(1000)]
+
+    async def numbered() -> list[object]:
+        async with AsyncClient(broker_url=scored_redis.url) as client:
+
+            async def source() -> object:
+                for text in texts:
+                    yield text
+
+            options = {"texts_per_job": 7, "jobs_in_flight": 5}
+            ordinary = [each async for each in client.map(texts, **options)]  # type: ignore[arg-type]
+            assert [each async for each in client.map(source(), **options)] == ordinary  # type: ignore[arg-type]
+            return ordinary
+
+    outcomes = run(numbered())
+    assert has_hash_scores(
+        {
+            "outcomes": [each.model_dump() for each in outcomes],
+            "model": "m",
+            "revision": None,
+            "backend": "b",
+            "dtype": "d",
+            "attempts": 1,
+            "queued_ms": None,
+            "inference_ms": 0,
+        },
+        *texts,
+    )
+
+
+@pytest.mark.parametrize("signal", ["stop", "kill"])
+def test_a_redis_that_ends_and_comes_back_ends_each_call_in_an_outcome_or_a_typed_error(
+    run: RunInLoop, own_redis: RedisProcess, tmp_path: Path, tiny_model: Path, signal: str
+) -> None:
+    environment = worker_environment(own_redis.url, tiny_model) | {"STANDIN_DELAY_S": "0.05"}
+    worker = WorkerProcess(tmp_path, environment, ("tests.support.workers.standin",))
+    worker.wait_until_ready()
+
+    async def main() -> Counter[str]:
+        async with AsyncClient(broker_url=own_redis.url) as client:
+            ended: Counter[str] = Counter()
+
+            async def one(number: int) -> None:
+                await asyncio.sleep(number / 500)
+                try:
+                    ended["scored"] += await _score(client, f"number {number}")
+                except SentqError as error:
+                    ended[type(error).__name__] += 1
+
+            calls = [asyncio.create_task(one(number)) for number in range(1000)]
+            await asyncio.sleep(0.7)
+            getattr(own_redis, signal)()
+            await asyncio.sleep(0.3)
+            await asyncio.to_thread(own_redis.start)
+            await asyncio.gather(*calls)
+            assert await _score(client, "after")
+            return ended
+
+    try:
+        ended = run(asyncio.wait_for(main(), 150))
+    finally:
+        worker.stop()
+    assert ended.total() == 1000
+    assert ended["scored"] > 100, ended
+    assert len(ended) > 1, ended
