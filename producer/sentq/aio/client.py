@@ -8,7 +8,7 @@ async with AsyncClient() as client:
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterable, AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterable, Iterable, Sequence
 from functools import partial
 from types import TracebackType
 from typing import Self
@@ -113,7 +113,7 @@ class AsyncClient:
         jobs: Iterable[JobHandle | str],
         *,
         timeout: float | None = None,
-    ) -> AsyncIterator[JobOutcome | JobError]:
+    ) -> AsyncGenerator[JobOutcome | JobError, None]:
         """Wait for the outcomes of many jobs, in the order given, hundreds in a round trip.
 
         A job without an outcome does not stop the others: its error takes its place.
@@ -134,7 +134,7 @@ class AsyncClient:
 
     async def _received(
         self, reader: OrderedResults, jobs: int
-    ) -> AsyncIterator[JobOutcome | JobError]:
+    ) -> AsyncGenerator[JobOutcome | JobError, None]:
         for _ in range(jobs):
             yield await self._drivers.current().run(reader.end_steps())
 
@@ -155,7 +155,7 @@ class AsyncClient:
         timeout: float | None = None,
         local_only: bool = False,
         key: str | None = None,
-    ) -> AsyncIterator[Outcome]:
+    ) -> AsyncGenerator[Outcome, None]:
         """Score any number of texts in order; yield an outcome for each.
 
         Memory is bounded by the jobs in flight. If the queue is full, it waits for capacity. A text
@@ -187,7 +187,7 @@ class AsyncClient:
 
     async def _stream(
         self, texts: AsyncIterable[object], window: JobWindow
-    ) -> AsyncIterator[Outcome]:
+    ) -> AsyncGenerator[Outcome, None]:
         async for text in texts:
             if part := window.add(text):
                 for outcome in await self._drivers.current().run(window.send_steps(part)):
@@ -253,7 +253,7 @@ class AsyncClient:
         await self.aclose()
 
 
-async def _each(texts: Iterable[object]) -> AsyncIterator[object]:
+async def _each(texts: Iterable[object]) -> AsyncGenerator[object, None]:
     """Yield texts of an ordinary iterable; let other tasks run after every hundred."""
     for number, text in enumerate(texts):
         if number % 100 == 99:  # noqa: PLR2004

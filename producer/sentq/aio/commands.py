@@ -13,7 +13,7 @@ import asyncio
 from collections import deque
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 import hiredis
@@ -41,12 +41,12 @@ class ConnectionsClosed(Exception):
 
 @dataclass(slots=True, eq=False)
 class _Call:
-    """Commands of one caller, in the form that Redis reads, and the replies so far."""
+    """So many commands of one caller, in the form that Redis reads, and who waits for the
+    replies."""
 
-    commands: Sequence[Command]
+    commands: int
     packed: bytes
     future: asyncio.Future[list[Any]]
-    replies: list[Any] = field(default_factory=list)
 
     def fail(self, error: Exception) -> None:
         if not self.future.done():
@@ -59,6 +59,14 @@ def _fail(calls: Iterable[_Call], error: Exception) -> None:
         own = type(error)(*error.args)
         own.__cause__ = error.__cause__
         call.fail(own)
+
+
+async def _reply(connection: AbstractConnection) -> Any:
+    """Read one reply. An error that Redis replies is returned."""
+    try:
+        return await connection.read_response()
+    except redis.ResponseError as error:
+        return error
 
 
 class CommandConnection:
@@ -98,15 +106,13 @@ class CommandConnection:
             raise ConnectionsClosed
         # Packed here, so that an argument that cannot be encoded fails its caller alone.
         packed = b"".join(map(hiredis.pack_command, commands))
-        call = _Call(commands, packed, asyncio.get_running_loop().create_future())
+        call = _Call(len(commands), packed, asyncio.get_running_loop().create_future())
         self._waiting.append(call)
         self._is_waiting.set()
         if self._task is None:
             self._task = asyncio.create_task(self._serve(), name="sentq-commands")
-        for reply in (replies := await call.future):
-            if isinstance(reply, Exception):
-                raise reply
-        return replies
+        replies = await call.future
+        return [self._parsed(*each) for each in zip(commands, replies, strict=True)]
 
     @property
     def is_closed(self) -> bool:
@@ -131,7 +137,7 @@ class CommandConnection:
             self._is_closed = True
             for call in (*calls, *self._waiting):
                 call.fail(ConnectionsClosed())
-            await self._disconnect()
+            await self._disconnect(nowait=False)
 
     def _next_calls(self) -> list[_Call]:
         """Take calls for one round trip, without those whose callers were cancelled."""
@@ -176,27 +182,29 @@ class CommandConnection:
                 await connection.send_packed_command([call.packed for call in unanswered])
                 while unanswered:
                     call = unanswered[0]
-                    call.replies = [await self._reply(connection, each) for each in call.commands]
+                    replies = [await _reply(connection) for _ in range(call.commands)]
                     unanswered.popleft()
                     if not call.future.done():
-                        call.future.set_result(call.replies)
+                        call.future.set_result(replies)
                     limit.reschedule(loop.time() + self._server.timeout_s)
         except TimeoutError:
             raise redis.TimeoutError("Redis did not answer in time") from None
         except OSError as error:
             raise redis.ConnectionError(str(error)) from error
 
-    async def _reply(self, connection: AbstractConnection, command: Command) -> Any:
-        """Read the reply to a command. An error that Redis replies is returned."""
-        try:
-            reply = await connection.read_response()
-        except redis.ResponseError as error:
-            return with_cause(error)
+    def _parsed(self, command: Command, reply: Any) -> Any:
+        """Return a reply in the form of redis-py.
+
+        Raises:
+            redis.ResponseError: It is an error.
+        """
+        if isinstance(reply, redis.ResponseError):
+            raise with_cause(reply)
         callback = self._callbacks.get(command[0])
         return reply if callback is None else callback(reply)
 
-    async def _disconnect(self) -> None:
+    async def _disconnect(self, *, nowait: bool = True) -> None:
         connection, self._connection = self._connection, None
         if connection is not None:
             with suppress(redis.RedisError, OSError):
-                await connection.disconnect(nowait=True)
+                await connection.disconnect(nowait=nowait)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import threading
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -25,6 +26,9 @@ from sentq.wire.steps import Blocking, Pause, Request, RoundTrip, ScriptCall, St
 __all__ = ["Drivers", "LoopDriver"]
 
 T = TypeVar("T")
+
+#: How long another event loop may take to close its connections, in seconds.
+_OTHER_LOOP_S: Final = 5.0
 
 _CLOSED: Final = "the client was closed, or its event loop ends"
 
@@ -203,24 +207,32 @@ class Drivers:
 
     async def in_thread(self, call: Callable[[], T]) -> T:
         """Call code that blocks, such as Celery's, in the one thread that does so."""
+        # Tracing libraries keep the current span in the context.
+        in_context = partial(contextvars.copy_context().run, call)
         with self._lock:
             if self._thread is None:
                 self._thread = ThreadPoolExecutor(1, thread_name_prefix="sentq-celery")
-            future = self._thread.submit(call)
+            future = self._thread.submit(in_context)
         return await asyncio.wrap_future(future)
 
     async def aclose(self) -> None:
-        """Close all connections, also of event loops that run in other threads."""
+        """Close all connections, also of event loops that run in other threads.
+
+        A loop that has ended has cancelled the tasks of its driver, which closed theirs.
+        """
         here = asyncio.get_running_loop()
         with self._lock:
-            drivers, self._by_loop = self._by_loop, {}
+            drivers = {loop: each for loop, each in self._by_loop.items() if loop.is_running()}
+            for loop in drivers:
+                del self._by_loop[loop]
             thread, self._thread = self._thread, None
         for loop, driver in drivers.items():
             if loop is here:
                 await driver.aclose()
-            elif loop.is_running():
+            else:
                 closing = asyncio.run_coroutine_threadsafe(driver.aclose(), loop)
-                await asyncio.wrap_future(closing)
+                # It may end now, and run nothing more.
+                await asyncio.wait([asyncio.wrap_future(closing)], timeout=_OTHER_LOOP_S)
         if thread is not None:
             await asyncio.wrap_future(thread.submit(close_app, self._results.app))
             thread.shutdown(wait=False)

@@ -45,6 +45,9 @@ _MAX_OUTAGE_S: Final = 30.0
 #: How long a backlog is good for the message of a time-out. Callers may poll with short ones.
 _BACKLOG_VALID_S: Final = 1.0
 
+#: After so many bytes of documents others may run: to parse them takes some milliseconds.
+_BYTES_BETWEEN_PAUSES: Final = 256 * 1024
+
 _OUTAGE_PAUSE_S: Final = 0.2
 
 #: The errors of a connection that breaks or times out.
@@ -127,8 +130,13 @@ class ResultSteps:
         """
         found = yield ("MGET", *document_keys(self.app.backend, job_ids))
         ended: dict[str, JobOutcome | JobError] = {}
+        parsed_bytes = 0
         for job_id, raw in zip(job_ids, found, strict=True):
             document = None if raw is None else parse_document(job_id, raw)
+            parsed_bytes += 0 if raw is None else len(raw)
+            if parsed_bytes > _BYTES_BETWEEN_PAUSES:
+                yield Pause(0)
+                parsed_bytes = 0
             if document is not None and is_final(document):
                 try:
                     ended[job_id] = outcome_of(job_id, document, self.keyring)

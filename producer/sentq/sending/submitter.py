@@ -1,6 +1,6 @@
 """What every client does to send jobs: check the arguments of a call, and make the steps.
 
-The checks come first, when a method is called; the steps do the rest.
+Nothing is sent before all arguments of a call are checked.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from sentq.sending.capacity import capacity_steps
 from sentq.sending.limits import QueueLimits
 from sentq.sending.sender import Sender, SendOptions
 from sentq.stream import JobWindow
-from sentq.wire.steps import Steps
+from sentq.wire.steps import Pause, Steps
 
 if TYPE_CHECKING:
     from sentq.settings import Settings
@@ -33,6 +33,9 @@ __all__ = ["MAP_JOBS_IN_FLIGHT", "MAP_TEXTS_PER_JOB", "Submitter"]
 #: How `map` cuts a stream into jobs, and how many of them it keeps in flight.
 MAP_TEXTS_PER_JOB: Final = 64
 MAP_JOBS_IN_FLIGHT: Final = 32
+
+#: After so many jobs that were checked others may run.
+_JOBS_BETWEEN_PAUSES: Final = 1000
 
 
 class Submitter:
@@ -71,18 +74,21 @@ class Submitter:
         deadline: float | None,
         local_only: bool,
     ) -> Steps[list[str]]:
-        """Check jobs; return the steps that send them and return their ids, in the same order.
+        """Check all jobs, then send them; return their ids, in the same order.
 
         Raises:
             InvalidInput: A job or an option breaks a limit; the message says which.
         """
-        checked = [
-            checked_texts(texts, self._limits) for texts in several(jobs, "submit_many", "jobs")
-        ]
+        checked: list[Sequence[str]] = []
+        for texts in several(jobs, "submit_many", "jobs"):
+            checked.append(checked_texts(texts, self._limits))
+            if len(checked) % _JOBS_BETWEEN_PAUSES == 0:
+                yield Pause(0)
         options = SendOptions(
             checked_keys(keys, len(checked)), checked_deadline_s(deadline), local_only
         )
-        return self._sender.send_steps(checked, queue=self._queue(bulk=bulk), options=options)
+        queue = self._queue(bulk=bulk)
+        return (yield from self._sender.send_steps(checked, queue=queue, options=options))
 
     def window(
         self,

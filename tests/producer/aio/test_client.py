@@ -323,7 +323,7 @@ def test_map_waits_for_the_oldest_job_before_it_sends_too_many(
             assert len(messages) == 5
             _finish(settings, [JobHandle(each["headers"]["id"]) for each in messages])
             assert isinstance(await first, Prediction)
-            await stream.aclose()  # type: ignore[attr-defined]
+            await stream.aclose()
 
     run(main())
 
