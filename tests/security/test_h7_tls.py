@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -15,7 +16,7 @@ import redis
 from celery import Celery
 from typer.testing import CliRunner
 
-from sentq import Client, JobStatus, Prediction, Settings, errors
+from sentq import AsyncClient, Client, JobStatus, Prediction, Settings, errors
 from sentq.cli import app as cli
 from sentq.connection.app import make_app, own_backend
 from tests.support.celery.flower import start_flower
@@ -116,6 +117,33 @@ def test_no_call_of_the_client_sends_a_secret_to_an_untrusted_server(
         suppress(errors.SentqError, TimeoutError),
     ):
         client.submit(TEXT).result(timeout=1)
+    assert not untrusted.recorder.received
+
+
+def test_no_call_of_the_client_for_asyncio_sends_a_secret_to_an_untrusted_server(
+    untrusted: UntrustedServer,
+) -> None:
+    job_id = "b9b1e6a8-5b0b-4f57-a0f5-3a45a2ecf8b1"
+
+    async def calls() -> None:
+        async with AsyncClient(broker_url=untrusted.url) as client:
+            for call in (
+                client.submit(TEXT),
+                client.submit(TEXT, key="key"),
+                client.job(job_id).result(timeout=1),
+                client.job(job_id).cancel(),
+                client.service_status(),
+                client.dead.count(),
+            ):
+                with pytest.raises(errors.RedisUnavailable):
+                    await call
+        # The second address alone: that of results.
+        async with AsyncClient(broker_url=untrusted.plain_url, result_url=untrusted.url) as client:
+            with pytest.raises(errors.RedisUnavailable):
+                await client.job(job_id).result(timeout=1)
+
+    asyncio.run(calls())
+    assert untrusted.recorder.connections
     assert not untrusted.recorder.received
 
 

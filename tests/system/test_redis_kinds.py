@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import signal
 import subprocess
@@ -16,7 +17,7 @@ import pytest
 import redis
 from celery import Celery, group
 
-from sentq import Client, JobStatus, errors
+from sentq import AsyncClient, Client, JobStatus, errors
 from sentq.admin.dead import RetryResult
 from sentq.results.cancel import cancelled_ids
 from sentq.wire.dead_letters import dead_letter_fields
@@ -253,6 +254,26 @@ def test_jobs_are_taken_and_scored(kind: RedisKind, tmp_path: Path) -> None:
         with Client(broker_url=kind.url, transport_options=kind.options) as client:
             assert client.submit("ours").result(timeout=WAIT_S).outcomes
             assert len(list(client.map(["a", "b"], timeout=WAIT_S))) == 2
+
+
+def test_the_client_for_asyncio_works(kind: RedisKind, tmp_path: Path) -> None:
+    async def main() -> None:
+        async with AsyncClient(broker_url=kind.url, transport_options=kind.options) as client:
+            job = await client.submit("ours", key="key")
+            assert (await client.submit("ours", key="key")).id == job.id
+            assert has_hash_scores(await job.result(timeout=WAIT_S), "ours")
+            assert [each async for each in client.map(["a", "b"], timeout=WAIT_S)]
+            later = await client.submit("later", bulk=True)
+            assert has_hash_scores(await later.result(timeout=WAIT_S), "later")
+            (worker,) = (await client.service_status()).workers
+            assert (await client.backlog()).workers == (worker,)
+            assert await client.dead.count() == {}
+            assert not await later.cancel()
+
+    with _worker(tmp_path, kind):
+        before = len(kind.redis.client_list())
+        asyncio.run(main())
+        eventually(lambda: len(kind.redis.client_list()) <= before, what="closed connections")
 
 
 def test_send_options_and_replay_of_dead_letters_work(kind: RedisKind) -> None:

@@ -174,8 +174,11 @@ class AsyncClient:
             Overloaded, BrokerUnavailable: As `submit` does.
             JobError, ResultsUnavailable: As `AsyncJob.result` does.
         """
-        if not isinstance(texts, AsyncIterable):
-            texts = _each(several(texts, "map", "texts"))
+        source: AsyncIterable[object]
+        if isinstance(texts, AsyncIterable):
+            source = texts
+        else:
+            source = _each(several(texts, "map", "texts"))
         window = self._submitter.window(
             texts_per_job=texts_per_job,
             jobs_in_flight=jobs_in_flight,
@@ -183,7 +186,7 @@ class AsyncClient:
             local_only=local_only,
             key=key,
         )
-        return self._stream(texts, window)
+        return self._stream(source, window)
 
     async def _stream(
         self, texts: AsyncIterable[object], window: JobWindow

@@ -28,11 +28,17 @@ if TYPE_CHECKING:
     from sentq.aio.servers import RedisServer
     from sentq.wire.steps import Command
 
-__all__ = ["CommandConnection", "ConnectionsClosed"]
+__all__ = ["CommandConnection", "ConnectionsClosed", "pack"]
 
 #: How many calls, and bytes of commands, one round trip has at most. A first call may be larger.
 _CALLS_PER_ROUND_TRIP: Final = 1000
 _BYTES_PER_ROUND_TRIP: Final = 4 * 1024 * 1024
+
+
+def pack(command: Command) -> bytes:
+    """Return a command in the form that Redis reads."""
+    packed: bytes = hiredis.pack_command(command)  # type: ignore[arg-type]  # says: one argument
+    return packed
 
 
 class ConnectionsClosed(Exception):
@@ -105,7 +111,7 @@ class CommandConnection:
         if self._is_closed:
             raise ConnectionsClosed
         # Packed here, so that an argument that cannot be encoded fails its caller alone.
-        packed = b"".join(map(hiredis.pack_command, commands))
+        packed = b"".join(pack(command) for command in commands)
         call = _Call(len(commands), packed, asyncio.get_running_loop().create_future())
         self._waiting.append(call)
         self._is_waiting.set()
@@ -200,7 +206,7 @@ class CommandConnection:
         """
         if isinstance(reply, redis.ResponseError):
             raise with_cause(reply)
-        callback = self._callbacks.get(command[0])
+        callback = self._callbacks.get(str(command[0]))
         return reply if callback is None else callback(reply)
 
     async def _disconnect(self, *, nowait: bool = True) -> None:

@@ -15,10 +15,9 @@ from collections.abc import Iterable
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
-import hiredis
 import redis
 
-from sentq.aio.commands import ConnectionsClosed
+from sentq.aio.commands import ConnectionsClosed, pack
 
 if TYPE_CHECKING:
     from redis.asyncio.connection import AbstractConnection
@@ -30,7 +29,7 @@ __all__ = ["Listener", "Notices"]
 #: The most channels of one command.
 _CHANNELS_PER_COMMAND: Final = 1000
 
-_PING: Final = hiredis.pack_command(("PING",))
+_PING: Final = pack(("PING",))
 
 
 class Listener:
@@ -270,10 +269,10 @@ class Notices:
 
     def _dispatch(self, reply: object) -> None:
         match reply:
-            case [b"message", channel, data]:
+            case [b"message", bytes(channel), bytes(data)]:
                 for listener in tuple(self._listeners.get(channel, ())):
                     listener.receive(data)
-            case [b"subscribe", channel, _]:
+            case [b"subscribe", bytes(channel), _]:
                 self._unconfirmed[channel] -= 1
                 if self._unconfirmed[channel] <= 0:
                     del self._unconfirmed[channel]
@@ -284,6 +283,6 @@ class Notices:
 def _commands(name: str, channels: Iterable[bytes]) -> list[bytes]:
     some = list(channels)
     return [
-        hiredis.pack_command((name, *some[first : first + _CHANNELS_PER_COMMAND]))
+        pack((name, *some[first : first + _CHANNELS_PER_COMMAND]))
         for first in range(0, len(some), _CHANNELS_PER_COMMAND)
     ]

@@ -8,13 +8,14 @@ The set saves readers a search through all keys, of which there may be millions.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Final
 
 from pydantic import BaseModel, ConfigDict, NonNegativeFloat, NonNegativeInt, ValidationError
 
 from sentq.wire.functions import FUNCTIONS
 from sentq.wire.lua import load_script
-from sentq.wire.steps import ScriptCall, Steps, run_steps
+from sentq.wire.steps import ScriptCall, Steps
 
 if TYPE_CHECKING:
     import redis
@@ -131,14 +132,20 @@ def read_reports(connection: redis.Redis, *, prefix: str = "") -> list[WorkerRep
     Raises:
         redis.RedisError: Redis did not answer.
     """
-    return run_steps(
-        report_steps(prefix), lambda call: call.script.run(connection, call.keys, call.arguments)
-    )
+    call = _read_call(prefix)
+    return _parsed(call.script.run(connection, call.keys, call.arguments))
 
 
 def report_steps(prefix: str = "") -> Steps[list[WorkerReport]]:
     """Do what `read_reports` does, in steps."""
-    found: list[Any] = yield ScriptCall(_READ, [f"{prefix}{_INDEX_KEY}"], [report_key("", prefix)])
+    return _parsed((yield _read_call(prefix)))
+
+
+def _read_call(prefix: str) -> ScriptCall:
+    return ScriptCall(_READ, [f"{prefix}{_INDEX_KEY}"], [report_key("", prefix)])
+
+
+def _parsed(found: Sequence[bytes | None]) -> list[WorkerReport]:
     reports = []
     for raw in found:
         try:

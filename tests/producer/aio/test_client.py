@@ -236,7 +236,7 @@ def test_outcomes_are_read_in_order_with_errors_in_their_places(
             _finish(settings, [good])
             with closing_results(make_app(settings)) as app:
                 ResultStore(app).store({bad.id: failed(bad.id, LookupError("reason"))})
-            jobs = [bad, late.id, unknown, good]
+            jobs: list[JobHandle | str] = [bad, late.id, unknown, good]
             found = [each async for each in aclient.results(jobs, timeout=0.2)]
             assert [type(each) for each in found] == [
                 errors.JobFailed,
@@ -344,6 +344,7 @@ def test_a_stream_of_invalid_texts_lets_other_tasks_run(
             task = asyncio.create_task(other())
             found = [each async for each in aclient.map([None] * 2000)]  # type: ignore[list-item]
             task.cancel()
+            await asyncio.wait([task])
             assert len(found) == 2000
             assert ran > 10
 
