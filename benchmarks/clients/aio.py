@@ -53,16 +53,16 @@ async def _turn(client: AsyncClient, jobs: int) -> list[float]:
     return found
 
 
-async def _at_once(client: AsyncClient, bench: Bench, jobs: int) -> tuple[float, int]:
+async def _at_once(loop: _LoopOfTurns, bench: Bench, jobs: int) -> tuple[float, int]:
     """Send and await jobs at once; return the seconds, and the most connections of the client."""
 
     async def one(number: int) -> None:
-        await (await client.submit(f"{_TEXT} {number}")).result(timeout=_TIMEOUT_S)
+        await (await loop.client.submit(f"{_TEXT} {number}")).result(timeout=_TIMEOUT_S)
 
     with bench.redis.client() as redis:
 
         def connections() -> int:
-            return sum(each["name"] == _NAME for each in redis.client_list())
+            return sum(each["name"] == loop.name for each in redis.client_list())
 
         most = 0
         started = time.perf_counter()
@@ -74,16 +74,16 @@ async def _at_once(client: AsyncClient, bench: Bench, jobs: int) -> tuple[float,
         return time.perf_counter() - started, most
 
 
-#: The name by which Redis tells the connections of the measured client from others.
-_NAME: Final = "sentq-aio"
-
-
 class _LoopOfTurns:
-    """An event loop and a client, which are kept from one turn to the next."""
+    """An event loop and a client, which are kept from one turn to the next. Redis knows the
+    connections of the client by `name`."""
 
-    def __init__(self, bench: Bench, factory: Callable[[], asyncio.AbstractEventLoop]) -> None:
+    def __init__(
+        self, bench: Bench, name: str, factory: Callable[[], asyncio.AbstractEventLoop]
+    ) -> None:
         self.runner = asyncio.Runner(loop_factory=factory)
-        self.client = AsyncClient(broker_url=f"{bench.redis.url}?client_name={_NAME}")
+        self.name = f"sentq-{name}"
+        self.client = AsyncClient(broker_url=f"{bench.redis.url}?client_name={self.name}")
 
     def turn(self, jobs: int) -> float:
         """Return the median latency of a turn, in milliseconds."""
@@ -102,8 +102,8 @@ def measure(*, jobs: int, at_once: int, turns: int) -> dict[str, object]:
     with tempfile.TemporaryDirectory() as folder:
         bench = Bench(Path(folder))
         loops = {
-            "asyncio": _LoopOfTurns(bench, asyncio.new_event_loop),
-            "uvloop": _LoopOfTurns(bench, uvloop.new_event_loop),
+            "asyncio": _LoopOfTurns(bench, "asyncio", asyncio.new_event_loop),
+            "uvloop": _LoopOfTurns(bench, "uvloop", uvloop.new_event_loop),
         }
         medians: dict[str, list[float]] = {"blocking": [], "asyncio": [], "uvloop": []}
         figures: dict[str, object] = {}
@@ -115,7 +115,7 @@ def measure(*, jobs: int, at_once: int, turns: int) -> dict[str, object]:
                     for name, loop in loops.items():
                         medians[name].append(loop.turn(jobs))
                 for name, loop in loops.items():
-                    many = _at_once(loop.client, bench, at_once)
+                    many = _at_once(loop, bench, at_once)
                     seconds, connections = loop.runner.run(many)
                     figures[f"{name}_at_once_per_s"] = round(at_once / seconds)
                     figures[f"{name}_connections"] = connections

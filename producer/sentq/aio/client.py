@@ -37,8 +37,8 @@ class AsyncClient:
 
     Open one in each process. Any number of tasks may use it, in any number of event loops and
     threads. In each loop it has two connections to Redis: one for all commands, one for all that
-    wait for outcomes. They are opened when they are first needed. A third one, for Celery, is
-    opened in a thread when a job is cancelled, and by `dead.retry` and `load_functions`.
+    wait for outcomes. They are opened when they are first needed. What only Celery can do, such as
+    to publish to another broker than Redis, is done in one thread, on connections of Celery's.
 
     A task may be cancelled at any time. Then a call may have been sent or not, such as that of
     `submit`; with a `key` it can be repeated.
@@ -57,7 +57,7 @@ class AsyncClient:
         self._submitter = Submitter(self._settings, self._results)
         # Celery's modules are imported here, so that this does not delay an event loop later.
         self._submitter.prepare()
-        self._drivers = Drivers(self._results, is_single_redis=self._settings.is_single_redis)
+        self._drivers = Drivers(self._results)
 
     async def submit(
         self,

@@ -61,7 +61,6 @@ class LoopDriver:
 
     Args:
         results: The steps that read results, and the connections of code that blocks.
-        is_single_redis: Whether messages and results are in the same database of one Redis.
         in_thread: Calls code that blocks.
     """
 
@@ -69,11 +68,9 @@ class LoopDriver:
         self,
         results: ResultReader,
         *,
-        is_single_redis: bool,
         in_thread: Callable[[Callable[[], Any]], Awaitable[Any]],
     ) -> None:
         self._results = results
-        self._is_single_redis = is_single_redis
         self._in_thread = in_thread
         self._server = RedisServer(results.app)
         self._commands = CommandConnection(self._server)
@@ -111,7 +108,7 @@ class LoopDriver:
             BrokerUnavailable: Redis did not answer, or refused.
             SettingsError: The broker is not Redis.
         """
-        if not self._is_single_redis:
+        if not self._results.is_single_redis:
             app = self._results.app
             found: T = await self._in_thread(partial(run_on_broker, app, make_steps))
             return found
@@ -181,12 +178,10 @@ class Drivers:
 
     Args:
         results: The steps that read results, and the connections of code that blocks.
-        is_single_redis: Whether messages and results are in the same database of one Redis.
     """
 
-    def __init__(self, results: ResultReader, *, is_single_redis: bool) -> None:
+    def __init__(self, results: ResultReader) -> None:
         self._results = results
-        self._is_single_redis = is_single_redis
         self._lock = threading.Lock()
         self._by_loop: dict[asyncio.AbstractEventLoop, LoopDriver] = {}
         self._thread: ThreadPoolExecutor | None = None
@@ -196,9 +191,7 @@ class Drivers:
         loop = asyncio.get_running_loop()
         driver = self._by_loop.get(loop)
         if driver is None or driver.is_closed:
-            driver = LoopDriver(
-                self._results, is_single_redis=self._is_single_redis, in_thread=self.in_thread
-            )
+            driver = LoopDriver(self._results, in_thread=self.in_thread)
             with self._lock:
                 for ended in [each for each in self._by_loop if each.is_closed()]:
                     del self._by_loop[ended]

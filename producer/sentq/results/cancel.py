@@ -19,6 +19,8 @@ from kombu.exceptions import OperationalError
 
 from sentq.connection.app import key_with_result_prefix
 from sentq.contract import JobStatus
+from sentq.errors import ResultsUnavailable
+from sentq.results.revocation import revocation
 from sentq.wire.documents import cancelled_document, is_final, parse_document, status_of
 from sentq.wire.functions import FUNCTIONS
 from sentq.wire.lua import load_script
@@ -60,14 +62,17 @@ def cancel_steps(results: ResultSteps, job_id: str) -> Steps[bool]:
         job_id, None if before is None else parse_document(job_id, before)
     )
     if is_replaced:
-        yield Blocking(partial(_notify_workers, results.app, job_id))
+        yield from _notify_workers_steps(results, job_id)
     return bool(is_replaced) or (is_final(document) and status_of(document) is JobStatus.CANCELLED)
 
 
-def _notify_workers(app: Celery, job_id: str) -> None:
+def _notify_workers_steps(results: ResultSteps, job_id: str) -> Steps[None]:
     try:
-        app.control.revoke(job_id)
-    except (OperationalError, redis.RedisError, OSError) as error:
+        if results.is_single_redis:
+            yield revocation(results.app, job_id)
+        else:
+            yield Blocking(partial(results.app.control.revoke, job_id))
+    except (ResultsUnavailable, OperationalError, redis.RedisError, OSError) as error:
         # The broadcast only saves work: a worker that misses it may score the job in vain.
         logger.debug("workers were not notified of a cancelled job: %s", type(error).__name__)
 

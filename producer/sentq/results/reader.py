@@ -18,12 +18,10 @@ from sentq.errors import JobError, ResultsUnavailable
 from sentq.results.backlog import Backlog, read_backlog
 from sentq.results.steps import Listen, ReadBacklog, ResultSteps, Subscribe, results_unavailable
 from sentq.wire.lua import Script
-from sentq.wire.sealing import Keyring, load_keyring
+from sentq.wire.sealing import load_keyring
 from sentq.wire.steps import Deadline, Request, RoundTrip, ScriptCall, Steps, run_steps
 
 if TYPE_CHECKING:
-    from celery import Celery
-
     from sentq.settings import Settings
 
 __all__ = ["ResultReader"]
@@ -32,25 +30,7 @@ T = TypeVar("T")
 
 
 class ResultReader(ResultSteps):
-    """Reads the outcomes of jobs, which Redis keeps for `ttl_s` seconds. Thread-safe.
-
-    Args:
-        app: The Celery app of the results.
-        ttl_s: How long Redis keeps outcomes.
-        keyring: Decrypts outcomes that workers have encrypted.
-        is_single_redis: Whether messages and results are in the same database of one Redis.
-    """
-
-    def __init__(
-        self,
-        app: Celery,
-        *,
-        ttl_s: int,
-        keyring: Keyring | None = None,
-        is_single_redis: bool = False,
-    ) -> None:
-        super().__init__(app, ttl_s=ttl_s, keyring=keyring)
-        self._is_single_redis = is_single_redis
+    """Reads the outcomes of jobs, which Redis keeps for `ttl_s` seconds. Thread-safe."""
 
     @classmethod
     def open(cls, settings: Settings) -> Self:
@@ -133,7 +113,7 @@ class ResultReader(ResultSteps):
             SettingsError: The broker is not Redis.
         """
         queues = [queue.name for queue in self.app.conf.task_queues]
-        return read_backlog(self.app, queues, is_single_redis=self._is_single_redis)
+        return read_backlog(self.app, queues, is_single_redis=self.is_single_redis)
 
     def run_script(
         self, script: Script, keys: Sequence[str | bytes], arguments: Sequence[int | str | bytes]

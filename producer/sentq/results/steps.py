@@ -84,12 +84,21 @@ class ResultSteps:
         app: The Celery app of the results. It defines the names of keys.
         ttl_s: How long Redis keeps outcomes.
         keyring: Decrypts outcomes that workers have encrypted.
+        is_single_redis: Whether messages and results are in the same database of one Redis.
     """
 
-    def __init__(self, app: Celery, *, ttl_s: int, keyring: Keyring | None = None) -> None:
+    def __init__(
+        self,
+        app: Celery,
+        *,
+        ttl_s: int,
+        keyring: Keyring | None = None,
+        is_single_redis: bool = False,
+    ) -> None:
         self.app = app
         self.ttl_s = ttl_s
         self.keyring = keyring
+        self.is_single_redis = is_single_redis
         #: The backlog that was read last, None if it could not be read, and the monotonic time.
         self._backlog: tuple[Backlog | None, float] | None = None
 

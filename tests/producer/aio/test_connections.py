@@ -44,14 +44,28 @@ def test_two_thousand_awaited_jobs_share_two_connections_and_none_is_left(
     run(main())
 
 
-def test_a_cancellation_uses_a_third_connection_that_closes_too(
+def test_cancelling_jobs_needs_no_further_connection(
     run: RunInLoop, own_redis: RedisProcess
 ) -> None:
     async def main() -> None:
         async with AsyncClient(broker_url=own_redis.url) as client:
             jobs = await client.submit_many(["text"] * 20)
             assert all(await asyncio.gather(*(job.cancel() for job in jobs)))
-            assert 1 < _connections(own_redis) <= 3
+            assert _connections(own_redis) == 1
+        await until(lambda: _connections(own_redis) == 0)
+
+    run(main())
+
+
+def test_connections_and_the_thread_of_celery_end_with_the_client(
+    run: RunInLoop, own_redis: RedisProcess
+) -> None:
+    other_database = own_redis.url.removesuffix("/0") + "/1"
+
+    async def main() -> None:
+        async with AsyncClient(broker_url=own_redis.url, result_url=other_database) as client:
+            await asyncio.gather(*(client.submit(f"text {i}") for i in range(50)))
+            assert _connections(own_redis) > 2
         await until(lambda: _connections(own_redis) == 0)
 
     run(main())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from concurrent.futures import ThreadPoolExecutor
 
@@ -30,6 +31,24 @@ def test_a_queued_job_is_cancelled_and_a_waiting_client_gets_the_error(
     assert other.status() is JobStatus.QUEUED
     (error,) = client.results([job])
     assert isinstance(error, errors.JobCancelled)
+
+
+def test_workers_are_told_what_celery_would_tell_them(
+    client: Client, redis_server: RedisProcess
+) -> None:
+    with redis_server.client() as redis, redis.pubsub(ignore_subscribe_messages=True) as channel:
+        channel.psubscribe("*pidbox*")
+        job = client.submit("text")
+        assert job.cancel()
+        client._app.control.revoke(job.id)
+        ours, celerys = (eventually(lambda: channel.get_message(timeout=1)) for _ in range(2))
+    assert ours["channel"] == celerys["channel"]
+    messages = [json.loads(each["data"]) for each in (ours, celerys)]
+    for message in messages:
+        assert message["headers"].pop("expires") > 0
+        del message["headers"]["clock"], message["properties"]["delivery_tag"]
+    assert messages[0] == messages[1]
+    assert job.id in str(base64.b64decode(messages[0]["body"]))
 
 
 @pytest.mark.parametrize("status", ["STARTED", "SUCCESS", "FAILURE"])
