@@ -46,7 +46,7 @@ class ConnectionsClosed(Exception):
 
 
 @dataclass(slots=True, eq=False)
-class _Call:
+class _PendingCall:
     """So many commands of one caller, in the form that Redis reads, and who waits for the
     replies."""
 
@@ -59,7 +59,7 @@ class _Call:
             self.future.set_exception(error)
 
 
-def _fail(calls: Iterable[_Call], error: Exception) -> None:
+def _fail(calls: Iterable[_PendingCall], error: Exception) -> None:
     for call in calls:
         # One for each: an exception that many tasks raise would hold the frames of all.
         own = type(error)(*error.args)
@@ -85,7 +85,7 @@ class CommandConnection:
     def __init__(self, server: RedisServer) -> None:
         self._server = server
         self._connection: AbstractConnection | None = None
-        self._waiting: deque[_Call] = deque()
+        self._waiting: deque[_PendingCall] = deque()
         self._is_waiting = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._is_closed = False
@@ -112,7 +112,7 @@ class CommandConnection:
             raise ConnectionsClosed
         # Packed here, so that an argument that cannot be encoded fails its caller alone.
         packed = b"".join(pack(command) for command in commands)
-        call = _Call(len(commands), packed, asyncio.get_running_loop().create_future())
+        call = _PendingCall(len(commands), packed, asyncio.get_running_loop().create_future())
         self._waiting.append(call)
         self._is_waiting.set()
         if self._task is None:
@@ -133,7 +133,7 @@ class CommandConnection:
             await asyncio.wait([self._task])
 
     async def _serve(self) -> None:
-        calls: list[_Call] = []
+        calls: list[_PendingCall] = []
         try:
             while True:
                 await self._is_waiting.wait()
@@ -145,9 +145,9 @@ class CommandConnection:
                 call.fail(ConnectionsClosed())
             await self._disconnect(nowait=False)
 
-    def _next_calls(self) -> list[_Call]:
+    def _next_calls(self) -> list[_PendingCall]:
         """Take calls for one round trip, without those whose callers were cancelled."""
-        calls: list[_Call] = []
+        calls: list[_PendingCall] = []
         size_bytes = 0
         while self._waiting and len(calls) < _CALLS_PER_ROUND_TRIP:
             size_bytes += len(self._waiting[0].packed)
@@ -160,7 +160,7 @@ class CommandConnection:
             self._is_waiting.clear()
         return calls
 
-    async def _send(self, calls: Sequence[_Call]) -> None:
+    async def _send(self, calls: Sequence[_PendingCall]) -> None:
         """Run calls; those without replies once more on a new connection, if it was broken."""
         if not calls:
             return
@@ -179,7 +179,7 @@ class CommandConnection:
             _fail(unanswered, error)
             await self._disconnect()
 
-    async def _exchange(self, unanswered: deque[_Call]) -> None:
+    async def _exchange(self, unanswered: deque[_PendingCall]) -> None:
         """Write calls and read their replies. Calls that have theirs leave the queue."""
         connection = self._connection = self._connection or await self._server.connect()
         loop = asyncio.get_running_loop()

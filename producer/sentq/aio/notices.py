@@ -64,7 +64,7 @@ class Listener:
         raise error
 
     async def next(self, timeout_s: float) -> bytes | None:
-        """Return the next message, or None if there is none within so many seconds.
+        """Return the next message, or None if nothing comes within so many seconds.
 
         Raises:
             redis.RedisError: The connection was lost, and the subscription with it.

@@ -46,7 +46,7 @@ class RedisServer:
         self.timeout_s = float(app.conf.redis_socket_timeout)
         self._sentinel: Sentinel | None = None
         options: dict[str, Any] = dict(app.backend.connparams)
-        # Replies and notices have one form in this version, whatever the version of redis-py.
+        # In this version of the protocol replies and notices have one form, in every redis-py.
         options |= {"protocol": 2, "socket_timeout": None}
         options.pop("max_connections", None)
         for given, own in _CLASSES:

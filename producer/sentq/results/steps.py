@@ -64,7 +64,7 @@ class Subscribe:
 
 @dataclass(frozen=True, slots=True)
 class Listen:
-    """Wait for a message on the channel. The reply is None if there is none for so long."""
+    """Wait for a message on the channel. The reply is None if nothing comes for so long."""
 
     seconds: float
 

@@ -123,7 +123,7 @@ def test_polling_with_short_timeouts_reads_the_backlog_once_a_second(
     client: Client, redis_server: RedisProcess, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     job = client.submit("text")
-    monkeypatch.setattr("sentq.results.reader._BACKLOG_VALID_S", 1000)
+    monkeypatch.setattr("sentq.results.steps._BACKLOG_VALID_S", 1000)
     with redis_server.client() as connection:
         connection.config_resetstat()
         assert len(list(client.results([job] * 20, timeout=0))) == 20
