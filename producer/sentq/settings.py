@@ -109,7 +109,8 @@ class LayeredSettings(BaseSettings):
             return cls.load(**overrides)
         if not overrides:
             return settings
-        return cls.load(**(settings.model_dump(exclude_unset=True) | overrides))
+        values: dict[str, Any] = settings.model_dump(exclude_unset=True) | overrides
+        return cls.load(**values)
 
     @classmethod
     def problems(cls, file: Path | None = None, **overrides: object) -> list[str]:
