@@ -107,6 +107,7 @@ def test_a_stream_through_a_worker_yields_outcomes_in_order(
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("signal", ["stop", "kill"])
 def test_a_redis_that_ends_and_comes_back_ends_each_call_in_an_outcome_or_a_typed_error(
     run: RunInLoop, own_redis: RedisProcess, tmp_path: Path, tiny_model: Path, signal: str
