@@ -5,7 +5,8 @@
 The worker's engine returns at once; worker and Redis share one core. Clients take turns of single
 jobs: one is sent and its outcome awaited, then the next one. Each client has its own connections,
 which stay open. A latency is the median of the turns' medians. Then so many jobs are sent and
-awaited at once in one event loop, and the connections to Redis are counted meanwhile.
+awaited at once in one event loop. Meanwhile the connections to Redis are counted, and a task that
+sleeps for a millisecond at a time finds the longest time for which the loop ran nothing else.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -30,6 +32,24 @@ _TIMEOUT_S: Final = 60
 
 #: How often the connections are counted while jobs are awaited.
 _COUNT_INTERVAL_S: Final = 0.02
+
+#: How long the task sleeps that measures stalls.
+_SLEEP_S: Final = 0.001
+
+
+@dataclass(frozen=True, slots=True)
+class AtOnce:
+    """What was measured while many jobs were sent and awaited at once.
+
+    Attributes:
+        jobs_per_s: Jobs sent, scored and received a second.
+        connections: The most connections of the client.
+        longest_stall_ms: The longest time for which the event loop ran no other task.
+    """
+
+    jobs_per_s: float
+    connections: int
+    longest_stall_ms: float
 
 
 def _turn_of_blocking(client: Client, jobs: int) -> list[float]:
@@ -53,8 +73,8 @@ async def _turn(client: AsyncClient, jobs: int) -> list[float]:
     return found
 
 
-async def _at_once(loop: _LoopOfTurns, bench: Bench, jobs: int) -> tuple[float, int]:
-    """Send and await jobs at once; return the seconds, and the most connections of the client."""
+async def _at_once(loop: _LoopOfTurns, bench: Bench, jobs: int) -> AtOnce:
+    """Send and await jobs at once, in one event loop."""
 
     async def one(number: int) -> None:
         await (await loop.client.submit(f"{_TEXT} {number}")).result(timeout=_TIMEOUT_S)
@@ -65,13 +85,25 @@ async def _at_once(loop: _LoopOfTurns, bench: Bench, jobs: int) -> tuple[float, 
             return sum(each["name"] == loop.name for each in redis.client_list())
 
         most = 0
+        stalls = asyncio.create_task(_longest_stall_ms(done := asyncio.Event()))
         started = time.perf_counter()
         calls = asyncio.gather(*map(one, range(jobs)))
         while not calls.done():
             await asyncio.wait([calls], timeout=_COUNT_INTERVAL_S)
-            most = max(most, connections())
+            most = max(most, await asyncio.to_thread(connections))
         await calls
-        return time.perf_counter() - started, most
+        elapsed_s = time.perf_counter() - started
+        done.set()
+        return AtOnce(jobs / elapsed_s, most, await stalls)
+
+
+async def _longest_stall_ms(done: asyncio.Event) -> float:
+    longest_s = 0.0
+    while not done.is_set():
+        started = time.perf_counter()
+        await asyncio.sleep(_SLEEP_S)
+        longest_s = max(longest_s, time.perf_counter() - started - _SLEEP_S)
+    return longest_s * 1000
 
 
 class _LoopOfTurns:
@@ -116,9 +148,10 @@ def measure(*, jobs: int, at_once: int, turns: int) -> dict[str, object]:
                         medians[name].append(loop.turn(jobs))
                 for name, loop in loops.items():
                     many = _at_once(loop, bench, at_once)
-                    seconds, connections = loop.runner.run(many)
-                    figures[f"{name}_at_once_per_s"] = round(at_once / seconds)
-                    figures[f"{name}_connections"] = connections
+                    measured = loop.runner.run(many)
+                    figures[f"{name}_at_once_per_s"] = round(measured.jobs_per_s)
+                    figures[f"{name}_connections"] = measured.connections
+                    figures[f"{name}_longest_stall_ms"] = round(measured.longest_stall_ms, 1)
         finally:
             for loop in loops.values():
                 loop.close()
