@@ -105,12 +105,12 @@ class LayeredSettings(BaseSettings):
         Raises:
             SettingsError: As `load` does.
         """
+        given: dict[str, Any] = dict(overrides)
         if settings is None:
-            return cls.load(**overrides)
-        if not overrides:
+            return cls.load(**given)
+        if not given:
             return settings
-        values: dict[str, Any] = settings.model_dump(exclude_unset=True) | overrides
-        return cls.load(**values)
+        return cls.load(**(settings.model_dump(exclude_unset=True) | given))
 
     @classmethod
     def problems(cls, file: Path | None = None, **overrides: object) -> list[str]:

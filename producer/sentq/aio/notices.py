@@ -13,6 +13,7 @@ import asyncio
 from collections import Counter, deque
 from collections.abc import Iterable
 from contextlib import suppress
+from itertools import count
 from typing import TYPE_CHECKING, Final
 
 import redis
@@ -28,6 +29,9 @@ __all__ = ["Listener", "Notices"]
 
 #: The most channels of one command.
 _CHANNELS_PER_COMMAND: Final = 1000
+
+#: After so many messages that have arrived together, other tasks may run.
+_MESSAGES_PER_TURN: Final = 64
 
 _PING: Final = pack(("PING",))
 
@@ -255,7 +259,9 @@ class Notices:
 
     async def _read(self, connection: AbstractConnection) -> None:
         has_pinged = False
-        while True:
+        for number in count(1):
+            if number % _MESSAGES_PER_TURN == 0:
+                await asyncio.sleep(0)
             reply = await connection.read_response(timeout=self.timeout_s)
             if reply is not None:
                 has_pinged = False
