@@ -6,6 +6,7 @@ Nothing is sent before all arguments of a call are checked.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from itertools import islice
 from typing import TYPE_CHECKING, Final
 
 from sentq.contract import check_timeout
@@ -80,9 +81,12 @@ class Submitter:
             InvalidInput: A job or an option breaks a limit; the message says which.
         """
         checked: list[Sequence[str]] = []
-        for texts in several(jobs, "submit_many", "jobs"):
-            checked.append(checked_texts(texts, self._limits))
-            if len(checked) % _JOBS_BETWEEN_PAUSES == 0:
+        unchecked, limits = iter(several(jobs, "submit_many", "jobs")), self._limits
+        while part := [
+            checked_texts(texts, limits) for texts in islice(unchecked, _JOBS_BETWEEN_PAUSES)
+        ]:
+            checked += part
+            if len(part) == _JOBS_BETWEEN_PAUSES:
                 yield Pause(0)
         options = SendOptions(
             checked_keys(keys, len(checked)), checked_deadline_s(deadline), local_only
