@@ -11,10 +11,13 @@ __all__ = ["Job", "JobHandle", "id_of"]
 
 
 class JobHandle:
-    """The handle of a job that was sent. It holds no connection and no text."""
+    """The handle of a job that was sent. It holds no connection and no text.
 
-    def __init__(self, job_id: str) -> None:
-        self.id = job_id
+    Attributes:
+        id: The job's id. Each kind of handle sets it itself: thousands are made in a call.
+    """
+
+    id: str
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.id!r})"
@@ -36,7 +39,7 @@ class Job(JobHandle):
     """A job that was sent. The handle holds no connection and no text."""
 
     def __init__(self, job_id: str, results: ResultReader) -> None:
-        super().__init__(job_id)
+        self.id = job_id
         self._results = results
 
     def status(self) -> JobStatus:

@@ -16,7 +16,7 @@ class AsyncJob(JobHandle):
     """A job that was sent. The handle holds no connection and no text."""
 
     def __init__(self, job_id: str, results: ResultSteps, drivers: Drivers) -> None:
-        super().__init__(job_id)
+        self.id = job_id
         self._results = results
         self._drivers = drivers
 
