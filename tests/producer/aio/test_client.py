@@ -17,7 +17,7 @@ import pytest
 import sentq
 from sentq import AsyncClient, AsyncJob, Client, JobOutcome, JobStatus, Prediction, Settings, errors
 from sentq.connection.app import make_app
-from sentq.job import JobHandle
+from sentq.job import JobHandle, id_of
 from sentq.wire.dead_letters import DEAD_LETTERS_KEY, dead_letter_fields
 from sentq.wire.ids import new_job_ids
 from sentq_worker.broker.results import ResultStore, failed, succeeded
@@ -33,10 +33,11 @@ def _outcome(model: str) -> dict[str, object]:
     return about | times | {"outcomes": [row | {"tokens": 1, "windows": 1}]}
 
 
-def _finish(settings: Settings, jobs: Sequence[JobHandle]) -> None:
+def _finish(settings: Settings, jobs: Sequence[JobHandle | str]) -> None:
     """Store outcomes as a worker does; the model is the id of the job."""
+    ids = [id_of(job) for job in jobs]
     with closing_results(make_app(settings)) as app:
-        ResultStore(app).store({job.id: succeeded(job.id, _outcome(job.id)) for job in jobs})
+        ResultStore(app).store({job_id: succeeded(job_id, _outcome(job_id)) for job_id in ids})
 
 
 def _messages(redis: RedisProcess, queue: str = "sentq") -> list[dict[str, Any]]:
@@ -321,7 +322,7 @@ def test_map_waits_for_the_oldest_job_before_it_sends_too_many(
             await asyncio.sleep(0.1)
             messages = _messages(redis_server, "sentq.bulk")
             assert len(messages) == 5
-            _finish(settings, [JobHandle(each["headers"]["id"]) for each in messages])
+            _finish(settings, [each["headers"]["id"] for each in messages])
             assert isinstance(await first, Prediction)
             await stream.aclose()
 
