@@ -21,6 +21,7 @@ from sentq import Client, Job, JobStatus, errors
 from tests.support.celery.site import stock_app
 from tests.support.missing import bundled_redis, on_path, redis_program
 from tests.support.processes import RedisProcess, WorkerProcess, eventually
+from tests.support.roles.users import unless_roles_are_tested
 from tests.support.workers.redis_kinds import with_options
 from tests.support.workers.standin import has_hash_scores
 
@@ -170,6 +171,7 @@ def _fill(observer: redis.Redis) -> None:
         observer.set("key", "value")
 
 
+@unless_roles_are_tested("it uses a queue and a key prefix that users.acl does not name")
 @pytest.mark.parametrize("prefix", ["", "acme:"], ids=["no prefix", "a key prefix"])
 def test_jobs_that_celery_finishes_end_though_redis_is_full(
     server: RedisProcess, tmp_path: Path, prefix: str

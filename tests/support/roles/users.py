@@ -15,6 +15,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
+import pytest
+
 from tests.support.missing import redis_program, skip_without
 
 __all__ = [
@@ -25,6 +27,7 @@ __all__ = [
     "program_with_users",
     "role_of_command",
     "scripts_program",
+    "unless_roles_are_tested",
     "without_user",
     "write_users",
 ]
@@ -110,6 +113,11 @@ def program_with_users(program: Path, folder: Path) -> tuple[Path, tuple[str | P
     if not ARE_TESTED or program != redis_program():
         return program, ()
     return functions_program(), ("--aclfile", write_users(folder, *_MORE_USERS))
+
+
+def unless_roles_are_tested(reason: str) -> pytest.MarkDecorator:
+    """Return a mark that skips a test of what `users.acl` does not permit."""
+    return pytest.mark.skipif(ARE_TESTED, reason=reason)
 
 
 def role_of_command(words: Sequence[str]) -> str:

@@ -20,6 +20,7 @@ from sentq_worker.celery_worker.canvas.unread import UnreadQueues
 from sentq_worker.settings import WorkerSettings
 from tests.support.celery.site import run_site, start_followup
 from tests.support.processes import RedisProcess, eventually
+from tests.support.roles.users import unless_roles_are_tested
 
 #: The queue of a stock application's tasks. Its worker reads no other one.
 ROUTES: Final = '{"followup.*": "followup"}'
@@ -51,6 +52,7 @@ def test_a_canvas_that_names_no_queue_of_its_own_tasks_ends(tmp_path: Path) -> N
 
 
 @pytest.mark.slow
+@unless_roles_are_tested("the worker may publish to the default queue, and not look into it")
 def test_a_worker_says_once_that_nothing_reads_the_default_queue(tmp_path: Path) -> None:
     with run_site(tmp_path) as site:
         save = site.stock.signature("followup.save")
