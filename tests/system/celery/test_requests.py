@@ -67,7 +67,7 @@ def test_a_worker_finds_cancelled_jobs_without_a_control_message(
     assert not site.was_scored("cancelled without message")
 
 
-def _not_permitted(_job_id: str) -> None:
+def _not_permitted(_job_id: str, **_: object) -> None:
     raise NoPermissionError
 
 
