@@ -116,14 +116,14 @@ def test_a_job_in_the_middle_of_its_steps_is_requeued_when_its_worker_ends(
     tmp_path: Path,
 ) -> None:
     with run_site(
-        tmp_path, SENTQ_WORKER_YIELD_AFTER_S="0.1", SENTQ_WORKER_SHUTDOWN_GRACE_S="1"
+        tmp_path, SENTQ_WORKER_YIELD_AFTER_S="0.1", SENTQ_WORKER_SHUTDOWN_GRACE_S="5"
     ) as site:
         first = site.score("compute:a")
         second = site.score("compute:b")
         eventually(lambda: _active(site) == [first.id, second.id])
         site.worker.process.send_signal(signal.SIGTERM)
         release(site.redis, "b")
-        assert site.worker.process.wait(15) == 0
+        assert site.worker.process.wait(30) == 0
         assert second.status == "SUCCESS"
         assert site.redis.llen("sentq") == 1
         assert site.is_settled()
