@@ -8,7 +8,7 @@ import signal
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -256,15 +256,6 @@ def test_jobs_are_taken_and_scored(kind: RedisKind, tmp_path: Path) -> None:
             assert len(list(client.map(["a", "b"], timeout=WAIT_S))) == 2
 
 
-def _sockets() -> int:
-    """Return how many sockets this process has open; 0 where that cannot be found out."""
-    found = 0
-    for file in Path("/proc/self/fd").glob("*"):
-        with suppress(OSError):
-            found += str(file.readlink()).startswith("socket:")
-    return found
-
-
 def test_the_client_for_asyncio_works(kind: RedisKind, tmp_path: Path) -> None:
     async def main() -> None:
         async with AsyncClient(broker_url=kind.url, transport_options=kind.options) as client:
@@ -274,16 +265,16 @@ def test_the_client_for_asyncio_works(kind: RedisKind, tmp_path: Path) -> None:
             assert [each async for each in client.map(["a", "b"], timeout=WAIT_S)]
             later = await client.submit("later", bulk=True)
             assert has_hash_scores(await later.result(timeout=WAIT_S), "later")
+            # The worker's first report may not name its queues yet.
+            while not (readers := (await client.backlog()).workers):  # noqa: ASYNC110
+                await asyncio.sleep(0.1)
             (worker,) = (await client.service_status()).workers
-            assert (await client.backlog()).workers == (worker,)
+            assert [reader.worker for reader in readers] == [worker.worker]
             assert await client.dead.count() == {}
             assert not await later.cancel()
 
     with _worker(tmp_path, kind):
-        before = _sockets()
-        asyncio.run(main())
-        # Celery leaves its connection to the Sentinel open, by which it found the broker.
-        assert _sockets() <= before + kind.url.startswith("sentinel"), "a connection is left open"
+        asyncio.run(asyncio.wait_for(main(), 2 * WAIT_S))
 
 
 def test_send_options_and_replay_of_dead_letters_work(kind: RedisKind) -> None:
