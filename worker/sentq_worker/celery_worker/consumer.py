@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
@@ -19,7 +19,6 @@ from celery.worker.consumer import Consumer as CeleryConsumer
 from sentq.contract import TASK_NAME
 from sentq.errors import EtaTooFar, InvalidInput, LinkRefused, ScheduleFull, Undecryptable
 from sentq.wire.dead_letters import DeadLetterCode
-from sentq_worker.broker.at_maxmemory.backends import without_subscriptions
 from sentq_worker.broker.at_maxmemory.clients import beyond_maxmemory
 from sentq_worker.broker.channel import Channel, is_connection_error
 from sentq_worker.broker.connect import wait_for_redis
@@ -78,21 +77,22 @@ class Consumer(CeleryConsumer):
                 self._run(request)
             return
         if refusal := runtime.schedule.refusal_of(request.message):
-            runtime.dispatcher.refuse(self._in_flight(request, []), refusal)
+            runtime.prepared[request.id] = refusal
+            try:
+                self._run(request)
+            finally:
+                runtime.prepared.pop(request.id, None)
             return
         try:
             texts = runtime.encryption.texts(request.id, request.args, request.kwargs)
             check_deadline(request.request_dict)
-        except InvalidInput as error:
-            runtime.dispatcher.refuse(self._in_flight(request, []), error)
+        except InvalidInput:
+            with beyond_maxmemory():  # Celery calls this from a timer too.
+                self._run(request)  # The task's body finds the same, and Celery stores it.
+            return
         except Undecryptable as error:
             self._dead_letter_undecryptable(request.message, error)
-        else:
-            runtime.dispatcher.add(self._in_flight(request, texts))
-
-    def _in_flight(self, request: TaskRequest, texts: Sequence[object]) -> InFlightJob:
-        """Return the job of a request, which Celery finishes once its result is known."""
-        runtime = runtime_of(self.app)
+            return
         handback = CeleryHandback(
             request.id,
             tag=_tag(request.message),
@@ -101,13 +101,14 @@ class Consumer(CeleryConsumer):
             run=partial(self._or_dead_letter, request, partial(self._run, request)),
             prepared=runtime.prepared,
         )
-        return InFlightJob(request.id, texts, request.request_dict, request.delivery_info, handback)
+        headers, delivery_info = request.request_dict, request.delivery_info
+        runtime.dispatcher.add(InFlightJob(request.id, texts, headers, delivery_info, handback))
 
     def _or_dead_letter(self, request: TaskRequest, call: Callable[[], object]) -> bool:
         """Call a function of a request; return whether it returned something true. If it fails,
         dead-letter the request's message and return True."""
         try:
-            with beyond_maxmemory(), without_subscriptions():
+            with beyond_maxmemory():
                 return bool(call())
         except Exception as error:
             if is_connection_error(error, self.connection_errors):

@@ -1,13 +1,9 @@
 """Completing jobs: the one path from results to Redis, to monitors and to Celery.
 
-    complete    results of jobs -> documents of plain jobs, in a queue; the others in a second one
-    flush         -> each entry of the first queue, in order:
+    complete    results of jobs -> their documents, in a queue
+    flush         -> each entry of the queue, in order:
     _store           -> documents stored and messages acknowledged (`Acknowledger`)
-    _report          -> events
-    finish        -> Celery finishes the jobs of the second queue, for a limited time
-
-Celery publishes each task that follows a job on its own, and a job may have hundreds of them. So
-the event loop turns between jobs that Celery finishes, and no plain job waits for them.
+    _report          -> events of plain jobs; Celery finishes the others
 
 To lose a job is worse than to run it twice, and to give it two different results is worst. So a
 job is acknowledged with its result or after it, never before. What Redis does not store now is
@@ -52,16 +48,18 @@ _LOG_INTERVAL_S: Final = 30.0
 
 @dataclass(frozen=True, slots=True)
 class _Completed:
-    """Plain jobs whose results are known.
+    """Jobs whose results are known.
 
     Attributes:
-        plain: The jobs, with their results.
+        plain: The jobs that are acknowledged here, with their results.
         documents: What is stored, by job id.
+        handbacks: The jobs that Celery finishes, with their results.
         runtime_s: How long they were in the engine, as events say it.
     """
 
     plain: Sequence[tuple[InFlightJob, JobResult]]
     documents: Mapping[str, bytes]
+    handbacks: Sequence[tuple[CeleryHandback, JobResult]] = ()
     runtime_s: float = 0.0
 
 
@@ -89,8 +87,6 @@ class Completion:
         self._connection = 0
         self._acknowledger: Acknowledger | None = None
         self._unstored: deque[_Completed] = deque()
-        #: Jobs that Celery has yet to finish, with their results.
-        self._handbacks: deque[tuple[CeleryHandback, JobResult]] = deque()
         self._failures = 0
         self._not_before = 0.0
         self._log_at = 0.0
@@ -105,8 +101,7 @@ class Completion:
     def complete(
         self, results: Sequence[tuple[InFlightJob, JobResult]], *, runtime_s: float = 0.0
     ) -> None:
-        """Complete jobs with their results. Those of plain jobs are stored now, if Redis can;
-        `finish` lets Celery finish the others.
+        """Complete jobs with their results; store these now, if Redis can.
 
         Args:
             results: Each job with its outcomes, or with the error for which it failed;
@@ -114,17 +109,17 @@ class Completion:
             runtime_s: How long the jobs were in the engine.
         """
         plain: list[tuple[InFlightJob, JobResult]] = []
+        handbacks: list[tuple[CeleryHandback, JobResult]] = []
         documents: dict[str, bytes] = {}
         now = now_iso()
         for job, result in results:
             if isinstance(job.ack_handle, CeleryHandback):
-                self._handbacks.append((job.ack_handle, result))
+                handbacks.append((job.ack_handle, result))
                 continue
             plain.append((job, result))
             if not job.ignores_result:
                 documents[job.id] = self._document(job.id, result, now)
-        if plain:
-            self._unstored.append(_Completed(plain, documents, runtime_s))
+        self._unstored.append(_Completed(plain, documents, handbacks, runtime_s))
         self.flush()
 
     def fail_dead_letter(self, job_ids: Iterable[str], error: Exception) -> None:
@@ -140,29 +135,6 @@ class Completion:
                 return False
             self._report(self._unstored.popleft())
         return True
-
-    def finish(self, *, within_s: float) -> bool:
-        """Let Celery finish jobs, in order, and at least one unless Redis failed a moment ago;
-        return whether all are finished.
-
-        Args:
-            within_s: After so many seconds no other job is begun.
-        """
-        until = time.monotonic() + within_s
-        if not self._handbacks or not self._may_finish():
-            return not self._handbacks
-        while self._handbacks:
-            handback, result = self._handbacks.popleft()
-            self.count += 1
-            handback.resume(result, self._connection)
-            if time.monotonic() >= until:
-                break
-        return not self._handbacks
-
-    @property
-    def handed_back(self) -> int:
-        """The number of jobs that Celery has yet to finish."""
-        return len(self._handbacks)
 
     @property
     def retry_in_s(self) -> float:
@@ -181,48 +153,36 @@ class Completion:
             raise RuntimeError("no connection: Completion.attach comes first")
         jobs = [job for job, _ in completed.plain]
         try:
+            if completed.handbacks and not self._result_store.may_write():
+                raise OutOfMemoryError("Celery could not finish jobs")
             self._acknowledger.store_and_acknowledge(with_duplicates(jobs), completed.documents)
         except redis.RedisError as error:
-            self._retry_later(error)
+            self._failures += 1
+            delay_s = jittered_s(self._failures, least_s=_MIN_RETRY_S, most_s=_MAX_RETRY_S)
+            self._not_before = time.monotonic() + delay_s
+            self._log(error)
             return False
         self._failures = 0
         self._duplicates.remove(jobs)
         return True
-
-    def _may_finish(self) -> bool:
-        """Return whether Redis can store what Celery writes."""
-        if time.monotonic() < self._not_before:
-            return False
-        try:
-            if self._result_store.may_write():
-                self._failures = 0
-                return True
-            raise OutOfMemoryError("Celery could not finish jobs")
-        except redis.RedisError as error:
-            self._retry_later(error)
-            return False
-
-    def _retry_later(self, error: redis.RedisError) -> None:
-        self._failures += 1
-        delay_s = jittered_s(self._failures, least_s=_MIN_RETRY_S, most_s=_MAX_RETRY_S)
-        self._not_before = time.monotonic() + delay_s
-        self._log(error)
 
     def _log(self, error: redis.RedisError) -> None:
         """Log why outcomes are kept, from time to time."""
         if self._failures > 1 and time.monotonic() < self._log_at:
             return
         self._log_at = time.monotonic() + _LOG_INTERVAL_S
-        jobs = sum(len(each.plain) for each in self._unstored) + len(self._handbacks)
+        jobs = sum(len(each.plain) + len(each.handbacks) for each in self._unstored)
         reason = type(error).__name__
         if isinstance(error, OutOfMemoryError):
             reason = "Redis is at its maxmemory: raise it, or wait until outcomes expire"
         logger.warning("outcomes of %d jobs cannot be stored now (%s)", jobs, reason)
 
     def _report(self, completed: _Completed) -> None:
-        """Tell monitors."""
-        self.count += len(completed.plain)
+        """Tell monitors, and let Celery finish the jobs that are not plain."""
+        self.count += len(completed.plain) + len(completed.handbacks)
         self._events.completed(completed.plain, runtime_s=completed.runtime_s)
+        for handback, result in completed.handbacks:
+            handback.resume(result, self._connection)
 
     def _document(self, job_id: str, result: JobResult, now: str) -> bytes:
         if not isinstance(result, Exception):
