@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from sentq.admin.dead import DeadLetters, RetryResult, Selection
 from sentq.admin.status import QueueStatus, ServiceStatus
+from sentq.batch import Batch
 from sentq.client import Client
 from sentq.contract import (
     TASK_NAME,
@@ -25,6 +26,7 @@ from sentq.errors import *  # noqa: F403 - all errors are public
 from sentq.errors import __all__ as _errors
 from sentq.job import Job
 from sentq.results.backlog import Backlog
+from sentq.results.batch import BatchProgress, CallbackState
 from sentq.settings import Settings
 from sentq.version import VERSION
 from sentq.wire.dead_letters import DeadLetter, DeadLetterCode
@@ -41,6 +43,9 @@ __all__ = [  # noqa: PLE0604 - names of the errors are added below
     "AsyncDeadLetters",
     "AsyncJob",
     "Backlog",
+    "Batch",
+    "BatchProgress",
+    "CallbackState",
     "Client",
     "DeadLetter",
     "DeadLetterCode",
