@@ -33,12 +33,13 @@ from sentq.wire.dead_letters import DeadLetter, DeadLetterCode
 from sentq.wire.reports import WorkerReport
 
 if TYPE_CHECKING:
-    from sentq.aio import AsyncClient, AsyncDeadLetters, AsyncJob
+    from sentq.aio import AsyncBatch, AsyncClient, AsyncDeadLetters, AsyncJob
 
 __version__ = VERSION
 
 __all__ = [  # noqa: PLE0604 - names of the errors are added below
     "TASK_NAME",
+    "AsyncBatch",
     "AsyncClient",
     "AsyncDeadLetters",
     "AsyncJob",
@@ -71,7 +72,7 @@ __all__ = [  # noqa: PLE0604 - names of the errors are added below
 
 def __getattr__(name: str) -> object:
     """Import the client for asyncio when it is first used."""
-    if name in {"AsyncClient", "AsyncDeadLetters", "AsyncJob"}:
+    if name in {"AsyncBatch", "AsyncClient", "AsyncDeadLetters", "AsyncJob"}:
         import sentq.aio
 
         return getattr(sentq.aio, name)

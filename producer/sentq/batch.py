@@ -14,7 +14,7 @@ from sentq.results.batch import (
     ids_of_batch_steps,
     progress_steps,
 )
-from sentq.results.batch_outcomes import completed_in_batch, ordered_in_batch, wait_until_complete
+from sentq.results.batch_outcomes import BatchReader
 from sentq.results.reader import ResultReader
 
 __all__ = ["AddJobs", "Batch"]
@@ -118,7 +118,7 @@ class Batch:
             UnknownBatch: Redis has no such batch.
             ResultsUnavailable: Redis is not available. The batch is not affected.
         """
-        return wait_until_complete(self._results, self.id, timeout_s=check_timeout(timeout))
+        return self._results.run(self._reader(timeout).complete_steps())
 
     def jobs(self) -> Iterator[Job]:
         """Yield the jobs that were sent so far, in the order in which they were sent.
@@ -148,7 +148,8 @@ class Batch:
             UnknownBatch: Redis has no such batch.
             ResultsUnavailable: Redis is not available. The jobs are not affected.
         """
-        return ordered_in_batch(self._results, self.id, timeout_s=check_timeout(timeout))
+        reader = self._reader(timeout)
+        return iter(lambda: self._results.run(reader.ordered_steps()), None)
 
     def as_completed(
         self, timeout: float | None = None
@@ -167,8 +168,11 @@ class Batch:
             UnknownBatch: Redis has no such batch.
             ResultsUnavailable: Redis is not available. The jobs are not affected.
         """
-        ended = completed_in_batch(self._results, self.id, timeout_s=check_timeout(timeout))
-        return ((Job(job_id, self._results), outcome) for job_id, outcome in ended)
+        reader = self._reader(timeout)
+        chunks = iter(lambda: self._results.run(reader.ended_steps()), [])
+        return (
+            (Job(job_id, self._results), outcome) for ended in chunks for job_id, outcome in ended
+        )
 
     def cancel(self) -> int:
         """Close the batch, and cancel its jobs, except those that run or have ended. Readers that
@@ -183,6 +187,9 @@ class Batch:
                 are left, but those have no outcome before.
         """
         return self._results.run(cancel_batch_steps(self._results, self.id))
+
+    def _reader(self, timeout: float | None) -> BatchReader:
+        return BatchReader(self._results, self.id, timeout_s=check_timeout(timeout))
 
     def __repr__(self) -> str:
         return f"Batch({self.id!r})"

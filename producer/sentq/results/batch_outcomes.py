@@ -1,14 +1,16 @@
-"""Read the outcomes of the jobs of a batch: one subscription, however many jobs it has, and the
-list of places in the order in which jobs ended."""
+"""Steps that read the outcomes of the jobs of a batch: one subscription, however many jobs it has,
+and the list of places in the order in which jobs ended."""
 
 from __future__ import annotations
 
+import time
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
-from functools import partial
-from typing import Final
+from collections.abc import Callable, Sequence
+from typing import Final, TypeVar
 
-from sentq.errors import BatchTimeout, JobFailed
+import redis
+
+from sentq.errors import BatchTimeout, JobFailed, ResultsUnavailable
 from sentq.results.batch import (
     BatchProgress,
     batch_keys,
@@ -17,12 +19,22 @@ from sentq.results.batch import (
     progress_steps,
     unknown_batch,
 )
-from sentq.results.changes import Changes, Patience
-from sentq.results.completed import Ended, ended_among
+from sentq.results.completed import Ended, ended_among_steps
 from sentq.results.ordered import OrderedResults
-from sentq.results.reader import ResultReader
+from sentq.results.steps import Listen, ResultSteps, Subscribe
+from sentq.wire.steps import Deadline, Pause, Steps
 
-__all__ = ["completed_in_batch", "ordered_in_batch", "wait_until_complete"]
+__all__ = ["BatchReader"]
+
+T = TypeVar("T")
+
+#: How long a reader waits on its subscription before it reads again, how long Redis may be away,
+#: and the pause until it is asked again.
+_POLL_INTERVAL_S: Final = 2.0
+_MAX_OUTAGE_S: Final = 30.0
+_OUTAGE_PAUSE_S: Final = 0.2
+
+_CONNECTION_ERRORS: Final = (redis.ConnectionError, redis.TimeoutError, ResultsUnavailable)
 
 #: How many outcomes one round trip reads.
 _READ_JOBS: Final = 256
@@ -32,128 +44,135 @@ _PAGE_IDS: Final = 1024
 _PAGES: Final = 64
 
 
-def completed_in_batch(
-    results: ResultReader, batch_id: str, *, timeout_s: float | None
-) -> Iterator[tuple[str, Ended]]:
-    """Yield each job of a batch with its outcome, or its error, in the order in which they ended,
-    until the batch is complete.
+class BatchReader:
+    """Reads the outcomes of a batch, from its first job on. One caller at a time may use it.
 
     Args:
-        results: Reads the outcomes.
+        results: The steps that read outcomes.
         batch_id: The batch. It may be open.
-        timeout_s: Seconds to wait for the next one at most; None waits until one ends.
+        timeout_s: Seconds that each of the steps waits at most; None waits without end.
 
-    Raises:
-        BatchTimeout: No job ended in time.
+    Raises, from all steps:
         UnknownBatch: Redis has no such batch.
         ResultsUnavailable: Redis was not available for too long.
     """
-    seen, is_complete, ids = 0, False, _BatchIds(results, batch_id)
-    patience = Patience(timeout_s)
-    with Changes(results) as changes:
-        changes.subscribe(batch_keys(results, batch_id)[:1])
-        while True:
-            changes.drain()
-            places = changes.run(partial(ended_places_steps, results, batch_id, seen, _READ_JOBS))
-            if places:
-                yield from changes.read(partial(_in_order, results, ids, places))
-                seen += len(places)
-                patience.begin()
-            elif is_complete:
-                return
-            elif not (
-                is_complete := changes.run(partial(progress_steps, results, batch_id)).is_complete
-            ):
-                _wait(changes, batch_id, patience)
 
-
-def ordered_in_batch(
-    results: ResultReader, batch_id: str, *, timeout_s: float | None
-) -> Iterator[Ended]:
-    """Yield the outcome of each job of a batch, or its error, in the order in which they were sent,
-    until the batch is closed and has no more.
-
-    Args:
-        results: Reads the outcomes.
-        batch_id: The batch. It may be open.
-        timeout_s: Seconds to wait for each job at most, or for more jobs; None waits without end.
-
-    Raises:
-        BatchTimeout: The batch is open, and no more jobs came in time.
-        UnknownBatch: Redis has no such batch.
-        ResultsUnavailable: Redis was not available for too long.
-    """
-    seen, is_closed = 0, False
-    reader = OrderedResults(results, timeout_s=timeout_s)
-    with Changes(results) as changes:
-        changes.subscribe(batch_keys(results, batch_id)[:1])
-        while True:
-            ids = changes.run(partial(ids_of_batch_steps, results, batch_id, seen, _PAGE_IDS))
-            for job_id in ids:
-                reader.expect(job_id)
-            for _ in ids:
-                yield results.run(reader.end_steps())
-            seen += len(ids)
-            if not ids and is_closed:
-                return
-            progress = changes.run(partial(progress_steps, results, batch_id))
-            is_closed = progress.is_closed
-            if not is_closed and progress.total <= seen:
-                _wait(changes, batch_id, Patience(timeout_s))
-
-
-def wait_until_complete(
-    results: ResultReader, batch_id: str, *, timeout_s: float | None
-) -> BatchProgress:
-    """Wait until a batch is complete, and return its counts.
-
-    Args:
-        results: Reads the counts.
-        batch_id: The batch. It may be open.
-        timeout_s: Seconds to wait at most; None waits without end.
-
-    Raises:
-        BatchTimeout: It is not complete yet. The message says what it waits for.
-        UnknownBatch: Redis has no such batch.
-        ResultsUnavailable: Redis was not available for too long.
-    """
-    patience = Patience(timeout_s)
-    with Changes(results) as changes:
-        changes.subscribe(batch_keys(results, batch_id)[:1])
-        while True:
-            changes.drain()
-            progress = changes.run(partial(progress_steps, results, batch_id))
-            if progress.is_complete:
-                return progress
-            if patience.remaining_s <= 0:
-                what = f"{progress.remaining:,} jobs have not ended"
-                if not progress.is_closed:
-                    what = f"it is open, and {what}"
-                raise BatchTimeout(f"the batch {batch_id} is not complete: {what}", batch_id)
-            changes.wait(patience.remaining_s)
-
-
-def _wait(changes: Changes, batch_id: str, patience: Patience) -> None:
-    if changes.wait(patience.remaining_s) is None and patience.remaining_s <= 0:
-        raise BatchTimeout(f"no job of the batch {batch_id} ended in time", batch_id)
-
-
-class _BatchIds:
-    """The ids of the jobs of a batch by their places, some of them in memory."""
-
-    def __init__(self, results: ResultReader, batch_id: str) -> None:
+    def __init__(self, results: ResultSteps, batch_id: str, *, timeout_s: float | None) -> None:
         self._results = results
         self._batch_id = batch_id
+        self._timeout_s = timeout_s
+        self._ordered = OrderedResults(results, timeout_s=timeout_s)
+        #: How many jobs were read, and how many of these are expected by `ordered_steps`.
+        self._seen = 0
+        self._expected = 0
         self._pages: OrderedDict[int, list[str]] = OrderedDict()
 
-    def of(self, place: int) -> str:
+    def ended_steps(self) -> Steps[list[tuple[str, Ended]]]:
+        """Wait for the next jobs that end; return each with its outcome, or its error, in the
+        order in which they ended. Return none when the batch is complete.
+
+        Raises:
+            BatchTimeout: No job ended in time.
+        """
+        return (yield from self._wait_steps(self._look_at_ended_steps))
+
+    def ordered_steps(self) -> Steps[Ended | None]:
+        """Wait for the outcome, or the error, of the next job in the order in which they were sent.
+        Return None when the batch is closed and has no more.
+
+        Raises:
+            BatchTimeout: The batch is open, and no more jobs came in time.
+        """
+        if not self._expected:
+            ids = yield from self._wait_steps(self._look_at_jobs_steps)
+            for job_id in ids:
+                self._ordered.expect(job_id)
+            self._expected = len(ids)
+        if not self._expected:
+            return None
+        self._expected -= 1
+        return (yield from self._ordered.end_steps())
+
+    def complete_steps(self) -> Steps[BatchProgress]:
+        """Wait until the batch is complete, and return its counts.
+
+        Raises:
+            BatchTimeout: It is not complete yet. The message says what it waits for.
+        """
+        return (yield from self._wait_steps(self._look_at_progress_steps))
+
+    def _wait_steps(self, look: Callable[[], Steps[T | None]]) -> Steps[T]:
+        """Look until there is something else than None; look again when something changes."""
+        deadline = Deadline(self._timeout_s)
+        outage_since: float | None = None
+        key, _ = batch_keys(self._results, self._batch_id)
+        is_subscribed = False
+        while True:
+            try:
+                found = yield from look()
+                outage_since = None
+                if found is not None:
+                    return found
+                if is_subscribed:
+                    if deadline.has_passed:
+                        raise (yield from self._timed_out_steps())
+                    yield Listen(min(_POLL_INTERVAL_S, deadline.remaining_s))
+                else:
+                    yield Subscribe(key)
+                    is_subscribed = True
+            except _CONNECTION_ERRORS as error:
+                is_subscribed = False
+                outage_since = outage_since or time.monotonic()
+                if deadline.has_passed or time.monotonic() - outage_since > _MAX_OUTAGE_S:
+                    raise ResultsUnavailable(
+                        f"Redis went away while waiting for the batch {self._batch_id}, which is "
+                        "not affected"
+                    ) from error
+                yield Pause(_OUTAGE_PAUSE_S)
+
+    def _look_at_ended_steps(self) -> Steps[list[tuple[str, Ended]] | None]:
+        # Read before the places: what ends in between is among these.
+        progress = yield from progress_steps(self._results, self._batch_id)
+        places = yield from ended_places_steps(
+            self._results, self._batch_id, self._seen, _READ_JOBS
+        )
+        if not places:
+            return [] if progress.is_complete else None
+        ended = yield from self._outcomes_steps(places)
+        self._seen += len(places)
+        return ended
+
+    def _look_at_jobs_steps(self) -> Steps[list[str] | None]:
+        progress = yield from progress_steps(self._results, self._batch_id)
+        ids = yield from ids_of_batch_steps(self._results, self._batch_id, self._seen, _PAGE_IDS)
+        self._seen += len(ids)
+        return ids if ids or progress.is_closed else None
+
+    def _look_at_progress_steps(self) -> Steps[BatchProgress | None]:
+        progress = yield from progress_steps(self._results, self._batch_id)
+        return progress if progress.is_complete else None
+
+    def _timed_out_steps(self) -> Steps[BatchTimeout]:
+        progress = yield from progress_steps(self._results, self._batch_id)
+        what = f"{progress.remaining:,} jobs have not ended"
+        if not progress.is_closed:
+            what = f"it is open, and {what}"
+        return BatchTimeout(f"the batch {self._batch_id} is not complete: {what}", self._batch_id)
+
+    def _outcomes_steps(self, places: Sequence[int]) -> Steps[list[tuple[str, Ended]]]:
+        found: list[str] = []
+        for place in places:
+            found.append((yield from self._id_steps(place)))  # noqa: PERF401 - it yields
+        ended = yield from ended_among_steps(self._results, found)
+        return [(job_id, ended.get(job_id) or _not_stored(job_id)) for job_id in found]
+
+    def _id_steps(self, place: int) -> Steps[str]:
         """Return the id of the job at a place that the batch has."""
         number, offset = divmod(place, _PAGE_IDS)
         page = self._pages.get(number, [])
         if offset >= len(page):  # It is not in memory, or the batch was smaller then.
-            page = self._results.run(
-                ids_of_batch_steps(self._results, self._batch_id, number * _PAGE_IDS, _PAGE_IDS)
-            )
+            first = number * _PAGE_IDS
+            page = yield from ids_of_batch_steps(self._results, self._batch_id, first, _PAGE_IDS)
             self._pages[number] = page
             if len(self._pages) > _PAGES:
                 self._pages.popitem(last=False)
@@ -163,14 +182,9 @@ class _BatchIds:
         return page[offset]
 
 
-def _in_order(
-    results: ResultReader, ids: _BatchIds, places: Sequence[int]
-) -> list[tuple[str, Ended]]:
-    """Return the jobs at these places, which have ended, with their outcomes."""
-    found = [ids.of(place) for place in places]
-    ended = ended_among(results, found)
-    return [(job_id, ended.get(job_id) or _retried(job_id)) for job_id in found]
-
-
-def _retried(job_id: str) -> JobFailed:
-    return JobFailed(f"job {job_id} failed, and was retried since; it is queued", job_id, "retried")
+def _not_stored(job_id: str) -> JobFailed:
+    return JobFailed(
+        f"job {job_id} failed; its outcome was not stored, or it was retried since and is queued",
+        job_id,
+        "retried",
+    )

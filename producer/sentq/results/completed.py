@@ -12,9 +12,11 @@ from sentq.contract import JobOutcome
 from sentq.errors import JobError, JobExpired, UnknownJob, WaitTimeout
 from sentq.results.changes import Changes, Patience
 from sentq.results.reader import ResultReader
+from sentq.results.steps import ResultSteps
 from sentq.wire.documents import is_final, outcome_of, parse_document
+from sentq.wire.steps import Steps
 
-__all__ = ["Ended", "completed_jobs", "ended_among"]
+__all__ = ["Ended", "completed_jobs", "ended_among_steps"]
 
 #: The outcome of a job, or why it has none.
 Ended = JobOutcome | JobError
@@ -67,30 +69,27 @@ def _read(
     """Read the first pending jobs; yield and remove those that have ended; put the others last."""
     for first in range(0, count, _READ_JOBS):
         ids = list(islice(pending, min(_READ_JOBS, count - first)))
-        ended = changes.read(partial(ended_among, results, ids))
+        ended = changes.run(partial(ended_among_steps, results, ids))
         for job_id in ids:
             del pending[job_id]
         pending.update(dict.fromkeys(job_id for job_id in ids if job_id not in ended))
         yield from ended.items()
 
 
-def ended_among(results: ResultReader, ids: Sequence[str]) -> dict[str, Ended]:
+def ended_among_steps(results: ResultSteps, ids: Sequence[str]) -> Steps[dict[str, Ended]]:
     """Return the outcomes of those of these jobs that have ended, and the errors of those that
-    ended without one or are not known.
-
-    Raises:
-        ResultsUnavailable: Redis did not answer.
-    """
-    ended = results.ready(ids)
-    return ended | _unknown(results, [job_id for job_id in ids if job_id not in ended])
+    ended without one or are not known."""
+    ended = yield from results.ready_steps(ids)
+    left = [job_id for job_id in ids if job_id not in ended]
+    return ended | (yield from _unknown_steps(results, left))
 
 
-def _unknown(results: ResultReader, ids: Sequence[str]) -> dict[str, Ended]:
+def _unknown_steps(results: ResultSteps, ids: Sequence[str]) -> Steps[dict[str, Ended]]:
     """Return the errors of the jobs of which Redis has no document."""
     if not ids:
         return {}
     keys = [key for job_id in ids for key in results.document_keys(job_id)]
-    found = results.command("MGET", *keys)
+    found = yield ("MGET", *keys)
     errors: dict[str, Ended] = {}
     for job_id, own, shared in zip(ids, found[::2], found[1::2], strict=True):
         if own is None and shared is None:
