@@ -11,8 +11,6 @@ from rich.console import Console
 
 from sentq.dev.embedded import NoRedisFound
 from sentq.errors import (
-    BatchError,
-    BatchTimeout,
     InvalidInput,
     JobError,
     Overloaded,
@@ -47,9 +45,9 @@ def exit_code(error: SentqError) -> Exit:
             return Exit.USAGE
         case Overloaded():
             return Exit.OVERLOADED
-        case WaitTimeout() | BatchTimeout():
+        case WaitTimeout():
             return Exit.TIMEOUT
-        case JobError() | BatchError():
+        case JobError():
             return Exit.SOME_FAILED
         case _:
             return Exit.UNAVAILABLE

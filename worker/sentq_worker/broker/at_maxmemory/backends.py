@@ -1,5 +1,4 @@
-"""Celery's result backends, with clients that go on at `maxmemory` where that is permitted. They
-count the jobs of batches that Celery finishes, in the step that stores their results."""
+"""Celery's result backends, with clients that go on at `maxmemory` where that is permitted."""
 
 from __future__ import annotations
 
@@ -8,7 +7,6 @@ from typing import TYPE_CHECKING
 from celery.backends import redis as stock
 
 from sentq_worker.broker.at_maxmemory.clients import RepeatingRedis
-from sentq_worker.broker.batches.backend import BatchCountingBackend
 
 if TYPE_CHECKING:
     from celery import Celery
@@ -16,14 +14,14 @@ if TYPE_CHECKING:
 __all__ = ["WorkerRedisBackend", "WorkerSentinelBackend", "use_worker_backends"]
 
 
-class WorkerRedisBackend(BatchCountingBackend):
+class WorkerRedisBackend(stock.RedisBackend):
     """Stores results in Redis."""
 
     def _get_client(self) -> type[RepeatingRedis]:
         return RepeatingRedis
 
 
-class WorkerSentinelBackend(stock.SentinelBackend, BatchCountingBackend):
+class WorkerSentinelBackend(stock.SentinelBackend):
     """Stores results in the Redis that Sentinel names."""
 
     def _get_client(self) -> type[RepeatingRedis]:

@@ -1,1 +1,0 @@
-"""What batches cost: `python -m benchmarks.batches`."""

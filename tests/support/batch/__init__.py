@@ -1,1 +1,0 @@
-"""Batches of jobs, for tests."""
