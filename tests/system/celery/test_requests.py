@@ -73,10 +73,12 @@ def _not_permitted(_job_id: str, **_: object) -> None:
 
 def test_status_shows_the_worker(site: Site, client: Client, operator: Client) -> None:
     client.submit("text").result(WAIT_S)
+    # The worker's first report may come before it reads its queues, and before its first job.
+    eventually(lambda: operator.service_status().workers[0].jobs_finished > 0)
+    eventually(lambda: operator.service_status().workers[0].queues)
     (worker,) = operator.service_status().workers
     assert (worker.worker, worker.backend) == (NAME, "test")
     assert set(worker.queues) == {"sentq", "sentq.bulk"}
-    eventually(lambda: operator.service_status().workers[0].jobs_finished > 0)
     with site.engine_busy("status"):
         client.submit("in flight")
         eventually(lambda: operator.service_status().workers[0].in_flight_jobs == 2)
