@@ -191,6 +191,8 @@ def test_redis_sees_no_text_of_encrypted_jobs(
     with own_redis.client() as admin:
         admin.config_set("slowlog-log-slower-than", 0)
         admin.config_set("slowlog-max-len", 100_000)
+        # Otherwise Redis writes up to two seconds later while it flushes.
+        admin.config_set("appendfsync", "always")
     variables = {"SENTQ_ENCRYPTION_KEYS": ",".join(keys)}
     variables["SENTQ_WORKER_ENCRYPT_RESULTS"] = variables["SENTQ_WORKER_REQUIRE_ENCRYPTION"] = (
         "true" if keys else "false"
