@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from sentq.admin.dead import DeadLetters, RetryResult, Selection
 from sentq.admin.status import QueueStatus, ServiceStatus
+from sentq.batch import Batch
 from sentq.client import Client
 from sentq.contract import (
     TASK_NAME,
@@ -25,22 +26,27 @@ from sentq.errors import *  # noqa: F403 - all errors are public
 from sentq.errors import __all__ as _errors
 from sentq.job import Job
 from sentq.results.backlog import Backlog
+from sentq.results.batch import BatchProgress, CallbackState
 from sentq.settings import Settings
 from sentq.version import VERSION
 from sentq.wire.dead_letters import DeadLetter, DeadLetterCode
 from sentq.wire.reports import WorkerReport
 
 if TYPE_CHECKING:
-    from sentq.aio import AsyncClient, AsyncDeadLetters, AsyncJob
+    from sentq.aio import AsyncBatch, AsyncClient, AsyncDeadLetters, AsyncJob
 
 __version__ = VERSION
 
 __all__ = [  # noqa: PLE0604 - names of the errors are added below
     "TASK_NAME",
+    "AsyncBatch",
     "AsyncClient",
     "AsyncDeadLetters",
     "AsyncJob",
     "Backlog",
+    "Batch",
+    "BatchProgress",
+    "CallbackState",
     "Client",
     "DeadLetter",
     "DeadLetterCode",
@@ -66,7 +72,7 @@ __all__ = [  # noqa: PLE0604 - names of the errors are added below
 
 def __getattr__(name: str) -> object:
     """Import the client for asyncio when it is first used."""
-    if name in {"AsyncClient", "AsyncDeadLetters", "AsyncJob"}:
+    if name in {"AsyncBatch", "AsyncClient", "AsyncDeadLetters", "AsyncJob"}:
         import sentq.aio
 
         return getattr(sentq.aio, name)

@@ -14,17 +14,21 @@ from typing import Self
 from sentq.admin.dead import DeadLetters
 from sentq.admin.functions import load_into_redis
 from sentq.admin.status import ServiceStatus, read_status
+from sentq.batch import Batch
 from sentq.connection.app import close_app
 from sentq.contract import JobOutcome, Outcome, check_timeout
 from sentq.errors import JobError
 from sentq.job import Job, id_of
 from sentq.results.backlog import Backlog
+from sentq.results.batch import check_batch_id
+from sentq.results.completed import completed_jobs
 from sentq.results.ordered import OrderedResults
 from sentq.results.reader import ResultReader
 from sentq.sending.arguments import several
 from sentq.sending.submitter import MAP_JOBS_IN_FLIGHT, MAP_TEXTS_PER_JOB, Submitter
 from sentq.settings import Settings
 from sentq.stream import stream
+from sentq.wire.ids import new_job_ids
 
 __all__ = ["Client", "Job"]
 
@@ -135,6 +139,92 @@ class Client:
         """
         return Job(id_of(job_id), self._results)
 
+    def as_completed(
+        self, jobs: Iterable[Job | str], *, timeout: float | None = None
+    ) -> Iterator[tuple[Job, JobOutcome | JobError]]:
+        """Yield each job with its outcome, or with its error, in the order in which they end.
+
+        Args:
+            jobs: Handles or ids of jobs of any sender.
+            timeout: Seconds to wait for the next one at most; None waits until one ends.
+
+        Raises:
+            InvalidInput: `jobs` holds something else, or `timeout` is no number.
+            WaitTimeout: No job ended in time. The jobs are not affected.
+            ResultsUnavailable: Redis is not available. The jobs are not affected.
+        """
+        ids = [id_of(job) for job in several(jobs, "as_completed", "jobs or job ids")]
+        ended = completed_jobs(self._results, ids, timeout_s=check_timeout(timeout))
+        return ((Job(job_id, self._results), outcome) for job_id, outcome in ended)
+
+    def batch(
+        self,
+        jobs: Iterable[str | Sequence[str]],
+        *,
+        bulk: bool = True,
+        deadline: float | None = None,
+        local_only: bool = False,
+        then: object = None,
+        timeout: float | None = None,
+    ) -> Batch:
+        """Send any number of jobs, up to a million, as one batch; return when all are sent.
+
+        Of a list, all jobs are checked before the first one is sent. Other iterables are read,
+        checked and sent in steps of 500.
+
+        Args:
+            jobs: The texts of each job, as `submit` takes them.
+            bulk: Use the bulk queue. Workers take from it only while no single job waits.
+            deadline, local_only: As for `submit`, for all jobs.
+            then: A signature of Celery, which a worker publishes once when all jobs have ended. Its
+                first argument is the id of the batch, unless it is immutable. The workers'
+                `follow_tasks` and `follow_queues` apply to it.
+            timeout: Seconds to wait for capacity, each time the queue is full; None waits without
+                end.
+
+        Raises:
+            InvalidInput: A job breaks a limit, or an argument is wrong.
+            Overloaded, BrokerUnavailable: As for `submit`.
+            If the batch was opened, the error has its `batch_id`: it stays open, with the jobs that
+            were sent, and `batch_by_id` adds the others, closes it, or cancels it.
+        """
+        checked = self._submitter.checked_jobs(jobs, "batch")
+        sender = self._submitter.batch_sender(
+            bulk=bulk, deadline=deadline, local_only=local_only, timeout=timeout
+        )
+        batch = self.open_batch(then=then)
+        self._results.run(sender.add_steps(batch.id, checked, first=0, closes=True))
+        return batch
+
+    def open_batch(self, *, then: object = None) -> Batch:
+        """Open a batch without jobs. `Batch.add` adds jobs to it, `Batch.close` says that it has
+        all of them.
+
+        Args:
+            then: As for `batch`.
+
+        Raises:
+            InvalidInput: `then` is not the signature of a task.
+            SettingsError: `then` needs messages and results in one database of one Redis.
+            BrokerUnavailable, RedisFull: Redis did not accept the batch.
+        """
+        (batch_id,) = new_job_ids(1)
+        self._results.run(self._submitter.open_batch_steps(batch_id, then))
+        return self.batch_by_id(batch_id)
+
+    def batch_by_id(self, batch_id: str) -> Batch:
+        """Return the handle of a batch by its id, also of one that another process sent.
+
+        Raises:
+            InvalidInput: The id has not the form of one.
+        """
+        return Batch(
+            check_batch_id(batch_id),
+            self._results,
+            add=self._add_to_batch,
+            close=self._close_batch,
+        )
+
     def map(
         self,
         texts: Iterable[str],
@@ -211,6 +301,25 @@ class Client:
                 user may not.
         """
         load_into_redis(self._app, self._settings)
+
+    def _add_to_batch(
+        self,
+        batch_id: str,
+        jobs: Iterable[str | Sequence[str]],
+        *,
+        bulk: bool,
+        deadline: float | None,
+        local_only: bool,
+        timeout: float | None,
+    ) -> int:
+        sender = self._submitter.batch_sender(
+            bulk=bulk, deadline=deadline, local_only=local_only, timeout=timeout
+        )
+        checked = self._submitter.checked_jobs(jobs, "add")
+        return self._results.run(sender.add_steps(batch_id, checked))
+
+    def _close_batch(self, batch_id: str) -> None:
+        self._results.run(self._submitter.close_batch_steps(batch_id))
 
     def close(self) -> None:
         """Close the connections. Jobs are not affected, and the client may be used again."""

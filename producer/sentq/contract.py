@@ -43,6 +43,9 @@ SEALED_FIELD: Final = "sealed"
 DEADLINE_HEADER: Final = "sentq_deadline_ms"
 LOCAL_ONLY_HEADER: Final = "sentq_local_only"
 
+#: The header of a job that belongs to a batch: the id of the batch, a colon, the place in it.
+BATCH_HEADER: Final = "sentq_batch"
+
 #: Headers that workers write when a delivery was lost: how many were lost, how the first and the
 #: last one ended, and which worker ran the job alone.
 DELIVERIES_HEADER: Final = "sentq_deliveries"

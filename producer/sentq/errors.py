@@ -9,7 +9,9 @@
     │   ├── LoneSurrogate
     │   ├── LinkRefused          the worker may not publish what follows the job
     │   ├── NotEncrypted         the worker accepts encrypted jobs only
+    │   ├── BatchClosed          the batch takes no more jobs
     │   └── OverLimit
+    │       ├── BatchTooLarge
     │       ├── TooManyTexts
     │       ├── TextTooLong
     │       ├── MessageTooLarge
@@ -26,6 +28,9 @@
     │   ├── ScoringFailed        the worker failed on the job's batch
     │   ├── Undecryptable        the worker cannot decrypt the job; it is a dead letter
     │   └── WorkerLost           the job's workers were lost each time it was delivered
+    ├── BatchError               concerns one batch of jobs; has its id
+    │   ├── UnknownBatch         it was never opened there, or is kept no longer
+    │   └── BatchTimeout
     └── JobError                 concerns one job that was sent; has its id
         ├── UnknownJob
         ├── JobExpired
@@ -45,6 +50,10 @@ from collections.abc import Sequence
 from typing import Final, Self
 
 __all__ = [
+    "BatchClosed",
+    "BatchError",
+    "BatchTimeout",
+    "BatchTooLarge",
     "BrokerUnavailable",
     "EmptyJob",
     "EtaTooFar",
@@ -73,6 +82,7 @@ __all__ = [
     "TooManyTexts",
     "TooManyTokens",
     "Undecryptable",
+    "UnknownBatch",
     "UnknownJob",
     "WaitTimeout",
     "WorkerError",
@@ -85,7 +95,14 @@ _RETRY_AFTER_S: Final = 10.0
 
 
 class SentqError(Exception):
-    """The base of all errors of sentq."""
+    """The base of all errors of sentq.
+
+    Attributes:
+        batch_id: The batch whose jobs were being sent, if the error ended that. The batch stays
+            open, with the jobs that were accepted (`Client.batch_by_id`).
+    """
+
+    batch_id: str | None = None
 
 
 class SettingsError(SentqError):
@@ -127,8 +144,16 @@ class NotEncrypted(InvalidInput):
     """The texts of the job are not encrypted, and the worker's `require_encryption` is on."""
 
 
+class BatchClosed(InvalidInput):
+    """The batch is closed or cancelled, and takes no more jobs. Open another one."""
+
+
 class OverLimit(InvalidInput):
     """The job is larger than the contract, or a stricter setting, permits."""
+
+
+class BatchTooLarge(OverLimit):
+    """The batch would have too many jobs. Use several batches."""
 
 
 class TooManyTexts(OverLimit):
@@ -228,6 +253,23 @@ class Undecryptable(WorkerError):
 
 class WorkerLost(WorkerError):
     """Each worker to which the job was delivered was lost. The message is a dead letter."""
+
+
+class BatchError(SentqError):
+    """An error of the batch `batch_id`."""
+
+    def __init__(self, message: str, batch_id: str) -> None:
+        super().__init__(message)
+        self.batch_id: str = batch_id
+
+
+class UnknownBatch(BatchError):
+    """Redis has no batch of this id: it was never opened there, or it is kept no longer, or Redis
+    lost its data."""
+
+
+class BatchTimeout(BatchError, TimeoutError):
+    """No job of the batch ended in time, or not all of them. The batch is not affected."""
 
 
 class JobError(SentqError):

@@ -108,6 +108,7 @@ def test_every_key_is_known_and_expires_or_is_bounded(
         client.submit("text", key="key")
         client.submit("text").cancel()
         many = list(client.submit_many([["a"], ["b"]]))
+        client.batch([["c"], ["d"]], then=stock.signature("shop.store").set(queue="sentq")).cancel()
         stock.send_task("sentq.score", args=[["low"]], queue="sentq", priority=9)
         stock.send_task("sentq.score", args=[["bulk"]], queue="sentq.bulk")
         stock.send_task("sentq.score", args=[["later"]], queue="sentq", countdown=3600)

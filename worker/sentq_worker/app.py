@@ -22,6 +22,7 @@ from sentq_worker.celery_worker.bootsteps import (
     EngineStep,
     exit_at_once_if_needed,
 )
+from sentq_worker.celery_worker.canvas.callbacks import BatchCallbacks
 from sentq_worker.celery_worker.canvas.follow import FollowRules
 from sentq_worker.celery_worker.canvas.unread import UnreadQueues
 from sentq_worker.celery_worker.encryption import JobEncryption
@@ -94,6 +95,7 @@ def make_worker_app(
         "lease_timeout_s": settings.visibility_timeout_s,
         "dead_letter_ttl_s": settings.dead_letter_ttl_s,
         "dead_letter_max_bytes": settings.dead_letter_max_bytes,
+        "batch_ttl_s": settings.result_ttl_s if settings.is_single_redis else "",
     }
     app.conf.update(
         broker_transport_options=app.conf.broker_transport_options | channel_options,
@@ -129,10 +131,12 @@ def make_worker_app(
         app=app,
         now_ms=clock.now_ms,
     )
+    follow_rules = FollowRules(app, worker_settings)
+    callbacks = BatchCallbacks(app, follow_rules, is_single_redis=settings.is_single_redis)
     executor = BatchExecutor(worker_settings, provider)
     dispatcher = Dispatcher(
         executor,
-        ResultStore(app, margin=margin),
+        ResultStore(app, margin=margin, on_callbacks=callbacks.publish),
         clock,
         batch_chars=_BATCH_CHARS_PER_TOKEN * worker_settings.batch_tokens,
         seal_result=encryption.seal_result,
@@ -151,10 +155,11 @@ def make_worker_app(
         clock=clock,
     )
     leases = Leases(
-        ResultStore(app, backend, margin=margin),
+        ResultStore(app, backend, margin=margin, on_callbacks=callbacks.publish),
         heartbeat,
         clock,
         poll_revocations=RevocationPoller(app, backend, schedule.end).poll,
+        publish_callbacks=lambda: callbacks.publish(backend.client),
         look_at_queues=unread_queues.poll,
         may_renew=lambda: loop_watchdog.is_loop_turning,
     )
@@ -162,7 +167,7 @@ def make_worker_app(
     runtime = WorkerRuntime(
         settings=worker_settings,
         encryption=encryption,
-        follow_rules=FollowRules(app, worker_settings),
+        follow_rules=follow_rules,
         executor=executor,
         dispatcher=dispatcher,
         start_check=StartCheck(heartbeat, is_required=worker_settings.require_same_model),

@@ -7,8 +7,9 @@ Callers own no connection. So a caller that is cancelled leaves no reply behind 
 May import everything that `client` may.
 """
 
+from sentq.aio.batch import AsyncBatch
 from sentq.aio.client import AsyncClient
 from sentq.aio.dead import AsyncDeadLetters
 from sentq.aio.job import AsyncJob
 
-__all__ = ["AsyncClient", "AsyncDeadLetters", "AsyncJob"]
+__all__ = ["AsyncBatch", "AsyncClient", "AsyncDeadLetters", "AsyncJob"]

@@ -9,12 +9,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterable, Iterable, Sequence
+from contextlib import aclosing
 from functools import partial
 from types import TracebackType
 from typing import Self
 
 from sentq.admin.functions import load_into_redis
 from sentq.admin.status import ServiceStatus, service_status_steps
+from sentq.aio.batch import AsyncBatch
+from sentq.aio.completed import completed_jobs
 from sentq.aio.dead import AsyncDeadLetters
 from sentq.aio.driver import Drivers
 from sentq.aio.job import AsyncJob
@@ -22,12 +25,14 @@ from sentq.contract import JobOutcome, Outcome, check_timeout
 from sentq.errors import JobError
 from sentq.job import JobHandle, id_of
 from sentq.results.backlog import Backlog
+from sentq.results.batch import check_batch_id
 from sentq.results.ordered import OrderedResults
 from sentq.results.reader import ResultReader
 from sentq.sending.arguments import several
 from sentq.sending.submitter import MAP_JOBS_IN_FLIGHT, MAP_TEXTS_PER_JOB, Submitter
 from sentq.settings import Settings
 from sentq.stream import JobWindow
+from sentq.wire.ids import new_job_ids
 
 __all__ = ["AsyncClient"]
 
@@ -145,6 +150,81 @@ class AsyncClient:
             InvalidInput: The id is no string.
         """
         return AsyncJob(id_of(job_id), self._results, self._drivers)
+
+    def as_completed(
+        self, jobs: Iterable[JobHandle | str], *, timeout: float | None = None
+    ) -> AsyncGenerator[tuple[AsyncJob, JobOutcome | JobError], None]:
+        """Yield each job with its outcome, or with its error, in the order in which they end.
+
+        Args:
+            jobs: Handles or ids of jobs of any sender.
+            timeout: Seconds to wait for the next one at most; None waits until one ends.
+
+        Raises:
+            InvalidInput: `jobs` holds something else, or `timeout` is no number.
+            WaitTimeout: No job ended in time. The jobs are not affected.
+            ResultsUnavailable: Redis is not available. The jobs are not affected.
+        """
+        ids = [id_of(job) for job in several(jobs, "as_completed", "jobs or job ids")]
+        return self._completed(ids, check_timeout(timeout))
+
+    async def _completed(
+        self, ids: Sequence[str], timeout_s: float | None
+    ) -> AsyncGenerator[tuple[AsyncJob, JobOutcome | JobError], None]:
+        ended = completed_jobs(self._results, self._drivers, ids, timeout_s=timeout_s)
+        async with aclosing(ended):
+            async for job_id, outcome in ended:
+                yield self.job(job_id), outcome
+
+    async def batch(
+        self,
+        jobs: Iterable[str | Sequence[str]],
+        *,
+        bulk: bool = True,
+        deadline: float | None = None,
+        local_only: bool = False,
+        then: object = None,
+        timeout: float | None = None,  # noqa: ASYNC109 - as in Client
+    ) -> AsyncBatch:
+        """Send any number of jobs, up to a million, as one batch; return when all are sent.
+
+        Args:
+            jobs: As for `Client.batch`. An iterable should not block: it is read in the event loop.
+            bulk, deadline, local_only, then, timeout: As for `Client.batch`.
+
+        Raises:
+            InvalidInput, Overloaded, BrokerUnavailable: As `Client.batch` does.
+        """
+        checked = self._submitter.checked_jobs(jobs, "batch")
+        sender = self._submitter.batch_sender(
+            bulk=bulk, deadline=deadline, local_only=local_only, timeout=timeout
+        )
+        batch = await self.open_batch(then=then)
+        steps = sender.add_steps(batch.id, checked, first=0, closes=True)
+        await self._drivers.current().run(steps)
+        return batch
+
+    async def open_batch(self, *, then: object = None) -> AsyncBatch:
+        """Open a batch without jobs. `AsyncBatch.add` adds jobs to it, `AsyncBatch.close` says that
+        it has all of them.
+
+        Args:
+            then: As for `Client.batch`.
+
+        Raises:
+            InvalidInput, SettingsError, BrokerUnavailable, RedisFull: As `Client.open_batch` does.
+        """
+        (batch_id,) = new_job_ids(1)
+        await self._drivers.current().run(self._submitter.open_batch_steps(batch_id, then))
+        return self.batch_by_id(batch_id)
+
+    def batch_by_id(self, batch_id: str) -> AsyncBatch:
+        """Return the handle of a batch by its id, also of one that another process sent.
+
+        Raises:
+            InvalidInput: The id has not the form of one.
+        """
+        return AsyncBatch(check_batch_id(batch_id), self._results, self._submitter, self._drivers)
 
     def map(
         self,

@@ -11,6 +11,8 @@ from rich.console import Console
 
 from sentq.dev.embedded import NoRedisFound
 from sentq.errors import (
+    BatchError,
+    BatchTimeout,
     InvalidInput,
     JobError,
     Overloaded,
@@ -45,9 +47,9 @@ def exit_code(error: SentqError) -> Exit:
             return Exit.USAGE
         case Overloaded():
             return Exit.OVERLOADED
-        case WaitTimeout():
+        case WaitTimeout() | BatchTimeout():
             return Exit.TIMEOUT
-        case JobError():
+        case JobError() | BatchError():
             return Exit.SOME_FAILED
         case _:
             return Exit.UNAVAILABLE

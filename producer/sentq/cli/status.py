@@ -13,22 +13,25 @@ from sentq.admin.status import ServiceStatus
 from sentq.cli.common import Broker, Config, Exit, say
 from sentq.client import Client
 from sentq.rendering import printable
+from sentq.results.batch import BatchProgress
 from sentq.settings import Settings
 from sentq.wire.agreement import Disagreement, differing_topics, short_revision
 from sentq.wire.reports import WorkerReport
 
 __all__ = ["HELP", "status"]
 
-HELP: Final = """Show queued jobs, jobs in flight, and workers.
+HELP: Final = """Show queued jobs, jobs in flight, and workers; or the progress of a batch.
 
 \b
 Examples:
   sentq status
   sentq status --json | jq .queues
+  sentq status --batch 0192f0c1-7d3c-7aaa-8bbb-0123456789ab
 
 \b
 Exit codes:
-  0  at least one worker reports
+  0  at least one worker reports, or the batch is known
+  1  Redis knows no such batch
   2  a wrong option or setting
   3  Redis is not available, or no worker reports
 """
@@ -59,11 +62,17 @@ _NAMED_WORKERS: Final = 3
 
 def status(
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
+    batch: Annotated[
+        str | None, typer.Option("--batch", metavar="ID", help="The progress of this batch.")
+    ] = None,
     broker_url: Broker = None,
     config: Config = None,
 ) -> None:
     """See `HELP`."""
     with Client(Settings.load(config, broker_url=broker_url)) as client:
+        if batch is not None:
+            _show_batch(client.batch_by_id(batch).progress(), as_json=as_json)
+            return
         seen = client.service_status()
     if as_json:
         typer.echo(seen.model_dump_json())
@@ -73,6 +82,25 @@ def status(
         say(line)
     if not seen.workers:
         raise typer.Exit(Exit.UNAVAILABLE)
+
+
+def _show_batch(found: BatchProgress, *, as_json: bool) -> None:
+    if as_json:
+        typer.echo(found.model_dump_json())
+        return
+    state = "complete" if found.is_complete else "closed" if found.is_closed else "open"
+    counts = {
+        "jobs": found.total,
+        "done": found.done,
+        "failed": found.failed,
+        "cancelled": found.cancelled,
+        "remaining": found.remaining,
+    }
+    lines = [f"{name:<10}{count:>12,}" for name, count in counts.items()]
+    lines.append(f"{'state':<10}{state:>12}")
+    if found.callback is not None:
+        lines.append(f"{'callback':<10}{found.callback:>12}")
+    typer.echo("\n".join(lines))
 
 
 def _show(seen: ServiceStatus) -> None:

@@ -5,7 +5,8 @@ worker that does not know of the cancellation changes nothing. The message of th
 queue until a worker discards it. Workers learn of a cancellation in two ways: by Celery's
 broadcast, if the sender has the right to send it; and from this key, which they poll:
 
-    sentq.cancelled   sorted set   job id -> when it was cancelled, in Unix seconds
+    sentq.cancelled   sorted set   id of a job, or of a batch -> when it was cancelled, in Unix
+                                   seconds
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from sentq.connection.app import key_with_result_prefix
 from sentq.contract import JobStatus
 from sentq.errors import ResultsUnavailable
 from sentq.results.revocation import revocation
+from sentq.wire.batches import BATCH_KEY_PREFIX, COMPLETE_BATCHES_KEY
 from sentq.wire.documents import cancelled_document, is_final, parse_document, status_of
 from sentq.wire.functions import FUNCTIONS
 from sentq.wire.lua import load_script
@@ -31,17 +33,28 @@ if TYPE_CHECKING:
 
     from sentq.results.steps import ResultSteps
 
-__all__ = ["CANCELLED_PAGE", "CancelledPage", "cancel_steps", "cancelled_ids", "read_cancelled"]
+__all__ = [
+    "CANCELLED_KEY",
+    "CANCELLED_PAGE",
+    "CancelledPage",
+    "cancel_steps",
+    "cancelled_ids",
+    "notify_workers_steps",
+    "read_cancelled",
+]
 
 logger = logging.getLogger(__name__)
 
-_CANCELLED_KEY: Final = "sentq.cancelled"
+#: The set of cancelled jobs and batches.
+CANCELLED_KEY: Final = "sentq.cancelled"
 
 #: How many cancelled jobs are read in one step.
 CANCELLED_PAGE: Final = 5_000
 
 #: As many ids as Celery remembers of revoked tasks.
 _MAX_IDS: Final = 50_000
+
+_SHARED_KEYS: Final = (CANCELLED_KEY, COMPLETE_BATCHES_KEY)
 
 _CANCEL: Final = FUNCTIONS["cancel_job"]
 _READ_CANCELLED: Final = load_script("sentq.wire", "read_cancelled")
@@ -53,20 +66,23 @@ def cancel_steps(results: ResultSteps, job_id: str) -> Steps[bool]:
     Raises:
         UnknownJob, JobExpired: Redis has no document of the job, or no longer.
     """
+    shared = [key_with_result_prefix(results.app, key) for key in _SHARED_KEYS]
+    prefix = key_with_result_prefix(results.app, BATCH_KEY_PREFIX)
     before, is_replaced = yield ScriptCall(
         _CANCEL,
-        [*results.document_keys(job_id), key_with_result_prefix(results.app, _CANCELLED_KEY)],
-        [cancelled_document(job_id), results.ttl_s, job_id],
+        [*results.document_keys(job_id), *shared],
+        [cancelled_document(job_id), results.ttl_s, job_id, prefix],
     )
     document = results.require_document(
         job_id, None if before is None else parse_document(job_id, before)
     )
     if is_replaced:
-        yield from _notify_workers_steps(results, job_id)
+        yield from notify_workers_steps(results, job_id)
     return bool(is_replaced) or (is_final(document) and status_of(document) is JobStatus.CANCELLED)
 
 
-def _notify_workers_steps(results: ResultSteps, job_id: str) -> Steps[None]:
+def notify_workers_steps(results: ResultSteps, job_id: str) -> Steps[None]:
+    """Tell workers at once that a job, or a batch of jobs, is cancelled, if the user may."""
     try:
         if results.is_single_redis:
             yield revocation(results.app, job_id)
@@ -132,7 +148,7 @@ def read_cancelled(
         redis.RedisError: Redis did not answer.
     """
     backend = backend or app.backend
-    key = key_with_result_prefix(app, _CANCELLED_KEY)
+    key = key_with_result_prefix(app, CANCELLED_KEY)
     arguments = [since_s, skip, CANCELLED_PAGE, int(backend.expires)]
     now_s, *found = _READ_CANCELLED.run(backend.client, [key], arguments)
     ids = {

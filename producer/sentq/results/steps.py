@@ -141,16 +141,16 @@ class ResultSteps:
         ended: dict[str, JobOutcome | JobError] = {}
         parsed_bytes = 0
         for job_id, raw in zip(job_ids, found, strict=True):
-            document = None if raw is None else parse_document(job_id, raw)
             parsed_bytes += 0 if raw is None else len(raw)
             if parsed_bytes > _BYTES_BETWEEN_PAUSES:
                 yield Pause(0)
                 parsed_bytes = 0
-            if document is not None and is_final(document):
-                try:
+            try:
+                document = None if raw is None else parse_document(job_id, raw)
+                if document is not None and is_final(document):
                     ended[job_id] = outcome_of(job_id, document, self.keyring)
-                except JobError as error:
-                    ended[job_id] = error
+            except JobError as error:
+                ended[job_id] = error
         return ended
 
     def _final_document_steps(self, job_id: str, deadline: Deadline) -> Steps[dict[str, Any]]:

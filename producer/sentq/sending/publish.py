@@ -14,8 +14,10 @@ import redis
 from kombu.exceptions import OperationalError
 
 from sentq.connection.broker import open_broker
-from sentq.contract import MAX_BYTES_PER_MESSAGE, SEALED_FIELD, TASK_NAME, redacted
-from sentq.errors import BrokerUnavailable, ResultsUnavailable
+from sentq.contract import BATCH_HEADER, MAX_BYTES_PER_MESSAGE, SEALED_FIELD, TASK_NAME, redacted
+from sentq.errors import BrokerUnavailable, ResultsUnavailable, UnknownJob
+from sentq.results.cancel import cancel_steps
+from sentq.sending.batch import BatchStep, push_to_batch_steps
 from sentq.sending.idempotency import KeyClaim, KeyReservation
 from sentq.sending.limits import QueueLimitExceeded, QueueLimits, QueueUsage
 from sentq.wire.ids import new_job_ids
@@ -65,8 +67,17 @@ class Publisher:
         self._keyring = keyring
         #: How many jobs may be sent before the queue is measured again.
         self._capacity = 0
+        #: Jobs that entered a batch, were not sent, and could not be cancelled.
+        self.unsent: list[str] = []
 
-    def publish(self, texts: Sequence[str], claim: KeyClaim | None, *, at_s: float) -> str:
+    def publish(
+        self,
+        texts: Sequence[str],
+        claim: KeyClaim | None,
+        *,
+        at_s: float,
+        step: BatchStep | None = None,
+    ) -> str:
         """Send a job of checked texts; return its id, or that of the job that was sent first under
         the same key.
 
@@ -74,11 +85,14 @@ class Publisher:
             texts: The texts.
             claim: The claim of an idempotency key, or None.
             at_s: The time that the id tells, in Unix seconds by Redis' clock.
+            step: Where the job enters a batch, if it does. It does so before it is sent; if that
+                fails, it is cancelled, and the batch counts it so.
 
         Raises:
             QueueLimitExceeded: The queue is full.
             KeyMismatch: The key belongs to a job with other texts.
             BrokerUnavailable: The job was not sent. The cause says why.
+            PlaceTaken, BatchClosed, BatchTooLarge, UnknownBatch: As for `push_to_batch_steps`.
         """
         (job_id,) = new_job_ids(1, at_s=at_s)
         reservation = None
@@ -89,20 +103,30 @@ class Publisher:
                 if known := reservation.take():
                     return known
             self._require_capacity()
-            self._results.mark_queued(job_id)
-            self._by_celery(job_id, texts)
+            self._make_known(job_id, step)
+            self._by_celery(job_id, texts, step)
         except (QueueLimitExceeded, BrokerUnavailable):
             self._undo(None, reservation)
             raise
         except ResultsUnavailable as error:
-            self._undo(None, reservation)
+            self._undo(job_id if step else None, reservation, step)
             raise BrokerUnavailable(f"the job was not sent: {error}") from error
         except (OperationalError, redis.RedisError, OSError) as error:
-            self._undo(job_id, reservation)
+            self._undo(job_id, reservation, step)
             raise BrokerUnavailable(f"the job was not sent: {error}") from error
         if reservation:
             _if_possible(reservation.keep)
         return job_id
+
+    def _make_known(self, job_id: str, step: BatchStep | None) -> None:
+        if step is None:
+            self._results.mark_queued(job_id)
+        else:
+            self._results.run(
+                push_to_batch_steps(
+                    self._results, [job_id], (), self._queue, limits=self._limits, step=step
+                )
+            )
 
     def _require_capacity(self) -> None:
         if self._limits and not self._capacity:
@@ -127,7 +151,7 @@ class Publisher:
             )
         return capacity
 
-    def _by_celery(self, job_id: str, texts: Sequence[str]) -> None:
+    def _by_celery(self, job_id: str, texts: Sequence[str], step: BatchStep | None) -> None:
         # Not app.send_task: it subscribes to the result of every job, on a connection that the
         # client does not read.
         amqp = self._app.amqp
@@ -142,6 +166,8 @@ class Publisher:
             create_sent_event=self._app.conf.task_send_sent_event,
         )
         message.headers.update(self._headers)
+        if step is not None:
+            message.headers[BATCH_HEADER] = str(step.first)
         with self._app.producer_or_acquire() as producer:
             amqp.send_task_message(
                 producer,
@@ -159,8 +185,21 @@ class Publisher:
             return [list(texts)], {}
         return [], {SEALED_FIELD: self._keyring.seal(texts, Purpose.TEXTS, job_id)}
 
-    def _undo(self, job_id: str | None, reservation: KeyReservation | None) -> None:
-        if job_id is not None:
+    def _undo(
+        self,
+        job_id: str | None,
+        reservation: KeyReservation | None,
+        step: BatchStep | None = None,
+    ) -> None:
+        if step is not None and job_id is not None:
+            # Not forgotten: the batch counts it, and its message may be in the queue all the same.
+            try:
+                self._results.run(cancel_steps(self._results, job_id))
+            except ResultsUnavailable:
+                self.unsent.append(job_id)
+            except UnknownJob:
+                pass  # It did not enter the batch.
+        elif job_id is not None:
             self._results.forget(job_id)
         if reservation is not None:
             _if_possible(reservation.release)

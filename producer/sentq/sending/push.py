@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from sentq.connection.broker import queue_lists
 from sentq.results.steps import ResultSteps
+from sentq.sending.batch import BatchStep, push_to_batch_steps
 from sentq.sending.idempotency import KEY_POLL_INTERVAL_S, KeyClaim, KeyMismatch
 from sentq.sending.limits import QueueLimitExceeded, QueueLimits, QueueUsage
 from sentq.wire.documents import QUEUED_DOCUMENT
@@ -37,11 +38,13 @@ class SendGroup:
         ids: Their ids, which share what `send_group_of` returns.
         messages: Their messages, in the same order.
         claims: The claim of an idempotency key for each, or none at all.
+        step: Where they enter a batch, if they do; then there are no claims.
     """
 
     ids: list[str]
     messages: list[bytes]
     claims: Sequence[KeyClaim]
+    step: BatchStep | None = None
 
 
 def push_steps(
@@ -53,7 +56,13 @@ def push_steps(
     Raises:
         QueueLimitExceeded: The queue is full, and no job was sent.
         KeyMismatch: A key belongs to a job with other texts, and no job was sent.
+        PlaceTaken, BatchClosed, BatchTooLarge, UnknownBatch: As for `push_to_batch_steps`.
     """
+    if group.step is not None:
+        yield from push_to_batch_steps(
+            results, group.ids, group.messages, queue, limits=limits, step=group.step
+        )
+        return group.ids
     keys: list[str | bytes] = [queue, results.queued_key(group.ids)]
     arguments: list[int | str | bytes] = [results.ttl_s, QUEUED_DOCUMENT]
     if not limits and not group.claims:

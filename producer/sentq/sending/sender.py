@@ -15,6 +15,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Final
@@ -27,12 +28,17 @@ from sentq.connection.clock import RedisClock
 from sentq.contract import DEADLINE_HEADER, LOCAL_ONLY_HEADER
 from sentq.errors import (
     BrokerUnavailable,
+    JobExpired,
     KeyConflict,
     QueueFull,
     RedisFull,
     ResultsUnavailable,
     SettingsError,
+    UnknownJob,
 )
+from sentq.results.batch import close_batch_steps, open_batch_steps
+from sentq.results.cancel import cancel_steps
+from sentq.sending.batch import BatchStep, PlaceTaken
 from sentq.sending.idempotency import IdempotencyKeys, KeyClaim, KeyMismatch
 from sentq.sending.limits import QueueLimitExceeded, QueueLimits, queue_full_error
 from sentq.sending.publish import Publisher
@@ -72,11 +78,14 @@ class SendOptions:
         keys: An idempotency key for each job, or none at all.
         deadline_s: Seconds from now after which the outcome is not needed; None for no deadline.
         local_only: Keep the texts on the worker's machine.
+        step: Where the jobs enter a batch; None if they belong to none. Jobs of a batch have no
+            keys.
     """
 
     keys: Sequence[str] = ()
     deadline_s: float | None = None
     local_only: bool = False
+    step: BatchStep | None = None
 
 
 _NO_OPTIONS: Final = SendOptions()
@@ -114,6 +123,8 @@ class Sender:
         self._jobs_per_group = min(_JOBS_PER_GROUP, limits.jobs or _JOBS_PER_GROUP)
         self._bytes_per_group = min(_BYTES_PER_GROUP, limits.bytes or _BYTES_PER_GROUP)
         self._templates: dict[tuple[str, int], MessageTemplate] = {}
+        #: By the id of a batch, jobs that entered it, were not sent, and could not be cancelled.
+        self._unsent: dict[str, list[str]] = {}
 
     def send_steps(
         self, jobs: Sequence[Sequence[str]], *, queue: str, options: SendOptions = _NO_OPTIONS
@@ -124,6 +135,8 @@ class Sender:
             KeyConflict: The key of a job belongs to a job with other texts.
             QueueFull, RedisFull: There was no capacity for a job.
             BrokerUnavailable: The broker did not accept a job within the time-outs.
+            BatchClosed, BatchTooLarge, UnknownBatch: The batch cannot take a job.
+            PlaceTaken: Another sender has added jobs to the batch.
             The `accepted` of each holds the ids of the jobs that were accepted before that one.
         """
         accepted: list[str] = []
@@ -136,7 +149,7 @@ class Sender:
                 for key, texts in zip(options.keys, jobs, strict=bool(options.keys))
             ]
             if self._is_single_redis and not self._is_publishing_observed:
-                for group in self._groups(jobs, queue, headers, claims, now_s):
+                for group in self._groups(jobs, queue, headers, claims, now_s, options.step):
                     accepted += yield from push_steps(self._results, group, queue, self._limits)
             else:
                 publisher = Publisher(
@@ -147,18 +160,73 @@ class Sender:
                     headers=headers,
                     keyring=self._keyring,
                 )
-                for place, texts in enumerate(jobs):
-                    claim = claims[place] if claims else None
-                    publish = partial(publisher.publish, texts, claim, at_s=now_s)
-                    accepted.append((yield Blocking(publish)))
+                yield from self._publish_steps(
+                    publisher, jobs, claims, now_s, options.step, accepted
+                )
         except QueueLimitExceeded as rejection:
             raise (yield from self._queue_full_steps(queue, rejection, accepted)) from None
         except KeyMismatch as mismatch:
             raise self._key_conflict(len(accepted) + mismatch.place, len(jobs), accepted) from None
+        except PlaceTaken as error:
+            error.accepted = accepted
+            raise
         except (BrokerUnavailable, ResultsUnavailable) as error:
             not_sent = _not_sent(error, accepted)
             raise not_sent from (error.__cause__ if not_sent is error else error)
         return accepted
+
+    def _publish_steps(
+        self,
+        publisher: Publisher,
+        jobs: Sequence[Sequence[str]],
+        claims: Sequence[KeyClaim],
+        now_s: float,
+        step: BatchStep | None,
+        accepted: list[str],
+    ) -> Steps[None]:
+        """Have Celery publish jobs, one by one; add the id of each to `accepted`."""
+        if step is not None:
+            yield from self._cancel_unsent_steps(step.first.batch_id)
+        try:
+            for place, texts in enumerate(jobs):
+                claim = claims[place] if claims else None
+                part = _part(step, place, is_last=False)
+                publish = partial(publisher.publish, texts, claim, at_s=now_s, step=part)
+                accepted.append((yield Blocking(publish)))
+        finally:
+            if step is not None and publisher.unsent:
+                self._unsent.setdefault(step.first.batch_id, []).extend(publisher.unsent)
+        if step is not None and step.closes:
+            yield from self.close_batch_steps(step.first.batch_id)
+
+    def open_batch_steps(self, batch_id: str, callback: bytes) -> Steps[None]:
+        """Make a batch known, without jobs.
+
+        Raises:
+            BrokerUnavailable, RedisFull: Redis did not accept it.
+        """
+        try:
+            yield from open_batch_steps(self._results, batch_id, callback)
+        except ResultsUnavailable as error:
+            raise _not_sent(error, []) from error
+
+    def close_batch_steps(self, batch_id: str) -> Steps[None]:
+        """Close a batch: it has all of its jobs.
+
+        Raises:
+            UnknownBatch: Redis has no such batch.
+            ResultsUnavailable: Redis did not answer, or refused.
+        """
+        yield from self._cancel_unsent_steps(batch_id)
+        yield from close_batch_steps(self._results, batch_id)
+
+    def _cancel_unsent_steps(self, batch_id: str) -> Steps[None]:
+        """Cancel the jobs that entered a batch and were not sent, because Redis went away."""
+        while unsent := self._unsent.get(batch_id):
+            with suppress(UnknownJob, JobExpired):
+                yield from cancel_steps(self._results, unsent[-1])
+            unsent.pop()
+        self._unsent.pop(batch_id, None)
 
     def prepare(self, queue: str) -> None:
         """Make the template of a queue's messages, for which the first job would wait."""
@@ -178,9 +246,11 @@ class Sender:
         headers: Mapping[str, int | bool],
         claims: Sequence[KeyClaim],
         now_s: float,
+        step: BatchStep | None,
     ) -> Iterator[SendGroup]:
         """Yield the jobs in send groups, each for one round trip."""
-        fill = self._template(queue).with_headers(headers).fill
+        batch_id, place = step.first if step else (None, 0)
+        fill = self._template(queue).with_headers(headers, batch_id=batch_id).fill
         sent = 0
         for first in range(0, len(jobs), self._jobs_per_group):
             some = jobs[first : first + self._jobs_per_group]
@@ -188,15 +258,17 @@ class Sender:
             messages: list[bytes] = []
             size_bytes = 0
             for job_id, texts in zip(new_job_ids(len(some), at_s=now_s), some, strict=True):
-                message = fill(job_id, texts)
+                message = fill(job_id, texts, place + sent + len(ids))
                 size_bytes += len(message)
                 if messages and size_bytes > self._bytes_per_group:
-                    yield SendGroup(ids, messages, claims[sent : sent + len(ids)])
+                    part = _part(step, sent, is_last=False)
+                    yield SendGroup(ids, messages, claims[sent : sent + len(ids)], part)
                     sent += len(ids)
                     ids, messages, size_bytes = [], [], len(message)
                 ids.append(job_id)
                 messages.append(message)
-            yield SendGroup(ids, messages, claims[sent : sent + len(ids)])
+            part = _part(step, sent, is_last=sent + len(ids) == len(jobs))
+            yield SendGroup(ids, messages, claims[sent : sent + len(ids)], part)
             sent += len(ids)
 
     def _template(self, queue: str) -> MessageTemplate:
@@ -249,6 +321,10 @@ class Sender:
         except SettingsError:
             return time.time()  # Other brokers have no clock to read.
         return float(seconds) + float(microseconds) / 1e6
+
+
+def _part(step: BatchStep | None, skipped: int, *, is_last: bool) -> BatchStep | None:
+    return None if step is None else step.part(skipped, is_last=is_last)
 
 
 def _headers(options: SendOptions, now_s: float) -> dict[str, int | bool]:

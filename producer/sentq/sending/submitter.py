@@ -10,6 +10,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Final
 
 from sentq.contract import check_timeout
+from sentq.errors import SettingsError
 from sentq.results.ordered import OrderedResults
 from sentq.results.reader import ResultReader
 from sentq.sending.arguments import (
@@ -20,6 +21,8 @@ from sentq.sending.arguments import (
     options_of_parts,
     several,
 )
+from sentq.sending.batch_sender import BatchSender
+from sentq.sending.callback import callback_of
 from sentq.sending.capacity import capacity_steps
 from sentq.sending.limits import QueueLimits
 from sentq.sending.sender import Sender, SendOptions
@@ -93,6 +96,61 @@ class Submitter:
         )
         queue = self._queue(bulk=bulk)
         return (yield from self._sender.send_steps(checked, queue=queue, options=options))
+
+    def open_batch_steps(self, batch_id: str, then: object) -> Steps[None]:
+        """Open a batch without jobs.
+
+        Args:
+            batch_id: Its id.
+            then: The signature of its callback; None for none.
+
+        Raises:
+            InvalidInput: `then` is not the signature of a task.
+            SettingsError: A callback needs messages and results in one database of one Redis.
+            BrokerUnavailable, RedisFull: Redis did not accept the batch.
+        """
+        callback = b"" if then is None else callback_of(then)
+        if callback and not self._settings.is_single_redis:
+            raise SettingsError(
+                "the callback of a batch needs messages and results in one database of one Redis"
+            )
+        yield from self._sender.open_batch_steps(batch_id, callback)
+
+    def close_batch_steps(self, batch_id: str) -> Steps[None]:
+        """Close a batch: it has all of its jobs.
+
+        Raises:
+            UnknownBatch: Redis has no such batch.
+            ResultsUnavailable: Redis did not answer, or refused.
+        """
+        yield from self._sender.close_batch_steps(batch_id)
+
+    def batch_sender(
+        self, *, bulk: bool, deadline: float | None, local_only: bool, timeout: float | None
+    ) -> BatchSender:
+        """Check the options of jobs that are added to a batch; return what adds them.
+
+        Raises:
+            InvalidInput: An option is wrong.
+        """
+        return BatchSender(
+            self._sender,
+            self._results,
+            queue=self._queue(bulk=bulk),
+            options=SendOptions(deadline_s=checked_deadline_s(deadline), local_only=local_only),
+            timeout_s=check_timeout(timeout),
+        )
+
+    def checked_jobs(
+        self, jobs: Iterable[str | Sequence[str]], call: str
+    ) -> Iterable[Sequence[str]]:
+        """Return the texts of jobs, checked now if they are a list, else as they are read.
+
+        Raises:
+            InvalidInput: A job breaks a limit; the message says which.
+        """
+        checked = (checked_texts(texts, self._limits) for texts in several(jobs, call, "jobs"))
+        return list(checked) if isinstance(jobs, (list, tuple)) else checked
 
     def window(
         self,

@@ -15,10 +15,9 @@ from copy import copy
 from typing import TYPE_CHECKING, Any, Final
 
 import orjson
-from kombu import Connection
-from kombu.transport import virtual
 
-from sentq.contract import SEALED_FIELD, TASK_NAME, redacted
+from sentq.connection.capture import captured_message
+from sentq.contract import BATCH_HEADER, SEALED_FIELD, TASK_NAME, redacted
 from sentq.wire.sealing import Keyring, Purpose
 
 if TYPE_CHECKING:
@@ -33,6 +32,8 @@ _TAG: Final = "@sentq:tag@"
 _COUNT: Final = "@sentq:count@"
 _BODY: Final = "@sentq:body@"
 _TEXTS: Final = "@sentq:texts@"
+#: The place of the job in its batch; messages of other jobs have none.
+_PLACE: Final = "@sentq:place@"
 #: Additional headers, before Celery's.
 _EXTRA: Final = "@sentq:extra@"
 _NO_EXTRA: Final = f'"{_EXTRA}": null, '
@@ -59,12 +60,16 @@ class MessageTemplate:
         self._text = json.dumps(envelope)
         self._cut(self._text.replace(_NO_EXTRA, ""))
 
-    def with_headers(self, headers: Mapping[str, int | bool]) -> MessageTemplate:
-        """Return a template of messages with additional headers."""
-        if not headers:
+    def with_headers(
+        self, headers: Mapping[str, int | bool], *, batch_id: str | None = None
+    ) -> MessageTemplate:
+        """Return a template of messages with additional headers; with `batch_id`, of jobs of that
+        batch."""
+        if not headers and batch_id is None:
             return self
         template = copy(self)
-        extra = json.dumps(dict(headers))[1:-1] + ", "
+        place = {} if batch_id is None else {BATCH_HEADER: f"{batch_id}:{_PLACE}"}
+        extra = json.dumps({**headers, **place})[1:-1] + ", "
         template._cut(self._text.replace(_NO_EXTRA, extra))  # noqa: SLF001 - of the same class
         return template
 
@@ -72,37 +77,31 @@ class MessageTemplate:
         #: Fixed parts and placeholders in turn.
         self._parts = _PLACEHOLDERS.split(text)
         self._ids = [i for i, part in enumerate(self._parts) if part in (_ID, _TAG)]
+        self._places = [i for i, part in enumerate(self._parts) if part == _PLACE]
         (self._count,) = (i for i, part in enumerate(self._parts) if part == _COUNT)
         (self._body,) = (i for i, part in enumerate(self._parts) if part == _BODY)
 
-    def fill(self, job_id: str, texts: Sequence[str]) -> bytes:
-        """Return the message of a job. The texts must be valid Unicode."""
+    def fill(self, job_id: str, texts: Sequence[str], place: int = 0) -> bytes:
+        """Return the message of a job. The texts must be valid Unicode.
+
+        Args:
+            job_id: The id of the job.
+            texts: Its texts.
+            place: Its place in the batch of the template, if that has one.
+        """
         # JSON in UTF-8 is smaller than that of Celery, which escapes it, and means the same.
         content: object = texts
         if self._keyring is not None:
             content = self._keyring.seal(texts, Purpose.TEXTS, job_id)
         body = self._before_texts + orjson.dumps(content) + self._after_texts
         parts = self._parts.copy()
-        for place in self._ids:
-            parts[place] = job_id
+        for at in self._ids:
+            parts[at] = job_id
+        for at in self._places:
+            parts[at] = str(place)
         parts[self._count] = redacted(len(texts))
         parts[self._body] = base64.b64encode(body).decode("ascii")
         return "".join(parts).encode()
-
-
-class _Capture(virtual.Channel):
-    """Keeps the one message that is published, instead of sending it."""
-
-    def _put(self, queue: str, message: Any, **kwargs: Any) -> None:  # noqa: ARG002 - kombu's signature
-        self.connection.captured = message  # kombu calls its transport a connection
-
-    def _new_queue(self, queue: str, **kwargs: Any) -> None:
-        """Create no queue."""
-
-
-class _CaptureTransport(virtual.Transport):
-    Channel = _Capture
-    captured: Any = None
 
 
 def _made_by_celery(
@@ -112,17 +111,7 @@ def _made_by_celery(
     message = app.amqp.create_task_message(
         _ID, TASK_NAME, args=args, kwargs=kwargs, argsrepr=_COUNT, kwargsrepr="{}"
     )
-    with Connection(transport=_CaptureTransport) as connection:
-        # By the producer alone: signals and events belong to jobs, and this is not a job.
-        app.amqp.Producer(connection).publish(
-            message.body,
-            exchange="",
-            routing_key=queue,
-            serializer=app.conf.task_serializer,
-            headers=message.headers,
-            **message.properties,
-        )
-        envelope: dict[str, Any] = connection.transport.captured
+    envelope = captured_message(app, message, queue)  # Without signals: it is not a job.
     body = base64.b64decode(envelope["body"]).decode()
     envelope["body"] = _BODY
     envelope["headers"] = {_EXTRA: None, **envelope["headers"]}

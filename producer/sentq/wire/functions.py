@@ -28,7 +28,11 @@ __all__ = ["FUNCTIONS", "LIBRARY_NAME", "ClientFunction", "load_functions"]
 
 #: The scripts of clients and operators. Those of workers are no functions.
 _NAMES: Final = (
+    "cancel_batch_jobs",
     "cancel_job",
+    "close_batch",
+    "open_batch",
+    "push_batch_jobs",
     "push_jobs",
     "push_jobs_with_conditions",
     "read_reports",

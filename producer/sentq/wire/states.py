@@ -6,6 +6,7 @@ scripts include as `result_states` from it.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
@@ -75,15 +76,39 @@ local function status_of(document)
 end
 """
 
+#: How the jobs of a batch are counted. `documents.status_of` tells the same of a document.
+_LUA_END_STATE: Final = """\
+-- end_state(document): return how a job is counted that ended with a document: 1 as done, 2 as
+-- failed, 3 as cancelled. A job that expired has failed; so has one with a foreign document.
+local function end_state(document)
+  local status = status_of(document)
+  if status == 'SUCCESS' then return 1 end
+  return status == 'REVOKED' and not string.find(document, 'expired', 1, true) and 3 or 2
+end
+"""
+
+_LUA_IS_FINAL: Final = """\
+-- is_final(status): return whether a job with this status has ended.
+"""
+
 
 def result_states_lua() -> str:
-    """Return the Lua functions `status_of(document)` and, for each transition,
-    `may_<transition>(status)`."""
-    return "".join([_LUA_STATUS_OF, *map(_lua_predicate, Transition)])
+    """Return the Lua functions `status_of(document)`, `end_state(document)`, `is_final(status)`
+    and, for each transition, `may_<transition>(status)`."""
+    final = [name for name, state in RESULT_STATES.items() if state.is_final]
+    return "".join(
+        [
+            *(_LUA_STATUS_OF, _LUA_END_STATE, _LUA_IS_FINAL, _lua_predicate("is_final", final)),
+            *(_lua_predicate(f"may_{each}", _statuses_before(each)) for each in Transition),
+        ]
+    )
 
 
-def _lua_predicate(transition: Transition) -> str:
+def _statuses_before(transition: Transition) -> list[str]:
     states = {"absent": ABSENT, **RESULT_STATES}
-    names = [name for name, state in states.items() if transition in state.transitions]
-    condition = " or ".join(f"status == '{name}'" for name in names)
-    return f"local function may_{transition}(status)\n  return {condition}\nend\n"
+    return [name for name, state in states.items() if transition in state.transitions]
+
+
+def _lua_predicate(name: str, statuses: Sequence[str]) -> str:
+    condition = " or ".join(f"status == '{status}'" for status in statuses)
+    return f"local function {name}(status)\n  return {condition}\nend\n"

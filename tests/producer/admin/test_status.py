@@ -101,3 +101,31 @@ def test_an_unavailable_redis_is_a_typed_error(own_redis: RedisProcess) -> None:
     own_redis.stop()
     with Client(broker_url=own_redis.url) as client, pytest.raises(errors.BrokerUnavailable):
         client.service_status()
+
+
+# --- Batches -------------------------------------------------------------------------------
+
+
+def test_status_shows_the_progress_of_a_batch(redis_server: RedisProcess, client: Client) -> None:
+    batch = client.batch(f"CANARY {number}" for number in range(1200))
+    next(batch.jobs()).cancel()
+    shown = _status(redis_server.url, "--batch", batch.id)
+    assert shown.exit_code == 0, "it needs no worker"
+    rows = dict(line.split() for line in shown.stdout.splitlines())
+    assert rows == {
+        "jobs": "1,200",
+        "done": "0",
+        "failed": "0",
+        "cancelled": "1",
+        "remaining": "1,199",
+        "state": "closed",
+    }
+    printed = json.loads(_status(redis_server.url, "--batch", batch.id, "--json").stdout)
+    assert (printed["total"], printed["cancelled"], printed["is_complete"]) == (1200, 1, False)
+
+
+def test_status_of_an_unknown_batch_is_an_error(redis_server: RedisProcess) -> None:
+    with pytest.raises(errors.UnknownBatch):
+        _status(redis_server.url, "--batch", "0192f0c1-7d3c-7aaa-8bbb-0123456789ab")
+    with pytest.raises(errors.InvalidInput):
+        _status(redis_server.url, "--batch", "all")

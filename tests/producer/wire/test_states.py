@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 import orjson
 import pytest
 from celery import states as celery_states
@@ -38,6 +40,38 @@ _CASES: dict[str, tuple[bytes | None, ResultState]] = {
     "status in another place": (b'{"result": null, "status": "PENDING"}', _FOREIGN),
     "empty": (b"", _FOREIGN),
 }
+
+
+_END: Final = Script(
+    resolve_includes(
+        "-- include: result_states\n"
+        "return {is_final(status_of(ARGV[1])) and 1 or 0, end_state(ARGV[1])}\n"
+    )
+)
+
+#: How a batch counts a final document, by what its client reports.
+_COUNTED: Final = {JobStatus.DONE: 1, JobStatus.FAILED: 2, JobStatus.CANCELLED: 3}
+
+
+@pytest.mark.parametrize("message", ["revoked", "expired", "terminated"])
+@pytest.mark.parametrize("name", RESULT_STATES)
+def test_batches_count_a_job_as_its_client_reports_it(
+    redis_server: RedisProcess, name: str, message: str
+) -> None:
+    document = {"status": name, "result": {"exc_message": [message]}}
+    with redis_server.client() as connection:
+        final, state = _END.run(connection, [], [orjson.dumps(document)])
+    assert bool(final) is RESULT_STATES[name].is_final
+    if final:
+        assert state == _COUNTED[status_of(document)]
+
+
+@pytest.mark.parametrize("document", ["", "junk", '{"result": 1, "status": "SUCCESS"}'])
+def test_batches_count_a_job_with_a_foreign_document_as_failed(
+    redis_server: RedisProcess, document: str
+) -> None:
+    with redis_server.client() as connection:
+        assert _END.run(connection, [], [document]) == [0, 2]
 
 
 @pytest.mark.parametrize("transition", Transition)

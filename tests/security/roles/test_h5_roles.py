@@ -22,6 +22,7 @@ pytestmark = pytest.mark.redis
 WRITTEN_BY_PRODUCERS = {
     *("sentq", "sentq.bulk", "celery-task-meta-", "celery-taskset-meta-", "sentq-sent-"),
     *("sentq-key-", "sentq.cancelled", "_kombu.binding.sentq", "_kombu.binding_permanent.sentq"),
+    *("sentq-batch-", "sentq.batches"),
 }
 READING = {"get", "mget", "llen", "lindex", "memory usage", "zrange", "smembers", "exists"}
 READING |= {"xlen", "xrange", "zcard"}
@@ -150,6 +151,10 @@ ATTACKS = {
     "learn all job ids from channels": "PUBSUB CHANNELS *",
     "learn all job ids from invalidations": "CLIENT TRACKING ON BCAST PREFIX celery-task-meta-",
     "receive all results": "PSUBSCRIBE celery-task-meta-*",
+    "learn all batch ids": "PSUBSCRIBE sentq-batch-*",
+    "learn the ids of complete batches": "ZRANGE sentq.batches 0 -1",
+    "remove a complete batch": "ZREM sentq.batches sentq-batch-1",
+    "delete a batch": "DEL sentq-batch-1",
     "watch all commands": "MONITOR",
     "list connections": "CLIENT LIST",
     "read settings": "CONFIG GET *",
@@ -180,13 +185,21 @@ def test_functions_give_a_producer_no_further_rights(
         ("reserve_key", ["sentq.cancelled"], ["1", 60]),
         ("requeue_one_result", ["sentq"], ["junk", 60]),
         ("read_reports", ["sentq"], ["unacked"]),
-        ("cancel_job", ["sentq", "sentq", "sentq"], ["junk", 60, "1"]),
+        ("cancel_job", ["sentq", "sentq", "sentq", "sentq"], ["junk", 60, "1", ""]),
+        # A queue as a batch.
+        ("open_batch", ["sentq"], [60, "junk"]),
     ]
     for name, keys, arguments in attacks:
         before = root.dump("sentq")
         with pytest.raises(ResponseError):
             _call(producer, name, keys, arguments)
         assert root.dump("sentq") == before
+    # What they find is no batch for them.
+    before = root.dump("sentq")
+    assert _call(producer, "close_batch", ["sentq", "sentq"], [60]) == 0
+    arguments = [60, "junk", -1, -1, 0, "", "", "message"]
+    assert _call(producer, "push_batch_jobs", ["sentq"] * 4, arguments) == [-3]
+    assert root.dump("sentq") == before
     with pytest.raises(NoPermissionError):
         _call(producer, "retry_dead_letter", ["sentq.dead", "sentq"], ["1-1", "m", "", 60])
     assert root.xlen("sentq.dead") == 1
@@ -196,12 +209,16 @@ def test_arguments_of_functions_make_no_endless_loop(
     producer: redis.Redis, root: redis.Redis
 ) -> None:
     keys = ["sentq", "celery-task-meta-1", "sentq-key-1"]
+    batch = ["sentq-batch-1", "sentq.batches", "sentq.cancelled", "celery-task-meta-1"]
+    names = ("push_jobs_with_conditions", "push_jobs", "cancel_job", "reserve_key")
+    batch_names = ("push_batch_jobs", "cancel_batch_jobs", "close_batch", "open_batch")
     root.config_resetstat()
     for count in ("0", "-1", "1e18", "-1e18", "inf", "-inf", "nan", "0x7fffffff", ""):
-        for name in ("push_jobs_with_conditions", "push_jobs", "cancel_job", "reserve_key"):
+        root.hset("sentq-batch-1", "total", count)
+        for name in (*names, *batch_names):
             arguments: list[object] = ["60", "document", *[count] * 4, "id", "message"]
             try:
-                _call(producer, name, keys, arguments)
+                _call(producer, name, batch if name in batch_names else keys, arguments)
             except ResponseError:
                 continue
     # Both are the sender's: the record of a key, and the digests to compare it with.
@@ -229,6 +246,13 @@ def test_a_producer_may_submit_cancel_and_read_and_nothing_is_refused(
         document = {"status": "REVOKED", "result": None, "task_id": one.id}
         root.set(f"celery-task-meta-{one.id}", json.dumps(document))
         assert one.status() is JobStatus.CANCELLED
+        batch = client.batch(["a", "b", "c"], then={"task": "shop.store"})
+        assert next(batch.jobs()).cancel()
+        assert len(list(batch.jobs())) == 3
+        assert batch.cancel() == 2
+        assert batch.wait(timeout=5).is_complete
+        assert len(list(batch.results(timeout=5))) == 3
+        assert len(list(batch.as_completed(timeout=5))) == 3
     # A client tries to tell workers of a cancelled job at once; they find out by themselves.
     assert {entry["object"] for entry in root.acl_log()} == {"/0.celery.pidbox"}
 

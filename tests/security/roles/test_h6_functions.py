@@ -186,7 +186,20 @@ def test_an_older_redis_has_no_functions_and_the_error_says_so(tmp_path: Path) -
 
 #: Keys and arguments with which each function does what it is for.
 CALLS: dict[str, tuple[list[str], list[object]]] = {
-    "cancel_job": (["queued", "none", "cancelled"], ['{"status": "REVOKED"}', 60, "id"]),
+    "cancel_batch_jobs": (
+        ["batch", "batches", "cancelled", "queued"],
+        [60, "the batch", 0, '{"status": "REVOKED"}'],
+    ),
+    "cancel_job": (
+        ["queued", "none", "cancelled", "batches"],
+        ['{"status": "REVOKED"}', 60, "id", "batch-"],
+    ),
+    "close_batch": (["batch", "batches"], [60]),
+    "open_batch": (["opened"], [60, "{}"]),
+    "push_batch_jobs": (
+        ["list", "sent", "batch", "batches", "list:3"],
+        [60, "document", 9, 9999, 1, "i" * 32, "", "a", "b"],
+    ),
     "push_jobs": (["list", "sent"], [60, "document", "a", "b"]),
     "push_jobs_with_conditions": (
         ["list", "sent", "list:3", "key"],
@@ -212,6 +225,8 @@ def test_a_function_does_what_its_script_does(root: redis.Redis, name: str) -> N
         root.set("queued", '{"status": "PENDING"}')
         root.set("failed", '{"status": "FAILURE"}')
         root.set("reserved", "?id ab")
+        root.hset("batch", "total", 1)
+        root.set("batch:states", b"\0")
         root.zadd("index", {"w": 1})
         root.set("report:w", "report")
         root.xadd("dead", {"message": "m"}, id="1-1")

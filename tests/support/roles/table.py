@@ -38,6 +38,7 @@ _MORE_NAMES: Final = (
 
 _CHANNELS: Final = (
     "celery-task-meta-<id>",
+    "sentq-batch-<id>",
     "/0.celery.pidbox",
     "/0.celeryev/worker.heartbeat",
     "__keyspace@0__:sentq",

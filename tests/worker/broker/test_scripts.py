@@ -13,6 +13,7 @@ import redis
 from redis.exceptions import OutOfMemoryError
 
 from sentq.wire.lua import load_script
+from tests.support.batch.scripts import BATCH, counts, open_batch, push
 from tests.support.processes import RedisProcess
 from tests.support.redis_state import contents, full_memory
 
@@ -69,13 +70,17 @@ def _take(
 
 
 def _take_or_refuse(
-    server: redis.Redis, prefix: str = "t-", limit: int = 100, limit_bytes: int = 1_000_000
+    server: redis.Redis,
+    prefix: str = "t-",
+    limit: int = 100,
+    limit_bytes: int = 1_000_000,
+    batch_ttl_s: int | str = "",
 ) -> list[Any]:
     limits = [limit, limit_bytes, 2_000]
     reply: list[Any] = TAKE.run(
         server,
         [*UNACKED, "dead", "list", "low"],
-        [prefix, *limits, TTL_S, MAX_DEAD_BYTES, "me@host", "queue", "café/"],
+        [prefix, *limits, TTL_S, MAX_DEAD_BYTES, "me@host", batch_ttl_s, "queue", "café/"],
     )
     return reply
 
@@ -116,7 +121,7 @@ def test_a_message_that_is_too_large_becomes_a_short_dead_letter(server: redis.R
     server.lpush("list", "1", large, "3", b"y" * 2_001)
     taken, refused = _take_or_refuse(server)
     assert taken == [[b"1", b"3"], []]
-    assert refused == [[b"queue", len(large), b"the-id"], [b"queue", 2_001, b""]]
+    assert refused == [[b"queue", len(large), b"the-id", b""], [b"queue", 2_001, b"", b""]]
     assert _tags(server) == {"t-0", "t-1"}
     assert server.exists("list") == 0
     (_, first), (_, second) = cast("Any", server.xrange("dead"))
@@ -129,6 +134,20 @@ def test_a_message_that_is_too_large_becomes_a_short_dead_letter(server: redis.R
     assert first[b"message"].endswith(b'"priority": 0}}')
     assert len(first[b"message"]) < 5_000
     assert b"job_id" not in second
+
+
+@pytest.mark.parametrize("batch_ttl_s", ["", TTL_S])
+def test_a_message_that_is_too_large_is_counted_in_its_batch(
+    server: redis.Redis, batch_ttl_s: int | str
+) -> None:
+    open_batch(server)
+    push(server, 3)
+    header = f'"headers": {{"sentq_batch": "{BATCH}:2"}}'
+    large = "x" * 5_000 + header + ', "properties": {"correlation_id": "id"}}'
+    server.lpush("list", large)
+    _, refused = _take_or_refuse(server, batch_ttl_s=batch_ttl_s)
+    assert refused == [[b"queue", len(large), b"id", f"{BATCH}:2".encode()]]
+    assert counts(server) == {"total": 3} | ({"failed": 1} if batch_ttl_s else {})
 
 
 @pytest.mark.slow
@@ -316,7 +335,7 @@ def _store(
     server: redis.Redis, documents: dict[str, bytes], *tags: str, mode: int = NOTIFYING
 ) -> Any:
     keys = [*documents, *(UNACKED if tags else ())]
-    arguments = [len(documents), TTL_S, mode, *documents.values(), *tags]
+    arguments = [len(documents), TTL_S, mode, len(tags), *documents.values(), *tags]
     return STORE.run(server, keys, arguments)
 
 
@@ -457,7 +476,9 @@ def _dead_letter(server: redis.Redis, timeout_s: float | str = "") -> Any:
 
 def _store_and_dead_letter(server: redis.Redis, timeout_s: float | str = "") -> Any:
     return STORE_AND_DEAD_LETTER.run(
-        server, [*UNACKED, "dead", "job"], [DONE, TTL_S, "a", timeout_s, TTL_S, MAX_BYTES, *FIELDS]
+        server,
+        [*UNACKED, "dead", "job"],
+        [DONE, TTL_S, "a", timeout_s, TTL_S, MAX_BYTES, "", *FIELDS],
     )
 
 

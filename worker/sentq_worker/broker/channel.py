@@ -33,7 +33,7 @@ from kombu.transport import redis as stock
 from kombu.transport import virtual
 from redis.exceptions import NoPermissionError, NoScriptError, OutOfMemoryError
 
-from sentq.contract import DELIVERIES_HEADER, MAX_BYTES_PER_MESSAGE, TASK_NAME
+from sentq.contract import BATCH_HEADER, DELIVERIES_HEADER, MAX_BYTES_PER_MESSAGE, TASK_NAME
 from sentq.errors import MessageTooLarge, Undecryptable
 from sentq.wire.dead_letters import DEAD_LETTERS_KEY, DeadLetterCode, dead_letter_fields
 from sentq.wire.lua import load_script
@@ -88,6 +88,7 @@ _OPTIONS: Final = (
     "lease_timeout_s",
     "dead_letter_ttl_s",
     "dead_letter_max_bytes",
+    "batch_ttl_s",
 )
 
 
@@ -136,6 +137,9 @@ class Channel(stock.Channel):
 
     #: The most bytes of all dead letters. A transport option.
     dead_letter_max_bytes = 64 * 1024 * 1024
+
+    #: How long Redis keeps batches; '' if they are in another one. A transport option.
+    batch_ttl_s: int | str = ""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self._tag_prefix = f"{os.getpid():x}-{os.urandom(6).hex()}-"
@@ -233,8 +237,10 @@ class Channel(stock.Channel):
             raise virtual.Empty
         taken, refused = reply
         self._deliver_all(self._taken(taken))
-        for queue, size_bytes, found in refused:
-            self._on_too_large(queue, size_bytes, found.decode("ascii", "replace"))
+        for queue, size_bytes, *found in refused:
+            self._on_too_large(
+                queue, size_bytes, *(each.decode("ascii", "replace") for each in found)
+            )
         return True
 
     def _get_client(self) -> Any:
@@ -306,7 +312,7 @@ class Channel(stock.Channel):
         dead = [self.dead_letter_ttl_s, self.dead_letter_max_bytes, self.worker or ""]
         self._take_command = _TAKE.command(
             [*map(self.full_key, keys)],
-            [self._prefix, *limits, *dead, *(queue for _, queue in self._lists)],
+            [self._prefix, *limits, *dead, self.batch_ttl_s, *(queue for _, queue in self._lists)],
         )
         connection.send_command(*self._take_command)
 
@@ -388,12 +394,13 @@ class Channel(stock.Channel):
         for delivery in deliveries:
             self._deliver_one(delivery)
 
-    def _on_too_large(self, queue: bytes, size_bytes: int, found: str) -> None:
+    def _on_too_large(self, queue: bytes, size_bytes: int, found: str, place: str) -> None:
         """Fail the job of a message that the script has dead-lettered, if it names one."""
         reason = f"{size_bytes:,} bytes; the limit is {self.max_message_bytes:,} a message"
         if self._delegate is not None and found:
             error = MessageTooLarge(reason)
-            self._delegate.on_dead_letter({"id": found, "task": TASK_NAME}, reason, error)
+            headers = {"id": found, "task": TASK_NAME, BATCH_HEADER: place}
+            self._delegate.on_dead_letter(headers, reason, error)
         logger.error(
             "a message of %d bytes became a dead letter: it is too large (%s)",
             size_bytes,

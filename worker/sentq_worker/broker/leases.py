@@ -48,6 +48,7 @@ class Leases:
         heartbeat: Writes the worker's report with each tick.
         clock: Is set with each tick, if results are in the Redis of the messages.
         poll_revocations: Called with each tick; learns of cancelled jobs.
+        publish_callbacks: Called with each tick; publishes the callbacks of complete batches.
         look_at_queues: Called with each tick, with a connection to the broker and the prefix of all
             keys.
         may_renew: Tells whether this worker still completes jobs. While it does not, nothing is
@@ -61,6 +62,7 @@ class Leases:
         clock: WorkerClock,
         *,
         poll_revocations: Callable[[], object],
+        publish_callbacks: Callable[[], object] = lambda: None,
         look_at_queues: Callable[[redis.Redis, str], object] = lambda *_: None,
         may_renew: Callable[[], bool] = lambda: True,
     ) -> None:
@@ -68,6 +70,7 @@ class Leases:
         self._clock = clock
         self._heartbeat = heartbeat
         self._poll_revocations = poll_revocations
+        self._publish_callbacks = publish_callbacks
         self._look_at_queues = look_at_queues
         self._may_renew = may_renew
         #: Whether Redis did not answer at the last tick.
@@ -151,6 +154,7 @@ class Leases:
             reaper.channel, reaper.connection, now_s=reading.redis_s, tick_s=reaper.tick_s
         )
         self._poll_revocations()
+        self._publish_callbacks()
         self._look_at_queues(reaper.connection, reaper.channel.full_key(""))
         if time.monotonic() >= self._trim_at:
             self._trim_at = time.monotonic() + _TRIM_INTERVAL_S

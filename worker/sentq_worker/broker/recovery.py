@@ -10,6 +10,7 @@ import redis
 
 from sentq.contract import TASK_NAME
 from sentq.errors import WorkerLost
+from sentq.wire.batches import place_in
 from sentq.wire.dead_letters import DeadLetterCode, dead_letter_fields
 from sentq_worker.broker.channel import Channel
 from sentq_worker.broker.dead_letters import dead_letter, dead_letter_unreadable
@@ -93,13 +94,15 @@ class LostJobRecovery:
             queue=entry.queue,
         )
         target = self._channel.dead_letter_target(timeout_s=timeout_s)
-        document = _document(entry, deliveries)
+        document, place = _document(entry, deliveries), place_in(entry.headers)
         if document and self._in_one_step:
-            is_moved = self._store.store_and_dead_letter(*document, target, entry.tag, fields)
+            is_moved = self._store.store_and_dead_letter(
+                *document, target, entry.tag, fields, place=place
+            )
         else:
             # Stored first: a dead letter without a result would leave its client waiting for ever.
             if document:
-                self._store.store(dict([document]))
+                self._store.store(dict([document]), places={document[0]: place} if place else {})
             is_moved = dead_letter(connection, target, entry.tag, fields)
         if is_moved:
             self._remove_count(connection, entry)

@@ -7,16 +7,20 @@ are in the same Redis, the step that stores also acknowledges.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
 import orjson
+import redis
 from redis.exceptions import OutOfMemoryError
 
 from sentq.connection.app import document_keys
+from sentq.wire.batches import BatchPlace
 from sentq.wire.lua import load_script
+from sentq_worker.broker.at_maxmemory.clients import may_exceed_maxmemory
 from sentq_worker.broker.at_maxmemory.margin import MemoryMargin
+from sentq_worker.broker.batches.places import batch_keys, counted
 from sentq_worker.broker.dead_letters import DeadLetterTarget
 from sentq_worker.broker.qos import UnackedTags
 
@@ -34,6 +38,11 @@ _SILENTLY: Final = "0"
 _NOTIFYING: Final = "1"
 _BEYOND_MAXMEMORY: Final = "2"
 
+#: The reply of the second script if the callback of a batch is to be published.
+_WITH_CALLBACK: Final = 2
+
+_NO_PLACES: Final[Mapping[str, BatchPlace]] = {}
+
 _NO_MARGIN: Final = MemoryMargin(0)
 
 #: An id that no job has.
@@ -48,6 +57,8 @@ class ResultStore:
         backend: Writes on its own connections; None uses those of the app.
         margin: How far results may exceed Redis' `maxmemory`. Those that need no more memory than
             the messages of their jobs may in any case.
+        on_callbacks: Called, with the connection, when batches are complete and have callbacks that
+            are to be published. It raises nothing.
 
     Raises, from each method:
         redis.RedisError: Nothing, or all, was done. Doing it again is harmless.
@@ -59,10 +70,12 @@ class ResultStore:
         backend: RedisBackend | None = None,
         *,
         margin: MemoryMargin = _NO_MARGIN,
+        on_callbacks: Callable[[redis.Redis], object] = lambda _: None,
     ) -> None:
         self._app = app
         self._own_backend = backend
         self._margin = margin
+        self._on_callbacks = on_callbacks
 
     @property
     def _backend(self) -> RedisBackend:
@@ -78,20 +91,32 @@ class ResultStore:
         """Store that these jobs are being scored, by job id. Waiting clients are not notified."""
         self._write(documents, _SILENTLY)
 
-    def store(self, documents: Mapping[str, bytes], unacked: UnackedTags | None = None) -> None:
+    def store(
+        self,
+        documents: Mapping[str, bytes],
+        unacked: UnackedTags | None = None,
+        places: Mapping[str, BatchPlace] = _NO_PLACES,
+    ) -> None:
         """Store the results of jobs, by job id, and notify waiting clients.
 
         Args:
             documents: The results.
             unacked: Messages that are acknowledged in the same step. They must be in the Redis of
                 the documents.
+            places: The places of jobs that belong to batches, by job id. They are counted in the
+                same step.
         """
         try:
-            self._write(documents, _NOTIFYING, unacked)
+            self._write(documents, _NOTIFYING, unacked, places)
         except OutOfMemoryError:
             if not self._margin.has_room(self._backend.client):
                 raise
-            self._write(documents, _BEYOND_MAXMEMORY, unacked)
+            self._write(documents, _BEYOND_MAXMEMORY, unacked, places)
+
+    def store_of_celery(self, job_id: str, document: bytes, place: BatchPlace) -> None:
+        """Store the result of a job that Celery finishes, and count the job in its batch."""
+        mode = _BEYOND_MAXMEMORY if may_exceed_maxmemory() else _NOTIFYING
+        self._write({job_id: document}, mode, places={job_id: place})
 
     def may_write(self) -> bool:
         """Return whether Redis has memory, or room within the margin, for what Celery writes."""
@@ -105,19 +130,31 @@ class ResultStore:
         target: DeadLetterTarget,
         tag: str,
         fields: Sequence[bytes],
+        *,
+        place: BatchPlace | None = None,
     ) -> bool:
-        """Make a message a dead letter and store, in the same step, the result of its job; return
-        whether the message was still recorded. It must be in the Redis of the documents."""
+        """Make a message a dead letter, store, in the same step, the result of its job, and count
+        the job in its batch, if it has a place in one; return whether the message was still
+        recorded. It must be in the Redis of the documents."""
         backend = self._backend
         keys = [*target.keys, backend.get_key_for_task(job_id)]
-        arguments = [document, int(backend.expires), *target.arguments(tag, fields)]
-        return bool(_STORE_AND_DEAD_LETTER.run(backend.client, keys, arguments))
+        if place is not None:
+            keys += batch_keys(self._app, [place.batch_id])
+        arguments = [
+            *(document, int(backend.expires), *target.arguments(tag, ())),
+            *("" if place is None else place.place, *fields),
+        ]
+        reply = _STORE_AND_DEAD_LETTER.run(backend.client, keys, arguments)
+        if reply == _WITH_CALLBACK:
+            self._on_callbacks(backend.client)
+        return bool(reply)
 
     def _write(
         self,
         documents: Mapping[str, bytes],
         mode: str,
         unacked: UnackedTags | None = None,
+        places: Mapping[str, BatchPlace] = _NO_PLACES,
     ) -> None:
         tags = unacked.tags if unacked else ()
         if not documents and not tags:
@@ -126,8 +163,14 @@ class ResultStore:
         keys: list[bytes | str] = [*document_keys(backend, documents)]
         if unacked and tags:
             keys += [unacked.unacked_key, unacked.index_key]
-        arguments = [len(documents), int(backend.expires), mode, *documents.values(), *tags]
-        _STORE.run(backend.client, keys, arguments)
+        in_batches = counted(self._app, documents, places)
+        keys += in_batches.keys
+        arguments = [
+            *(len(documents), int(backend.expires), mode, len(tags)),
+            *(*documents.values(), *tags, *in_batches.arguments),
+        ]
+        if _STORE.run(backend.client, keys, arguments) < 0:
+            self._on_callbacks(backend.client)
 
 
 def now_iso() -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 
+from sentq.wire.batches import BatchPlace
 from sentq_worker.broker.channel import Channel
 from sentq_worker.broker.protocols import JobConsumer
 from sentq_worker.broker.results import ResultStore
@@ -42,9 +43,13 @@ class Acknowledger:
         )
 
     def store_and_acknowledge(
-        self, jobs: Sequence[InFlightJob], documents: Mapping[str, bytes]
+        self,
+        jobs: Sequence[InFlightJob],
+        documents: Mapping[str, bytes],
+        places: Mapping[str, BatchPlace],
     ) -> None:
-        """Store the documents, by job id, and acknowledge the jobs.
+        """Store the documents, by job id, count the jobs that have a place in a batch, and
+        acknowledge the jobs.
 
         Raises:
             redis.RedisError: Nothing was stored and nothing acknowledged. Doing it again is
@@ -52,10 +57,10 @@ class Acknowledger:
         """
         tags = batch_tags(jobs)
         if self._channel and tags and self._in_one_step:
-            self._store.store(documents, self._channel.unacked_tags(tags))
+            self._store.store(documents, self._channel.unacked_tags(tags), places)
             self._channel.qos.complete(tags)
         else:
-            self._store.store(documents)
+            self._store.store(documents, places=places)
             self._acknowledge_tags(tags)
         for job in jobs:
             job.ack_handle.acknowledge(self._connection)

@@ -15,7 +15,7 @@ from __future__ import annotations
 import logging
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from typing import Final
@@ -24,6 +24,8 @@ import redis
 from celery.exceptions import TaskRevokedError
 from redis.exceptions import OutOfMemoryError
 
+from sentq.contract import BATCH_HEADER
+from sentq.wire.batches import BatchPlace, place_in
 from sentq_worker.backoff import jittered_s
 from sentq_worker.broker.protocols import JobConsumer
 from sentq_worker.broker.results import ResultStore, failed, now_iso, succeeded
@@ -53,12 +55,14 @@ class _Completed:
     Attributes:
         plain: The jobs that are acknowledged here, with their results.
         documents: What is stored, by job id.
+        places: The places of those that belong to batches, by job id.
         handbacks: The jobs that Celery finishes, with their results.
         runtime_s: How long they were in the engine, as events say it.
     """
 
     plain: Sequence[tuple[InFlightJob, JobResult]]
     documents: Mapping[str, bytes]
+    places: Mapping[str, BatchPlace]
     handbacks: Sequence[tuple[CeleryHandback, JobResult]] = ()
     runtime_s: float = 0.0
 
@@ -111,6 +115,7 @@ class Completion:
         plain: list[tuple[InFlightJob, JobResult]] = []
         handbacks: list[tuple[CeleryHandback, JobResult]] = []
         documents: dict[str, bytes] = {}
+        places: dict[str, BatchPlace] = {}
         now = now_iso()
         for job, result in results:
             if isinstance(job.ack_handle, CeleryHandback):
@@ -119,12 +124,23 @@ class Completion:
             plain.append((job, result))
             if not job.ignores_result:
                 documents[job.id] = self._document(job.id, result, now)
-        self._unstored.append(_Completed(plain, documents, handbacks, runtime_s))
+                if BATCH_HEADER in job.headers and (place := place_in(job.headers)):
+                    places[job.id] = place
+        self._unstored.append(_Completed(plain, documents, places, handbacks, runtime_s))
         self.flush()
 
-    def fail_dead_letter(self, job_ids: Iterable[str], error: Exception) -> None:
-        """Store that a job failed whose message is dead-lettered, and what waits for it."""
-        self._unstored.append(_Completed([], {id_: failed(id_, error) for id_ in job_ids}))
+    def fail_dead_letter(
+        self, job_ids: Sequence[str], error: Exception, place: BatchPlace | None
+    ) -> None:
+        """Store that a job failed whose message is dead-lettered, and what waits for it.
+
+        Args:
+            job_ids: The id of the job, then those of what waits for it.
+            error: Why it failed.
+            place: The place of the job in a batch, if it belongs to one.
+        """
+        documents = {id_: failed(id_, error) for id_ in job_ids}
+        self._unstored.append(_Completed([], documents, {job_ids[0]: place} if place else {}))
         self.flush()
 
     def flush(self) -> bool:
@@ -155,7 +171,9 @@ class Completion:
         try:
             if completed.handbacks and not self._result_store.may_write():
                 raise OutOfMemoryError("Celery could not finish jobs")
-            self._acknowledger.store_and_acknowledge(with_duplicates(jobs), completed.documents)
+            self._acknowledger.store_and_acknowledge(
+                with_duplicates(jobs), completed.documents, completed.places
+            )
         except redis.RedisError as error:
             self._failures += 1
             delay_s = jittered_s(self._failures, least_s=_MIN_RETRY_S, most_s=_MAX_RETRY_S)

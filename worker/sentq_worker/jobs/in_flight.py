@@ -22,6 +22,7 @@ from sentq.contract import (
     redacted,
 )
 from sentq.errors import InvalidInput
+from sentq.wire.batches import BatchPlace, place_in
 from sentq.wire.ids import sent_at_ms
 from sentq_worker.broker.delivery import SUSPECT_AFTER, lost_deliveries
 from sentq_worker.broker.message import retries_in
@@ -75,6 +76,11 @@ class DeliveredJob:
     def deadline_ms(self) -> float | None:
         """The time until which its result is of use, by Redis' clock."""
         return _deadline_ms(self.headers)
+
+    @property
+    def place(self) -> BatchPlace | None:
+        """Its place in a batch, if it belongs to one."""
+        return place_in(self.headers)
 
     @property
     def sent_at_ms(self) -> float | None:

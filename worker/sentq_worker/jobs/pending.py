@@ -158,9 +158,15 @@ class PendingJobs:
         return jobs
 
 
+def _is_revoked(job: InFlightJob) -> bool:
+    """Return whether a job, or the batch to which it belongs, was revoked or cancelled."""
+    place = job.place
+    return job.id in state.revoked or (place is not None and place.batch_id in state.revoked)
+
+
 def _is_wanted(job: InFlightJob, now_ms: float, discarded: DiscardedJobs) -> bool:
     if job.ack_handle.is_plain:
-        if job.id in state.revoked:
+        if state.revoked and _is_revoked(job):
             discarded.revoked.append(job)
             return False
     elif job.ack_handle.is_ended():

@@ -1,4 +1,5 @@
 -- include: key_record
+-- include: queue_limits
 -- As `push_jobs`, within the limits of the queue, and once for each idempotency key.
 --
 -- L is the number of the queue's other lists, K that of idempotency keys: one for each job, or 0.
@@ -44,19 +45,9 @@ for i = 1, #ARGV - 6 - 2 * keyed do
   end
 end
 if #messages == 0 then return reply end
-local waiting_jobs, waiting_bytes = 0, 0
-for i = 1, other_lists + 1 do
-  local list = i == 1 and KEYS[1] or KEYS[i + 1]
-  waiting_jobs = waiting_jobs + redis.call('LLEN', list)
-  if max_bytes >= 0 then
-    waiting_bytes = waiting_bytes + (redis.call('MEMORY', 'USAGE', list, 'SAMPLES', 5) or 0)
-  end
-end
-local exceeds_jobs = max_jobs >= 0 and waiting_jobs + #messages > max_jobs
-local exceeds_bytes = max_bytes >= 0 and waiting_bytes + size_bytes > max_bytes
-if exceeds_jobs or exceeds_bytes then
-  return {0, waiting_jobs, waiting_bytes, #messages, size_bytes}
-end
+local lists = {KEYS[1], unpack(KEYS, 3, 2 + other_lists)}
+local exceeded = exceeded_limits(lists, max_jobs, max_bytes, #messages, size_bytes)
+if exceeded then return exceeded end
 redis.call('SET', KEYS[2], ARGV[2], 'EX', ARGV[1], 'NX')
 for key, record in pairs(new_records) do redis.call('SET', key, record, 'EX', ARGV[1]) end
 redis.call('LPUSH', KEYS[1], unpack(messages))

@@ -1,4 +1,5 @@
-"""Celery's result backends, with clients that go on at `maxmemory` where that is permitted."""
+"""Celery's result backends, with clients that go on at `maxmemory` where that is permitted. They
+count the jobs of batches that Celery finishes, in the step that stores their results."""
 
 from __future__ import annotations
 
@@ -7,6 +8,7 @@ from typing import TYPE_CHECKING
 from celery.backends import redis as stock
 
 from sentq_worker.broker.at_maxmemory.clients import RepeatingRedis
+from sentq_worker.broker.batches.backend import BatchCountingBackend
 
 if TYPE_CHECKING:
     from celery import Celery
@@ -14,14 +16,14 @@ if TYPE_CHECKING:
 __all__ = ["WorkerRedisBackend", "WorkerSentinelBackend", "use_worker_backends"]
 
 
-class WorkerRedisBackend(stock.RedisBackend):
+class WorkerRedisBackend(BatchCountingBackend):
     """Stores results in Redis."""
 
     def _get_client(self) -> type[RepeatingRedis]:
         return RepeatingRedis
 
 
-class WorkerSentinelBackend(stock.SentinelBackend):
+class WorkerSentinelBackend(stock.SentinelBackend, BatchCountingBackend):
     """Stores results in the Redis that Sentinel names."""
 
     def _get_client(self) -> type[RepeatingRedis]:

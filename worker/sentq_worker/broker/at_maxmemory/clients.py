@@ -21,7 +21,12 @@ from redis.exceptions import OutOfMemoryError
 
 from sentq.wire.lua import load_script
 
-__all__ = ["PrefixedRepeatingRedis", "RepeatingRedis", "beyond_maxmemory"]
+__all__ = [
+    "PrefixedRepeatingRedis",
+    "RepeatingRedis",
+    "beyond_maxmemory",
+    "may_exceed_maxmemory",
+]
 
 _RUN: Final = load_script("sentq_worker.broker", "run_commands")
 
@@ -51,6 +56,11 @@ def beyond_maxmemory(*, is_permitted: bool = True) -> Iterator[None]:
         yield
     finally:
         _PERMISSION.is_given = before
+
+
+def may_exceed_maxmemory() -> bool:
+    """Return whether this thread may write what Redis refuses at `maxmemory`."""
+    return _PERMISSION.is_given
 
 
 class _RepeatingPipeline(Pipeline):

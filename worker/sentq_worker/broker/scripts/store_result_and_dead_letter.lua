@@ -1,27 +1,34 @@
 -- include: store_result
 -- include: dead_letter_message
--- Move an unacknowledged message to the dead letters, and store how its job ended.
+-- include: batch_counts
+-- Move an unacknowledged message to the dead letters, store how its job ended, and count the job if
+-- it belongs to a batch.
 --
 -- KEYS[1]  The hash of unacknowledged messages.
 -- KEYS[2]  Its index: a sorted set of tags, by the time of the last renewal.
 -- KEYS[3]  The stream of dead letters.
 -- KEYS[4]  The job's document, and the channel on which it is published.
+-- KEYS[5]  The hash of its batch; left out if it belongs to none.
+-- KEYS[6]  Batches that are complete and whose callback is not published; likewise.
 -- ARGV[1]  The document of the job.
 -- ARGV[2]  How long it is kept, in seconds.
 -- ARGV[3]  The tag of the message.
 -- ARGV[4]  Move it only if its lease was not renewed for so many seconds; '' to move it anyway.
 -- ARGV[5]  How long dead letters are kept, in seconds.
 -- ARGV[6]  The most bytes of all dead letters.
--- ARGV[7]  The name of the first field of the dead letter.
--- ARGV[8]  Its value; then names and values in turn.
+-- ARGV[7]  The place of the job in its batch; '' if it belongs to none.
+-- ARGV[8]  The name of the first field of the dead letter.
+-- ARGV[9]  Its value; then names and values in turn.
 --
--- Returns 1; or 0 if the message is no longer recorded or its lease has not expired, and nothing
--- was stored. So a repetition does nothing.
+-- Returns 1, or 2 if the batch is complete now and its callback is to be published. Or 0 if the
+-- message is no longer recorded or its lease has not expired, and nothing was stored. So a repetition
+-- does nothing.
 --
 -- Removes first: after that Redis refuses nothing for want of memory.
-local fields = {unpack(ARGV, 7)}
+local fields = {unpack(ARGV, 8)}
 local is_moved = dead_letter_message(
   KEYS[1], KEYS[2], KEYS[3], ARGV[3], ARGV[4], ARGV[5], ARGV[6], fields)
 if not is_moved then return 0 end
-store_result(KEYS[4], ARGV[1], ARGV[2], true)
-return 1
+local _, document = store_result(KEYS[4], ARGV[1], ARGV[2], true)
+local ends = {{ARGV[7], document or ''}}
+return KEYS[5] and count_ends(KEYS[5], KEYS[6], ARGV[2], ends) and 2 or 1

@@ -1,4 +1,5 @@
 -- include: append_dead_letter
+-- include: batch_counts
 -- Take messages from queues, and record them as unacknowledged. Messages that are too large become
 -- dead letters here: they never reach a worker's memory.
 --
@@ -13,13 +14,15 @@
 -- ARGV[5]  How long dead letters are kept, in seconds.
 -- ARGV[6]  The most bytes of all dead letters.
 -- ARGV[7]  The name of the worker.
--- ARGV[8]  The queue of the first list; then those of the others.
+-- ARGV[8]  How long batches are kept, in seconds; '' if they are not in this Redis.
+-- ARGV[9]  The queue of the first list; then those of the others.
 --
 -- Returns {the messages of each list, too large ones}; if there was none of either, an empty list,
 -- or 0 if Redis has no free memory, so that it refuses to wait for messages (BLMOVE).
 -- Of each list the oldest message is first, and a list without messages is an empty one. Tags count
--- on from one list to the next. Of a message that was too large: its queue, size, and the id of its
--- job, or ''. The id is Celery's `correlation_id`, which stands near the end.
+-- on from one list to the next. Of a message that was too large: its queue, size, the id of its job,
+-- or '', and its place in a batch as the header has it, or ''. The id is Celery's `correlation_id`,
+-- which stands near the end, as the headers do. In its batch it is counted here.
 --
 -- Takes messages also at `maxmemory`: what is taken is bounded, and jobs that end are what frees
 -- memory. Redis refuses the first write then; after one that needs no memory it refuses none.
@@ -49,11 +52,17 @@ local function refuse(message, queue)
     fields[#fields + 1] = job_id
   end
   append_dead_letter(KEYS[3], ARGV[5], fields, ARGV[6])
-  refused[#refused + 1] = {queue, #message, job_id}
+  local place = string.match(tail, '"sentq_batch": ?"([%x:-]+)"') or ''
+  local batch, number = string.match(place, '^(.+):(%d+)$')
+  if batch and ARGV[8] ~= '' then
+    -- As failed, since there is no document yet: the worker may end before it stores one.
+    count_ends('sentq-batch-' .. batch, 'sentq.batches', ARGV[8], {{number, ''}})
+  end
+  refused[#refused + 1] = {queue, #message, job_id, place}
 end
 
 for i = 4, #KEYS do
-  local queue = ARGV[i + 4]
+  local queue = ARGV[i + 5]
   local messages, tail = {}, ', "", ' .. cjson.encode(queue) .. ']'
   repeat
     local wanted = math.min(64, limit - count, 1 + 3 * count)

@@ -24,7 +24,7 @@ from sentq_worker.broker.message import InvalidHeaders, check_eta, is_job_id
 from sentq_worker.broker.protocols import DeliveredMessage
 from sentq_worker.celery_worker.canvas.follow import FollowRules
 
-__all__ = ["check_signatures"]
+__all__ = ["check_signature", "check_signatures"]
 
 logger = logging.getLogger(__name__)
 
@@ -62,7 +62,7 @@ _RESERVED_NAMES: Final = (
     *("unacked", "_kombu.", "celery-task-meta-", "celery-taskset-meta-", "celeryev"),
     *("sentq.dead", "sentq.deliveries", "sentq.scheduled", "sentq.cancelled", "sentq.worker:"),
     *("sentq.workers", "sentq.cache", "sentq.breaker", "sentq.budget", "sentq.hub"),
-    *("sentq-sent-", "sentq-key-"),
+    *("sentq-sent-", "sentq-key-", "sentq-batch-", "sentq.batches"),
 )
 _RESERVED_ENDING: Final = ".pidbox"
 
@@ -114,6 +114,27 @@ def check_signatures(message: DeliveredMessage, rules: FollowRules) -> None:
         message.content_type, message.content_encoding = "application/json", "utf-8"
     if reader.refusal is not None:
         raise reader.refusal
+
+
+def check_signature(signature: object, rules: FollowRules) -> dict[str, Any]:
+    """Check one signature that does not stand in a message, and return it without the options that
+    are not kept.
+
+    Args:
+        signature: The signature, as a sender wrote it.
+        rules: The tasks that may follow, and their queues.
+
+    Raises:
+        InvalidHeaders: It cannot be published. The message says why, and quotes nothing.
+        LinkRefused: The rules do not allow the task, or one that follows it.
+    """
+    reader = _SignatureReader(rules)
+    checked = reader.read_part(signature, is_list=False)
+    if reader.refusal is not None:
+        raise reader.refusal
+    if not isinstance(checked, dict) or checked["subtask_type"]:
+        raise InvalidHeaders("a callback is not the signature of one task")
+    return checked
 
 
 class _SignatureReader:
