@@ -270,7 +270,7 @@ def test_a_dead_lettered_job_completes_its_batch(server: redis.Redis) -> None:
 
 
 def _publish(server: redis.Redis, *queue: str) -> Any:
-    return PUBLISH.run(server, [KEY, BATCHES, *queue], ["message"] if queue else [])
+    return PUBLISH.run(server, [KEY, BATCHES], [*queue, "message"] if queue else [])
 
 
 @pytest.fixture
@@ -302,8 +302,23 @@ def test_a_refused_callback_is_not_published_later(server: redis.Redis) -> None:
 @pytest.mark.usefixtures("complete")
 def test_a_queue_that_is_no_list_refuses_a_callback(server: redis.Redis) -> None:
     server.set("shop", "no list")
-    assert _publish(server, "shop") == 0
+    assert _publish(server, "shop") == -1
     assert server.hget(KEY, "callback_state") == b"refused"
+    assert not server.exists(BATCHES)
+
+
+@pytest.mark.usefixtures("complete")
+def test_a_queue_into_which_a_worker_may_not_write_keeps_no_other_callback_waiting(
+    server: redis.Redis,
+) -> None:
+    rules = ["reset", "on", "nopass", "~sentq*", "+@all"]
+    server.execute_command("ACL", "SETUSER", "limited", *rules)
+    options = server.connection_pool.connection_kwargs | {"username": "limited", "password": "-"}
+    with redis.Redis(**options) as limited:
+        assert _publish(limited, "shop") == -1
+    server.execute_command("ACL", "DELUSER", "limited")
+    assert server.hget(KEY, "callback_state") == b"refused"
+    assert not server.exists("shop", BATCHES)
 
 
 @pytest.mark.usefixtures("complete")

@@ -20,15 +20,23 @@ from sentq.wire.lua import load_script
 if TYPE_CHECKING:
     from celery import Celery
 
-__all__ = ["CallbackStore", "WaitingCallback"]
+__all__ = ["CallbackRefused", "CallbackStore", "WaitingCallback"]
 
 _PUBLISH: Final = load_script("sentq_worker.broker", "publish_callback")
+
+#: What the script replies.
+_PUBLISHED: Final = 1
+_REFUSED: Final = -1
 
 #: How many callbacks are published at a time.
 _MOST_BATCHES: Final = 100
 
 #: The most bytes of a stored callback. Clients store at most 64 KiB.
 _MAX_BYTES: Final = 128 * 1024
+
+
+class CallbackRefused(Exception):
+    """Redis does not take the message of a callback. It is not tried again."""
 
 
 class WaitingCallback(NamedTuple):
@@ -76,9 +84,14 @@ class CallbackStore:
             callback: The callback.
             queue_list: The list of its queue.
             message: Its message.
+
+        Raises:
+            CallbackRefused: Redis refused it, and it is not published.
         """
-        keys: list[bytes | str] = [callback.key, self._key, queue_list]
-        return bool(_PUBLISH.run(client, keys, [message]))
+        reply = int(_PUBLISH.run(client, [callback.key, self._key], [queue_list, message]))
+        if reply == _REFUSED:
+            raise CallbackRefused("its queue is not a list, or this worker may not write there")
+        return reply == _PUBLISHED
 
     def refuse(self, client: redis.Redis, callback: WaitingCallback) -> None:
         """Record that a callback is not published."""

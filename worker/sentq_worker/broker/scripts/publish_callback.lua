@@ -2,11 +2,13 @@
 --
 -- KEYS[1]  The hash of the batch.
 -- KEYS[2]  Batches that are complete and whose callback is not published: a sorted set.
--- KEYS[3]  The list of the callback's queue; left out if the callback is refused.
--- ARGV[1]  The message; likewise.
+-- ARGV[1]  The list of the callback's queue; left out if the callback is refused. It is no key:
+--          Redis would refuse the whole script to a worker that may not write there.
+-- ARGV[2]  The message; likewise.
 --
--- Returns 1 if it was published by this call; else 0: it was published before, or is refused. A
--- queue that is not a list refuses it, too. Repeated, it does nothing and returns 0.
+-- Returns 1 if it was published by this call; 0 if it was published before, or is refused; -1 if
+-- Redis refused the push, because the queue is not a list or this user may not write there: then
+-- it is refused. Repeated, it does nothing and returns 0.
 --
 -- The first ZREM removes nothing: after a removal Redis refuses nothing for want of memory. The
 -- message is pushed before its batch is removed, so that an error loses none.
@@ -15,8 +17,8 @@ if not redis.call('ZSCORE', KEYS[2], KEYS[1]) then return 0 end
 local state = redis.pcall('HGET', KEYS[1], 'callback_state')
 local published = 0
 if state == 'waiting' then
-  local pushed = KEYS[3] and redis.pcall('LPUSH', KEYS[3], ARGV[1])
-  published = type(pushed) == 'number' and 1 or 0
+  local pushed = ARGV[1] and redis.pcall('LPUSH', ARGV[1], ARGV[2])
+  published = type(pushed) == 'number' and 1 or pushed and -1 or 0
   redis.call('HSET', KEYS[1], 'callback_state', published == 1 and 'sent' or 'refused')
 end
 redis.call('ZREM', KEYS[2], KEYS[1])

@@ -13,7 +13,7 @@ from kombu.utils.json import dumps, loads
 from sentq.connection.broker import BrokerKeys
 from sentq.connection.capture import captured_message
 from sentq.errors import LinkRefused
-from sentq_worker.broker.batches.callbacks import CallbackStore, WaitingCallback
+from sentq_worker.broker.batches.callbacks import CallbackRefused, CallbackStore, WaitingCallback
 from sentq_worker.broker.message import InvalidHeaders
 from sentq_worker.celery_worker.canvas.follow import FollowRules
 from sentq_worker.celery_worker.canvas.signatures import check_signature
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 __all__ = ["BatchCallbacks"]
 
 logger = logging.getLogger(__name__)
+
+_NOT_PUBLISHED: Final = "the callback of a complete batch is not published: %s"
 
 #: The options of a signature that become arguments of its message.
 _ARGUMENTS: Final = (
@@ -76,12 +78,15 @@ class BatchCallbacks:
         except Exception as error:  # noqa: BLE001 - a sender wrote it, and others wait
             self._refuse(client, callback, type(error).__name__)
         else:
-            if self._store.publish(client, callback, queue_list, message):
-                logger.info("a batch is complete: its callback is in its queue")
+            try:
+                if self._store.publish(client, callback, queue_list, message):
+                    logger.info("a batch is complete: its callback is in its queue")
+            except CallbackRefused as error:
+                logger.error(_NOT_PUBLISHED, error)  # noqa: TRY400 - the reason says all
 
     def _refuse(self, client: redis.Redis, callback: WaitingCallback, reason: str) -> None:
         self._store.refuse(client, callback)
-        logger.error("the callback of a complete batch is not published: %s", reason)
+        logger.error(_NOT_PUBLISHED, reason)
 
     def _message(self, callback: WaitingCallback) -> tuple[str, bytes]:
         """Return the list of the queue, and the message.
