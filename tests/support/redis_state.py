@@ -9,7 +9,13 @@ from typing import Any, cast
 
 import redis
 
-__all__ = ["contents", "full_memory", "lost_deliveries_of", "set_lost_deliveries"]
+__all__ = [
+    "contents",
+    "full_memory",
+    "limited_user",
+    "lost_deliveries_of",
+    "set_lost_deliveries",
+]
 
 
 def contents(connection: redis.Redis) -> dict[bytes, Any]:
@@ -26,6 +32,19 @@ def full_memory(connection: redis.Redis) -> Iterator[None]:
         yield
     finally:
         connection.config_set("maxmemory", 0)
+
+
+@contextmanager
+def limited_user(connection: redis.Redis, *rules: str) -> Iterator[redis.Redis]:
+    """Yield a connection of a user with these rights only."""
+    name, password = "limited", "secret"
+    connection.execute_command("ACL", "SETUSER", name, "reset", "on", f">{password}", *rules)
+    port = connection.connection_pool.connection_kwargs["port"]
+    try:
+        with redis.Redis(port=port, username=name, password=password) as limited:
+            yield limited
+    finally:
+        connection.execute_command("ACL", "DELUSER", name)
 
 
 def lost_deliveries_of(connection: redis.Redis, job_id: str) -> dict[str, Any] | None:

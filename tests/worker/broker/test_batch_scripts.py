@@ -25,7 +25,7 @@ from tests.support.batch.scripts import (
     push,
 )
 from tests.support.processes import RedisProcess
-from tests.support.redis_state import contents, full_memory
+from tests.support.redis_state import contents, full_memory, limited_user
 
 pytestmark = pytest.mark.redis
 
@@ -311,12 +311,8 @@ def test_a_queue_that_is_no_list_refuses_a_callback(server: redis.Redis) -> None
 def test_a_queue_into_which_a_worker_may_not_write_keeps_no_other_callback_waiting(
     server: redis.Redis,
 ) -> None:
-    rules = ["reset", "on", "nopass", "~sentq*", "+@all"]
-    server.execute_command("ACL", "SETUSER", "limited", *rules)
-    options = server.connection_pool.connection_kwargs | {"username": "limited", "password": "-"}
-    with redis.Redis(**options) as limited:
+    with limited_user(server, "~sentq*", "+@all") as limited:
         assert _publish(limited, "shop") == -1
-    server.execute_command("ACL", "DELUSER", "limited")
     assert server.hget(KEY, "callback_state") == b"refused"
     assert not server.exists("shop", BATCHES)
 
