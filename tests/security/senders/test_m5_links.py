@@ -108,6 +108,15 @@ def test_what_the_settings_allow_is_published_as_json(site: Site) -> None:
     assert (published["content-type"], published["headers"]["id"]) == ("application/json", follows)
 
 
+def test_headers_of_a_signature_do_not_replace_the_task_that_was_checked(site: Site) -> None:
+    headers = {"task": "CANARY.task", "id": "CANARY", "retries": 7, "traceparent": "00-1"}
+    send_with_links(site, {"callbacks": [link(queue="kept", headers=headers)]})
+    published = eventually(lambda: site.pop("kept"), what="the link")["headers"]
+    assert (published["task"], published["retries"]) == ("followup.save", 0)
+    assert published["id"] != "CANARY"
+    assert published["traceparent"] == "00-1"
+
+
 def test_allowed_chains_and_chords_run(site: Site) -> None:
     linear = chain(site.signature("one"), site.followup("save"))
     assert linear.apply_async().get(timeout=WAIT_S) == 1

@@ -66,6 +66,15 @@ _RESERVED_NAMES: Final = (
 )
 _RESERVED_ENDING: Final = ".pidbox"
 
+#: The headers that Celery writes into each message.
+_CELERYS_HEADERS: Final = frozenset(
+    {
+        *("lang", "task", "id", "shadow", "eta", "expires", "group", "group_index", "retries"),
+        *("timelimit", "root_id", "parent_id", "argsrepr", "kwargsrepr", "origin"),
+        *("ignore_result", "replaced_task_nesting", "stamped_headers", "stamps", "compression"),
+    }
+)
+
 #: Options that were dropped from signatures. Each is logged once, so that a sender cannot fill the
 #: log.
 _dropped: set[str] = set()
@@ -78,6 +87,7 @@ _KNOWN_DROPPED: Final = frozenset(
         *("exchange_type", "routing_key", "declare", "serializer", "compression", "delivery_mode"),
         *("mandatory", "immediate", "timeout", "confirm_timeout", "expiration", "content_type"),
         *("content_encoding", "result_cls", "route_name", "task_type", "max_retries", "interval"),
+        "headers",
     }
 )
 
@@ -222,7 +232,7 @@ class _SignatureReader:
             elif name in _CHECKS:
                 if not _CHECKS[name](value):
                     raise InvalidHeaders(f"the option {name} of a signature is invalid")
-                kept[name] = value
+                kept[name] = _without_celerys(value) if name == "headers" else value
             elif name not in stamps and not (name == "serializer" and value == "json"):
                 _log_dropped(name)
         if stamps:
@@ -306,6 +316,15 @@ def _is_bool(value: object) -> bool:
 
 def _is_headers(value: object) -> bool:
     return isinstance(value, dict) and all(map(_is_name, value))
+
+
+def _without_celerys(headers: dict[str, Any]) -> dict[str, Any]:
+    """Return headers without those that Celery writes: as it publishes a signature, it replaces its
+    own by these, and the task would be another one than the rules allow."""
+    kept = {name: value for name, value in headers.items() if name not in _CELERYS_HEADERS}
+    if len(kept) < len(headers):
+        _log_dropped("headers")
+    return kept
 
 
 #: The options that are kept, each with the check of its value.
