@@ -9,7 +9,6 @@ import json
 import os
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -21,6 +20,7 @@ from celery import Celery
 
 from sentq import Batch, BatchProgress, CallbackState, Client, JobOutcome, errors
 from sentq.wire.batches import batch_key
+from tests.support.batch.workers import ReplaceableWorkers
 from tests.support.fork_server import ForkServer
 from tests.support.processes import RedisProcess, WorkerProcess, eventually
 from tests.support.proxy import Proxy, Trap
@@ -32,39 +32,7 @@ JOBS = int(os.environ.get("BATCH_JOBS", "6000"))
 KILLS = int(os.environ.get("BATCH_KILLS", "12"))
 WORKERS = 2
 
-VISIBILITY_TIMEOUT_S = "3"
 WITHIN_S = 600
-
-
-class BatchWorkers:
-    """Workers of one Redis. One that was killed is replaced."""
-
-    def __init__(self, folder: Path, fork_server: ForkServer, stack: ExitStack) -> None:
-        self._folder = folder
-        self._fork_server = fork_server
-        self._stack = stack
-        self._running: list[WorkerProcess] = []
-
-    def start(self, url: str, **variables: str) -> WorkerProcess:
-        """Start a worker."""
-        environment = {
-            "SENTQ_BROKER_URL": url,
-            "SENTQ_VISIBILITY_TIMEOUT_S": VISIBILITY_TIMEOUT_S,
-            **variables,
-        }
-        worker = WorkerProcess(
-            self._folder,
-            environment,
-            ("tests.support.workers.standin",),
-            fork_server=self._fork_server,
-        )
-        self._stack.callback(_kill, worker)
-        self._running.append(worker)
-        return worker.wait_until_ready()
-
-    def kill(self, number: int) -> None:
-        """Kill a worker."""
-        _kill(self._running.pop(number))
 
 
 def _has_ended(worker: WorkerProcess) -> bool:
@@ -75,16 +43,10 @@ def _has_done(batch: Batch, jobs: int) -> bool:
     return batch.progress().done >= jobs
 
 
-def _kill(worker: WorkerProcess) -> None:
-    if worker.process.poll() is None:
-        worker.process.kill()
-        worker.process.wait()
-
-
 @pytest.fixture
-def workers(tmp_path: Path, fork_server: ForkServer) -> Iterator[BatchWorkers]:
-    with ExitStack() as stack:
-        yield BatchWorkers(tmp_path, fork_server, stack)
+def workers(tmp_path: Path, fork_server: ForkServer) -> Iterator[ReplaceableWorkers]:
+    with ReplaceableWorkers(tmp_path, fork_server) as workers:
+        yield workers
 
 
 @pytest.fixture
@@ -113,7 +75,7 @@ def _check(server: redis.Redis, batch: Batch, expected: BatchProgress, documents
 
 
 def test_counts_are_exact_and_the_callback_is_sent_once_when_workers_are_killed(
-    redis_server: RedisProcess, server: redis.Redis, workers: BatchWorkers, callback: Any
+    redis_server: RedisProcess, server: redis.Redis, workers: ReplaceableWorkers, callback: Any
 ) -> None:
     for _ in range(WORKERS):
         workers.start(redis_server.url, STANDIN_DELAY_S="0.05")
@@ -146,7 +108,11 @@ STEPS = {
 
 @pytest.mark.parametrize("step", STEPS)
 def test_a_batch_whose_last_worker_is_killed_at_any_step_is_complete_with_the_next_one(
-    redis_server: RedisProcess, server: redis.Redis, workers: BatchWorkers, callback: Any, step: str
+    redis_server: RedisProcess,
+    server: redis.Redis,
+    workers: ReplaceableWorkers,
+    callback: Any,
+    step: str,
 ) -> None:
     trap = STEPS[step]
     with (
@@ -167,7 +133,7 @@ def test_a_batch_whose_last_worker_is_killed_at_any_step_is_complete_with_the_ne
 def test_a_job_that_ends_its_workers_is_counted_as_failed(
     redis_server: RedisProcess,
     server: redis.Redis,
-    workers: BatchWorkers,
+    workers: ReplaceableWorkers,
     callback: Any,
     tmp_path: Path,
 ) -> None:
@@ -176,7 +142,7 @@ def test_a_job_that_ends_its_workers_is_counted_as_failed(
         batch = client.batch(["poison"], then=callback)
         for _ in range(3):
             record.with_name("record.kill-before").touch()
-            worker = workers.start(redis_server.url, STANDIN_RECORD=str(record))
+            worker = workers.start(redis_server.url, is_awaited=False, STANDIN_RECORD=str(record))
             eventually(partial(_has_ended, worker), what="a kill")
         workers.start(redis_server.url)
         found = batch.wait(timeout=60)
@@ -188,7 +154,7 @@ def test_a_job_that_ends_its_workers_is_counted_as_failed(
 
 
 def test_counts_survive_a_killed_redis(
-    own_redis: RedisProcess, workers: BatchWorkers, callback: Any
+    own_redis: RedisProcess, workers: ReplaceableWorkers, callback: Any
 ) -> None:
     workers.start(own_redis.url, STANDIN_DELAY_S="0.05")
     with Client(broker_url=own_redis.url) as client, own_redis.client() as server:
