@@ -85,7 +85,7 @@ class RedisProcess:
             )
         eventually(lambda: self._replies() or self._has_ended(), within_s=within_s, what="a Redis")
         assert not self._has_ended(), self.log_file.read_text(errors="replace")
-        if self._has_users:
+        if self._has_users and "--replicaof" not in self._options:
             # Tests send jobs before the first worker starts. So an administrator was here.
             with redis.Redis.from_url(self.url_of("administrator")) as administrator:
                 load_functions(administrator)

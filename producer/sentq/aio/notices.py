@@ -238,7 +238,8 @@ class Notices:
             self._lost.cancel()
             await asyncio.gather(*tasks, self._lost, return_exceptions=True)
             with suppress(redis.RedisError, OSError):
-                await connection.disconnect(nowait=True)
+                # With TLS the socket closes some turns of the loop later.
+                await connection.disconnect(nowait=not self._is_closed)
 
     async def _write(self, connection: AbstractConnection) -> None:
         while True:
