@@ -35,6 +35,7 @@ WAIT_S: Final = 30
 NAME: Final = "kinds@test"
 MASTER: Final = "the-master"
 PREFIX: Final = "acme:"
+HASH_TAG: Final = "{acme}:"
 #: Each special character has a meaning in a URL.
 PASSWORD: Final = "p@ss:w/o?r#d%"
 PASSWORD_IN_URL: Final = "p%40ss%3Aw%2Fo%3Fr%23d%25"
@@ -112,6 +113,17 @@ def _prefix(folder: Path) -> Iterator[RedisKind]:
 
 
 @contextmanager
+def _cluster(folder: Path) -> Iterator[RedisKind]:
+    """A Redis in cluster mode, of one node that has all slots. It refuses a command for keys of
+    more than one slot, so all keys need a prefix with a hash tag."""
+    with _run(folder / "redis", "--cluster-enabled", "yes") as server, server.client() as client:
+        client.execute_command("CLUSTER", "ADDSLOTSRANGE", "0", "16383")
+        eventually(lambda: client.execute_command("CLUSTER INFO")["cluster_state"] == "ok")
+        options = {"global_keyprefix": HASH_TAG}
+        yield RedisKind(server, without_user(server.url), client, options)
+
+
+@contextmanager
 def _tls(folder: Path) -> Iterator[RedisKind]:
     program = redis_program()
     # The server names the first unknown option, and exits.
@@ -186,6 +198,7 @@ KINDS: Final[dict[str, Callable[[Path], AbstractContextManager[RedisKind]]]] = {
     "a user": _user,
     "a socket": _socket,
     "a key prefix": _prefix,
+    "cluster mode": _cluster,
     "TLS": _tls,
     "Sentinel": _sentinel,
 }

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 import redis
 
-from sentq.connection.app import document_keys
+from sentq.connection.app import document_keys, key_with_result_prefix
+from sentq.connection.broker import unusable
 from sentq.contract import JobOutcome, JobStatus
 from sentq.errors import (
     BrokerUnavailable,
@@ -108,7 +109,7 @@ class ResultSteps:
         For a single job it is the job's own key. Several jobs share one, because a key for each
         would slow Redis down by half when millions of jobs wait.
         """
-        return self.key(job_ids[0]) if len(job_ids) == 1 else _group_key(job_ids[0])
+        return self.key(job_ids[0]) if len(job_ids) == 1 else self._group_key(job_ids[0])
 
     def mark_queued_steps(self, job_id: str) -> Steps[None]:
         """Make a job known. Do so before the job is sent: its worker may be faster otherwise."""
@@ -237,19 +238,18 @@ class ResultSteps:
 
     def document_keys(self, job_id: str) -> tuple[bytes, bytes]:
         """Return the keys of the job's document, and of the one that makes its send group known."""
-        return self.key(job_id), _group_key(job_id)
+        return self.key(job_id), self._group_key(job_id)
 
     def key(self, job_id: str) -> bytes:
         """Return the key of the job's document."""
         return cast("bytes", self.app.backend.get_key_for_task(job_id))
+
+    def _group_key(self, job_id: str) -> bytes:
+        return key_with_result_prefix(self.app, f"sentq-sent-{send_group_of(job_id)}")
 
 
 def results_unavailable(error: redis.RedisError) -> ResultsUnavailable:
     """Return the error for one of redis-py."""
     if isinstance(error, redis.TimeoutError):
         return ResultsUnavailable("Redis did not answer in time")
-    return ResultsUnavailable(f"Redis cannot be used: {error}")
-
-
-def _group_key(job_id: str) -> bytes:
-    return f"sentq-sent-{send_group_of(job_id)}".encode()
+    return ResultsUnavailable(unusable(error))
