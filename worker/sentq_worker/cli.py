@@ -43,8 +43,8 @@ Exit codes:
   69  the device was lost, and the jobs in flight went back to the queue;
       or Redis did not answer, within SENTQ_WORKER_START_WAIT_S or at the end
   70  the engine made no progress for SENTQ_WORKER_BATCH_LIMIT_S
-  78  the model cannot be loaded, the device is not available, or another worker has
-      another model (SENTQ_WORKER_REQUIRE_SAME_MODEL)
+  78  the model cannot be loaded, the device is not available, another worker has another
+      model (SENTQ_WORKER_REQUIRE_SAME_MODEL), or RabbitMQ refuses to declare a queue
   130, 143  a second Ctrl-C or SIGTERM: the jobs in flight went back to the queue
 """
 

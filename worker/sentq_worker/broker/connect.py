@@ -2,27 +2,32 @@
 
 A wrong address must show soon, but in a compose file or a cluster Redis may start a little later.
 A worker that was connected once waits without end, as Celery does: an operator should not have to
-restart it because Redis was away for long.
+restart it because Redis was away for long. A RabbitMQ that refuses to declare a queue refuses it
+each time, so that ends the worker.
 """
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Final, Protocol
 
 import redis
+from amqp import ChannelError
 from celery.exceptions import WorkerShutdown
 from celery.worker import state
 from kombu.exceptions import OperationalError
 
-from sentq_worker.exit_codes import EX_UNAVAILABLE
+from sentq.connection.broker import how_to_start_redis
+from sentq.rendering import printable
+from sentq_worker.exit_codes import EX_CONFIG, EX_UNAVAILABLE
 
 if TYPE_CHECKING:
     from kombu import Connection
 
-__all__ = ["wait_for_redis"]
+__all__ = ["exit_if_declaration_is_refused", "wait_for_redis"]
 
 logger = logging.getLogger(__name__)
 
@@ -30,6 +35,9 @@ _RETRY_S: Final = 0.5
 _LOG_INTERVAL_S: Final = 5.0
 
 _WHAT_TO_CHECK: Final = "check that it runs, that this host may reach it, user and password, and %s"
+
+#: What a worker asks a broker for before it takes messages.
+_DECLARATIONS: Final = ("Queue.declare", "Queue.bind", "Exchange.declare")
 
 
 class _Backend(Protocol):
@@ -65,12 +73,13 @@ def _connect(connection: Connection) -> None:
 
 def _wait(ask: Callable[[], object], place: str, variable: str, deadline: float) -> None:
     log_at = 0.0
-    advice = _WHAT_TO_CHECK % variable
     while True:
         state.maybe_shutdown()
         try:
             ask()
         except (OperationalError, redis.RedisError, OSError) as error:
+            start = how_to_start_redis(error)
+            advice = f"{start}; or correct {variable}" if start else _WHAT_TO_CHECK % variable
             now = time.monotonic()
             if now >= deadline:
                 logger.critical("%s does not answer (%s): %s", place, error, advice)
@@ -84,3 +93,25 @@ def _wait(ask: Callable[[], object], place: str, variable: str, deadline: float)
             time.sleep(min(_RETRY_S, deadline - now))
         else:
             return
+
+
+@contextlib.contextmanager
+def exit_if_declaration_is_refused() -> Iterator[None]:
+    """In the block, end the worker with exit status 78 if RabbitMQ refuses to declare a queue: a
+    queue of that name exists with other properties, or the user may not.
+
+    Raises:
+        WorkerShutdown: It does.
+    """
+    try:
+        yield
+    except ChannelError as error:
+        if error.method_name not in _DECLARATIONS:
+            raise
+        logger.critical(
+            "the broker refuses what this worker declares (%s): a worker needs classic queues. If "
+            "the queue is of another kind, delete it when it is empty, or use queues of other "
+            "names (SENTQ_QUEUE, SENTQ_BULK_QUEUE) in workers and clients",
+            printable(" ".join(str(error).split())),
+        )
+        raise WorkerShutdown(EX_CONFIG) from None

@@ -21,7 +21,7 @@ from sentq.errors import EtaTooFar, InvalidInput, LinkRefused, ScheduleFull, Und
 from sentq.wire.dead_letters import DeadLetterCode
 from sentq_worker.broker.at_maxmemory.clients import beyond_maxmemory
 from sentq_worker.broker.channel import Channel, is_connection_error
-from sentq_worker.broker.connect import wait_for_redis
+from sentq_worker.broker.connect import exit_if_declaration_is_refused, wait_for_redis
 from sentq_worker.broker.delivery import set_count
 from sentq_worker.broker.message import InvalidHeaders, check_headers
 from sentq_worker.broker.protocols import DeliveredMessage
@@ -67,6 +67,11 @@ class Consumer(CeleryConsumer):
             wait_for_redis(conn, self.app.backend, limit_s=limit_s)
             self._was_connected = True
         return super().ensure_connected(conn)
+
+    def start(self) -> None:
+        """Take messages until the worker ends. Celery calls this once."""
+        with exit_if_declaration_is_refused():
+            super().start()
 
     def _score_first(self, request: TaskRequest) -> None:
         """Pass the job of a request to the dispatcher, which hands it back with its result.
