@@ -263,7 +263,7 @@ def test_a_redis_that_freezes_is_an_error_within_five_seconds(own_redis: RedisPr
 def test_a_closed_port_is_an_error_at_once() -> None:
     with Client(broker_url=f"redis://127.0.0.1:{free_port()}/0") as client:
         started = time.monotonic()
-        with pytest.raises(errors.BrokerUnavailable):
+        with pytest.raises(errors.BrokerUnavailable, match="`sentq dev` starts one"):
             client.submit("text")
         assert time.monotonic() - started < 2
 

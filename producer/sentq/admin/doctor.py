@@ -29,7 +29,7 @@ from sentq.admin.redis_checks import check_clock, check_latency, check_server
 from sentq.admin.rights import check_rights
 from sentq.admin.status import read_status
 from sentq.connection.app import make_app
-from sentq.connection.broker import open_broker
+from sentq.connection.broker import how_to_start_redis, open_broker
 from sentq.errors import BrokerUnavailable, SettingsError
 from sentq.settings import Settings
 from sentq.version import VERSION, find_commit
@@ -212,10 +212,13 @@ def _unreachable(name: str, setting: str, error: BaseException) -> DoctorFinding
             f"correct them in {setting} or redis_password_file",
         )
     kinds = [type(e).__name__ for e in causes if isinstance(e, OSError)]
+    advice = next(filter(None, map(how_to_start_redis, causes)), None)
     return problem(
         check,
         f"Redis does not answer ({kinds[-1] if kinds else type(error).__name__})",
-        f"check that it runs, that this host may reach it, and {setting}",
+        f"{advice}; or correct {setting}"
+        if advice
+        else f"check that it runs, that this host may reach it, and {setting}",
     )
 
 

@@ -22,9 +22,12 @@ __all__ = [
     "BrokerKeys",
     "BrokerRedis",
     "broker_unavailable",
+    "how_to_start_redis",
     "open_broker",
     "queue_lists",
     "run_on_broker",
+    "unusable",
+    "with_advice",
 ]
 
 T = TypeVar("T")
@@ -33,6 +36,10 @@ T = TypeVar("T")
 #: slower by a tenth; a test compares them.
 _SEPARATOR: Final = "\x06\x16"
 _PRIORITY_STEPS: Final = (0, 3, 6, 9)
+
+#: What errors say if no server listens at an address, and names of this host.
+_REFUSED: Final = ("Connection refused", "Connect call failed")
+_THIS_HOST: Final = ("localhost", "127.0.0.1", "::1")
 
 
 def queue_lists(queue: str) -> list[str]:
@@ -133,4 +140,25 @@ def run_on_broker(app: Celery, make_steps: Callable[[BrokerKeys], Steps[T]]) -> 
 
 def broker_unavailable(error: Exception) -> BrokerUnavailable:
     """Return the error for one of redis-py or kombu."""
-    return BrokerUnavailable(f"Redis cannot be used: {error}")
+    return BrokerUnavailable(unusable(error))
+
+
+def unusable(error: Exception) -> str:
+    """Return what a user reads about an error of redis-py or kombu that concerns Redis."""
+    return f"Redis cannot be used: {with_advice(error)}"
+
+
+def with_advice(error: Exception) -> str:
+    """Return the message of an error, with what to do if it says that no server runs here."""
+    said = str(error)
+    if advice := how_to_start_redis(error):
+        return f"{said.removesuffix('.')}: {advice}"
+    return said
+
+
+def how_to_start_redis(error: BaseException) -> str | None:
+    """Return how to start a Redis if an error says that none runs on this host; else None."""
+    said = str(error)
+    if any(word in said for word in _REFUSED) and any(host in said for host in _THIS_HOST):
+        return "start Redis; to try sentq out, `sentq dev` starts one with a worker"
+    return None

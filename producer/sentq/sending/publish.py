@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 import redis
 from kombu.exceptions import OperationalError
 
-from sentq.connection.broker import open_broker
+from sentq.connection.broker import open_broker, with_advice
 from sentq.contract import BATCH_HEADER, MAX_BYTES_PER_MESSAGE, SEALED_FIELD, TASK_NAME, redacted
 from sentq.errors import BrokerUnavailable, ResultsUnavailable, UnknownJob
 from sentq.results.cancel import cancel_steps
@@ -113,7 +113,7 @@ class Publisher:
             raise BrokerUnavailable(f"the job was not sent: {error}") from error
         except (OperationalError, redis.RedisError, OSError) as error:
             self._undo(job_id, reservation, step)
-            raise BrokerUnavailable(f"the job was not sent: {error}") from error
+            raise BrokerUnavailable(f"the job was not sent: {with_advice(error)}") from error
         if reservation:
             _if_possible(reservation.keep)
         return job_id

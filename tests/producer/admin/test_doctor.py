@@ -108,7 +108,8 @@ def test_a_set_up_in_order_has_no_problem(redis_server: RedisProcess) -> None:
 
 
 def test_redis_is_away() -> None:
-    _says("Redis is away", f"redis://:{_SECRET}@127.0.0.1:{free_port()}/0")
+    output = _says("Redis is away", f"redis://:{_SECRET}@127.0.0.1:{free_port()}/0")
+    assert "`sentq dev` starts one" in output
 
 
 def test_a_wrong_password(redis_server: RedisProcess, configure: Callable[..., None]) -> None:

@@ -182,9 +182,9 @@ def test_an_unavailable_redis_is_a_typed_error_and_is_used_again_when_it_is_back
             for _ in range(2):
                 with pytest.raises(errors.BrokerUnavailable):
                     await client.submit("during the outage")
-                with pytest.raises(errors.ResultsUnavailable):
+                with pytest.raises(errors.ResultsUnavailable, match="`sentq dev` starts one"):
                     await job.status()
-                with pytest.raises(errors.BrokerUnavailable):
+                with pytest.raises(errors.BrokerUnavailable, match="`sentq dev` starts one"):
                     await client.service_status()
             own_redis.start()
             assert await job.status() is JobStatus.QUEUED

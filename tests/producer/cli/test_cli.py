@@ -87,7 +87,7 @@ def test_help_and_version(run: CliRun) -> None:
         (["score", "x", "--config", "none.toml"], 2, "cannot read the settings file"),
         (["score", "x", "--output", "/nowhere/out"], 2, "cannot write"),
         (["score", "x", "--timeout", "0.2"], 4, "queued"),
-        (["score", "x", "--broker-url", f"redis://127.0.0.1:{free_port()}/0"], 3, "not sent"),
+        (["score", "x", "--broker-url", f"redis://127.0.0.1:{free_port()}/0"], 3, "sentq dev"),
         (["scroe"], 2, "No such command"),
     ],
 )

@@ -41,6 +41,7 @@ def test_without_a_broker_the_worker_says_what_it_waits_for_and_exits(
     assert worker.log.count("waiting for the broker redis://:**@127.0.0.1") == 1
     assert "does not answer" in worker.log
     assert "SENTQ_BROKER_URL" in worker.log
+    assert "`sentq dev` starts one" in worker.log
     assert "secret" not in worker.log
     assert "Traceback" not in worker.log
 
