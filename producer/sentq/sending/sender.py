@@ -45,6 +45,7 @@ from sentq.sending.publish import Publisher
 from sentq.sending.push import SendGroup, push_steps
 from sentq.sending.template import MessageTemplate
 from sentq.wire.ids import new_job_ids
+from sentq.wire.lua import with_cause
 from sentq.wire.reports import WorkerReport, report_steps
 from sentq.wire.sealing import Keyring
 from sentq.wire.steps import Blocking, Steps
@@ -352,9 +353,11 @@ def _not_sent(
 
 
 def _is_out_of_memory(error: BaseException | None) -> bool:
-    # An older Redis, and one that runs a script, names it inside a longer message.
-    return error is not None and (
-        (isinstance(error, redis.ResponseError) and "OOM command not allowed" in str(error))
-        or isinstance(error, redis.OutOfMemoryError)
-        or _is_out_of_memory(error.__cause__)
-    )
+    """Return whether an error, or one that caused it, is that of a Redis at its maxmemory."""
+    while error is not None:
+        if isinstance(error, redis.ResponseError):
+            error = with_cause(error)
+        if isinstance(error, redis.OutOfMemoryError):
+            return True
+        error = error.__cause__
+    return False
