@@ -19,6 +19,7 @@ from celery.worker.consumer import Consumer as CeleryConsumer
 from sentq.contract import TASK_NAME
 from sentq.errors import EtaTooFar, InvalidInput, LinkRefused, ScheduleFull, Undecryptable
 from sentq.wire.dead_letters import DeadLetterCode
+from sentq_worker.broker.at_maxmemory.backends import without_subscriptions
 from sentq_worker.broker.at_maxmemory.clients import beyond_maxmemory
 from sentq_worker.broker.channel import Channel, is_connection_error
 from sentq_worker.broker.connect import exit_if_declaration_is_refused, wait_for_redis
@@ -113,7 +114,7 @@ class Consumer(CeleryConsumer):
         """Call a function of a request; return whether it returned something true. If it fails,
         dead-letter the request's message and return True."""
         try:
-            with beyond_maxmemory():
+            with beyond_maxmemory(), without_subscriptions():
                 return bool(call())
         except Exception as error:
             if is_connection_error(error, self.connection_errors):
