@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
@@ -83,22 +83,21 @@ class Consumer(CeleryConsumer):
                 self._run(request)
             return
         if refusal := runtime.schedule.refusal_of(request.message):
-            runtime.prepared[request.id] = refusal
-            try:
-                self._run(request)
-            finally:
-                runtime.prepared.pop(request.id, None)
+            runtime.dispatcher.refuse(self._in_flight(request, []), refusal)
             return
         try:
             texts = runtime.encryption.texts(request.id, request.args, request.kwargs)
             check_deadline(request.request_dict)
-        except InvalidInput:
-            with beyond_maxmemory():  # Celery calls this from a timer too.
-                self._run(request)  # The task's body finds the same, and Celery stores it.
-            return
+        except InvalidInput as error:
+            runtime.dispatcher.refuse(self._in_flight(request, []), error)
         except Undecryptable as error:
             self._dead_letter_undecryptable(request.message, error)
-            return
+        else:
+            runtime.dispatcher.add(self._in_flight(request, texts))
+
+    def _in_flight(self, request: TaskRequest, texts: Sequence[object]) -> InFlightJob:
+        """Return the job of a request, which Celery finishes once its result is known."""
+        runtime = runtime_of(self.app)
         handback = CeleryHandback(
             request.id,
             tag=_tag(request.message),
@@ -107,8 +106,7 @@ class Consumer(CeleryConsumer):
             run=partial(self._or_dead_letter, request, partial(self._run, request)),
             prepared=runtime.prepared,
         )
-        headers, delivery_info = request.request_dict, request.delivery_info
-        runtime.dispatcher.add(InFlightJob(request.id, texts, headers, delivery_info, handback))
+        return InFlightJob(request.id, texts, request.request_dict, request.delivery_info, handback)
 
     def _or_dead_letter(self, request: TaskRequest, call: Callable[[], object]) -> bool:
         """Call a function of a request; return whether it returned something true. If it fails,

@@ -1,9 +1,13 @@
 """Completing jobs: the one path from results to Redis, to monitors and to Celery.
 
-    complete    results of jobs -> their documents, in a queue
-    flush         -> each entry of the queue, in order:
+    complete    results of jobs -> documents of plain jobs, in a queue; the others in a second one
+    flush         -> each entry of the first queue, in order:
     _store           -> documents stored and messages acknowledged (`Acknowledger`)
-    _report          -> events of plain jobs; Celery finishes the others
+    _report          -> events
+    finish        -> Celery finishes the jobs of the second queue, for a limited time
+
+Celery publishes each task that follows a job on its own, and a job may have hundreds of them. So
+the event loop turns between jobs that Celery finishes, and no plain job waits for them.
 
 To lose a job is worse than to run it twice, and to give it two different results is worst. So a
 job is acknowledged with its result or after it, never before. What Redis does not store now is
@@ -50,21 +54,50 @@ _LOG_INTERVAL_S: Final = 30.0
 
 @dataclass(frozen=True, slots=True)
 class _Completed:
-    """Jobs whose results are known.
+    """Plain jobs whose results are known.
 
     Attributes:
-        plain: The jobs that are acknowledged here, with their results.
+        plain: The jobs, with their results.
         documents: What is stored, by job id.
         places: The places of those that belong to batches, by job id.
-        handbacks: The jobs that Celery finishes, with their results.
         runtime_s: How long they were in the engine, as events say it.
     """
 
     plain: Sequence[tuple[InFlightJob, JobResult]]
     documents: Mapping[str, bytes]
     places: Mapping[str, BatchPlace]
-    handbacks: Sequence[tuple[CeleryHandback, JobResult]] = ()
     runtime_s: float = 0.0
+
+
+class _Pause:
+    """The pause after Redis failed or refused, which grows with each time."""
+
+    def __init__(self) -> None:
+        self._failures = 0
+        self._until = 0.0
+        self._log_at = 0.0
+
+    @property
+    def remaining_s(self) -> float:
+        """How long Redis must not be asked; 0 if it may be."""
+        return max(0.0, self._until - time.monotonic())
+
+    def begin(self, error: redis.RedisError, *, jobs: int) -> None:
+        """Redis did not store the outcomes of so many jobs. That is logged from time to time."""
+        self._failures += 1
+        now = time.monotonic()
+        self._until = now + jittered_s(self._failures, least_s=_MIN_RETRY_S, most_s=_MAX_RETRY_S)
+        if now < self._log_at:
+            return
+        self._log_at = now + _LOG_INTERVAL_S
+        reason = type(error).__name__
+        if isinstance(error, OutOfMemoryError):
+            reason = "Redis is at its maxmemory: raise it, or wait until outcomes expire"
+        logger.warning("outcomes of %d jobs cannot be stored now (%s)", jobs, reason)
+
+    def end(self) -> None:
+        """Redis did store."""
+        self._failures, self._until = 0, 0.0
 
 
 class Completion:
@@ -91,9 +124,10 @@ class Completion:
         self._connection = 0
         self._acknowledger: Acknowledger | None = None
         self._unstored: deque[_Completed] = deque()
-        self._failures = 0
-        self._not_before = 0.0
-        self._log_at = 0.0
+        #: Jobs that Celery has yet to finish, with their results.
+        self._handbacks: deque[tuple[CeleryHandback, JobResult]] = deque()
+        #: Two pauses: a full Redis stores the outcomes of plain jobs, and not what Celery writes.
+        self._store_pause, self._finish_pause = _Pause(), _Pause()
         #: The number of completed jobs.
         self.count = 0
 
@@ -105,7 +139,8 @@ class Completion:
     def complete(
         self, results: Sequence[tuple[InFlightJob, JobResult]], *, runtime_s: float = 0.0
     ) -> None:
-        """Complete jobs with their results; store these now, if Redis can.
+        """Complete jobs with their results. Those of plain jobs are stored now, if Redis can;
+        `finish` lets Celery finish the others.
 
         Args:
             results: Each job with its outcomes, or with the error for which it failed;
@@ -113,20 +148,20 @@ class Completion:
             runtime_s: How long the jobs were in the engine.
         """
         plain: list[tuple[InFlightJob, JobResult]] = []
-        handbacks: list[tuple[CeleryHandback, JobResult]] = []
         documents: dict[str, bytes] = {}
         places: dict[str, BatchPlace] = {}
         now = now_iso()
         for job, result in results:
             if isinstance(job.ack_handle, CeleryHandback):
-                handbacks.append((job.ack_handle, result))
+                self._handbacks.append((job.ack_handle, result))
                 continue
             plain.append((job, result))
             if not job.ignores_result:
                 documents[job.id] = self._document(job.id, result, now)
                 if BATCH_HEADER in job.headers and (place := place_in(job.headers)):
                     places[job.id] = place
-        self._unstored.append(_Completed(plain, documents, places, handbacks, runtime_s))
+        if plain:
+            self._unstored.append(_Completed(plain, documents, places, runtime_s))
         self.flush()
 
     def fail_dead_letter(
@@ -147,15 +182,37 @@ class Completion:
         """Store and acknowledge what is not stored yet, unless Redis failed a moment ago; return
         whether everything is stored."""
         while self._unstored:
-            if time.monotonic() < self._not_before or not self._store(self._unstored[0]):
+            if self._store_pause.remaining_s or not self._store(self._unstored[0]):
                 return False
             self._report(self._unstored.popleft())
         return True
 
+    def finish(self, *, within_s: float) -> bool:
+        """Let Celery finish jobs, in order, and at least one unless Redis failed a moment ago;
+        return whether all are finished.
+
+        Args:
+            within_s: After so many seconds no other job is begun.
+        """
+        if not self._handbacks:
+            return True
+        is_time_left, until = self._may_finish(), time.monotonic() + within_s
+        while self._handbacks and is_time_left:
+            handback, result = self._handbacks.popleft()
+            self.count += 1
+            handback.resume(result, self._connection)
+            is_time_left = time.monotonic() < until
+        return not self._handbacks
+
+    @property
+    def handed_back(self) -> int:
+        """The number of jobs that Celery has yet to finish."""
+        return len(self._handbacks)
+
     @property
     def retry_in_s(self) -> float:
-        """In how many seconds Redis may be asked again."""
-        return max(0.0, self._not_before - time.monotonic())
+        """In how many seconds `flush`, and `finish` once that has stored everything, may go on."""
+        return (self._store_pause if self._unstored else self._finish_pause).remaining_s
 
     @property
     def unstored_jobs(self) -> Iterator[InFlightJob]:
@@ -169,38 +226,34 @@ class Completion:
             raise RuntimeError("no connection: Completion.attach comes first")
         jobs = [job for job, _ in completed.plain]
         try:
-            if completed.handbacks and not self._result_store.may_write():
-                raise OutOfMemoryError("Celery could not finish jobs")
             self._acknowledger.store_and_acknowledge(
                 with_duplicates(jobs), completed.documents, completed.places
             )
         except redis.RedisError as error:
-            self._failures += 1
-            delay_s = jittered_s(self._failures, least_s=_MIN_RETRY_S, most_s=_MAX_RETRY_S)
-            self._not_before = time.monotonic() + delay_s
-            self._log(error)
+            unstored = sum(len(each.plain) for each in self._unstored)
+            self._store_pause.begin(error, jobs=unstored)
             return False
-        self._failures = 0
+        self._store_pause.end()
         self._duplicates.remove(jobs)
         return True
 
-    def _log(self, error: redis.RedisError) -> None:
-        """Log why outcomes are kept, from time to time."""
-        if self._failures > 1 and time.monotonic() < self._log_at:
-            return
-        self._log_at = time.monotonic() + _LOG_INTERVAL_S
-        jobs = sum(len(each.plain) + len(each.handbacks) for each in self._unstored)
-        reason = type(error).__name__
-        if isinstance(error, OutOfMemoryError):
-            reason = "Redis is at its maxmemory: raise it, or wait until outcomes expire"
-        logger.warning("outcomes of %d jobs cannot be stored now (%s)", jobs, reason)
+    def _may_finish(self) -> bool:
+        """Return whether Redis can store what Celery writes."""
+        if self._finish_pause.remaining_s:
+            return False
+        try:
+            if not self._result_store.may_write():
+                raise OutOfMemoryError("Celery could not finish jobs")
+        except redis.RedisError as error:
+            self._finish_pause.begin(error, jobs=len(self._handbacks))
+            return False
+        self._finish_pause.end()
+        return True
 
     def _report(self, completed: _Completed) -> None:
-        """Tell monitors, and let Celery finish the jobs that are not plain."""
-        self.count += len(completed.plain) + len(completed.handbacks)
+        """Tell monitors."""
+        self.count += len(completed.plain)
         self._events.completed(completed.plain, runtime_s=completed.runtime_s)
-        for handback, result in completed.handbacks:
-            handback.resume(result, self._connection)
 
     def _document(self, job_id: str, result: JobResult, now: str) -> bytes:
         if not isinstance(result, Exception):

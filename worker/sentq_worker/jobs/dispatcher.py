@@ -69,6 +69,12 @@ _MAX_BATCHES: Final = 8
 #: How often a worker that ends checks whether it must end at once.
 _SHUTDOWN_CHECK_S: Final = 0.05
 
+#: For how long Celery finishes jobs in one turn of the loop; the last one of them may take longer.
+_FINISH_S: Final = 0.1
+
+#: The delay until a turn of the loop in which it has seen what arrived meanwhile.
+_NEXT_TURN_S: Final = 0.001
+
 
 class Dispatcher:
     """Owns jobs from their delivery until their completion. Lives as long as the worker.
@@ -138,7 +144,9 @@ class Dispatcher:
             engine = self._executor.info
         return WorkerSnapshot(
             jobs_finished=self._completion.count,
-            in_flight_jobs=len(self._pending) + sum(len(batch.jobs) for batch in self.running),
+            in_flight_jobs=len(self._pending)
+            + sum(len(batch.jobs) for batch in self.running)
+            + self._completion.handed_back,
             engine=engine,
             breaker=self._executor.breaker_states.hub,
             local_breaker=self._executor.breaker_states.local,
@@ -171,8 +179,10 @@ class Dispatcher:
             logger.warning("%d jobs went to other workers: their leases expired", len(jobs))
 
     def refuse(self, job: InFlightJob, error: Exception) -> None:
-        """Complete a job that breaks the contract as a whole."""
-        self._events.received(job)
+        """Complete a job that breaks the contract as a whole. Celery's own jobs end in a later turn
+        of the loop."""
+        if job.is_plain:
+            self._events.received(job)
         self._completion.complete([(job, error)])
         self._callbacks.soon()
 
@@ -208,18 +218,18 @@ class Dispatcher:
             is_hurried: Tells whether to stop waiting.
         """
         deadline = time.monotonic() + grace_s
-        while not self._complete() or self._running:
+        while not self._complete() or self._running or not self._finish():
             remaining_s = min(deadline - time.monotonic(), _SHUTDOWN_CHECK_S)
             if remaining_s <= 0 or is_hurried():
                 break
             if futures := [batch.future for batch in self._running]:
                 wait_for(futures, timeout=remaining_s, return_when=FIRST_COMPLETED)
-            else:
-                time.sleep(remaining_s)  # Scored, but Redis did not store it.
+            else:  # Scored; Redis did not store it, or Celery has more to finish.
+                time.sleep(min(remaining_s, self._completion.retry_in_s))
         if unfinished := sum(len(batch.jobs) for batch in self._running):
             logger.warning("%d jobs in the engine go back to the queue, not finished", unfinished)
-        if self._pending:
-            logger.info("%d pending jobs go back to the queue", len(self._pending))
+        if waiting := len(self._pending) + self._completion.handed_back:
+            logger.info("%d pending jobs go back to the queue", waiting)
 
     def _advance(self) -> None:
         """Do what can be done now: complete batches that were scored, start the next one."""
@@ -229,6 +239,12 @@ class Dispatcher:
         self._make_room()
         if self._may_start and self._pending:
             self._start_next()
+        if not self._finish():
+            self._callbacks.later(max(_NEXT_TURN_S, self._completion.retry_in_s))
+
+    def _finish(self) -> bool:
+        """Let Celery finish some jobs; return whether it has finished all."""
+        return self._completion.finish(within_s=_FINISH_S)
 
     @property
     def _may_start(self) -> bool:
