@@ -8,6 +8,7 @@ job.result(timeout=10).outcomes
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from datetime import datetime
 from types import TracebackType
 from typing import Self
 
@@ -58,6 +59,8 @@ class Client:
         key: str | None = None,
         deadline: float | None = None,
         local_only: bool = False,
+        delay: float | None = None,
+        at: datetime | None = None,
     ) -> Job:
         """Send one job and return at once.
 
@@ -66,20 +69,32 @@ class Client:
             bulk: Use the bulk queue. Workers take from it only while no single job waits.
             key: An idempotency key: it makes a repetition safe. As long as outcomes are kept, each
                 submission of these texts under the same key returns the job that was sent first,
-                also with another `bulk` or `deadline`.
+                also with another `bulk`, `deadline`, `delay` or `at`.
             deadline: Seconds from now after which the outcome is not needed. Texts that were not
                 scored by then get the error `deadline_passed`.
             local_only: Score these texts only on the worker's machine.
+            delay: Seconds from now until the job is due. It waits in Redis until then, however long
+                no worker runs, and is then sent to the end of its queue. Its outcome is kept for as
+                long as any other. A deadline must be later.
+            at: The time at which the job is due, with a time zone, in place of `delay`. A time that
+                has passed means at once. Redis' clock tells.
 
         Raises:
             InvalidInput: Nothing was sent; the message says which text breaks which limit.
+            EtaTooFar: The job is due later than `max_eta_s` permits.
             KeyConflict: The key belongs to a job with other texts, or with another `local_only`.
             QueueFull, RedisFull: There is no capacity. Try again after `retry_after_s`.
             BrokerUnavailable: The broker did not accept the job within 5 seconds.
         """
         keys = None if key is None else [key]
         return self.submit_many(
-            [texts], bulk=bulk, keys=keys, deadline=deadline, local_only=local_only
+            [texts],
+            bulk=bulk,
+            keys=keys,
+            deadline=deadline,
+            local_only=local_only,
+            delay=delay,
+            at=at,
         )[0]
 
     def submit_many(
@@ -90,6 +105,8 @@ class Client:
         keys: Iterable[str] | None = None,
         deadline: float | None = None,
         local_only: bool = False,
+        delay: float | None = None,
+        at: datetime | None = None,
     ) -> list[Job]:
         """Send many jobs, hundreds in a round trip. Return their handles in the same order.
 
@@ -98,15 +115,22 @@ class Client:
         Args:
             jobs: The texts of each job, as `submit` takes them.
             keys: An idempotency key for each job, in the same order.
-            bulk, deadline, local_only: As for `submit`, for all jobs.
+            bulk, deadline, local_only, delay, at: As for `submit`, for all jobs.
 
         Raises:
             InvalidInput: Nothing was sent; the message says which text breaks which limit.
+            EtaTooFar: The jobs are due later than `max_eta_s` permits.
             KeyConflict, QueueFull, RedisFull, BrokerUnavailable: Not all jobs were accepted.
                 `accepted` holds the ids of those that were.
         """
         steps = self._submitter.submit_steps(
-            jobs, bulk=bulk, keys=keys, deadline=deadline, local_only=local_only
+            jobs,
+            bulk=bulk,
+            keys=keys,
+            deadline=deadline,
+            local_only=local_only,
+            delay=delay,
+            at=at,
         )
         return [Job(job_id, self._results) for job_id in self._results.run(steps)]
 
@@ -281,7 +305,8 @@ class Client:
         return read_status(self._app, self._settings)
 
     def backlog(self) -> Backlog:
-        """Return how many jobs wait in the queues, and the reports of the workers that read them.
+        """Return how many jobs wait in the queues, how many for their time, and the reports of the
+        workers that read the queues.
 
         It needs the rights of a sender only, and takes two round trips.
 

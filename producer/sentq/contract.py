@@ -92,6 +92,8 @@ class JobStatus(StrEnum):
     """The status of a job."""
 
     QUEUED = "queued"
+    #: Sent with `delay` or `at`, and not due yet.
+    SCHEDULED = "scheduled"
     RUNNING = "running"
     DONE = "done"
     FAILED = "failed"
@@ -190,8 +192,8 @@ class JobOutcome(_Wire):
         backend: Where it ran: `local:cpu`, `local:cuda:0` and so on.
         dtype: The number format of the weights.
         attempts: How many deliveries the job took.
-        queued_ms: Milliseconds from submission to the start of its batch, None if the message
-            does not tell when it was sent.
+        queued_ms: Milliseconds from submission to the start of its batch, or from when it was due
+            if that was later; None if the message does not tell when it was sent.
         inference_ms: Milliseconds that its whole batch took.
     """
 

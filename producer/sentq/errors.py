@@ -16,7 +16,7 @@
     │       ├── TextTooLong
     │       ├── MessageTooLarge
     │       ├── TooManyTokens    found by a worker; stored as the job's result
-    │       └── EtaTooFar        likewise
+    │       └── EtaTooFar        found by the client, or by a worker
     ├── RedisUnavailable         a server did not answer in time; try again later
     │   ├── BrokerUnavailable    the job was not accepted
     │   └── ResultsUnavailable   the job is not affected; only its outcome cannot be read
@@ -177,10 +177,11 @@ class TooManyTokens(OverLimit):
 
 
 class EtaTooFar(OverLimit):
-    """The job's eta or countdown is further away than workers keep jobs. Send it later.
+    """The job is due later than `max_eta_s` of the client, or `worker.max_eta_s`, permits. Send it
+    later.
 
-    Only Celery's own calls send jobs with an eta, so a worker finds this, and `JobFailed.code`
-    names it.
+    A worker finds this for jobs that Celery's own calls have sent, and if its limit is the smaller
+    one. Then `JobFailed.code` names it.
     """
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 from sentq.contract import JobOutcome, JobStatus, check_timeout
 from sentq.errors import InvalidInput
 from sentq.results.cancel import cancel_steps
@@ -43,12 +45,21 @@ class Job(JobHandle):
         self._results = results
 
     def status(self) -> JobStatus:
-        """Return the status: queued, running, done, failed, cancelled or unknown.
+        """Return the status: scheduled, queued, running, done, failed, cancelled or unknown.
 
         Raises:
             ResultsUnavailable: Redis did not answer.
         """
         return self._results.status(self.id)
+
+    def due_at(self) -> datetime | None:
+        """Return when the job is due that was sent with `delay` or `at`, in UTC; None as soon as a
+        worker has started it or it was cancelled, and for other jobs.
+
+        Raises:
+            ResultsUnavailable: Redis did not answer.
+        """
+        return self._results.run(self._results.due_at_steps(self.id))
 
     def result(self, timeout: float | None = None) -> JobOutcome:
         """Wait for the outcome: one entry for each text, in their order.
@@ -58,7 +69,8 @@ class Job(JobHandle):
 
         Raises:
             InvalidInput: `timeout` is no number.
-            WaitTimeout: There was no outcome in time. The job is not affected.
+            WaitTimeout: There was no outcome in time. The job is not affected. If it is scheduled,
+                the message says for when.
             UnknownJob, JobExpired: Redis has no document of the job, or no longer.
             JobCancelled: The job was cancelled before it was scored.
             JobFailed: The job failed as a whole.

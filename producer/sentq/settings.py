@@ -378,6 +378,16 @@ class Settings(LayeredSettings):
             "jobs with `QueueFull`. If it is not set, there is no limit. The broker must be Redis.",
         ),
     ] = None
+    max_eta_s: Annotated[
+        float,
+        Field(
+            ge=1,
+            le=366 * 24 * 60 * 60,
+            description="How far away the time may be at which a job is due (`delay`, `at`), in "
+            "seconds. A later one is refused with `EtaTooFar`. Workers have a limit of their own "
+            "(`worker.max_eta_s`).",
+        ),
+    ] = 30 * 24 * 60 * 60
     result_ttl_s: Annotated[
         int, Field(ge=1, description="How long Redis keeps an outcome, in seconds.")
     ] = 24 * 60 * 60

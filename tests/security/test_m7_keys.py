@@ -196,7 +196,7 @@ def test_a_script_waits_for_a_job_of_its_key_that_celery_is_sending(
     with ThreadPoolExecutor(2) as threads:
         same = threads.submit(open_client().submit, TEXT, key="key")
         other = threads.submit(open_client().submit, OTHER, key="key")
-        reservation.keep()
+        reservation.keep(60)
         assert same.result(30).id == job_id
         assert isinstance(other.exception(30), errors.KeyConflict)
     assert _queued(redis_server) == 0

@@ -77,7 +77,14 @@ GROUPS: Final = (
     Group(
         "Queues",
         Settings,
-        ("queue", "bulk_queue", "key_namespace", "max_queued_jobs", "max_queued_bytes"),
+        (
+            "queue",
+            "bulk_queue",
+            "key_namespace",
+            "max_queued_jobs",
+            "max_queued_bytes",
+            "max_eta_s",
+        ),
     ),
     Group(
         "Time limits",

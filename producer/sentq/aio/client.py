@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterable, Iterable, Sequence
 from contextlib import aclosing
+from datetime import datetime
 from functools import partial
 from types import TracebackType
 from typing import Self
@@ -72,19 +73,27 @@ class AsyncClient:
         key: str | None = None,
         deadline: float | None = None,
         local_only: bool = False,
+        delay: float | None = None,
+        at: datetime | None = None,
     ) -> AsyncJob:
         """Send one job, and return when Redis has accepted it.
 
         Args:
-            texts, bulk, key, deadline, local_only: As for `Client.submit`.
+            texts, bulk, key, deadline, local_only, delay, at: As for `Client.submit`.
 
         Raises:
-            InvalidInput, KeyConflict, QueueFull, RedisFull, BrokerUnavailable: As `Client.submit`
-                does.
+            InvalidInput, EtaTooFar, KeyConflict, QueueFull, RedisFull, BrokerUnavailable: As
+                `Client.submit` does.
         """
         keys = None if key is None else [key]
         (job,) = await self.submit_many(
-            [texts], bulk=bulk, keys=keys, deadline=deadline, local_only=local_only
+            [texts],
+            bulk=bulk,
+            keys=keys,
+            deadline=deadline,
+            local_only=local_only,
+            delay=delay,
+            at=at,
         )
         return job
 
@@ -96,20 +105,28 @@ class AsyncClient:
         keys: Iterable[str] | None = None,
         deadline: float | None = None,
         local_only: bool = False,
+        delay: float | None = None,
+        at: datetime | None = None,
     ) -> list[AsyncJob]:
         """Send many jobs, hundreds in a round trip. Return their handles in the same order.
 
         All jobs are checked before the first one is sent.
 
         Args:
-            jobs, bulk, keys, deadline, local_only: As for `Client.submit_many`.
+            jobs, bulk, keys, deadline, local_only, delay, at: As for `Client.submit_many`.
 
         Raises:
-            InvalidInput, KeyConflict, QueueFull, RedisFull, BrokerUnavailable: As
+            InvalidInput, EtaTooFar, KeyConflict, QueueFull, RedisFull, BrokerUnavailable: As
                 `Client.submit_many` does.
         """
         steps = self._submitter.submit_steps(
-            jobs, bulk=bulk, keys=keys, deadline=deadline, local_only=local_only
+            jobs,
+            bulk=bulk,
+            keys=keys,
+            deadline=deadline,
+            local_only=local_only,
+            delay=delay,
+            at=at,
         )
         return [self.job(job_id) for job_id in await self._drivers.current().run(steps)]
 
@@ -298,7 +315,8 @@ class AsyncClient:
         return await self._drivers.current().run_on_broker(steps)
 
     async def backlog(self) -> Backlog:
-        """Return how many jobs wait in the queues, and the reports of the workers that read them.
+        """Return how many jobs wait in the queues, how many for their time, and the reports of the
+        workers that read the queues.
 
         It needs the rights of a sender only, and takes two round trips.
 

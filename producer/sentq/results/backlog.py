@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING
 
 import redis
 from pydantic import BaseModel, ConfigDict
+from redis.exceptions import NoPermissionError
 
 from sentq.connection.blocking import perform
 from sentq.connection.broker import broker_unavailable, queue_lists, run_on_broker
 from sentq.wire.reports import WorkerReport, report_steps
-from sentq.wire.steps import RoundTrip, Steps, run_steps
+from sentq.wire.scheduled import SCHEDULED_KEY
+from sentq.wire.steps import Command, RoundTrip, Steps, run_steps
 
 if TYPE_CHECKING:
     from celery import Celery
@@ -25,12 +27,16 @@ class Backlog(BaseModel):
 
     Attributes:
         waiting_jobs: How many jobs wait, by queue. Jobs that workers have taken are not counted.
+        scheduled_jobs: How many jobs wait for the time at which they are due, of all queues. A job
+            is counted in its queue until a worker has moved it there. None if the user may not
+            count them, as with `configs/users-6.2.acl`.
         workers: The reports of the live workers that read one of the queues.
     """
 
     model_config = ConfigDict(frozen=True)
 
     waiting_jobs: dict[str, int]
+    scheduled_jobs: int | None = None
     workers: tuple[WorkerReport, ...]
 
     @property
@@ -75,7 +81,11 @@ def read_backlog(app: Celery, queues: Sequence[str], *, is_single_redis: bool) -
 def backlog_steps(queues: Sequence[str], prefix: str = "") -> Steps[Backlog]:
     """Read the backlog of these queues in the broker's Redis, whose keys have a prefix."""
     lists = [queue_lists(queue) for queue in queues]
-    found = yield RoundTrip([("LLEN", f"{prefix}{name}") for names in lists for name in names])
+    counts: list[Command] = [("LLEN", f"{prefix}{name}") for names in lists for name in names]
+    try:
+        *found, scheduled_jobs = yield RoundTrip([*counts, ("ZCARD", f"{prefix}{SCHEDULED_KEY}")])
+    except NoPermissionError:
+        found, scheduled_jobs = (yield RoundTrip(counts)), None
     reports = yield from report_steps(prefix)
     lengths: Iterator[int] = iter(found)
     return Backlog(
@@ -83,5 +93,6 @@ def backlog_steps(queues: Sequence[str], prefix: str = "") -> Steps[Backlog]:
             queue: sum(next(lengths) for _ in names)
             for queue, names in zip(queues, lists, strict=True)
         },
+        scheduled_jobs=scheduled_jobs,
         workers=tuple(report for report in reports if not set(queues).isdisjoint(report.queues)),
     )

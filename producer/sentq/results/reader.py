@@ -18,6 +18,7 @@ from sentq.errors import JobError, ResultsUnavailable
 from sentq.results.backlog import Backlog, read_backlog
 from sentq.results.steps import Listen, ReadBacklog, ResultSteps, Subscribe, results_unavailable
 from sentq.wire.lua import Script
+from sentq.wire.scheduled import DueTime
 from sentq.wire.sealing import load_keyring
 from sentq.wire.steps import Deadline, Request, RoundTrip, ScriptCall, Steps, run_steps
 
@@ -60,13 +61,17 @@ class ResultReader(ResultSteps):
         finally:
             subscription.close()
 
-    def mark_queued(self, job_id: str) -> None:
+    def mark_queued(self, job_id: str, due: DueTime | None = None) -> None:
         """Make a job known. Call it before the job is sent: its worker may be faster otherwise.
+
+        Args:
+            job_id: The job's id.
+            due: When it is due; None if at once.
 
         Raises:
             ResultsUnavailable: Redis did not answer.
         """
-        self.run(self.mark_queued_steps(job_id))
+        self.run(self.mark_queued_steps(job_id, due))
 
     def forget(self, job_id: str) -> None:
         """Remove the job's document, if Redis is available."""

@@ -27,12 +27,23 @@ from sentq.errors import (
     WaitTimeout,
 )
 from sentq.results.backlog import Backlog
-from sentq.wire.documents import QUEUED_DOCUMENT, is_final, outcome_of, parse_document, status_of
+from sentq.wire.documents import (
+    QUEUED_DOCUMENT,
+    due_ms_of,
+    is_final,
+    outcome_of,
+    parse_document,
+    scheduled_document,
+    status_of,
+)
 from sentq.wire.ids import send_group_of, sent_at_ms
+from sentq.wire.scheduled import DueTime, moment
 from sentq.wire.sealing import Keyring
 from sentq.wire.steps import Deadline, Pause, Steps
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from celery import Celery
 
 __all__ = ["Listen", "ReadBacklog", "ResultSteps", "Subscribe", "results_unavailable"]
@@ -111,14 +122,30 @@ class ResultSteps:
         """
         return self.key(job_ids[0]) if len(job_ids) == 1 else self._group_key(job_ids[0])
 
-    def mark_queued_steps(self, job_id: str) -> Steps[None]:
+    def queued_as(self, due: DueTime | None) -> tuple[int, bytes]:
+        """Return how long a job is known that is sent now and due then, in seconds, and the
+        document that makes it known."""
+        if due is None:
+            return self.ttl_s, QUEUED_DOCUMENT
+        return self.ttl_s + due.in_s, scheduled_document(due.at_ms)
+
+    def mark_queued_steps(self, job_id: str, due: DueTime | None = None) -> Steps[None]:
         """Make a job known. Do so before the job is sent: its worker may be faster otherwise."""
-        yield ("SET", self.key(job_id), QUEUED_DOCUMENT, "EX", self.ttl_s, "NX")
+        ttl_s, document = self.queued_as(due)
+        yield ("SET", self.key(job_id), document, "EX", ttl_s, "NX")
 
     def status_steps(self, job_id: str) -> Steps[JobStatus]:
-        """Return the status of the job."""
+        """Return the status of the job: one round trip, and a second one if it is due later."""
         document = yield from self._document_steps(job_id)
-        return JobStatus.UNKNOWN if document is None else status_of(document)
+        if document is None:
+            return JobStatus.UNKNOWN
+        return (yield from self._status_now_steps(document))
+
+    def due_at_steps(self, job_id: str) -> Steps[datetime | None]:
+        """Return when the job is due, in UTC, if it was sent for later and not started yet."""
+        document = yield from self._document_steps(job_id)
+        due_ms = None if document is None else due_ms_of(document)
+        return None if due_ms is None else moment(due_ms)
 
     def wait_steps(self, job_id: str, deadline: Deadline) -> Steps[JobOutcome]:
         """Wait for the job's outcome.
@@ -187,10 +214,14 @@ class ResultSteps:
                     if is_final(published):
                         return published
             if deadline.has_passed:
-                raise (yield from self._timed_out_steps(job_id, status_of(document)))
+                raise (yield from self._timed_out_steps(job_id, document))
 
-    def _timed_out_steps(self, job_id: str, status: JobStatus) -> Steps[WaitTimeout]:
+    def _timed_out_steps(self, job_id: str, document: dict[str, Any]) -> Steps[WaitTimeout]:
+        status = yield from self._status_now_steps(document)
         message = f"job {job_id} has no outcome yet; it is {status}"
+        due_ms = due_ms_of(document)
+        if status is JobStatus.SCHEDULED and due_ms is not None:
+            message += f" for {moment(due_ms).isoformat(timespec='seconds')}"
         backlog = yield from self._recent_backlog_steps()
         if backlog is None:
             return WaitTimeout(message, job_id, status=status)
@@ -230,6 +261,15 @@ class ResultSteps:
         raise UnknownJob(
             f"Redis knows no job {job_id}: it was never sent there, or Redis lost its data", job_id
         )
+
+    def _status_now_steps(self, document: dict[str, Any]) -> Steps[JobStatus]:
+        """Return the status. Whether a job is due is told by Redis' clock, as workers do."""
+        due_ms = due_ms_of(document)
+        if due_ms is not None:
+            seconds, microseconds = yield ("TIME",)
+            if int(seconds) * 1000 + int(microseconds) // 1000 < due_ms:
+                return JobStatus.SCHEDULED
+        return status_of(document)
 
     def _document_steps(self, job_id: str) -> Steps[dict[str, Any] | None]:
         raw, of_group = yield ("MGET", *self.document_keys(job_id))

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from datetime import datetime
 from itertools import count, repeat
 from typing import Final, TypeVar
 
 from sentq.contract import Limits, check_job, is_number
-from sentq.errors import InvalidInput, NotAString
+from sentq.errors import EtaTooFar, InvalidInput, NotAString
 from sentq.sending.sender import SendOptions
 
 __all__ = [
     "check_counts",
+    "checked_at_s",
     "checked_deadline_s",
+    "checked_delay_s",
     "checked_keys",
     "checked_texts",
     "not_several",
@@ -112,3 +115,37 @@ def checked_deadline_s(deadline: float | None) -> float | None:
             + ("" if is_number(deadline) else f", not {type(deadline).__name__}")
         )
     return deadline
+
+
+def checked_delay_s(delay: float | None, *, max_eta_s: float) -> float | None:
+    """Return a delay in seconds, or None for none.
+
+    Raises:
+        InvalidInput: It is no number, or negative.
+        EtaTooFar: It is longer than `max_eta_s`.
+    """
+    if delay is None:
+        return None
+    if not is_number(delay) or not delay >= 0:
+        kind = "" if is_number(delay) else f", not {type(delay).__name__}"
+        raise InvalidInput(f"a delay must be a number of seconds, 0 or more{kind}")
+    if delay > max_eta_s:
+        raise EtaTooFar(f"a delay of {delay:,.0f} s; max_eta_s is {max_eta_s:,.0f} s")
+    return delay
+
+
+def checked_at_s(at: datetime | None) -> float | None:
+    """Return a date in Unix seconds, or None for none.
+
+    Raises:
+        InvalidInput: It is no date, or has no time zone.
+    """
+    if at is None:
+        return None
+    if not isinstance(at, datetime):
+        raise InvalidInput(f"at must be a datetime with a time zone, not {type(at).__name__}")
+    if at.utcoffset() is None:
+        raise InvalidInput(
+            "at must have a time zone, as datetime.now(UTC) and local.astimezone() have"
+        )
+    return at.timestamp()

@@ -156,10 +156,9 @@ class KeyReservation:
                     raise KeyMismatch(0)
             time.sleep(KEY_POLL_INTERVAL_S)
 
-    def keep(self) -> None:
-        """Record that the job was sent: it has the key as long as outcomes are kept."""
-        record = self._claim.record(self._job_id)
-        self._results.command("SET", self._key, record, "EX", self._results.ttl_s)
+    def keep(self, kept_s: int) -> None:
+        """Record that the job was sent: it has the key for so many seconds."""
+        self._results.command("SET", self._key, self._claim.record(self._job_id), "EX", kept_s)
 
     def release(self) -> None:
         """Release the key: the job was not sent."""

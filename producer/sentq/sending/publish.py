@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 import redis
@@ -21,6 +22,7 @@ from sentq.sending.batch import BatchStep, push_to_batch_steps
 from sentq.sending.idempotency import KeyClaim, KeyReservation
 from sentq.sending.limits import QueueLimitExceeded, QueueLimits, QueueUsage
 from sentq.wire.ids import new_job_ids
+from sentq.wire.scheduled import DueTime
 from sentq.wire.sealing import Keyring, Purpose
 
 if TYPE_CHECKING:
@@ -45,7 +47,7 @@ class Publisher:
         results: Makes jobs known before they are sent.
         queue: The queue.
         limits: The limits of the queue.
-        headers: Headers of each message, in addition to Celery's.
+        headers: Headers of each message, in addition to Celery's, or in place of these.
         keyring: Encrypts the texts; None leaves them as they are.
     """
 
@@ -56,7 +58,7 @@ class Publisher:
         queue: str,
         *,
         limits: QueueLimits,
-        headers: Mapping[str, int | bool],
+        headers: Mapping[str, int | bool | str],
         keyring: Keyring | None = None,
     ) -> None:
         self._app = app
@@ -77,6 +79,7 @@ class Publisher:
         *,
         at_s: float,
         step: BatchStep | None = None,
+        due: DueTime | None = None,
     ) -> str:
         """Send a job of checked texts; return its id, or that of the job that was sent first under
         the same key.
@@ -87,6 +90,7 @@ class Publisher:
             at_s: The time that the id tells, in Unix seconds by Redis' clock.
             step: Where the job enters a batch, if it does. It does so before it is sent; if that
                 fails, it is cancelled, and the batch counts it so.
+            due: When the job is due, as its headers say; None if at once.
 
         Raises:
             QueueLimitExceeded: The queue is full.
@@ -103,7 +107,7 @@ class Publisher:
                 if known := reservation.take():
                     return known
             self._require_capacity()
-            self._make_known(job_id, step)
+            self._make_known(job_id, step, due)
             self._by_celery(job_id, texts, step)
         except (QueueLimitExceeded, BrokerUnavailable):
             self._undo(None, reservation)
@@ -115,12 +119,13 @@ class Publisher:
             self._undo(job_id, reservation, step)
             raise BrokerUnavailable(f"the job was not sent: {with_advice(error)}") from error
         if reservation:
-            _if_possible(reservation.keep)
+            kept_s, _ = self._results.queued_as(due)
+            _if_possible(partial(reservation.keep, kept_s))
         return job_id
 
-    def _make_known(self, job_id: str, step: BatchStep | None) -> None:
+    def _make_known(self, job_id: str, step: BatchStep | None, due: DueTime | None) -> None:
         if step is None:
-            self._results.mark_queued(job_id)
+            self._results.mark_queued(job_id, due)
         else:
             self._results.run(
                 push_to_batch_steps(

@@ -15,8 +15,8 @@ from sentq.results.steps import ResultSteps
 from sentq.sending.batch import BatchStep, push_to_batch_steps
 from sentq.sending.idempotency import KEY_POLL_INTERVAL_S, KeyClaim, KeyMismatch
 from sentq.sending.limits import QueueLimitExceeded, QueueLimits, QueueUsage
-from sentq.wire.documents import QUEUED_DOCUMENT
 from sentq.wire.functions import FUNCTIONS
+from sentq.wire.scheduled import DueTime
 from sentq.wire.steps import Pause, ScriptCall, Steps
 
 __all__ = ["SendGroup", "push_steps"]
@@ -48,10 +48,22 @@ class SendGroup:
 
 
 def push_steps(
-    results: ResultSteps, group: SendGroup, queue: str, limits: QueueLimits
+    results: ResultSteps,
+    group: SendGroup,
+    queue: str,
+    limits: QueueLimits,
+    *,
+    due: DueTime | None = None,
 ) -> Steps[list[str]]:
     """Send a group of jobs; return their ids, or those of the jobs that were sent first under the
     same keys.
+
+    Args:
+        results: The Redis in which the jobs are made known.
+        group: The jobs. Their messages say when they are due.
+        queue: The queue.
+        limits: The limits of the queue.
+        due: When they are due; None if at once.
 
     Raises:
         QueueLimitExceeded: The queue is full, and no job was sent.
@@ -64,7 +76,7 @@ def push_steps(
         )
         return group.ids
     keys: list[str | bytes] = [queue, results.queued_key(group.ids)]
-    arguments: list[int | str | bytes] = [results.ttl_s, QUEUED_DOCUMENT]
+    arguments: list[int | str | bytes] = [*results.queued_as(due)]
     if not limits and not group.claims:
         yield ScriptCall(_PUSH, keys, [*arguments, *group.messages])
         return group.ids

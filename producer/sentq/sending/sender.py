@@ -28,6 +28,8 @@ from sentq.connection.clock import RedisClock
 from sentq.contract import DEADLINE_HEADER, LOCAL_ONLY_HEADER
 from sentq.errors import (
     BrokerUnavailable,
+    EtaTooFar,
+    InvalidInput,
     JobExpired,
     KeyConflict,
     QueueFull,
@@ -47,6 +49,7 @@ from sentq.sending.template import MessageTemplate
 from sentq.wire.ids import new_job_ids
 from sentq.wire.lua import with_cause
 from sentq.wire.reports import WorkerReport, report_steps
+from sentq.wire.scheduled import DueTime, moment
 from sentq.wire.sealing import Keyring
 from sentq.wire.steps import Blocking, Steps
 
@@ -63,6 +66,9 @@ _JOBS_PER_GROUP: Final = 500
 
 #: Bytes of messages of one round trip. A first message may be larger.
 _BYTES_PER_GROUP: Final = 4 * 1024 * 1024
+
+#: Celery's header of the time at which a job is due.
+_ETA: Final = "eta"
 
 _PUBLISH_SIGNALS: Final = (
     signals.before_task_publish,
@@ -81,12 +87,16 @@ class SendOptions:
         local_only: Keep the texts on the worker's machine.
         step: Where the jobs enter a batch; None if they belong to none. Jobs of a batch have no
             keys.
+        delay_s: Seconds from now until they are due; None if they are due at once.
+        at_s: The same as a time, in Unix seconds.
     """
 
     keys: Sequence[str] = ()
     deadline_s: float | None = None
     local_only: bool = False
     step: BatchStep | None = None
+    delay_s: float | None = None
+    at_s: float | None = None
 
 
 _NO_OPTIONS: Final = SendOptions()
@@ -100,6 +110,7 @@ class Sender:
         results: Makes jobs known before they are sent.
         is_single_redis: Whether messages and results are in the same database of one Redis.
         limits: The limits of each queue.
+        max_eta_s: How far away the time may be at which a job is due, in seconds.
         keyring: Encrypts the texts; None leaves them as they are.
         key_namespace: Stands before all idempotency keys.
     """
@@ -111,6 +122,7 @@ class Sender:
         *,
         is_single_redis: bool,
         limits: QueueLimits,
+        max_eta_s: float,
         keyring: Keyring | None = None,
         key_namespace: str = "",
     ) -> None:
@@ -118,6 +130,7 @@ class Sender:
         self._results = results
         self._is_single_redis = is_single_redis
         self._limits = limits
+        self._max_eta_s = max_eta_s
         self._keyring = keyring
         self._keys = IdempotencyKeys(key_namespace, keyring)
         self._clock = RedisClock(self._ask_time_steps)
@@ -133,6 +146,7 @@ class Sender:
         """Send jobs of checked texts and return their ids, in the same order.
 
         Raises:
+            EtaTooFar, InvalidInput: They are due too late, or after their deadline.
             KeyConflict: The key of a job belongs to a job with other texts.
             QueueFull, RedisFull: There was no capacity for a job.
             BrokerUnavailable: The broker did not accept a job within the time-outs.
@@ -144,14 +158,17 @@ class Sender:
         try:
             # By Redis' clock: workers compare it with theirs, and a host's may be wrong by hours.
             now_s = yield from self._clock.now_steps()
-            headers = _headers(options, now_s)
+            due = self._due_time(options, now_s)
+            headers = _headers(options, now_s, due)
             claims = [
                 self._keys.claim(key, texts, local_only=options.local_only)
                 for key, texts in zip(options.keys, jobs, strict=bool(options.keys))
             ]
             if self._is_single_redis and not self._is_publishing_observed:
                 for group in self._groups(jobs, queue, headers, claims, now_s, options.step):
-                    accepted += yield from push_steps(self._results, group, queue, self._limits)
+                    accepted += yield from push_steps(
+                        self._results, group, queue, self._limits, due=due
+                    )
             else:
                 publisher = Publisher(
                     self._app,
@@ -162,7 +179,7 @@ class Sender:
                     keyring=self._keyring,
                 )
                 yield from self._publish_steps(
-                    publisher, jobs, claims, now_s, options.step, accepted
+                    publisher, jobs, claims, now_s, options.step, accepted, due=due
                 )
         except QueueLimitExceeded as rejection:
             raise (yield from self._queue_full_steps(queue, rejection, accepted)) from None
@@ -184,6 +201,8 @@ class Sender:
         now_s: float,
         step: BatchStep | None,
         accepted: list[str],
+        *,
+        due: DueTime | None,
     ) -> Steps[None]:
         """Have Celery publish jobs, one by one; add the id of each to `accepted`."""
         if step is not None:
@@ -192,7 +211,7 @@ class Sender:
             for place, texts in enumerate(jobs):
                 claim = claims[place] if claims else None
                 part = _part(step, place, is_last=False)
-                publish = partial(publisher.publish, texts, claim, at_s=now_s, step=part)
+                publish = partial(publisher.publish, texts, claim, at_s=now_s, step=part, due=due)
                 accepted.append((yield Blocking(publish)))
         finally:
             if step is not None and publisher.unsent:
@@ -240,11 +259,33 @@ class Sender:
             signal.receivers for signal in _PUBLISH_SIGNALS
         )
 
+    def _due_time(self, options: SendOptions, now_s: float) -> DueTime | None:
+        """Return when jobs are due that are sent now; None if they are due at once.
+
+        Raises:
+            EtaTooFar: That is too far away.
+            InvalidInput: Their deadline is not later.
+        """
+        at_s = options.at_s if options.delay_s is None else now_s + options.delay_s
+        due = None if at_s is None else DueTime.after(now_s, at_s)
+        if at_s is None or due is None:
+            return None
+        in_s = at_s - now_s
+        if options.delay_s is None and in_s > self._max_eta_s:
+            limit = f"max_eta_s is {self._max_eta_s:,.0f} s"
+            raise EtaTooFar(f"due in {in_s:,.0f} s; {limit}")
+        if options.deadline_s is not None and options.deadline_s <= in_s:
+            raise InvalidInput(
+                f"the deadline, {options.deadline_s:,g} s from now, must be later than the time at "
+                f"which the job is due, {in_s:,g} s from now"
+            )
+        return due
+
     def _groups(
         self,
         jobs: Sequence[Sequence[str]],
         queue: str,
-        headers: Mapping[str, int | bool],
+        headers: Mapping[str, int | bool | str],
         claims: Sequence[KeyClaim],
         now_s: float,
         step: BatchStep | None,
@@ -328,8 +369,12 @@ def _part(step: BatchStep | None, skipped: int, *, is_last: bool) -> BatchStep |
     return None if step is None else step.part(skipped, is_last=is_last)
 
 
-def _headers(options: SendOptions, now_s: float) -> dict[str, int | bool]:
-    headers: dict[str, int | bool] = {}
+def _headers(
+    options: SendOptions, now_s: float, due: DueTime | None
+) -> dict[str, int | bool | str]:
+    headers: dict[str, int | bool | str] = {}
+    if due is not None:
+        headers[_ETA] = moment(due.at_ms).isoformat()
     if options.deadline_s is not None:
         headers[DEADLINE_HEADER] = round((now_s + options.deadline_s) * 1000)
     if options.local_only:

@@ -6,16 +6,19 @@ Nothing is sent before all arguments of a call are checked.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from datetime import datetime
 from itertools import islice
 from typing import TYPE_CHECKING, Final
 
 from sentq.contract import check_timeout
-from sentq.errors import SettingsError
+from sentq.errors import InvalidInput, SettingsError
 from sentq.results.ordered import OrderedResults
 from sentq.results.reader import ResultReader
 from sentq.sending.arguments import (
     check_counts,
+    checked_at_s,
     checked_deadline_s,
+    checked_delay_s,
     checked_keys,
     checked_texts,
     options_of_parts,
@@ -59,6 +62,7 @@ class Submitter:
             results,
             is_single_redis=settings.is_single_redis,
             limits=QueueLimits(settings.max_queued_jobs, settings.max_queued_bytes),
+            max_eta_s=settings.max_eta_s,
             keyring=results.keyring,
             key_namespace=settings.key_namespace,
         )
@@ -77,12 +81,17 @@ class Submitter:
         keys: Iterable[str] | None,
         deadline: float | None,
         local_only: bool,
+        delay: float | None,
+        at: datetime | None,
     ) -> Steps[list[str]]:
         """Check all jobs, then send them; return their ids, in the same order.
 
         Raises:
             InvalidInput: A job or an option breaks a limit; the message says which.
         """
+        if delay is not None and at is not None:
+            raise InvalidInput("delay and at both say when a job is due: give one of them")
+        delay_s, at_s = checked_delay_s(delay, max_eta_s=self._settings.max_eta_s), checked_at_s(at)
         checked: list[Sequence[str]] = []
         unchecked, limits = iter(several(jobs, "submit_many", "jobs")), self._limits
         while part := [
@@ -92,7 +101,11 @@ class Submitter:
             if len(part) == _JOBS_BETWEEN_PAUSES:
                 yield Pause(0)
         options = SendOptions(
-            checked_keys(keys, len(checked)), checked_deadline_s(deadline), local_only
+            checked_keys(keys, len(checked)),
+            checked_deadline_s(deadline),
+            local_only,
+            delay_s=delay_s,
+            at_s=at_s,
         )
         queue = self._queue(bulk=bulk)
         return (yield from self._sender.send_steps(checked, queue=queue, options=options))

@@ -37,6 +37,8 @@ _PLACE: Final = "@sentq:place@"
 #: Additional headers, before Celery's.
 _EXTRA: Final = "@sentq:extra@"
 _NO_EXTRA: Final = f'"{_EXTRA}": null, '
+#: Celery's header of the time at which a job is due.
+_NO_ETA: Final = '"eta": null, '
 _PLACEHOLDERS: Final = re.compile("(@sentq:[a-z]+@)")
 
 
@@ -61,16 +63,17 @@ class MessageTemplate:
         self._cut(self._text.replace(_NO_EXTRA, ""))
 
     def with_headers(
-        self, headers: Mapping[str, int | bool], *, batch_id: str | None = None
+        self, headers: Mapping[str, int | bool | str], *, batch_id: str | None = None
     ) -> MessageTemplate:
-        """Return a template of messages with additional headers; with `batch_id`, of jobs of that
-        batch."""
+        """Return a template of messages with additional headers, `eta` among them; with `batch_id`,
+        of jobs of that batch."""
         if not headers and batch_id is None:
             return self
         template = copy(self)
         place = {} if batch_id is None else {BATCH_HEADER: f"{batch_id}:{_PLACE}"}
         extra = json.dumps({**headers, **place})[1:-1] + ", "
-        template._cut(self._text.replace(_NO_EXTRA, extra))  # noqa: SLF001 - of the same class
+        text = self._text.replace(_NO_ETA, "", 1) if "eta" in headers else self._text
+        template._cut(text.replace(_NO_EXTRA, extra))  # noqa: SLF001 - of the same class
         return template
 
     def _cut(self, text: str) -> None:

@@ -1,7 +1,8 @@
 """Celery's result documents, stored under `celery-task-meta-<id>`, and their meaning.
 
     submit writes  {"status": "PENDING"}    so that a queued job differs from an unknown one;
-                                            once for a send group of several jobs
+                                            once for a send group of several jobs; with
+                                            "due_ms": …, if they are due later
     worker writes  {"status": "STARTED"}
     worker writes  {"status": "SUCCESS", "result": JobOutcome}  or  {"status": "FAILURE", …}
     cancel writes  {"status": "REVOKED", …}
@@ -26,14 +27,24 @@ from sentq.wire.states import RESULT_STATES
 __all__ = [
     "QUEUED_DOCUMENT",
     "cancelled_document",
+    "due_ms_of",
     "is_final",
     "outcome_of",
     "parse_document",
+    "scheduled_document",
     "status_of",
 ]
 
+#: The latest time that a date can tell, in Unix milliseconds.
+_LATEST_MS: Final = 253_402_300_799_999
+
 #: The document of a job that was sent and that no worker has started.
 QUEUED_DOCUMENT: Final = b'{"status": "PENDING", "result": null}'
+
+
+def scheduled_document(due_ms: int) -> bytes:
+    """Return the document of a job that was sent and is due at this time, in Unix milliseconds."""
+    return b'{"status": "PENDING", "result": null, "due_ms": %d}' % due_ms
 
 
 def cancelled_document(job_id: str) -> bytes:
@@ -81,6 +92,13 @@ def status_of(document: dict[str, Any]) -> JobStatus:
         return JobStatus.FAILED
     state = RESULT_STATES.get(document["status"])
     return JobStatus.RUNNING if state is None else state.status
+
+
+def due_ms_of(document: dict[str, Any]) -> int | None:
+    """Return when a job is due, in Unix milliseconds; None if it was sent to be run at once, or a
+    worker has started it."""
+    due_ms = document.get("due_ms") if document["status"] == "PENDING" else None
+    return due_ms if type(due_ms) is int and 0 <= due_ms <= _LATEST_MS else None
 
 
 def outcome_of(job_id: str, document: dict[str, Any], keyring: Keyring | None = None) -> JobOutcome:

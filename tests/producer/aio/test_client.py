@@ -10,6 +10,7 @@ import json
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Sequence
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -201,6 +202,31 @@ def test_jobs_are_sent_by_celery_when_results_are_in_another_database(
 
     ids = run(main())
     assert [message["headers"]["id"] for message in _messages(redis_server)] == ids
+
+
+def test_a_job_is_sent_for_later(
+    aclient: AsyncClient, redis_server: RedisProcess, run: RunInLoop
+) -> None:
+    async def main() -> None:
+        async with aclient:
+            at = datetime.now(UTC).replace(microsecond=0) + timedelta(hours=1)
+            first = await aclient.submit("a", delay=3600)
+            second, third = await aclient.submit_many(["b", "c"], at=at)
+            assert await first.status() is JobStatus.SCHEDULED
+            assert await second.due_at() == at
+            with pytest.raises(errors.WaitTimeout, match="it is scheduled for "):
+                await third.result(timeout=0)
+            assert await third.cancel()
+            assert await third.status() is JobStatus.CANCELLED
+            for options in ({"delay": -1}, {"at": datetime.now(UTC), "delay": 1}):
+                with pytest.raises(errors.InvalidInput):
+                    await aclient.submit("text", **options)
+            with redis_server.client() as redis:
+                redis.zadd("sentq.scheduled", {"one": 1})
+            assert (await aclient.backlog()).scheduled_jobs == 1
+            assert (await aclient.service_status()).scheduled_jobs == 1
+
+    run(main())
 
 
 # --- Outcomes -----------------------------------------------------------------------------------

@@ -33,11 +33,13 @@ def test_the_backlog_counts_waiting_jobs_and_the_workers_of_the_queues(
     client.submit("d", bulk=True)
     with redis_server.client() as connection:
         connection.lpush("sentq\x06\x163", "{}")
+        connection.zadd("sentq.scheduled", {"e": 1, "f": 2})
         _report(connection, "one", jobs_per_s=2.0)
         _report(connection, "two", jobs_per_s=0.5, queues=("sentq.bulk",))
         _report(connection, "of others", jobs_per_s=100.0, queues=("elsewhere",))
     backlog = client.backlog()
     assert backlog.waiting_jobs == {"sentq": 4, "sentq.bulk": 1}
+    assert backlog.scheduled_jobs == 2
     assert [report.worker for report in backlog.workers] == ["one", "two"]
     assert (backlog.total_jobs, backlog.jobs_per_s, backlog.wait_s) == (5, 2.5, 2.0)
 

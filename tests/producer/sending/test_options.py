@@ -6,12 +6,10 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
-from celery import signals
 
 from sentq import Client, Job, JobStatus, errors
 from sentq.contract import DEADLINE_HEADER, LOCAL_ONLY_HEADER
@@ -19,27 +17,6 @@ from sentq.sending.idempotency import IdempotencyKeys, KeyReservation
 from sentq.wire.ids import new_job_ids, sent_at_ms
 from sentq_worker.broker.message import is_plain
 from tests.support.processes import RedisProcess
-
-#: How jobs are sent: by sentq's script; by Celery, because results are in another database; and
-#: by Celery, because its publish signal has a receiver.
-PATHS = ("script", "other database", "publish signal")
-
-
-@pytest.fixture(params=PATHS)
-def sender(redis_server: RedisProcess, request: pytest.FixtureRequest) -> Iterator[Client]:
-    """A client for each path of sending."""
-    results = "/1" if request.param == "other database" else "/0"
-
-    def listen(**_: Any) -> None:
-        """Connect to the signal, as tracing libraries do."""
-
-    if request.param == "publish signal":
-        signals.before_task_publish.connect(listen)
-    url = redis_server.url
-    with Client(broker_url=url, result_url=url.removesuffix("/0") + results) as client:
-        yield client
-    signals.before_task_publish.disconnect(listen)
-
 
 CLAIM = IdempotencyKeys().claim("key", ["text"], local_only=False)
 
@@ -157,7 +134,7 @@ def test_a_second_client_waits_while_a_job_with_the_same_key_is_sent(client: Cli
         first.release()
         assert waiting.result(10) is None, "the first client sent nothing, so the second one sends"
         waiting = thread.submit(first.take)
-        second.keep()
+        second.keep(60)
         assert waiting.result(10) == second._job_id
 
 

@@ -9,7 +9,14 @@ import pytest
 from celery import states as celery_states
 
 from sentq.contract import JobStatus
-from sentq.wire.documents import cancelled_document, is_final, status_of
+from sentq.wire.documents import (
+    QUEUED_DOCUMENT,
+    cancelled_document,
+    due_ms_of,
+    is_final,
+    scheduled_document,
+    status_of,
+)
 from sentq.wire.lua import Script, resolve_includes
 from sentq.wire.states import ABSENT, RESULT_STATES, ResultState, Transition
 from tests.support.processes import RedisProcess
@@ -115,3 +122,20 @@ def test_a_final_state_is_replaced_only_when_a_failed_job_is_retried() -> None:
 
 def test_a_cancelled_document_is_final() -> None:
     assert is_final(orjson.loads(cancelled_document("id")))
+
+
+@pytest.mark.parametrize(
+    ("document", "due_ms"),
+    [
+        (scheduled_document(1_900_000_000_123), 1_900_000_000_123),
+        (QUEUED_DOCUMENT, None),
+        (b'{"status": "STARTED", "due_ms": 1900000000123}', None),
+        (b'{"status": "PENDING", "due_ms": "1900000000123"}', None),
+        (b'{"status": "PENDING", "due_ms": true}', None),
+        (b'{"status": "PENDING", "due_ms": 1e300}', None),
+        (b'{"status": "PENDING", "due_ms": -1}', None),
+        (b'{"status": "PENDING", "due_ms": 9000000000000000000}', None),
+    ],
+)
+def test_a_queued_document_may_say_when_its_job_is_due(document: bytes, due_ms: int | None) -> None:
+    assert due_ms_of(orjson.loads(document)) == due_ms

@@ -33,6 +33,7 @@ __all__ = [
     "id_in",
     "is_job_id",
     "is_plain",
+    "is_plain_with_eta",
     "plain_arguments",
     "plain_body",
     "read_envelope",
@@ -45,8 +46,9 @@ Envelope = dict[str, Any]
 #: Kombu's mark of a date, a UUID or another type that JSON does not have. Kombu decodes these.
 _TYPE_MARK: Final = b"__type__"
 
+_ETA: Final = "eta"
 _UNUSUAL_HEADERS: Final = (
-    *("eta", "expires", "group", "retries"),
+    *(_ETA, "expires", "group", "retries"),
     *("stamped_headers", "stamps", "compression"),
 )
 _UNUSUAL_EMBEDS: Final = ("callbacks", "errbacks", "chain", "chord")
@@ -124,7 +126,7 @@ def check_headers(headers: Headers) -> None:
     retries = headers.get("retries")
     if retries is not None and (not isinstance(retries, int) or not 0 <= retries <= _MAX_RETRIES):
         raise InvalidHeaders("the number of retries is invalid")
-    due_ms(headers.get("eta"))
+    due_ms(headers.get(_ETA))
 
 
 def due_ms(eta: object) -> int | None:
@@ -165,6 +167,11 @@ def is_plain(headers: Headers) -> bool:
         and not any(map(headers.get, _UNUSUAL_HEADERS))
         and headers.get("timelimit") in _NO_TIME_LIMITS
     )
+
+
+def is_plain_with_eta(headers: Headers) -> bool:
+    """Return whether these are the headers of a job that is plain but for its eta."""
+    return bool(headers.get(_ETA)) and is_plain({**headers, _ETA: None})
 
 
 def plain_body(envelope: Envelope) -> bytes | None:

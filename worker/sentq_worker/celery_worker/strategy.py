@@ -59,6 +59,7 @@ class JobIntake:
         self._encryption = runtime.encryption
         self._limits = runtime.encryption.limits
         self._dispatcher = runtime.dispatcher
+        self._schedule = runtime.schedule
         self._consumer = consumer
         #: The worker's name.
         self.worker = consumer.hostname
@@ -70,7 +71,9 @@ class JobIntake:
             Undecryptable: Its texts are encrypted, and cannot be decrypted here.
         """
         headers = envelope["headers"]
-        if not is_plain(headers) or self._needs_requests:
+        if not (is_plain(headers) or self._schedule.is_plain_and_due(headers)):
+            return False
+        if self._needs_requests:
             return False
         body = plain_body(envelope)
         if body is None or len(body) > self._limits.bytes_per_message:

@@ -7,6 +7,7 @@ without an event loop, where it has the job scored itself.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Final
 
 from celery import Task
 from celery.worker import state
@@ -17,6 +18,7 @@ from sentq_worker.celery_worker.runtime import WorkerRuntime
 from sentq_worker.engine.base import EngineUnavailable
 from sentq_worker.jobs.in_flight import (
     DEADLINE_PASSED,
+    DUE_HEADER,
     DeliveredJob,
     check_deadline,
     has_deadline_passed,
@@ -25,6 +27,9 @@ from sentq_worker.jobs.outcomes import JobResult
 from sentq_worker.jobs.retry import EngineBackoff
 
 __all__ = ["ScoreTask"]
+
+#: What a job's headers say of how it shall be scored.
+_HEADERS: Final = (DEADLINE_HEADER, DUE_HEADER, LOCAL_ONLY_HEADER)
 
 
 class ScoreTask(Task):
@@ -61,7 +66,7 @@ class ScoreTask(Task):
     def _score(self, args: Sequence[object], kwargs: Mapping[str, object]) -> JobResult:
         runtime, request = self.runtime, self.request
         texts = runtime.encryption.texts(request.id, args, kwargs)
-        headers = {name: request.get(name) for name in (DEADLINE_HEADER, LOCAL_ONLY_HEADER)}
+        headers = {name: request.get(name) for name in _HEADERS}
         check_deadline(headers)
         job = DeliveredJob(request.id, texts, headers, request.delivery_info or {})
         attempts = 1 + int(request.retries or 0)
@@ -78,11 +83,11 @@ class ScoreTask(Task):
                 self._backoff.end()
                 return result
         scored = runtime.executor.without_engine([[DEADLINE_PASSED] * len(texts)])
-        return next(scored.outcomes([(job.id, attempts)]))
+        return next(scored.outcomes([(job.sent_at_ms, attempts)]))
 
     def _attempt(self, job: DeliveredJob, attempts: int) -> JobResult:
         scored = self.runtime.executor.submit([job]).result()
-        outcome = next(scored.outcomes([(job.id, attempts)]))
+        outcome = next(scored.outcomes([(job.sent_at_ms, attempts)]))
         if isinstance(outcome, EngineUnavailable):
             raise outcome
         return outcome

@@ -90,7 +90,7 @@ def results_of(jobs: Sequence[InFlightJob], scored: ScoredBatch) -> BatchResults
     """Return what a scored batch gave these jobs. Counts a try of unfinished jobs."""
     results: list[tuple[InFlightJob, JobResult]] = []
     retries: list[tuple[InFlightJob, float]] = []
-    outcomes = scored.outcomes((job.id, job.attempts) for job in jobs)
+    outcomes = scored.outcomes((job.sent_at_ms, job.attempts) for job in jobs)
     for job, outcome in zip(jobs, outcomes, strict=True):
         if isinstance(outcome, EngineUnavailable):
             job.tries += 1

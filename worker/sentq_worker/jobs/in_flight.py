@@ -31,6 +31,7 @@ from sentq_worker.jobs.ack_handles import AckHandle
 
 __all__ = [
     "DEADLINE_PASSED",
+    "DUE_HEADER",
     "DeliveredJob",
     "DuplicateDeliveries",
     "InFlightJob",
@@ -39,6 +40,10 @@ __all__ = [
     "has_deadline_passed",
     "with_duplicates",
 ]
+
+#: A header that this worker adds in memory to a job that had an eta: when it was due, in Unix
+#: milliseconds.
+DUE_HEADER: Final = "sentq_due_ms"
 
 #: The outcome of each text of a job whose deadline has passed.
 DEADLINE_PASSED: Final = TextError(
@@ -84,8 +89,12 @@ class DeliveredJob:
 
     @property
     def sent_at_ms(self) -> float | None:
-        """When it was sent, by its sender's clock; None if its id does not tell."""
-        return sent_at_ms(self.id)
+        """When it was sent, by its sender's clock, or was due, if that was later; None if its id
+        does not tell."""
+        sent_ms, due_ms = sent_at_ms(self.id), self.headers.get(DUE_HEADER)
+        if type(due_ms) is int and (sent_ms is None or due_ms > sent_ms):
+            return due_ms
+        return sent_ms
 
     @property
     def queue(self) -> str:

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import TypedDict
 
 from sentq.errors import OverLimit
-from sentq.wire.ids import sent_at_ms
 from sentq_worker.engine.base import EngineUnavailable
 from sentq_worker.engine.provider import ProviderReply
 
@@ -47,19 +46,20 @@ class ScoredBatch:
     inference_ms: float
 
     def outcomes(
-        self, jobs: Iterable[tuple[str, int]]
+        self, jobs: Iterable[tuple[float | None, int]]
     ) -> Iterator[OutcomeFields | OverLimit | EngineUnavailable]:
         """Yield the outcomes of each job, or the limit that it exceeds, or why it has none yet.
 
         Args:
-            jobs: The id of each job of the batch and how many times it was tried, in order.
+            jobs: When each job of the batch was sent, in Unix milliseconds, and how many times it
+                was tried, in order.
         """
         started_at_ms = self.started_at_s * 1000
-        for (job_id, attempts), reply in zip(jobs, self.replies, strict=True):
+        for (sent_ms, attempts), reply in zip(jobs, self.replies, strict=True):
             if isinstance(reply, (EngineUnavailable, OverLimit)):
                 yield reply
                 continue
-            info, sent_ms = reply.info, sent_at_ms(job_id)
+            info = reply.info
             yield {
                 "outcomes": [outcome.__dict__ for outcome in reply.outcomes],
                 "model": info.model,

@@ -8,7 +8,8 @@
 -- KEYS[3]  The cancelled jobs: a sorted set, by the time in Unix seconds.
 -- KEYS[4]  Batches that are complete and whose callback is not published.
 -- ARGV[1]  The document of a cancelled job.
--- ARGV[2]  How long it is kept, in seconds. Jobs that were cancelled earlier leave the set.
+-- ARGV[2]  How long it is kept, in seconds; from when the job is due, if that is within a year. Jobs
+--          that were cancelled earlier leave the set.
 -- ARGV[3]  The id of the job.
 -- ARGV[4]  What the keys of batches begin with.
 --
@@ -19,7 +20,10 @@ local sent = redis.call('GET', KEYS[2])
 local before = redis.call('GET', KEYS[1]) or sent
 if not may_cancel(status_of(before)) then return {before, 0} end
 local now_s = redis.call('TIME')[1]
-redis.call('SET', KEYS[1], ARGV[1], 'EX', ARGV[2])
+local due_ms = string.match(before, '"due_ms": *(%d+)') or 0
+local until_due_s = math.ceil(due_ms / 1000 - now_s)
+if until_due_s < 0 or until_due_s > 366 * 86400 then until_due_s = 0 end
+redis.call('SET', KEYS[1], ARGV[1], 'EX', ARGV[2] + until_due_s)
 redis.call('PUBLISH', KEYS[1], ARGV[1])
 redis.call('ZREMRANGEBYSCORE', KEYS[3], '-inf', now_s - ARGV[2])
 redis.call('ZADD', KEYS[3], now_s, ARGV[3])

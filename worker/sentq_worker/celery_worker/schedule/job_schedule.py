@@ -25,7 +25,7 @@ from celery.worker import state
 
 from sentq.errors import EtaTooFar, ScheduleFull
 from sentq_worker.broker.channel import Channel
-from sentq_worker.broker.message import due_ms, id_in
+from sentq_worker.broker.message import InvalidHeaders, due_ms, id_in, is_plain_with_eta
 from sentq_worker.broker.protocols import DeliveredMessage, EventLoop, Headers
 from sentq_worker.broker.schedule.messages import (
     ScheduledMessages,
@@ -33,6 +33,7 @@ from sentq_worker.broker.schedule.messages import (
     ScheduleReply,
 )
 from sentq_worker.clock import WorkerClock
+from sentq_worker.jobs.in_flight import DUE_HEADER
 
 __all__ = ["JobSchedule"]
 
@@ -81,6 +82,20 @@ class JobSchedule:
         self._next_at = float("inf")
         self._look_in(0)
 
+    def is_plain_and_due(self, headers: dict[str, object]) -> bool:
+        """Return whether a job had nothing unusual but its eta, which has come. It needs no request
+        of Celery's then; its headers say when it was due."""
+        if not is_plain_with_eta(headers):
+            return False
+        try:
+            at_ms = due_ms(headers[_ETA])
+        except InvalidHeaders:
+            return False
+        if at_ms is None or at_ms > self._clock.now_ms():
+            return False
+        headers[DUE_HEADER] = at_ms
+        return True
+
     def holds(self, message: DeliveredMessage) -> bool:
         """Put a job with an eta into the schedule; return whether Celery must not see it now.
 
@@ -107,6 +122,7 @@ class JobSchedule:
                 self._refusals[message] = error
         for source in sources:
             source.pop(_ETA, None)
+            source[DUE_HEADER] = at_ms
         return False
 
     def refusal_of(self, message: DeliveredMessage) -> Exception | None:
