@@ -146,3 +146,19 @@ def start_worker(tmp_path: Path, tiny_model: Path) -> Iterator[StartWorker]:
     yield start
     for worker in started:
         worker.stop()
+
+
+@pytest.fixture(scope="module")
+def scored_redis(
+    tmp_path_factory: pytest.TempPathFactory, tiny_model: Path
+) -> Iterator[RedisProcess]:
+    """A Redis whose jobs a worker scores, each text by its hash."""
+    folder = tmp_path_factory.mktemp("scored")
+    server = RedisProcess(redis_program(), folder).start()
+    worker = WorkerProcess(
+        folder, worker_environment(server.url, tiny_model), ("tests.support.workers.standin",)
+    )
+    worker.wait_until_ready()
+    yield server
+    worker.stop()
+    server.stop()

@@ -130,12 +130,17 @@ class LayeredSettings(BaseSettings):
                 from_file = cls._read_file(file)
             except SettingsError as error:
                 problems.append(str(error))
-        problems += cls._unknown_keys(file, from_file)
+        problems += cls._unknown_keys(from_file, place=f"{file}: ")
         known = {key: value for key, value in from_file.items() if key in cls.model_fields}
         variables = _Variables(cls)
         from_environment = variables()
         problems += variables.problems
-        given = {key: value for key, value in overrides.items() if value is not None}
+        problems += cls._unknown_keys(overrides)
+        given = {
+            key: value
+            for key, value in overrides.items()
+            if value is not None and key in cls.model_fields
+        }
         origins = dict.fromkeys(known, str(file)) | {
             key: cls.variable(key) for key in from_environment
         }
@@ -202,14 +207,14 @@ class LayeredSettings(BaseSettings):
         return problems
 
     @classmethod
-    def _unknown_keys(cls, file: Path | None, values: Iterable[str]) -> list[str]:
+    def _unknown_keys(cls, values: Iterable[str], *, place: str = "") -> list[str]:
         problems = []
         where = f"[{cls.toml_table}] " if cls.toml_table else ""
         for key in values:
             if key not in cls.model_fields:
                 match = _nearest(key, cls.model_fields)
                 hint = f"did you mean {match}?" if match else ""
-                problems.append(f"{file}: {where}{key} is not a setting; {hint}".rstrip("; "))
+                problems.append(f"{place}{where}{key} is not a setting; {hint}".rstrip("; "))
         return problems
 
     @classmethod

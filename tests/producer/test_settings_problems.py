@@ -88,3 +88,12 @@ def test_settings_that_are_right_are_those_of_their_own_loaders(
     file.write_text("[worker]\nthreads = 3\n[worker.hub]\nattempts = 2\n")
     shared, own, hub = load_all(file, own={"device": "cpu"})
     assert (shared.queue, own.threads, own.device, hub.attempts) == ("q", 3, "cpu", 2)
+
+
+def test_an_unknown_argument_names_the_nearest_setting() -> None:
+    with pytest.raises(SettingsError) as caught:
+        Settings.load(broker_ulr="redis://h", secret="s")
+    assert _problems(caught.value) == [
+        "broker_ulr is not a setting; did you mean broker_url?",
+        "secret is not a setting",
+    ]

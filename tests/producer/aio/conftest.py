@@ -5,22 +5,19 @@ from __future__ import annotations
 import asyncio
 import sys
 import time
-from collections.abc import Callable, Coroutine, Iterator
-from pathlib import Path
-from typing import Any, Final, TypeVar
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar
 
 import pytest
 
 from sentq import AsyncClient
-from tests.support.missing import redis_program, skip_without
-from tests.support.processes import RedisProcess, WorkerProcess, worker_environment
+from tests.support.missing import skip_without
+from tests.support.processes import RedisProcess
 
 #: Runs a coroutine in a new event loop, and fails if it leaves a task behind.
 RunInLoop = Callable[[Coroutine[Any, Any, Any]], Any]
 
 T = TypeVar("T")
-
-_STANDIN: Final = ("tests.support.workers.standin",)
 
 
 async def until(check: Callable[[], T]) -> T:
@@ -65,17 +62,3 @@ def run(request: pytest.FixtureRequest) -> RunInLoop:
 def aclient(redis_server: RedisProcess) -> AsyncClient:
     """A client of the test's Redis, which has no connection yet."""
     return AsyncClient(broker_url=redis_server.url)
-
-
-@pytest.fixture(scope="module")
-def scored_redis(
-    tmp_path_factory: pytest.TempPathFactory, tiny_model: Path
-) -> Iterator[RedisProcess]:
-    """A Redis whose jobs a worker scores, each text by its hash."""
-    folder = tmp_path_factory.mktemp("scored")
-    server = RedisProcess(redis_program(), folder).start()
-    worker = WorkerProcess(folder, worker_environment(server.url, tiny_model), _STANDIN)
-    worker.wait_until_ready()
-    yield server
-    worker.stop()
-    server.stop()
