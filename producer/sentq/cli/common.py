@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from enum import IntEnum
 from pathlib import Path
 from typing import Annotated, Final
@@ -9,6 +12,7 @@ from typing import Annotated, Final
 import typer
 from rich.console import Console
 
+from sentq.client import Client
 from sentq.dev.embedded import NoRedisFound
 from sentq.errors import (
     BatchError,
@@ -20,9 +24,12 @@ from sentq.errors import (
     SettingsError,
     WaitTimeout,
 )
+from sentq.settings import Settings
 from sentq.text_files import FileProblem
 
-__all__ = ["Broker", "Config", "Exit", "exit_code", "notes", "say"]
+__all__ = ["Broker", "Config", "Exit", "exit_code", "notes", "open_client", "say", "with_settings"]
+
+_settings_of_program: Final[ContextVar[Settings | None]] = ContextVar("settings", default=None)
 
 #: For progress, messages and errors; results go to standard output.
 notes: Final = Console(stderr=True, highlight=False)
@@ -53,6 +60,31 @@ def exit_code(error: SentqError) -> Exit:
             return Exit.SOME_FAILED
         case _:
             return Exit.UNAVAILABLE
+
+
+@contextmanager
+def with_settings(settings: Settings) -> Iterator[None]:
+    """Let commands that run in the block use these settings in place of environment and file.
+
+    For programs that run a command as a part of themselves, such as manage.py of Django.
+    """
+    token = _settings_of_program.set(settings)
+    try:
+        yield
+    finally:
+        _settings_of_program.reset(token)
+
+
+def open_client(config: Path | None, broker_url: str | None) -> Client:
+    """Return a client with the settings that the options of a command name.
+
+    Raises:
+        SettingsError: A setting is unknown or does not fit.
+    """
+    given = _settings_of_program.get()
+    if given is None or config is not None:
+        return Client(Settings.load(config, broker_url=broker_url))
+    return Client(given) if broker_url is None else Client(given, broker_url=broker_url)
 
 
 def say(line: str) -> None:

@@ -7,17 +7,14 @@ import sys
 from collections import Counter
 from collections.abc import Callable
 from itertools import islice
-from pathlib import Path
 from typing import Annotated, Final
 
 import typer
 
 from sentq.admin.dead import DeadLetters, RetryResult, Selection
-from sentq.cli.common import Broker, Config, Exit, say
+from sentq.cli.common import Broker, Config, Exit, open_client, say
 from sentq.cli.dead_letters import counts_line, wants_json, write_json, write_sheets, write_table
-from sentq.client import Client
 from sentq.errors import InvalidInput
-from sentq.settings import Settings
 from sentq.wire.dead_letters import DeadLetter
 
 __all__ = ["app"]
@@ -103,7 +100,7 @@ def list_dead_letters(
 ) -> None:
     """Count the dead letters, and list them, the oldest first."""
     selection = Selection(tuple(codes or ()), older_than, newer_than)
-    with _client(config, broker_url) as client:
+    with open_client(config, broker_url) as client:
         counts = client.dead.count(selection)
         say(counts_line(counts))
         dead_letters = islice(client.dead.entries(selection), limit)
@@ -124,7 +121,7 @@ def show(
     config: Config = None,
 ) -> None:
     """Show all fields of dead letters."""
-    with _client(config, broker_url) as client:
+    with open_client(config, broker_url) as client:
         dead_letters = _named(client.dead, ids)
     write = write_json if wants_json(as_json) else write_sheets
     write(dead_letters, texts_of=client.dead.texts if show_text else None)
@@ -145,7 +142,7 @@ def retry(
 ) -> None:
     """Send messages again. Their jobs keep their ids and deadlines, and are queued again."""
     selection = Selection(tuple(codes or ()), older_than, newer_than)
-    with _client(config, broker_url) as client:
+    with open_client(config, broker_url) as client:
         dead, results = client.dead, Counter[RetryResult]()
 
         def retry_one(dead_letter: DeadLetter) -> None:
@@ -184,7 +181,7 @@ def drop(
 ) -> None:
     """Delete dead letters and their messages for good."""
     selection = Selection(tuple(codes or ()), older_than, newer_than)
-    with _client(config, broker_url) as client:
+    with open_client(config, broker_url) as client:
         dead, dropped = client.dead, Counter[bool]()
 
         def delete(dead_letter: DeadLetter) -> None:
@@ -194,10 +191,6 @@ def drop(
     if dropped:
         say(f"{dropped[True]:,} dropped")
     _say_missing(missing + dropped[False])
-
-
-def _client(config: Path | None, broker_url: str | None) -> Client:
-    return Client(Settings.load(config, broker_url=broker_url))
 
 
 def _each(

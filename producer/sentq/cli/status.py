@@ -10,11 +10,9 @@ from rich.console import Console
 from rich.table import Table
 
 from sentq.admin.status import ServiceStatus
-from sentq.cli.common import Broker, Config, Exit, say
-from sentq.client import Client
+from sentq.cli.common import Broker, Config, Exit, open_client, say
 from sentq.rendering import printable
 from sentq.results.batch import BatchProgress
-from sentq.settings import Settings
 from sentq.wire.agreement import Disagreement, differing_topics, short_revision
 from sentq.wire.reports import WorkerReport
 
@@ -69,7 +67,7 @@ def status(
     config: Config = None,
 ) -> None:
     """See `HELP`."""
-    with Client(Settings.load(config, broker_url=broker_url)) as client:
+    with open_client(config, broker_url) as client:
         if batch is not None:
             _show_batch(client.batch_by_id(batch).progress(), as_json=as_json)
             return
