@@ -13,21 +13,19 @@ from __future__ import annotations
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Final
 
+from benchmarks.batches.turns import TEXT, rates
 from benchmarks.figures import argument_parser, show
-from benchmarks.queue import SENTQ, SETTINGS
 from sentq import Batch, Client
 from sentq.dev.embedded import find_redis_server
 from sentq.wire.batches import BatchPlace
 from sentq_worker.broker.results import ResultStore, succeeded
-from tests.support.processes import RedisProcess, WorkerProcess
+from tests.support.processes import RedisProcess
 
-_TEXT: Final = (
-    "A hundred characters of plain English, as a short review of a film may be written, at length."
-)
 _READS: Final = 1000
 _STEP: Final = 500
 
@@ -64,7 +62,7 @@ def _count_by_reading_ms(client: Client, ids: Sequence[str]) -> float:
 
 
 def _progress(client: Client, jobs: int) -> dict[str, float]:
-    batch = client.batch(_TEXT for _ in range(jobs))
+    batch = client.batch(TEXT for _ in range(jobs))
     ids = [job.id for job in batch.jobs()]
     figures: dict[str, float] = {}
     ended = 0
@@ -76,51 +74,6 @@ def _progress(client: Client, jobs: int) -> dict[str, float]:
     return figures
 
 
-def _rate(send: Callable[[], object], jobs: int) -> float:
-    started = time.perf_counter()
-    send()
-    return jobs / (time.perf_counter() - started)
-
-
-class _Turns:
-    """Plain jobs and those of a batch, in turn."""
-
-    def __init__(self, server: RedisProcess, folder: Path, client: Client, jobs: int) -> None:
-        self._server = server
-        self._folder = folder
-        self._client = client
-        self._jobs = jobs
-
-    def rates(self, *, in_batch: bool) -> tuple[float, float]:
-        """Return how many jobs a second are sent, and scored."""
-        with self._server.client() as redis:
-            redis.flushall()
-        texts = [_TEXT] * self._jobs
-        client = self._client
-        send = (
-            (lambda: client.batch(texts))
-            if in_batch
-            else (lambda: client.submit_many(texts, bulk=True))
-        )
-        return _rate(send, self._jobs), self._scored_per_s()
-
-    def _scored_per_s(self) -> float:
-        environment = {"SENTQ_BROKER_URL": self._server.url, **SETTINGS}
-        with self._server.client() as redis:
-            worker = WorkerProcess(self._folder, environment, SENTQ)
-            try:
-                left = self._jobs
-                while left == self._jobs:
-                    time.sleep(0.001)
-                    left = int(redis.llen("sentq.bulk"))
-                started = time.perf_counter()
-                while redis.llen("sentq.bulk") or redis.hlen("unacked"):
-                    time.sleep(0.002)
-                return left / (time.perf_counter() - started)
-            finally:
-                worker.stop()
-
-
 def measure(*, jobs: int, turns: int) -> dict[str, float]:
     """Measure all figures."""
     with tempfile.TemporaryDirectory() as name:
@@ -129,10 +82,14 @@ def measure(*, jobs: int, turns: int) -> dict[str, float]:
         try:
             with Client(broker_url=server.url) as client:
                 figures = _progress(client, jobs)
-                each = _Turns(server, folder, client, jobs)
+                texts = [TEXT] * jobs
+                senders = (
+                    partial(client.submit_many, texts, bulk=True),
+                    partial(client.batch, texts),
+                )
                 plain, batch = zip(
                     *[
-                        (each.rates(in_batch=False), each.rates(in_batch=True))
+                        [rates(server, folder, send, jobs) for send in senders]
                         for _ in range(turns)
                     ],
                     strict=True,
@@ -140,8 +97,8 @@ def measure(*, jobs: int, turns: int) -> dict[str, float]:
         finally:
             server.stop()
     for place, what in enumerate(("sent", "scored")):
-        plain_rate = statistics.median(rates[place] for rates in plain)
-        batch_rate = statistics.median(rates[place] for rates in batch)
+        plain_rate = statistics.median(each[place] for each in plain)
+        batch_rate = statistics.median(each[place] for each in batch)
         figures[f"plain_{what}_per_s"] = round(plain_rate)
         figures[f"batch_{what}_per_s"] = round(batch_rate)
         figures[f"batch_{what}_ratio"] = round(batch_rate / plain_rate, 3)

@@ -26,6 +26,7 @@ from sentq.results.completed import completed_jobs
 from sentq.results.ordered import OrderedResults
 from sentq.results.reader import ResultReader
 from sentq.sending.arguments import several
+from sentq.sending.callback import ThenArgument
 from sentq.sending.submitter import MAP_JOBS_IN_FLIGHT, MAP_TEXTS_PER_JOB, Submitter
 from sentq.settings import Settings
 from sentq.stream import stream
@@ -61,6 +62,8 @@ class Client:
         local_only: bool = False,
         delay: float | None = None,
         at: datetime | None = None,
+        then: object = None,
+        then_argument: ThenArgument = "id",
     ) -> Job:
         """Send one job and return at once.
 
@@ -78,10 +81,16 @@ class Client:
                 long as any other. A deadline must be later.
             at: The time at which the job is due, with a time zone, in place of `delay`. A time that
                 has passed means at once. Redis' clock tells.
+            then: A signature of Celery, which a worker publishes once when the job is done or has
+                failed, in the step that stores the outcome. The workers' `follow_tasks` and
+                `follow_queues` apply to it.
+            then_argument: What `then` gets as its first argument, unless it is immutable: the id of
+                the job ("id"), or a dict with `job_id`, `outcome` and `error` ("outcome").
 
         Raises:
             InvalidInput: Nothing was sent; the message says which text breaks which limit.
             EtaTooFar: The job is due later than `max_eta_s` permits.
+            SettingsError: `then` needs messages and results in one database of one Redis.
             KeyConflict: The key belongs to a job with other texts, or with another `local_only`.
             QueueFull, RedisFull: There is no capacity. Try again after `retry_after_s`.
             BrokerUnavailable: The broker did not accept the job within 5 seconds.
@@ -95,6 +104,8 @@ class Client:
             local_only=local_only,
             delay=delay,
             at=at,
+            then=then,
+            then_argument=then_argument,
         )[0]
 
     def submit_many(
@@ -107,6 +118,8 @@ class Client:
         local_only: bool = False,
         delay: float | None = None,
         at: datetime | None = None,
+        then: object = None,
+        then_argument: ThenArgument = "id",
     ) -> list[Job]:
         """Send many jobs, hundreds in a round trip. Return their handles in the same order.
 
@@ -115,11 +128,11 @@ class Client:
         Args:
             jobs: The texts of each job, as `submit` takes them.
             keys: An idempotency key for each job, in the same order.
-            bulk, deadline, local_only, delay, at: As for `submit`, for all jobs.
+            bulk, deadline, local_only, delay, at, then_argument: As for `submit`, for all jobs.
+            then: As for `submit`; it is published for each job.
 
         Raises:
-            InvalidInput: Nothing was sent; the message says which text breaks which limit.
-            EtaTooFar: The jobs are due later than `max_eta_s` permits.
+            InvalidInput, EtaTooFar, SettingsError: Nothing was sent, as for `submit`.
             KeyConflict, QueueFull, RedisFull, BrokerUnavailable: Not all jobs were accepted.
                 `accepted` holds the ids of those that were.
         """
@@ -131,6 +144,8 @@ class Client:
             local_only=local_only,
             delay=delay,
             at=at,
+            then=then,
+            then_argument=then_argument,
         )
         return [Job(job_id, self._results) for job_id in self._results.run(steps)]
 

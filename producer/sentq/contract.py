@@ -46,6 +46,9 @@ LOCAL_ONLY_HEADER: Final = "sentq_local_only"
 #: The header of a job that belongs to a batch: the id of the batch, a colon, the place in it.
 BATCH_HEADER: Final = "sentq_batch"
 
+#: The header of a job with a callback of its own: the signature as JSON.
+CALLBACK_HEADER: Final = "sentq_then"
+
 #: Headers that workers write when a delivery was lost: how many were lost, how the first and the
 #: last one ended, and which worker ran the job alone.
 DELIVERIES_HEADER: Final = "sentq_deliveries"

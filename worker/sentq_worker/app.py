@@ -13,6 +13,7 @@ from sentq.settings import Settings
 from sentq_worker.broker import channel
 from sentq_worker.broker.at_maxmemory.backends import use_worker_backends
 from sentq_worker.broker.at_maxmemory.margin import MemoryMargin
+from sentq_worker.broker.batches.backend import publish_callbacks_with
 from sentq_worker.broker.leases import Leases
 from sentq_worker.broker.results import ResultStore
 from sentq_worker.broker.schedule.messages import ScheduleLimits
@@ -22,7 +23,8 @@ from sentq_worker.celery_worker.bootsteps import (
     EngineStep,
     exit_at_once_if_needed,
 )
-from sentq_worker.celery_worker.canvas.callbacks import BatchCallbacks
+from sentq_worker.celery_worker.canvas.callback_messages import CallbackMessages
+from sentq_worker.celery_worker.canvas.callbacks import BatchCallbacks, CallbacksOfJobs
 from sentq_worker.celery_worker.canvas.follow import FollowRules
 from sentq_worker.celery_worker.canvas.unread import UnreadQueues
 from sentq_worker.celery_worker.encryption import JobEncryption
@@ -132,11 +134,23 @@ def make_worker_app(
         now_ms=clock.now_ms,
     )
     follow_rules = FollowRules(app, worker_settings)
-    callbacks = BatchCallbacks(app, follow_rules, is_single_redis=settings.is_single_redis)
+    unread_queues = UnreadQueues(app)
+    messages = CallbackMessages(app, follow_rules, unread_queues.watch)
+    is_single_redis = settings.is_single_redis
+    job_callbacks = CallbacksOfJobs(messages, is_single_redis=is_single_redis)
+    batch_callbacks = BatchCallbacks(app, messages, is_single_redis=is_single_redis)
+    publish_callbacks_with(app, job_callbacks)
+    stores = partial(
+        ResultStore,
+        app,
+        margin=margin,
+        on_callbacks=batch_callbacks.publish,
+        job_callbacks=job_callbacks,
+    )
     executor = BatchExecutor(worker_settings, provider)
     dispatcher = Dispatcher(
         executor,
-        ResultStore(app, margin=margin, on_callbacks=callbacks.publish),
+        stores(),
         clock,
         batch_chars=_BATCH_CHARS_PER_TOKEN * worker_settings.batch_tokens,
         seal_result=encryption.seal_result,
@@ -144,7 +158,6 @@ def make_worker_app(
     )
     # The leases have a thread of their own, and so have their own connections.
     backend = own_backend(app)
-    unread_queues = UnreadQueues(app)
     loop_watchdog = LoopWatchdog(limit_s=worker_settings.loop_limit_s)
     heartbeat = HeartbeatWriter(
         dispatcher.snapshot, partial(_label_names, renamed=worker_settings.labels)
@@ -155,11 +168,11 @@ def make_worker_app(
         clock=clock,
     )
     leases = Leases(
-        ResultStore(app, backend, margin=margin, on_callbacks=callbacks.publish),
+        stores(backend),
         heartbeat,
         clock,
         poll_revocations=RevocationPoller(app, backend, schedule.end).poll,
-        publish_callbacks=lambda: callbacks.publish(backend.client),
+        publish_callbacks=lambda: batch_callbacks.publish(backend.client),
         look_at_queues=unread_queues.poll,
         may_renew=lambda: loop_watchdog.is_loop_turning,
     )
@@ -168,6 +181,7 @@ def make_worker_app(
         settings=worker_settings,
         encryption=encryption,
         follow_rules=follow_rules,
+        job_callbacks=job_callbacks,
         executor=executor,
         dispatcher=dispatcher,
         start_check=StartCheck(heartbeat, is_required=worker_settings.require_same_model),

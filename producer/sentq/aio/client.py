@@ -30,6 +30,7 @@ from sentq.results.batch import check_batch_id
 from sentq.results.ordered import OrderedResults
 from sentq.results.reader import ResultReader
 from sentq.sending.arguments import several
+from sentq.sending.callback import ThenArgument
 from sentq.sending.submitter import MAP_JOBS_IN_FLIGHT, MAP_TEXTS_PER_JOB, Submitter
 from sentq.settings import Settings
 from sentq.stream import JobWindow
@@ -75,15 +76,18 @@ class AsyncClient:
         local_only: bool = False,
         delay: float | None = None,
         at: datetime | None = None,
+        then: object = None,
+        then_argument: ThenArgument = "id",
     ) -> AsyncJob:
         """Send one job, and return when Redis has accepted it.
 
         Args:
-            texts, bulk, key, deadline, local_only, delay, at: As for `Client.submit`.
+            texts, bulk, key, deadline, local_only, delay, at, then, then_argument: As for
+                `Client.submit`.
 
         Raises:
-            InvalidInput, EtaTooFar, KeyConflict, QueueFull, RedisFull, BrokerUnavailable: As
-                `Client.submit` does.
+            InvalidInput, EtaTooFar, SettingsError, KeyConflict, QueueFull, RedisFull,
+                BrokerUnavailable: As `Client.submit` does.
         """
         keys = None if key is None else [key]
         (job,) = await self.submit_many(
@@ -94,6 +98,8 @@ class AsyncClient:
             local_only=local_only,
             delay=delay,
             at=at,
+            then=then,
+            then_argument=then_argument,
         )
         return job
 
@@ -107,17 +113,20 @@ class AsyncClient:
         local_only: bool = False,
         delay: float | None = None,
         at: datetime | None = None,
+        then: object = None,
+        then_argument: ThenArgument = "id",
     ) -> list[AsyncJob]:
         """Send many jobs, hundreds in a round trip. Return their handles in the same order.
 
         All jobs are checked before the first one is sent.
 
         Args:
-            jobs, bulk, keys, deadline, local_only, delay, at: As for `Client.submit_many`.
+            jobs, bulk, keys, deadline, local_only, delay, at, then, then_argument: As for
+                `Client.submit_many`.
 
         Raises:
-            InvalidInput, EtaTooFar, KeyConflict, QueueFull, RedisFull, BrokerUnavailable: As
-                `Client.submit_many` does.
+            InvalidInput, EtaTooFar, SettingsError, KeyConflict, QueueFull, RedisFull,
+                BrokerUnavailable: As `Client.submit_many` does.
         """
         steps = self._submitter.submit_steps(
             jobs,
@@ -127,6 +136,8 @@ class AsyncClient:
             local_only=local_only,
             delay=delay,
             at=at,
+            then=then,
+            then_argument=then_argument,
         )
         return [self.job(job_id) for job_id in await self._drivers.current().run(steps)]
 

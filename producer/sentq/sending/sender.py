@@ -25,7 +25,7 @@ from celery import signals
 
 from sentq.connection.broker import open_broker, run_on_broker
 from sentq.connection.clock import RedisClock
-from sentq.contract import DEADLINE_HEADER, LOCAL_ONLY_HEADER
+from sentq.contract import CALLBACK_HEADER, DEADLINE_HEADER, LOCAL_ONLY_HEADER
 from sentq.errors import (
     BrokerUnavailable,
     EtaTooFar,
@@ -89,6 +89,7 @@ class SendOptions:
             keys.
         delay_s: Seconds from now until they are due; None if they are due at once.
         at_s: The same as a time, in Unix seconds.
+        callback: The callback of each job, as its header has it; None for none.
     """
 
     keys: Sequence[str] = ()
@@ -97,6 +98,7 @@ class SendOptions:
     step: BatchStep | None = None
     delay_s: float | None = None
     at_s: float | None = None
+    callback: str | None = None
 
 
 _NO_OPTIONS: Final = SendOptions()
@@ -379,6 +381,8 @@ def _headers(
         headers[DEADLINE_HEADER] = round((now_s + options.deadline_s) * 1000)
     if options.local_only:
         headers[LOCAL_ONLY_HEADER] = True
+    if options.callback is not None:
+        headers[CALLBACK_HEADER] = options.callback
     return headers
 
 

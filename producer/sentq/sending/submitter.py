@@ -6,6 +6,7 @@ Nothing is sent before all arguments of a call are checked.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from datetime import datetime
 from itertools import islice
 from typing import TYPE_CHECKING, Final
@@ -25,7 +26,7 @@ from sentq.sending.arguments import (
     several,
 )
 from sentq.sending.batch_sender import BatchSender
-from sentq.sending.callback import callback_of
+from sentq.sending.callback import callback_of_batch, callback_of_jobs
 from sentq.sending.capacity import capacity_steps
 from sentq.sending.limits import QueueLimits
 from sentq.sending.sender import Sender, SendOptions
@@ -83,11 +84,14 @@ class Submitter:
         local_only: bool,
         delay: float | None,
         at: datetime | None,
+        then: object,
+        then_argument: str,
     ) -> Steps[list[str]]:
         """Check all jobs, then send them; return their ids, in the same order.
 
         Raises:
             InvalidInput: A job or an option breaks a limit; the message says which.
+            SettingsError: A callback needs messages and results in one database of one Redis.
         """
         if delay is not None and at is not None:
             raise InvalidInput("delay and at both say when a job is due: give one of them")
@@ -107,6 +111,10 @@ class Submitter:
             delay_s=delay_s,
             at_s=at_s,
         )
+        if then is not None:
+            callback = callback_of_jobs(then, then_argument, jobs=len(checked))
+            self._require_single_redis()
+            options = replace(options, callback=callback)
         queue = self._queue(bulk=bulk)
         return (yield from self._sender.send_steps(checked, queue=queue, options=options))
 
@@ -122,11 +130,9 @@ class Submitter:
             SettingsError: A callback needs messages and results in one database of one Redis.
             BrokerUnavailable, RedisFull: Redis did not accept the batch.
         """
-        callback = b"" if then is None else callback_of(then)
-        if callback and not self._settings.is_single_redis:
-            raise SettingsError(
-                "the callback of a batch needs messages and results in one database of one Redis"
-            )
+        callback = b"" if then is None else callback_of_batch(then)
+        if callback:
+            self._require_single_redis()
         yield from self._sender.open_batch_steps(batch_id, callback)
 
     def close_batch_steps(self, batch_id: str) -> Steps[None]:
@@ -198,6 +204,12 @@ class Submitter:
             send=send_steps,
             results=OrderedResults(self._results, timeout_s=timeout_s),
         )
+
+    def _require_single_redis(self) -> None:
+        if not self._settings.is_single_redis:
+            raise SettingsError(
+                "a callback (then) needs messages and results in one database of one Redis"
+            )
 
     def _queue(self, *, bulk: bool) -> str:
         return self._settings.bulk_queue if bulk else self._settings.queue

@@ -28,6 +28,7 @@ __all__ = [
     "QUEUED_DOCUMENT",
     "cancelled_document",
     "due_ms_of",
+    "failure_in",
     "is_final",
     "outcome_of",
     "parse_document",
@@ -130,7 +131,7 @@ def outcome_of(job_id: str, document: dict[str, Any], keyring: Keyring | None = 
         raise JobExpired(f"job {job_id} was not run before it expired", job_id)
     if document["status"] == "REVOKED":
         raise JobCancelled(f"job {job_id} was cancelled", job_id)
-    code, message = _failure(result)
+    code, message = failure_in(result)
     raise JobFailed(f"job {job_id} failed: {code}: {message}", job_id, code)
 
 
@@ -150,10 +151,10 @@ def _not_decrypted(job_id: str, reason: str) -> JobFailed:
 
 def _has_expired(document: dict[str, Any]) -> bool:
     """Return whether Celery revoked the job because no worker had run it in time."""
-    return document["status"] == "REVOKED" and "expired" in _failure(document.get("result"))[1]
+    return document["status"] == "REVOKED" and "expired" in failure_in(document.get("result"))[1]
 
 
-def _failure(result: object) -> tuple[str, str]:
+def failure_in(result: object) -> tuple[str, str]:
     """Return the class name and the message of an exception that Celery wrote as JSON."""
     if not isinstance(result, dict):
         return "unknown", "no reason given"

@@ -478,7 +478,7 @@ def _store_and_dead_letter(server: redis.Redis, timeout_s: float | str = "") -> 
     return STORE_AND_DEAD_LETTER.run(
         server,
         [*UNACKED, "dead", "job"],
-        [DONE, TTL_S, "a", timeout_s, TTL_S, MAX_BYTES, "", *FIELDS],
+        [DONE, TTL_S, "a", timeout_s, TTL_S, MAX_BYTES, "", "", "", *FIELDS],
     )
 
 

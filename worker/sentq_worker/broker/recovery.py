@@ -8,10 +8,11 @@ from collections.abc import Sequence
 
 import redis
 
-from sentq.contract import TASK_NAME
+from sentq.contract import CALLBACK_HEADER, TASK_NAME
 from sentq.errors import WorkerLost
 from sentq.wire.batches import place_in
 from sentq.wire.dead_letters import DeadLetterCode, dead_letter_fields
+from sentq_worker.broker.callbacks import CallbackMessage, JobEnd
 from sentq_worker.broker.channel import Channel
 from sentq_worker.broker.dead_letters import dead_letter, dead_letter_unreadable
 from sentq_worker.broker.delivery import UnackedEntry, count_key, lost_deliveries, read_counts
@@ -94,15 +95,25 @@ class LostJobRecovery:
             queue=entry.queue,
         )
         target = self._channel.dead_letter_target(timeout_s=timeout_s)
-        document, place = _document(entry, deliveries), place_in(entry.headers)
-        if document and self._in_one_step:
+        lost = WorkerLost(
+            f"{deliveries} workers were lost over this job; the last one ran it alone"
+        )
+        place, job_id = place_in(entry.headers), _stored_id(entry)
+        callback = self._callback(entry, lost) if job_id else None
+        if job_id and self._in_one_step:
             is_moved = self._store.store_and_dead_letter(
-                *document, target, entry.tag, fields, place=place
+                *(job_id, failed(job_id, lost), target, entry.tag, fields),
+                place=place,
+                callback=callback,
             )
         else:
             # Stored first: a dead letter without a result would leave its client waiting for ever.
-            if document:
-                self._store.store(dict([document]), places={document[0]: place} if place else {})
+            if job_id:
+                self._store.store(
+                    {job_id: failed(job_id, lost)},
+                    places={job_id: place} if place else {},
+                    callbacks={job_id: callback} if callback else {},
+                )
             is_moved = dead_letter(connection, target, entry.tag, fields)
         if is_moved:
             self._remove_count(connection, entry)
@@ -114,6 +125,12 @@ class LostJobRecovery:
                 worker,
             )
 
+    def _callback(self, entry: UnackedEntry, error: Exception) -> CallbackMessage | None:
+        header = entry.headers.get(CALLBACK_HEADER)
+        if header is None or entry.job_id is None:
+            return None
+        return self._store.job_callbacks.message(header, JobEnd.of(entry.job_id, error))
+
     def _remove_count(self, connection: redis.Redis, entry: UnackedEntry) -> None:
         """Remove the count of a dead-lettered job: an operator may send the job again."""
         key = self._channel.full_key(count_key(entry.message))
@@ -121,11 +138,9 @@ class LostJobRecovery:
             redis.Redis.execute_command(connection, "DEL", key)
 
 
-def _document(entry: UnackedEntry, deliveries: int) -> tuple[str, bytes] | None:
-    """Return the id and the document of a job that becomes a dead letter; None if nothing is to
-    be stored."""
-    headers, job_id = entry.headers, entry.job_id
-    if job_id is None or headers.get("task") != TASK_NAME or headers.get("ignore_result"):
+def _stored_id(entry: UnackedEntry) -> str | None:
+    """Return the id of a job that becomes a dead letter; None if nothing is to be stored of it."""
+    headers = entry.headers
+    if headers.get("task") != TASK_NAME or headers.get("ignore_result"):
         return None
-    message = f"{deliveries} workers were lost over this job; the last one ran it alone"
-    return job_id, failed(job_id, WorkerLost(message))
+    return entry.job_id

@@ -7,7 +7,8 @@ are in the same Redis, the step that stores also acknowledges.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import logging
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
@@ -21,6 +22,7 @@ from sentq.wire.lua import load_script
 from sentq_worker.broker.at_maxmemory.clients import may_exceed_maxmemory
 from sentq_worker.broker.at_maxmemory.margin import MemoryMargin
 from sentq_worker.broker.batches.places import batch_keys, counted
+from sentq_worker.broker.callbacks import NO_CALLBACKS, CallbackMessage, JobCallbacks
 from sentq_worker.broker.dead_letters import DeadLetterTarget
 from sentq_worker.broker.qos import UnackedTags
 
@@ -33,15 +35,15 @@ __all__ = ["ResultStore", "failed", "now_iso", "started", "succeeded"]
 _STORE: Final = load_script("sentq_worker.broker", "store_results")
 _STORE_AND_DEAD_LETTER: Final = load_script("sentq_worker.broker", "store_result_and_dead_letter")
 
+logger = logging.getLogger(__name__)
+
 #: How the script stores documents.
 _SILENTLY: Final = "0"
 _NOTIFYING: Final = "1"
 _BEYOND_MAXMEMORY: Final = "2"
 
-#: The reply of the second script if the callback of a batch is to be published.
-_WITH_CALLBACK: Final = 2
-
 _NO_PLACES: Final[Mapping[str, BatchPlace]] = {}
+_NO_MESSAGES: Final[Mapping[str, CallbackMessage]] = {}
 
 _NO_MARGIN: Final = MemoryMargin(0)
 
@@ -59,6 +61,7 @@ class ResultStore:
             the messages of their jobs may in any case.
         on_callbacks: Called, with the connection, when batches are complete and have callbacks that
             are to be published. It raises nothing.
+        job_callbacks: Makes the messages of the callbacks of jobs.
 
     Raises, from each method:
         redis.RedisError: Nothing, or all, was done. Doing it again is harmless.
@@ -71,11 +74,14 @@ class ResultStore:
         *,
         margin: MemoryMargin = _NO_MARGIN,
         on_callbacks: Callable[[redis.Redis], object] = lambda _: None,
+        job_callbacks: JobCallbacks = NO_CALLBACKS,
     ) -> None:
         self._app = app
         self._own_backend = backend
         self._margin = margin
         self._on_callbacks = on_callbacks
+        #: Makes the messages of the callbacks of jobs.
+        self.job_callbacks = job_callbacks
 
     @property
     def _backend(self) -> RedisBackend:
@@ -96,6 +102,7 @@ class ResultStore:
         documents: Mapping[str, bytes],
         unacked: UnackedTags | None = None,
         places: Mapping[str, BatchPlace] = _NO_PLACES,
+        callbacks: Mapping[str, CallbackMessage] = _NO_MESSAGES,
     ) -> None:
         """Store the results of jobs, by job id, and notify waiting clients.
 
@@ -105,18 +112,32 @@ class ResultStore:
                 the documents.
             places: The places of jobs that belong to batches, by job id. They are counted in the
                 same step.
+            callbacks: The callbacks of jobs, by job id. Those of jobs whose results are stored by
+                this step, and not by an earlier one, are published in it.
         """
         try:
-            self._write(documents, _NOTIFYING, unacked, places)
+            self._write(documents, _NOTIFYING, unacked, places, callbacks)
         except OutOfMemoryError:
             if not self._margin.has_room(self._backend.client):
                 raise
-            self._write(documents, _BEYOND_MAXMEMORY, unacked, places)
+            self._write(documents, _BEYOND_MAXMEMORY, unacked, places, callbacks)
 
-    def store_of_celery(self, job_id: str, document: bytes, place: BatchPlace) -> None:
-        """Store the result of a job that Celery finishes, and count the job in its batch."""
+    def store_of_celery(
+        self,
+        job_id: str,
+        document: bytes,
+        place: BatchPlace | None,
+        callback: CallbackMessage | None,
+    ) -> None:
+        """Store the result of a job that Celery finishes; count the job in its batch, and publish
+        its callback."""
         mode = _BEYOND_MAXMEMORY if may_exceed_maxmemory() else _NOTIFYING
-        self._write({job_id: document}, mode, places={job_id: place})
+        self._write(
+            {job_id: document},
+            mode,
+            places={job_id: place} if place else _NO_PLACES,
+            callbacks={job_id: callback} if callback else _NO_MESSAGES,
+        )
 
     def may_write(self) -> bool:
         """Return whether Redis has memory, or room within the margin, for what Celery writes."""
@@ -132,21 +153,22 @@ class ResultStore:
         fields: Sequence[bytes],
         *,
         place: BatchPlace | None = None,
+        callback: CallbackMessage | None = None,
     ) -> bool:
-        """Make a message a dead letter, store, in the same step, the result of its job, and count
-        the job in its batch, if it has a place in one; return whether the message was still
-        recorded. It must be in the Redis of the documents."""
+        """Make a message a dead letter, store, in the same step, the result of its job, publish its
+        callback, and count the job in its batch, if it has these; return whether the message was
+        still recorded. It must be in the Redis of the documents."""
         backend = self._backend
         keys = [*target.keys, backend.get_key_for_task(job_id)]
         if place is not None:
             keys += batch_keys(self._app, [place.batch_id])
         arguments = [
             *(document, int(backend.expires), *target.arguments(tag, ())),
-            *("" if place is None else place.place, *fields),
+            *("" if place is None else place.place, *(callback or ("", "")), *fields),
         ]
         reply = _STORE_AND_DEAD_LETTER.run(backend.client, keys, arguments)
-        if reply == _WITH_CALLBACK:
-            self._on_callbacks(backend.client)
+        if isinstance(reply, list):
+            self._on_reply(backend.client, *reply)
         return bool(reply)
 
     def _write(
@@ -155,6 +177,7 @@ class ResultStore:
         mode: str,
         unacked: UnackedTags | None = None,
         places: Mapping[str, BatchPlace] = _NO_PLACES,
+        callbacks: Mapping[str, CallbackMessage] = _NO_MESSAGES,
     ) -> None:
         tags = unacked.tags if unacked else ()
         if not documents and not tags:
@@ -163,14 +186,45 @@ class ResultStore:
         keys: list[bytes | str] = [*document_keys(backend, documents)]
         if unacked and tags:
             keys += [unacked.unacked_key, unacked.index_key]
-        in_batches = counted(self._app, documents, places)
-        keys += in_batches.keys
         arguments = [
             *(len(documents), int(backend.expires), mode, len(tags)),
-            *(*documents.values(), *tags, *in_batches.arguments),
+            *(*documents.values(), *tags),
         ]
-        if _STORE.run(backend.client, keys, arguments) < 0:
-            self._on_callbacks(backend.client)
+        if places or callbacks:
+            in_batches = counted(self._app, documents, places)
+            keys += in_batches.keys
+            queues = _by_queue(documents, callbacks)
+            arguments += [len(queues), in_batches.batches]
+            for queue_list, published in queues.items():
+                arguments += [queue_list, len(published) // 2, *published]
+            arguments += in_batches.arguments
+        reply = _STORE.run(backend.client, keys, arguments)
+        if isinstance(reply, list):
+            self._on_reply(backend.client, *reply)
+
+    def _on_reply(self, client: redis.Redis, has_callbacks: int, not_taken: int) -> None:
+        """Do what a script leaves to its caller."""
+        if has_callbacks:
+            self._on_callbacks(client)
+        if not_taken:
+            logger.error(
+                "the callbacks of %d jobs were not published: their queue is not a list, or this "
+                "worker may not write there",
+                not_taken,
+            )
+
+
+def _by_queue(
+    job_ids: Iterable[str], callbacks: Mapping[str, CallbackMessage]
+) -> dict[str, list[int | bytes]]:
+    """Return the numbers of the jobs with callbacks, and the messages of these, in turn, by the
+    lists of their queues."""
+    queues: dict[str, list[int | bytes]] = {}
+    if callbacks:
+        for number, job_id in enumerate(job_ids, 1):
+            if (callback := callbacks.get(job_id)) is not None:
+                queues.setdefault(callback.queue_list, []).extend((number, callback.message))
+    return queues
 
 
 def now_iso() -> str:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from sentq.contract import TASK_NAME
 from sentq_worker.broker.leases import Leases
+from sentq_worker.celery_worker.canvas.callbacks import CallbacksOfJobs
 from sentq_worker.celery_worker.canvas.follow import FollowRules
 from sentq_worker.celery_worker.encryption import JobEncryption
 from sentq_worker.celery_worker.loop_watchdog import LoopWatchdog
@@ -33,6 +34,7 @@ class WorkerRuntime:
         settings: The worker's settings.
         encryption: Reads the texts of jobs, and encrypts outcomes.
         follow_rules: The tasks that may follow a job, and their queues.
+        job_callbacks: Checks the callbacks of jobs, and makes their messages.
         executor: Scores batches of jobs.
         dispatcher: Owns jobs from delivery to completion.
         start_check: Refuses a start beside workers of another model.
@@ -47,6 +49,7 @@ class WorkerRuntime:
     settings: WorkerSettings
     encryption: JobEncryption
     follow_rules: FollowRules
+    job_callbacks: CallbacksOfJobs
     executor: BatchExecutor
     dispatcher: Dispatcher
     start_check: StartCheck

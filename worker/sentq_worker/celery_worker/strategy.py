@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Final
 from celery.exceptions import InvalidTaskError
 from celery.worker.strategy import default
 
-from sentq.contract import TASK_NAME
+from sentq.contract import CALLBACK_HEADER, TASK_NAME
 from sentq.errors import InvalidInput, MessageTooLarge
 from sentq_worker.broker.message import (
     Envelope,
@@ -58,6 +58,7 @@ class JobIntake:
     def __init__(self, runtime: WorkerRuntime, consumer: StrategyConsumer) -> None:
         self._encryption = runtime.encryption
         self._limits = runtime.encryption.limits
+        self._job_callbacks = runtime.job_callbacks
         self._dispatcher = runtime.dispatcher
         self._schedule = runtime.schedule
         self._consumer = consumer
@@ -73,7 +74,7 @@ class JobIntake:
         headers = envelope["headers"]
         if not (is_plain(headers) or self._schedule.is_plain_and_due(headers)):
             return False
-        if self._needs_requests:
+        if self._needs_requests or self._has_bad_callback(headers):
             return False
         body = plain_body(envelope)
         if body is None or len(body) > self._limits.bytes_per_message:
@@ -98,6 +99,8 @@ class JobIntake:
         )
         if not is_plain_json or not is_plain(message.headers) or self._needs_requests:
             return False
+        if self._has_bad_callback(message.headers):
+            return False
         body = message.body if isinstance(message.body, bytes) else message.body.encode()
         return self._take(message.headers, message.delivery_info, body, self._ack(message))
 
@@ -118,6 +121,9 @@ class JobIntake:
         consumer = self._consumer
         is_limited = not consumer.disable_rate_limits and consumer.task_buckets[TASK_NAME]
         return bool(is_limited or consumer.on_task_message)
+
+    def _has_bad_callback(self, headers: Headers) -> bool:
+        return CALLBACK_HEADER in headers and not self._job_callbacks.allows(headers)
 
     def _take(
         self, headers: Headers, delivery_info: Headers, body: bytes, ack_handle: AckHandle
@@ -171,6 +177,7 @@ def batching(task: Task, app: Celery, consumer: StrategyConsumer) -> MessageHand
         else:
             check_headers(body)
         check_signatures(message, runtime.follow_rules)
+        runtime.job_callbacks.check(message.headers)
         _forget_queues(app)
         if not runtime.schedule.holds(message):
             celerys_own(message, body, ack, reject, callbacks)

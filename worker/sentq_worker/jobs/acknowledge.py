@@ -10,6 +10,7 @@ import logging
 from collections.abc import Mapping, Sequence
 
 from sentq.wire.batches import BatchPlace
+from sentq_worker.broker.callbacks import CallbackMessage
 from sentq_worker.broker.channel import Channel
 from sentq_worker.broker.protocols import JobConsumer
 from sentq_worker.broker.results import ResultStore
@@ -47,9 +48,10 @@ class Acknowledger:
         jobs: Sequence[InFlightJob],
         documents: Mapping[str, bytes],
         places: Mapping[str, BatchPlace],
+        callbacks: Mapping[str, CallbackMessage],
     ) -> None:
-        """Store the documents, by job id, count the jobs that have a place in a batch, and
-        acknowledge the jobs.
+        """Store the documents, by job id, count the jobs that have a place in a batch, publish the
+        callbacks of those that have one, and acknowledge the jobs.
 
         Raises:
             redis.RedisError: Nothing was stored and nothing acknowledged. Doing it again is
@@ -57,10 +59,10 @@ class Acknowledger:
         """
         tags = batch_tags(jobs)
         if self._channel and tags and self._in_one_step:
-            self._store.store(documents, self._channel.unacked_tags(tags), places)
+            self._store.store(documents, self._channel.unacked_tags(tags), places, callbacks)
             self._channel.qos.complete(tags)
         else:
-            self._store.store(documents, places=places)
+            self._store.store(documents, places=places, callbacks=callbacks)
             self._acknowledge_tags(tags)
         for job in jobs:
             job.ack_handle.acknowledge(self._connection)

@@ -28,10 +28,12 @@ import redis
 from celery.exceptions import TaskRevokedError
 from redis.exceptions import OutOfMemoryError
 
-from sentq.contract import BATCH_HEADER
+from sentq.contract import BATCH_HEADER, CALLBACK_HEADER, TASK_NAME
+from sentq.errors import LinkRefused
 from sentq.wire.batches import BatchPlace, place_in
 from sentq_worker.backoff import jittered_s
-from sentq_worker.broker.protocols import JobConsumer
+from sentq_worker.broker.callbacks import CallbackMessage, JobEnd
+from sentq_worker.broker.protocols import Headers, JobConsumer
 from sentq_worker.broker.results import ResultStore, failed, now_iso, succeeded
 from sentq_worker.jobs.ack_handles import CeleryHandback
 from sentq_worker.jobs.acknowledge import Acknowledger
@@ -60,12 +62,14 @@ class _Completed:
         plain: The jobs, with their results.
         documents: What is stored, by job id.
         places: The places of those that belong to batches, by job id.
+        callbacks: The callbacks of those that have one, by job id.
         runtime_s: How long they were in the engine, as events say it.
     """
 
     plain: Sequence[tuple[InFlightJob, JobResult]]
     documents: Mapping[str, bytes]
     places: Mapping[str, BatchPlace]
+    callbacks: Mapping[str, CallbackMessage]
     runtime_s: float = 0.0
 
 
@@ -118,6 +122,7 @@ class Completion:
         seal_result: SealResult,
     ) -> None:
         self._result_store = store
+        self._job_callbacks = store.job_callbacks
         self._seal_result = seal_result
         self._events = events
         self._duplicates = duplicates
@@ -150,32 +155,48 @@ class Completion:
         plain: list[tuple[InFlightJob, JobResult]] = []
         documents: dict[str, bytes] = {}
         places: dict[str, BatchPlace] = {}
+        callbacks: dict[str, CallbackMessage] = {}
         now = now_iso()
         for job, result in results:
             if isinstance(job.ack_handle, CeleryHandback):
                 self._handbacks.append((job.ack_handle, result))
                 continue
             plain.append((job, result))
-            if not job.ignores_result:
-                documents[job.id] = self._document(job.id, result, now)
-                if BATCH_HEADER in job.headers and (place := place_in(job.headers)):
-                    places[job.id] = place
+            if job.ignores_result:
+                continue
+            stored = result if isinstance(result, Exception) else self._seal_result(job.id, result)
+            documents[job.id] = _document(job.id, stored, now)
+            if BATCH_HEADER in job.headers and (place := place_in(job.headers)):
+                places[job.id] = place
+            if CALLBACK_HEADER in job.headers and (
+                callback := self._callback(job.headers, JobEnd.of(job.id, stored))
+            ):
+                callbacks[job.id] = callback
         if plain:
-            self._unstored.append(_Completed(plain, documents, places, runtime_s))
+            self._unstored.append(_Completed(plain, documents, places, callbacks, runtime_s))
         self.flush()
 
-    def fail_dead_letter(
-        self, job_ids: Sequence[str], error: Exception, place: BatchPlace | None
-    ) -> None:
+    def fail_dead_letter(self, job_ids: Sequence[str], error: Exception, headers: Headers) -> None:
         """Store that a job failed whose message is dead-lettered, and what waits for it.
 
         Args:
             job_ids: The id of the job, then those of what waits for it.
             error: Why it failed.
-            place: The place of the job in a batch, if it belongs to one.
+            headers: The headers of the message: they tell the job's place in a batch, and its
+                callback.
         """
         documents = {id_: failed(id_, error) for id_ in job_ids}
-        self._unstored.append(_Completed([], documents, {job_ids[0]: place} if place else {}))
+        place, callback = place_in(headers), None
+        if CALLBACK_HEADER in headers and self._may_follow(headers, error):
+            callback = self._callback(headers, JobEnd.of(job_ids[0], error))
+        self._unstored.append(
+            _Completed(
+                [],
+                documents,
+                {job_ids[0]: place} if place else {},
+                {job_ids[0]: callback} if callback else {},
+            )
+        )
         self.flush()
 
     def flush(self) -> bool:
@@ -227,7 +248,10 @@ class Completion:
         jobs = [job for job, _ in completed.plain]
         try:
             self._acknowledger.store_and_acknowledge(
-                with_duplicates(jobs), completed.documents, completed.places
+                with_duplicates(jobs),
+                completed.documents,
+                completed.places,
+                completed.callbacks,
             )
         except redis.RedisError as error:
             unstored = sum(len(each.plain) for each in self._unstored)
@@ -255,8 +279,18 @@ class Completion:
         self.count += len(completed.plain)
         self._events.completed(completed.plain, runtime_s=completed.runtime_s)
 
-    def _document(self, job_id: str, result: JobResult, now: str) -> bytes:
-        if not isinstance(result, Exception):
-            return succeeded(job_id, self._seal_result(job_id, result), at=now)
-        is_revoked = isinstance(result, TaskRevokedError)
-        return failed(job_id, result, status="REVOKED" if is_revoked else "FAILURE")
+    def _may_follow(self, headers: Headers, error: Exception) -> bool:
+        """Return whether a callback may follow a dead letter: not if it is why the message became
+        one, nor if the message is no job of sentq."""
+        is_job = headers.get("task") == TASK_NAME and not isinstance(error, LinkRefused)
+        return is_job and self._job_callbacks.allows(headers)
+
+    def _callback(self, headers: Headers, end: JobEnd) -> CallbackMessage | None:
+        return self._job_callbacks.message(headers[CALLBACK_HEADER], end)
+
+
+def _document(job_id: str, stored: Mapping[str, object] | Exception, now: str) -> bytes:
+    if not isinstance(stored, Exception):
+        return succeeded(job_id, stored, at=now)
+    is_revoked = isinstance(stored, TaskRevokedError)
+    return failed(job_id, stored, status="REVOKED" if is_revoked else "FAILURE")

@@ -25,7 +25,6 @@ from celery.exceptions import TaskRevokedError
 
 from sentq.contract import Outcome
 from sentq.errors import InvalidInput
-from sentq.wire.batches import place_in
 from sentq_worker.broker.delivery import job_id
 from sentq_worker.broker.protocols import EventLoop, Headers, JobConsumer
 from sentq_worker.broker.results import ResultStore, started
@@ -204,7 +203,7 @@ class Dispatcher:
         """
         if found := job_id(headers):
             error = error or InvalidInput(f"the job's message was refused: {reason}")
-            self._completion.fail_dead_letter([found, *waiting], error, place_in(headers))
+            self._completion.fail_dead_letter([found, *waiting], error, headers)
             self._callbacks.soon()
 
     def drain(self, grace_s: float, *, is_hurried: Callable[[], bool]) -> None:

@@ -1,5 +1,6 @@
 """Celery's result backends, with clients that go on at `maxmemory` where that is permitted. They
-count the jobs of batches that Celery finishes, in the step that stores their results.
+count the jobs of batches that Celery finishes, and publish their callbacks, in the step that stores
+their results.
 
 A worker publishes groups, and waits for none of them. But Celery subscribes to the result of each
 task of a group, and reads what Redis replies only in a process that waits. So each task would cost
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 from celery.backends import redis as stock
 
 from sentq_worker.broker.at_maxmemory.clients import RepeatingRedis
-from sentq_worker.broker.batches.backend import BatchCountingBackend
+from sentq_worker.broker.batches.backend import FollowedUpBackend
 
 if TYPE_CHECKING:
     from celery import Celery
@@ -47,7 +48,7 @@ def without_subscriptions() -> Iterator[None]:
         _SUBSCRIPTIONS.are_made = before
 
 
-class WorkerRedisBackend(BatchCountingBackend):
+class WorkerRedisBackend(FollowedUpBackend):
     """Stores results in Redis."""
 
     def _get_client(self) -> type[RepeatingRedis]:

@@ -16,6 +16,7 @@ import redis
 from sentq.connection.app import key_with_result_prefix
 from sentq.wire.batches import BATCH_KEY_PREFIX, COMPLETE_BATCHES_KEY, is_batch_id
 from sentq.wire.lua import load_script
+from sentq_worker.broker.callbacks import CallbackMessage
 
 if TYPE_CHECKING:
     from celery import Celery
@@ -75,27 +76,26 @@ class CallbackStore:
             yield WaitingCallback(key, batch_id, self._signature(client, key) if is_named else None)
 
     def publish(
-        self, client: redis.Redis, callback: WaitingCallback, queue_list: str, message: bytes
+        self, client: redis.Redis, waiting: WaitingCallback, message: CallbackMessage
     ) -> bool:
         """Publish a callback unless another worker has done so; return whether it was published.
 
         Args:
             client: The connection.
-            callback: The callback.
-            queue_list: The list of its queue.
+            waiting: The callback.
             message: Its message.
 
         Raises:
             CallbackRefused: Redis refused it, and it is not published.
         """
-        reply = int(_PUBLISH.run(client, [callback.key, self._key], [queue_list, message]))
+        reply = int(_PUBLISH.run(client, [waiting.key, self._key], message))
         if reply == _REFUSED:
             raise CallbackRefused("its queue is not a list, or this worker may not write there")
         return reply == _PUBLISHED
 
-    def refuse(self, client: redis.Redis, callback: WaitingCallback) -> None:
+    def refuse(self, client: redis.Redis, waiting: WaitingCallback) -> None:
         """Record that a callback is not published."""
-        _PUBLISH.run(client, [callback.key, self._key], [])
+        _PUBLISH.run(client, [waiting.key, self._key], [])
 
     def _signature(self, client: redis.Redis, key: bytes) -> bytes | None:
         try:

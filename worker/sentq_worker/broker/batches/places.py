@@ -15,18 +15,18 @@ __all__ = ["Counted", "batch_keys", "counted"]
 
 
 class Counted(NamedTuple):
-    """What a script is told of the jobs that it counts; nothing if there are none.
+    """What a script is told of the jobs that it counts.
 
     Attributes:
-        keys: The keys of their batches, and of the batches whose callback is to be published.
+        batches: How many batches they belong to.
+        keys: The keys of these, and of the batches whose callback is to be published; none if no
+            job belongs to a batch.
         arguments: As the header of `store_results` says.
     """
 
+    batches: int = 0
     keys: Sequence[bytes] = ()
     arguments: Sequence[int] = ()
-
-
-_NONE = Counted()
 
 
 def batch_keys(app: Celery, batch_ids: Iterable[str]) -> list[bytes]:
@@ -44,8 +44,6 @@ def counted(app: Celery, job_ids: Iterable[str], places: Mapping[str, BatchPlace
         job_ids: The ids of all jobs that are stored, in the order of their documents.
         places: The places of those that belong to batches, by job id.
     """
-    if not places:
-        return _NONE
     numbers: dict[str, int] = {}
     triples: list[int] = []
     for document, job_id in enumerate(job_ids, 1):
@@ -53,5 +51,5 @@ def counted(app: Celery, job_ids: Iterable[str], places: Mapping[str, BatchPlace
             number = numbers.setdefault(found.batch_id, len(numbers) + 1)
             triples += [document, number, found.place]
     if not numbers:
-        return _NONE
-    return Counted(batch_keys(app, numbers), [len(numbers), *triples])
+        return Counted()
+    return Counted(len(numbers), batch_keys(app, numbers), triples)

@@ -1,9 +1,9 @@
+-- include: push_callbacks
 -- Publish the callback of a complete batch, unless another worker has done so.
 --
 -- KEYS[1]  The hash of the batch.
 -- KEYS[2]  Batches that are complete and whose callback is not published: a sorted set.
--- ARGV[1]  The list of the callback's queue; left out if the callback is refused. It is no key:
---          Redis would refuse the whole script to a worker that may not write there.
+-- ARGV[1]  The list of the callback's queue; left out if the callback is refused.
 -- ARGV[2]  The message; likewise.
 --
 -- Returns 1 if it was published by this call; 0 if it was published before, or is refused; -1 if
@@ -17,8 +17,7 @@ if not redis.call('ZSCORE', KEYS[2], KEYS[1]) then return 0 end
 local state = redis.pcall('HGET', KEYS[1], 'callback_state')
 local published = 0
 if state == 'waiting' then
-  local pushed = ARGV[1] and redis.pcall('LPUSH', ARGV[1], ARGV[2])
-  published = type(pushed) == 'number' and 1 or pushed and -1 or 0
+  if ARGV[1] then published = push_callbacks(ARGV[1], {ARGV[2]}) and 1 or -1 end
   redis.call('HSET', KEYS[1], 'callback_state', published == 1 and 'sent' or 'refused')
 end
 redis.call('ZREM', KEYS[2], KEYS[1])

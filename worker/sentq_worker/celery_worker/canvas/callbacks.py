@@ -1,4 +1,4 @@
-"""Publishes the callbacks of batches: checked like what follows a job, in a message of Celery's."""
+"""Publishes the callbacks of jobs and of batches, checked like all that follows a job."""
 
 from __future__ import annotations
 
@@ -6,50 +6,88 @@ import logging
 from typing import TYPE_CHECKING, Final
 
 import redis
-from celery import signals
-from kombu.utils.functional import maybe_list
-from kombu.utils.json import dumps, loads
 
-from sentq.connection.broker import BrokerKeys
-from sentq.connection.capture import captured_message
+from sentq.contract import CALLBACK_HEADER
 from sentq.errors import LinkRefused
 from sentq_worker.broker.batches.callbacks import CallbackRefused, CallbackStore, WaitingCallback
+from sentq_worker.broker.callbacks import CallbackMessage, JobEnd
 from sentq_worker.broker.message import InvalidHeaders
-from sentq_worker.celery_worker.canvas.follow import FollowRules
-from sentq_worker.celery_worker.canvas.signatures import check_signature
+from sentq_worker.broker.protocols import Headers
+from sentq_worker.celery_worker.canvas.callback_messages import Callback, CallbackMessages
 
 if TYPE_CHECKING:
     from celery import Celery
 
-__all__ = ["BatchCallbacks"]
+__all__ = ["BatchCallbacks", "CallbacksOfJobs"]
 
 logger = logging.getLogger(__name__)
 
 _NOT_PUBLISHED: Final = "the callback of a complete batch is not published: %s"
 
-#: The options of a signature that become arguments of its message.
-_ARGUMENTS: Final = (
-    *("countdown", "eta", "expires", "time_limit", "soft_time_limit", "chain", "chord"),
-    *("root_id", "parent_id", "shadow", "reply_to", "ignore_result"),
-)
 
-#: Those that have another name there, and are lists.
-_LISTS: Final = {"link": "callbacks", "link_error": "errbacks"}
+class CallbacksOfJobs:
+    """The callbacks of jobs, `JobCallbacks`. They are published in the step that stores how the job
+    ended.
+
+    Args:
+        messages: Makes their messages.
+        is_single_redis: Whether messages and results are in one database of one Redis. If not, jobs
+            have no callbacks.
+    """
+
+    def __init__(self, messages: CallbackMessages, *, is_single_redis: bool) -> None:
+        self._messages = messages
+        self._is_single_redis = is_single_redis
+
+    def check(self, headers: Headers) -> None:
+        """Check the callback in the headers of a job, if it has one.
+
+        Raises:
+            InvalidHeaders: It cannot be published. The message says why, and quotes nothing.
+            LinkRefused: It may not be published.
+        """
+        if (header := headers.get(CALLBACK_HEADER)) is not None:
+            self._read(header)
+
+    def allows(self, headers: Headers) -> bool:
+        """Return whether the callback in the headers of a job can and may be published. Without
+        one, it is True."""
+        try:
+            self.check(headers)
+        except (InvalidHeaders, LinkRefused):
+            return False
+        return True
+
+    def message(self, header: object, end: JobEnd) -> CallbackMessage | None:
+        """Return the message of a job's callback; None if none is to be published."""
+        if end.is_cancelled:
+            return None
+        try:
+            callback = self._read(header)
+            first = end.as_argument() if callback.wants_outcome else end.job_id
+            return callback.message(first, follows=end.job_id)
+        except (InvalidHeaders, LinkRefused) as error:
+            logger.error("the callback of job %s is not published: %s", end.job_id, error)  # noqa: TRY400 - the reason says all
+            return None
+
+    def _read(self, header: object) -> Callback:
+        if not self._is_single_redis:
+            raise LinkRefused("a callback needs messages and results in one database of one Redis")
+        return self._messages.read(header)
 
 
 class BatchCallbacks:
     """Publishes callbacks of complete batches. Any thread may call it.
 
     Args:
-        app: The app whose queues and results they are.
-        rules: The tasks that may follow, and their queues.
+        app: The app of the results.
+        messages: Makes the messages of callbacks.
         is_single_redis: Whether messages and results are in one database of one Redis. If not,
             batches have no callbacks.
     """
 
-    def __init__(self, app: Celery, rules: FollowRules, *, is_single_redis: bool) -> None:
-        self._app = app
-        self._rules = rules
+    def __init__(self, app: Celery, messages: CallbackMessages, *, is_single_redis: bool) -> None:
+        self._messages = messages
         self._is_single_redis = is_single_redis
         self._store = CallbackStore(app)
 
@@ -68,58 +106,17 @@ class BatchCallbacks:
         except redis.RedisError as error:
             logger.debug("callbacks cannot be published now (%s)", type(error).__name__)
 
-    def _publish(self, client: redis.Redis, callback: WaitingCallback) -> None:
+    def _publish(self, client: redis.Redis, waiting: WaitingCallback) -> None:
         try:
-            queue_list, message = self._message(callback)
-        except redis.RedisError:
-            raise
-        except (LinkRefused, InvalidHeaders) as error:
-            self._refuse(client, callback, str(error))
-        except Exception as error:  # noqa: BLE001 - a sender wrote it, and others wait
-            self._refuse(client, callback, type(error).__name__)
-        else:
-            try:
-                if self._store.publish(client, callback, queue_list, message):
-                    logger.info("a batch is complete: its callback is in its queue")
-            except CallbackRefused as error:
-                logger.error(_NOT_PUBLISHED, error)  # noqa: TRY400 - the reason says all
-
-    def _refuse(self, client: redis.Redis, callback: WaitingCallback, reason: str) -> None:
-        self._store.refuse(client, callback)
-        logger.error(_NOT_PUBLISHED, reason)
-
-    def _message(self, callback: WaitingCallback) -> tuple[str, bytes]:
-        """Return the list of the queue, and the message.
-
-        Raises:
-            InvalidHeaders, LinkRefused: It is not published.
-        """
-        if callback.signature is None:
-            raise InvalidHeaders("the callback of a batch cannot be read")
-        signature = check_signature(loads(callback.signature), self._rules)
-        task, options = signature["task"], signature["options"]
-        first = [] if signature["immutable"] else [callback.batch_id]
-        message = self._app.amqp.create_task_message(
-            options["task_id"],
-            task,
-            args=[*first, *signature["args"]],
-            kwargs=signature["kwargs"],
-            **{name: options[name] for name in _ARGUMENTS if name in options},
-            **{name: maybe_list(options.get(key)) for key, name in _LISTS.items()},
-        )
-        message.headers.update(options.get("headers") or {})
-        queue = options.get("queue") or self._app.amqp.router.route({}, task)["queue"].name
-        priority = options.get("priority") or 0
-        # As Celery does for what follows a job: `UnreadQueues` and tracing libraries listen.
-        signals.before_task_publish.send(
-            sender=task,
-            body=message.body,
-            exchange="",
-            routing_key=queue,
-            declare=[],
-            headers=message.headers,
-            properties=message.properties,
-            retry_policy={},
-        )
-        captured = captured_message(self._app, message, queue, priority=priority)
-        return BrokerKeys().list_of(queue, priority), dumps(captured).encode()
+            callback = self._messages.read(waiting.signature)
+            id_ = waiting.batch_id
+            message = callback.message(id_, follows=id_, is_child=False)
+        except (InvalidHeaders, LinkRefused) as error:
+            self._store.refuse(client, waiting)
+            logger.error(_NOT_PUBLISHED, error)  # noqa: TRY400 - the reason says all
+            return
+        try:
+            if self._store.publish(client, waiting, message):
+                logger.info("a batch is complete: its callback is in its queue")
+        except CallbackRefused as error:
+            logger.error(_NOT_PUBLISHED, error)  # noqa: TRY400 - the reason says all

@@ -24,7 +24,7 @@ from sentq_worker.broker.message import InvalidHeaders, check_eta, is_job_id
 from sentq_worker.broker.protocols import DeliveredMessage
 from sentq_worker.celery_worker.canvas.follow import FollowRules
 
-__all__ = ["check_signature", "check_signatures"]
+__all__ = ["check_signature", "check_signatures", "is_task_id"]
 
 logger = logging.getLogger(__name__)
 
@@ -280,7 +280,8 @@ def _is_queue(value: object) -> bool:
     )
 
 
-def _is_id(value: object) -> bool:
+def is_task_id(value: object) -> bool:
+    """Return whether this can be the id of a task that a worker publishes."""
     return is_job_id(value) and len(value) <= _MAX_NAME_CHARS
 
 
@@ -340,7 +341,7 @@ _CHECKS: Final[dict[str, Callable[[object], bool]]] = {
     "ignore_result": _is_bool,
     "add_to_parent": _is_bool,
     "propagate": _is_bool,
-    **dict.fromkeys(("task_id", "root_id", "parent_id", "group_id", "reply_to"), _is_id),
+    **dict.fromkeys(("task_id", "root_id", "parent_id", "group_id", "reply_to"), is_task_id),
     **dict.fromkeys(("group_index", "retries", "replaced_task_nesting"), _is_count),
     **dict.fromkeys(("shadow", "origin"), _is_name),
 }

@@ -58,17 +58,19 @@ class UnreadQueues:
     def listen(self) -> None:
         """Learn from Celery's signal what this process publishes."""
         signals.before_task_publish.connect(
-            self._add, weak=False, dispatch_uid="sentq_worker.unread_queues"
+            lambda sender, routing_key, **_: self.watch(sender, routing_key),
+            weak=False,
+            dispatch_uid="sentq_worker.unread_queues",
         )
 
-    def _add(self, sender: str, routing_key: str, **_: object) -> None:
+    def watch(self, task: str, queue_of_task: str) -> None:
         """Watch the queue of a published task if it is where a task goes that names no queue.
 
         So the names of watched queues are from the settings, and not from messages: there are few,
         and they may be logged.
         """
-        queue: str = self._app.amqp.router.route({}, sender)["queue"].name
-        if queue == routing_key and queue not in self._app.amqp.queues.consume_from:
+        queue: str = self._app.amqp.router.route({}, task)["queue"].name
+        if queue == queue_of_task and queue not in self._app.amqp.queues.consume_from:
             self._watched.setdefault(queue)
 
     def poll(self, connection: redis.Redis, prefix: str) -> None:

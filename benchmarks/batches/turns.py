@@ -1,0 +1,54 @@
+"""How fast jobs are sent and scored, by a worker whose engine returns at once. Client, worker and
+Redis share what cores there are."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+from benchmarks.queue import SENTQ, SETTINGS
+from tests.support.processes import RedisProcess, WorkerProcess
+
+__all__ = ["TEXT", "rates"]
+
+#: The text of each job.
+TEXT: Final = (
+    "A hundred characters of plain English, as a short review of a film may be written, at length."
+)
+
+
+def rates(
+    server: RedisProcess, folder: Path, send: Callable[[], object], jobs: int
+) -> tuple[float, float]:
+    """Return how many jobs a second are sent, and scored.
+
+    Args:
+        server: Redis. It is emptied.
+        folder: Where the worker runs.
+        send: Sends the jobs into the bulk queue.
+        jobs: How many it sends.
+    """
+    with server.client() as redis:
+        redis.flushall()
+    started = time.perf_counter()
+    send()
+    return jobs / (time.perf_counter() - started), _scored_per_s(server, folder, jobs)
+
+
+def _scored_per_s(server: RedisProcess, folder: Path, jobs: int) -> float:
+    environment = {"SENTQ_BROKER_URL": server.url, **SETTINGS}
+    with server.client() as redis:
+        worker = WorkerProcess(folder, environment, SENTQ)
+        try:
+            left = jobs
+            while left == jobs:
+                time.sleep(0.001)
+                left = int(redis.llen("sentq.bulk"))
+            started = time.perf_counter()
+            while redis.llen("sentq.bulk") or redis.hlen("unacked"):
+                time.sleep(0.002)
+            return left / (time.perf_counter() - started)
+        finally:
+            worker.stop()
