@@ -139,6 +139,7 @@ GROUPS: Final = (
             "shutdown_grace_s",
             "batch_limit_s",
             "loop_limit_s",
+            "idle_poll_s",
         ),
     ),
     Group("Providers", WorkerSettings, ("provider", "queue_providers")),

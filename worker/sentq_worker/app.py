@@ -94,6 +94,7 @@ def make_worker_app(
     channel_options = {
         "in_flight_bytes": in_flight_bytes,
         "max_body_bytes": settings.limits.bytes_per_message,
+        "idle_poll_s": worker_settings.idle_poll_s,
         "lease_timeout_s": settings.visibility_timeout_s,
         "dead_letter_ttl_s": settings.dead_letter_ttl_s,
         "dead_letter_max_bytes": settings.dead_letter_max_bytes,
@@ -182,6 +183,7 @@ def make_worker_app(
         encryption=encryption,
         follow_rules=follow_rules,
         job_callbacks=job_callbacks,
+        batch_callbacks=batch_callbacks,
         executor=executor,
         dispatcher=dispatcher,
         start_check=StartCheck(heartbeat, is_required=worker_settings.require_same_model),

@@ -305,6 +305,17 @@ class WorkerSettings(LayeredSettings):
             "starts, and both log a warning."
         ),
     ] = False
+    idle_poll_s: Annotated[
+        float,
+        Field(
+            ge=0.05,
+            le=5,
+            description="How long a worker without jobs waits at most before it looks again for "
+            "bulk jobs and jobs of lower priority, in seconds. Single jobs wake it at once. It "
+            "waits for a tenth of the time without jobs, so it looks more often soon after one. "
+            "A larger value sends fewer commands to Redis.",
+        ),
+    ] = 1.0
     loop_limit_s: Annotated[
         float,
         Field(

@@ -18,6 +18,7 @@ from tests.support.processes import RedisProcess
 from tests.support.redis_state import contents, full_memory
 
 TAKE: Final = load_script("sentq_worker.broker", "take_messages")
+LOOK: Final = load_script("sentq_worker.broker", "look_for_messages")
 REQUEUE: Final = load_script("sentq_worker.broker", "requeue_messages")
 REWRITE: Final = load_script("sentq_worker.broker", "rewrite_entry")
 RENEW_AND_FIND: Final = load_script("sentq_worker.broker", "renew_and_find_expired")
@@ -191,6 +192,38 @@ def test_a_queue_that_is_no_list_is_an_error_and_nothing_moves(server: redis.Red
     with pytest.raises(redis.ResponseError, match="WRONGTYPE"):
         _take(server)
     assert contents(server) == before
+
+
+# --- look_for_messages ---------------------------------------------------------------------
+
+
+def _look(server: redis.Redis) -> list[int]:
+    keys = ["sentq.scheduled", "sentq.batches", "list", "low"]
+    reply: list[int] = LOOK.run(server, keys)
+    return reply
+
+
+def test_a_look_at_nothing_finds_nothing(server: redis.Redis) -> None:
+    assert _look(server) == [0, -1, 0]
+    assert contents(server) == {}
+
+
+def test_a_look_finds_messages_jobs_and_callbacks_and_changes_nothing(server: redis.Redis) -> None:
+    server.lpush("low", "m")
+    server.zadd("sentq.batches", {"a": 1, "b": 2})
+    server.zadd("sentq.scheduled", {"due": 1, "later": time.time() * 1000 + 60_000})
+    before = contents(server)
+    assert _look(server) == [1, 0, 2]
+    assert contents(server) == before
+    server.zrem("sentq.scheduled", "due")
+    assert 50_000 < _look(server)[1] <= 60_000
+
+
+def test_a_list_that_is_none_counts_as_one_with_a_message(server: redis.Redis) -> None:
+    server.set("list", "text")
+    server.set("sentq.scheduled", "text")
+    server.set("sentq.batches", "text")
+    assert _look(server) == [1, -1, 0]
 
 
 # --- requeue_messages ----------------------------------------------------------------------

@@ -3,12 +3,10 @@
 Kombu's Redis transport takes a message with BRPOP and records it afterwards: a worker that dies in
 between, or whose connection is cut, loses the message. Here one script does both:
 
-    wait   BLMOVE q q RIGHT RIGHT   blocks until there is something, and moves nothing
-    take   a script                 queue -> `unacked` and its index, and returns the messages
+    wait   `broker.intake.waiting`   blocks until there is something, and moves nothing
+    take   a script           queue -> `unacked` and its index, and returns the messages
 
-A message of any size may be in a queue. The script makes one that is too large a dead letter, and
-the reply to BLMOVE, which is the message, is not sent: `CLIENT REPLY SKIP` goes before it, and a
-PING after it tells that the wait is over.
+A message of any size may be in a queue. The script makes one that is too large a dead letter.
 
 The structures are kombu's own, so a stock worker requeues what a lost worker of ours had in
 flight, and the other way round. Each message is recorded under a tag of ours, because a sender may
@@ -31,12 +29,14 @@ import kombu.transport
 import redis
 from kombu.transport import redis as stock
 from kombu.transport import virtual
-from redis.exceptions import NoPermissionError, NoScriptError, OutOfMemoryError
+from redis.exceptions import NoScriptError, OutOfMemoryError
 
 from sentq.contract import BATCH_HEADER, DELIVERIES_HEADER, MAX_BYTES_PER_MESSAGE, TASK_NAME
 from sentq.errors import MessageTooLarge, Undecryptable
+from sentq.wire.batches import COMPLETE_BATCHES_KEY
 from sentq.wire.dead_letters import DEAD_LETTERS_KEY, DeadLetterCode, dead_letter_fields
 from sentq.wire.lua import load_script
+from sentq.wire.scheduled import SCHEDULED_KEY
 from sentq_worker.broker.at_maxmemory.clients import (
     PrefixedRepeatingRedis,
     RepeatingRedis,
@@ -49,8 +49,9 @@ from sentq_worker.broker.dead_letters import (
 )
 from sentq_worker.broker.decompression import refusal_to_decompress
 from sentq_worker.broker.delivery import count_key, job_id, lost_deliveries, read_counts
+from sentq_worker.broker.intake.waiting import Look, MessageWait
 from sentq_worker.broker.message import Envelope, read_envelope
-from sentq_worker.broker.protocols import DeliveredMessage, Headers
+from sentq_worker.broker.protocols import DeliveredMessage, Headers, RepeatingEventLoop
 from sentq_worker.broker.qos import UnackedQoS, UnackedTags
 
 __all__ = ["Channel", "ChannelDelegate", "Transport", "install", "is_connection_error"]
@@ -60,12 +61,7 @@ logger = logging.getLogger(__name__)
 #: The most bytes of a message beside its body. Celery needs less than a thousand.
 _MAX_HEADER_BYTES: Final = 256 * 1024
 
-#: How long one wait blocks. It ends at once when a single job arrives. Other queues and priorities
-#: are read when it ends.
-_WAIT_S: Final = 0.05
-
-#: A list that no message is in. A worker waits for it while Redis has no free memory: Redis refuses
-#: BLMOVE then, at once.
+#: A list that no message is in. A worker waits for it while Redis has no free memory.
 _NO_QUEUE: Final = "sentq.no-queue"
 
 #: The delay before Redis is asked again that refused a script (out of memory, read-only replica).
@@ -87,6 +83,7 @@ _TAKE: Final = load_script("sentq_worker.broker", "take_messages")
 _OPTIONS: Final = (
     "in_flight_bytes",
     "max_body_bytes",
+    "idle_poll_s",
     "lease_timeout_s",
     "dead_letter_ttl_s",
     "dead_letter_max_bytes",
@@ -117,6 +114,10 @@ class ChannelDelegate(Protocol):
         """Called as a message becomes a dead letter that no consumer has seen."""
         ...
 
+    def on_look(self, look: Look, /) -> None:
+        """Called with what an idle channel has seen in Redis."""
+        ...
+
 
 class Channel(stock.Channel):
     """Takes messages from one Redis."""
@@ -130,6 +131,9 @@ class Channel(stock.Channel):
     #: The most bytes of a body, decoded. A larger one may reach a worker as long as its message has
     #: no more bytes than the largest body in base64, and headers. A transport option.
     max_body_bytes = MAX_BYTES_PER_MESSAGE
+
+    #: How often an idle channel looks for messages in all queues. A transport option.
+    idle_poll_s: float = 1.0
 
     #: How long a message stays with a worker that does not renew it. A transport option.
     lease_timeout_s: float = 30
@@ -150,10 +154,6 @@ class Channel(stock.Channel):
         #: The last command that was sent to take messages.
         self._take_command: tuple[object, ...] = ()
         self._is_waiting = False
-        #: Whether Redis has no free memory, and refuses to wait for messages.
-        self._is_full = False
-        #: Whether this user may keep Redis from sending the reply to a wait.
-        self._may_skip_reply = True
         self._take_next = True
         self._not_before = 0.0
         self._lists: list[tuple[str, str]] = []
@@ -167,11 +167,17 @@ class Channel(stock.Channel):
         self._is_stock = False
         self._uncollected_bytes = 0
         super().__init__(*args, **kwargs)
+        self._wait = MessageWait(self.idle_poll_s)
 
     def attach(self, delegate: ChannelDelegate) -> None:
         """Offer each message to this delegate first. Without one, all messages go through
         Celery."""
         self._delegate = delegate
+
+    def look_from(self, loop: RepeatingEventLoop) -> None:
+        """Look for messages in this loop from now on, while a long wait blocks the connection."""
+        self._wait.has_looks_beside = True
+        loop.call_repeatedly(self.idle_poll_s, self._look_beside_wait)
 
     @property
     def worker(self) -> str | None:
@@ -199,8 +205,7 @@ class Channel(stock.Channel):
         self._brpop_sent_at = time.monotonic()
         self._is_waiting = not self._take_next or time.monotonic() < self._not_before
         if self._is_waiting:
-            commands = self._wait_commands(queues[0])
-            connection.send_packed_command(connection.pack_commands(commands))
+            self._send_wait(connection, queues)
         else:
             self._send_take(connection, queues)
 
@@ -215,10 +220,9 @@ class Channel(stock.Channel):
         connection = self.client.connection
         try:
             if self._is_waiting:
-                self._read_end_of_wait(connection)
-                # Take in any case: the wait sees one list, the script sees them all.
-                self._take_next = True
-                if time.monotonic() < self._not_before:
+                look = self._wait.read(connection)
+                self._take_next = look is None or self._has_found(look)
+                if not self._take_next or time.monotonic() < self._not_before:
                     raise virtual.Empty
                 self._send_take(connection, self._queues())
             reply = self._read_taken(connection)
@@ -228,15 +232,17 @@ class Channel(stock.Channel):
         except redis.ResponseError as error:
             # Nothing has moved; it is tried again.
             logger.warning("Redis refuses to deliver jobs: %s", error)
+            self._wait.work_seen()
             self._not_before = time.monotonic() + _REFUSED_PAUSE_S
             raise virtual.Empty from None
         finally:
             self._in_poll = None
             self._flush_brpop_reauth()
-        self._is_full = reply == 0
+        self._wait.is_memory_full = reply == 0
         self._take_next = bool(reply)
         if not self._take_next:
             raise virtual.Empty
+        self._wait.work_seen()
         taken, refused = reply
         self._deliver_all(self._taken(taken))
         for queue, size_bytes, *found in refused:
@@ -269,6 +275,7 @@ class Channel(stock.Channel):
 
     def close(self) -> None:
         """Requeue the messages in flight and close."""
+        self._end_wait()
         try:
             super().close()
         except self.connection_errors:
@@ -280,34 +287,45 @@ class Channel(stock.Channel):
         queues = sorted(self.active_queues, key=self._order.__getitem__)
         return queues[:1] if self.qos.takes_first_queue_only else queues
 
-    def _wait_commands(self, queue: str) -> list[tuple[object, ...]]:
-        if self._is_full:
-            return [("BRPOP", self.full_key(_NO_QUEUE), _WAIT_S)]
-        key = self.full_key(self._q_for_pri(queue, 0))
-        wait = ("BLMOVE", key, key, "RIGHT", "RIGHT", _WAIT_S)
-        if self._may_skip_reply:
-            return [("CLIENT", "REPLY", "SKIP"), wait, ("PING",)]
-        return [wait, ("PING",)]
+    def _lists_of(self, queues: Sequence[str]) -> list[tuple[str, str]]:
+        """Return the lists of queues in the order in which they are read, each with its queue."""
+        return [(self._q_for_pri(q, p), q) for q in queues for p in self.priority_steps]
 
-    def _read_end_of_wait(self, connection: Any) -> None:
-        if self._is_full:
-            connection.read_response()
+    def _send_wait(self, connection: Any, queues: Sequence[str]) -> None:
+        if self.qos.has_messages:
+            self._wait.work_seen()
+        first = self.full_key(self._q_for_pri(queues[0], 0))
+        self._wait.send(connection, first, self.full_key(_NO_QUEUE), self._look_keys(queues))
+
+    def _end_wait(self) -> None:
+        """End a wait that Redis has not answered, if there is one, by disconnecting. It has moved
+        nothing."""
+        if self._in_poll and self._is_waiting and not self._is_stock:
+            self._in_poll.disconnect()
+            self._in_poll = None
+
+    def _look_beside_wait(self) -> None:
+        if not self._in_poll or not self._is_waiting or not self._wait.is_long:
             return
-        if self._may_skip_reply:
-            try:
-                connection.read_response()
-            except NoPermissionError:
-                # The replies to BLMOVE and PING follow, and do from now on.
-                self._may_skip_reply = False
-            else:
-                return
-        with contextlib.suppress(OutOfMemoryError):  # The PING has a reply all the same.
-            connection.read_response()
-        connection.read_response()
+        with self.conn_or_acquire() as client:
+            look = Look.run(client, self._look_keys(self._queues()))
+        if self._has_found(look):
+            self._take_next = True
+            self._end_wait()
+
+    def _look_keys(self, queues: Sequence[str]) -> list[str]:
+        lists = (name for name, _ in self._lists_of(queues))
+        return [*map(self.full_key, (SCHEDULED_KEY, COMPLETE_BATCHES_KEY, *lists))]
+
+    def _has_found(self, look: Look) -> bool:
+        """Pass on what a look has found; return whether a queue has a message."""
+        if self._delegate is not None:
+            self._delegate.on_look(look)
+        return look.has_message
 
     def _send_take(self, connection: Any, queues: Sequence[str]) -> None:
         self._takes += 1
-        self._lists = [(self._q_for_pri(q, p), q) for q in queues for p in self.priority_steps]
+        self._lists = self._lists_of(queues)
         lists = [key for key, _ in self._lists]
         keys = [self.unacked_key, self.unacked_index_key, DEAD_LETTERS_KEY, *lists]
         limits = [max(1, self.qos.credit()), self.in_flight_bytes, self.max_message_bytes]

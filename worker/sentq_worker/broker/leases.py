@@ -32,6 +32,10 @@ logger = logging.getLogger(__name__)
 #: The delay after which a tick is tried again if Redis did not answer.
 _RETRY_S: Final = 0.5
 
+#: How often a worker reports, and asks for cancelled jobs and callbacks, in ticks while it has no
+#: job: each command of an idle worker costs money where Redis is metered.
+_TICKS_WHILE_IDLE: Final = 2
+
 #: How often a worker removes dead letters that are too old or too many.
 _TRIM_INTERVAL_S: Final = 15.0
 
@@ -80,6 +84,7 @@ class Leases:
         self._has_ended = threading.Event()
         self._last_reading: RedisReading | None = None
         self._trim_at = 0.0
+        self._ticks = 0
 
     def attach(
         self,
@@ -150,6 +155,9 @@ class Leases:
 
     def _tick(self, reaper: LeaseReaper) -> None:
         self._last_reading = reading = reaper.tick(self._last_reading)
+        self._ticks += 1
+        if not reaper.channel.qos.has_messages and self._ticks % _TICKS_WHILE_IDLE != 1:
+            return
         self._heartbeat.write(
             reaper.channel, reaper.connection, now_s=reading.redis_s, tick_s=reaper.tick_s
         )

@@ -16,6 +16,7 @@ __all__ = [
     "EventLoop",
     "Headers",
     "JobConsumer",
+    "RepeatingEventLoop",
     "TaskConsumer",
 ]
 
@@ -30,6 +31,16 @@ class EventLoop(Protocol):
 
     def call_later(self, delay: float, callback: Callable[..., object], /, *args: object) -> object:
         """Call in so many seconds."""
+        ...
+
+
+class RepeatingEventLoop(EventLoop, Protocol):
+    """An event loop that also calls again and again, `kombu.asynchronous.Hub`."""
+
+    def call_repeatedly(
+        self, delay: float, callback: Callable[..., object], /, *args: object
+    ) -> object:
+        """Call every so many seconds."""
         ...
 
 

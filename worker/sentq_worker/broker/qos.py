@@ -109,6 +109,11 @@ class UnackedQoS(stock.QoS):
         return free if not self._sizes or size_bytes < self.channel.in_flight_bytes else 0
 
     @property
+    def has_messages(self) -> bool:
+        """Whether messages are in flight."""
+        return bool(self._sizes)
+
+    @property
     def takes_first_queue_only(self) -> bool:
         """Whether there is room only because some jobs compute for long. Jobs of the first queue
         shall not wait for these; bulk work would only be kept from workers that are idle."""

@@ -21,7 +21,7 @@ from sentq.errors import SettingsError
 from sentq.results.cancel import cancelled_ids
 from sentq.wire.functions import LIBRARY_NAME, load_functions
 from sentq_worker.broker.channel import Channel
-from sentq_worker.broker.protocols import EventLoop
+from sentq_worker.broker.protocols import RepeatingEventLoop
 from sentq_worker.celery_worker.consumer import Consumer
 from sentq_worker.celery_worker.protocols import WorkController
 from sentq_worker.celery_worker.runtime import WorkerRuntime, runtime_of
@@ -92,7 +92,7 @@ class DispatcherStep(bootsteps.StartStopStep):
 
     requires = ("celery.worker.consumer.tasks:Tasks",)
 
-    def register_with_event_loop(self, consumer: Consumer, hub: EventLoop) -> None:
+    def register_with_event_loop(self, consumer: Consumer, hub: RepeatingEventLoop) -> None:
         runtime = runtime_of(consumer.app)
         channel = consumer.task_consumer.channel
         runtime.start_check.run(
@@ -110,6 +110,7 @@ class DispatcherStep(bootsteps.StartStopStep):
                 with channel.conn_or_acquire() as connection:
                     _load_functions(connection)
             channel.attach(JobIntake(runtime, consumer))
+            channel.look_from(hub)
             runtime.leases.attach(
                 channel,
                 in_flight_tags=dispatcher.in_flight_tags,

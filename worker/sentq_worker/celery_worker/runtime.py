@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from sentq.contract import TASK_NAME
 from sentq_worker.broker.leases import Leases
-from sentq_worker.celery_worker.canvas.callbacks import CallbacksOfJobs
+from sentq_worker.celery_worker.canvas.callbacks import BatchCallbacks, CallbacksOfJobs
 from sentq_worker.celery_worker.canvas.follow import FollowRules
 from sentq_worker.celery_worker.encryption import JobEncryption
 from sentq_worker.celery_worker.loop_watchdog import LoopWatchdog
@@ -35,6 +35,7 @@ class WorkerRuntime:
         encryption: Reads the texts of jobs, and encrypts outcomes.
         follow_rules: The tasks that may follow a job, and their queues.
         job_callbacks: Checks the callbacks of jobs, and makes their messages.
+        batch_callbacks: Publishes the callbacks of complete batches.
         executor: Scores batches of jobs.
         dispatcher: Owns jobs from delivery to completion.
         start_check: Refuses a start beside workers of another model.
@@ -50,6 +51,7 @@ class WorkerRuntime:
     encryption: JobEncryption
     follow_rules: FollowRules
     job_callbacks: CallbacksOfJobs
+    batch_callbacks: BatchCallbacks
     executor: BatchExecutor
     dispatcher: Dispatcher
     start_check: StartCheck

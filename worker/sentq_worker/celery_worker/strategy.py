@@ -21,6 +21,7 @@ from celery.worker.strategy import default
 
 from sentq.contract import CALLBACK_HEADER, TASK_NAME
 from sentq.errors import InvalidInput, MessageTooLarge
+from sentq_worker.broker.intake.waiting import Look
 from sentq_worker.broker.message import (
     Envelope,
     check_headers,
@@ -61,6 +62,7 @@ class JobIntake:
         self._job_callbacks = runtime.job_callbacks
         self._dispatcher = runtime.dispatcher
         self._schedule = runtime.schedule
+        self._batch_callbacks = runtime.batch_callbacks
         self._consumer = consumer
         #: The worker's name.
         self.worker = consumer.hostname
@@ -85,6 +87,12 @@ class JobIntake:
     def on_dead_letter(self, headers: Headers, reason: str, error: Exception | None = None) -> None:
         """Store that a job failed whose message the channel dead-letters."""
         self._dispatcher.fail_dead_letter(headers, reason, error)
+
+    def on_look(self, look: Look) -> None:
+        """Pass on what the channel has seen in Redis."""
+        self._schedule.seen(look.next_job_in_s)
+        if look.waiting_callbacks:
+            self._batch_callbacks.publish(self._consumer.app.backend.client)
 
     def take_message(self, message: DeliveredMessage) -> bool:
         """Take the job in a message of kombu's, if it is plain; return whether it is.

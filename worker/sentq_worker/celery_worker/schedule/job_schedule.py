@@ -2,6 +2,7 @@
 
     holds           a job whose eta has not come -> the schedule in Redis; nothing stays here
     _tick           every second, and when the next job is due -> back to its queue
+    seen            the channel of an idle worker looks too, so that no tick is needed
     end             cancelled jobs -> taken out of the schedule and delivered; Celery ends them
 
 When a job is due, its eta is removed before Celery sees it, so that Celery's timer, which goes by
@@ -42,6 +43,9 @@ logger = logging.getLogger(__name__)
 #: How often due jobs are looked for, beside the time at which the next one is due: other workers
 #: add jobs too.
 _TICK_S: Final = 1.0
+
+#: How much later a tick comes after the channel has looked: an idle channel looks again before.
+_AFTER_LOOK_S: Final = 0.5
 
 #: How many ids of cancelled jobs wait to be looked up.
 _MAX_ENDING: Final = 50_000
@@ -136,6 +140,14 @@ class JobSchedule:
         if self._ending and self._loop is not None:
             # In the next turn of the loop: as a connection is attached, no queue is read yet.
             self._loop.call_soon(self._end_some)
+
+    def seen(self, next_in_s: float | None) -> None:
+        """Take note that the next job was seen to be due in so many seconds; None stands for no
+        job. Call it in the loop's thread."""
+        if not self._ending:  # Those are tried again with the next tick.
+            self._next_at = float("inf")
+            limit_s = _TICK_S + _AFTER_LOOK_S
+            self._look_in(limit_s if next_in_s is None else min(next_in_s, limit_s))
 
     def first(self, count: int) -> Iterable[tuple[str, float]]:
         """Return the ids of the jobs that are due first, and when they are, in Unix seconds."""

@@ -1,0 +1,1 @@
+"""How a channel comes to its messages: it waits, and looks whether there are any."""
