@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 __all__ = ["CommandConnection", "ConnectionsClosed", "pack"]
 
 #: How many calls, and bytes of commands, one round trip has at most. A first call may be larger.
-#: All callers of a round trip go on in one turn of the event loop, which then takes some 10 ms.
+#: All callers of a round trip go on in one turn of the event loop, which then takes some 3 ms.
 _CALLS_PER_ROUND_TRIP: Final = 100
 _BYTES_PER_ROUND_TRIP: Final = 4 * 1024 * 1024
 

@@ -15,6 +15,7 @@ import redis
 from sentq.aio.commands import CommandConnection, ConnectionsClosed
 from sentq.aio.notices import Listener, Notices
 from sentq.aio.servers import RedisServer
+from sentq.aio.turns import Turns
 from sentq.connection.app import close_app
 from sentq.connection.broker import BrokerKeys, broker_unavailable, run_on_broker
 from sentq.errors import BrokerUnavailable, ResultsUnavailable
@@ -75,6 +76,7 @@ class LoopDriver:
         self._server = RedisServer(results.app)
         self._commands = CommandConnection(self._server)
         self._notices = Notices(self._server)
+        self._turns = Turns()
         self._backlog: asyncio.Task[Backlog] | None = None
 
     @property
@@ -90,6 +92,7 @@ class LoopDriver:
         """
         listener = self._notices.listener()
         try:
+            await self._turns.begin()
             return await _drive(steps, partial(self._perform, listener))
         except ConnectionsClosed:
             raise ResultsUnavailable(_CLOSED) from None
