@@ -14,8 +14,9 @@ from typing import Final
 
 __all__ = ["Turns"]
 
-#: How many calls begin in a turn, and for how long. A turn may take longer by one call, and by what
-#: other tasks do in it.
+#: How many calls begin in a turn, and for how long, as computed by the loop's thread: time in which
+#: other processes had the core would leave too few calls to a turn. A turn may take longer by one
+#: call, and by what other tasks do in it.
 _MOST_CALLS: Final = 32
 _TURN_S: Final = 0.004
 
@@ -48,10 +49,10 @@ class Turns:
     def _has_time(self) -> bool:
         if not self._begun:
             return True
-        return self._begun < self._most and time.perf_counter() - self._began_s < _TURN_S
+        return self._begun < self._most and time.thread_time() - self._began_s < _TURN_S
 
     def _begin_turn(self) -> None:
-        self._began_s, self._begun = time.perf_counter(), 0
+        self._began_s, self._begun = time.thread_time(), 0
         self._loop.call_soon(self._end_turn)
 
     def _end_turn(self) -> None:
@@ -60,7 +61,7 @@ class Turns:
             self._is_counting, self._most = False, _MOST_CALLS
             return
         # As many as there is time for, if each takes as long as those of the last turn.
-        took_s = time.perf_counter() - self._began_s
+        took_s = time.thread_time() - self._began_s
         fitting = int(self._begun * _TURN_S / took_s) if took_s > 0 else _MOST_CALLS
         self._most = min(max(1, fitting), 2 * self._most, _MOST_CALLS)
         begun = 0
