@@ -5,7 +5,7 @@
 Progress is read 1,000 times when a hundredth of the jobs has ended, and when all but a hundredth
 have. Beside it, the same counts are found by reading the outcome of each job, as `GroupResult` of
 Celery does. Jobs of a batch and plain ones are sent and scored in turn, by a worker whose engine
-returns at once; client, worker and Redis share what cores there are.
+returns at once; worker and Redis share one core.
 """
 
 from __future__ import annotations
