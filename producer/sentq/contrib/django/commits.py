@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from datetime import datetime
 
 from django.db import transaction
 
@@ -10,6 +11,7 @@ from sentq.contrib.django.clients import get_client
 from sentq.contrib.django.config import load_settings
 from sentq.job import Job
 from sentq.sending.arguments import checked_texts
+from sentq.sending.callback import ThenArgument
 
 __all__ = ["submit_on_commit"]
 
@@ -24,6 +26,10 @@ def submit_on_commit(
     key: str | None = None,
     deadline: float | None = None,
     local_only: bool = False,
+    delay: float | None = None,
+    at: datetime | None = None,
+    then: object = None,
+    then_argument: ThenArgument = "id",
 ) -> None:
     """Submit a job when the transaction commits; at once if there is no transaction.
 
@@ -36,8 +42,8 @@ def submit_on_commit(
         using: The database of the transaction.
         robust: Log an error of the submission or of `on_submit`, and raise none.
             `django.db.transaction.on_commit` has the same argument.
-        bulk, key, deadline, local_only: As for `Client.submit`. The deadline counts from the
-            commit.
+        bulk, key, deadline, local_only, delay, at, then, then_argument: As for `Client.submit`.
+            Deadline and delay count from the commit.
 
     Raises:
         InvalidInput: The message says which text breaks which limit.
@@ -50,7 +56,15 @@ def submit_on_commit(
 
     def submit() -> None:
         job = get_client().submit(
-            checked, bulk=bulk, key=key, deadline=deadline, local_only=local_only
+            checked,
+            bulk=bulk,
+            key=key,
+            deadline=deadline,
+            local_only=local_only,
+            delay=delay,
+            at=at,
+            then=then,
+            then_argument=then_argument,
         )
         if on_submit is not None:
             on_submit(job)

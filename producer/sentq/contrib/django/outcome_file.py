@@ -53,11 +53,14 @@ def open_outcome_file(path: Path, *, resume: bool) -> Iterator[OutcomeLines]:
             removed.
 
     Raises:
-        InvalidInput: The file has content, and `resume` is not set; or it is not a file of this
-            command.
-        OSError: The file cannot be opened.
+        InvalidInput: The file cannot be opened; or it has content, and `resume` is not set; or it
+            is not a file of this command.
     """
-    with path.open("a+b") as stream:
+    try:
+        stream = path.open("a+b")
+    except OSError as error:
+        raise InvalidInput(f"cannot write {path}: {error.strerror}") from error
+    with stream:
         size_bytes = stream.seek(0, os.SEEK_END)
         if size_bytes and not resume:
             raise InvalidInput(f"{path} exists already: --resume continues it")

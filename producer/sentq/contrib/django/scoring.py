@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 
-from django.core.exceptions import FieldDoesNotExist
+from django.core.exceptions import FieldDoesNotExist, ValidationError
 from django.db import models, transaction
 
 from sentq.contract import Outcome, TextError
@@ -66,6 +66,18 @@ class TextColumn:
         """The rows that have a text."""
         rows = self.model._default_manager.using(self.database)
         return rows.exclude(**{f"{self.field}__isnull": True}).exclude(**{self.field: ""})
+
+    def primary_key(self, written: object) -> Any:
+        """Return a primary key that was written as JSON; None for None.
+
+        Raises:
+            InvalidInput: The model has no such keys.
+        """
+        try:
+            return self.model._meta.pk.to_python(written)
+        except ValidationError:
+            name = self.model._meta.label
+            raise InvalidInput(f"{written!r} is not a primary key of {name}") from None
 
     def pages(self, rows: models.QuerySet[Any], *, after: Any = None) -> Iterator[Row]:
         """Yield rows in the order of their primary keys, a query for each page.

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import logging
 from contextlib import suppress
+from inspect import signature
 
 import pytest
 from django.db import transaction
 from django.test import TestCase
 
-from sentq import BrokerUnavailable, Job, TextTooLong
+from sentq import BrokerUnavailable, Client, Job, TextTooLong
 from sentq.contrib.django import submit_on_commit
 from tests.producer.contrib.django.conftest import Configure
 from tests.support.django_site.models import Feedback
@@ -81,7 +82,13 @@ def test_the_job_is_passed_on_once_it_is_accepted(project: RedisProcess) -> None
     assert job.status() == "queued"
 
 
-def test_options_are_those_of_submit(project: RedisProcess) -> None:
+def test_the_options_of_submit_are_options_here() -> None:
+    ours, theirs = signature(submit_on_commit).parameters, signature(Client.submit).parameters
+    assert theirs.keys() - ours.keys() == {"self"}
+    assert ours.keys() - theirs.keys() == {"on_submit", "using", "robust"}
+
+
+def test_options_are_passed_on(project: RedisProcess) -> None:
     jobs: list[Job] = []
     for _ in range(2):
         submit_on_commit(
@@ -89,6 +96,8 @@ def test_options_are_those_of_submit(project: RedisProcess) -> None:
         )
     assert jobs[0].id == jobs[1].id
     assert _queued(project) == 1
+    submit_on_commit("a day", delay=600, on_submit=jobs.append)
+    assert jobs[2].status() == "scheduled"
 
 
 def test_a_text_is_checked_at_the_call_so_that_the_transaction_can_be_rolled_back(

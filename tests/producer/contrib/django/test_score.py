@@ -194,6 +194,8 @@ def test_another_file_is_not_continued(tmp_path: Path, configure: Configure) -> 
     command = ("django_site.Feedback", "--field", "body", "--output", str(file), "--resume")
     assert "its last line has no pk" in _refused(*command)
     assert file.read_text() == "not JSON\n"
+    file.write_text('{"pk": "of another model"}\n')
+    assert "is not a primary key of django_site.Feedback" in _refused(*command)
 
 
 # --- What is saved ----------------------------------------------------------------------------

@@ -16,10 +16,6 @@ from tests.support.workers.standin import has_hash_scores
 PATHS = ["/score", "/score-async"]
 
 
-def _post(path: str, text: str) -> object:
-    return Browser().post(path, text, content_type="text/plain")
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("path", PATHS)
 @pytest.mark.usefixtures("scored_project")

@@ -115,9 +115,6 @@ class Command(BaseCommand):
             failures = self._score(options)
         except SentqError as error:
             raise CommandError(str(error), returncode=exit_code(error)) from error
-        except OSError as error:
-            message = f"cannot write {options['output']}: {error.strerror}"
-            raise CommandError(message, returncode=Exit.USAGE) from error
         except KeyboardInterrupt:
             raise CommandError("interrupted", returncode=Exit.INTERRUPTED) from None
         if failures:
@@ -138,9 +135,7 @@ class Command(BaseCommand):
                 lines = OutcomeLines(self._write)
                 if path := options["output"]:
                     lines = stack.enter_context(open_outcome_file(path, resume=options["resume"]))
-                if lines.last_pk is not None:
-                    after = column.model._meta.pk.to_python(lines.last_pk)
-                save = lines.save
+                after, save = column.primary_key(lines.last_pk), lines.save
             client = stack.enter_context(Client(load_settings()))
             score = partial(
                 client.map, timeout=options["timeout"], local_only=options["local_only"]
