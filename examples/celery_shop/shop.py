@@ -24,7 +24,7 @@ app.conf.update(
 )
 
 REVIEWS = {
-    "kettle": ["Great kettle, quick and quiet.", "The lid is loose and it leaks."],
+    "kettle": ["Great kettle, quick and quiet.", "The lid is broken and it leaks."],
     "lamp": ["The lamp is 30 cm high.", "Loved it.", "It broke after two days. Terrible."],
 }
 

@@ -227,7 +227,7 @@ def test_a_plain_celery_application_uses_sentq_as_its_readme_shows(
 
 
 def test_the_celery_application_imports_nothing_of_sentq() -> None:
-    for file in SHOP.glob("*.py"):
+    for file in (SHOP / "shop.py", SHOP / "run.py"):
         assert re.findall(r"^\s*(?:from|import) sentq", file.read_text(), re.MULTILINE) == []
 
 

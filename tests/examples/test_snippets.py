@@ -50,12 +50,15 @@ def bundled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 def test_every_block_is_of_a_kind_that_is_tested_here() -> None:
-    kinds = Counter((one.language, one.mark.partition(",")[0]) for one in ALL)
+    kinds = Counter(
+        (one.language, "from" if one.source else one.mark.partition(",")[0]) for one in ALL
+    )
     assert kinds.keys() <= {
         ("console", ""),
         ("console", "parsed"),
         ("console", "not run"),
         ("python", ""),
+        ("python", "from"),
         ("toml", ""),
         ("mermaid", ""),  # A drawing,
         ("", ""),  # or one of characters.
@@ -70,6 +73,15 @@ def test_every_line_of_a_console_block_is_a_command_or_an_output() -> None:
         if snippet.language == "console":
             assert snippet.code.startswith("$ "), snippet.name
             assert "".join(f"$ {c}\n{out}" for c, out in commands(snippet.code)) == snippet.code
+
+
+# --- Blocks that are parts of examples ---------------------------------------------------------
+
+
+@pytest.mark.parametrize("snippet", [one for one in ALL if one.source], ids=_ids)
+def test_a_block_is_a_part_of_the_example(snippet: Snippet) -> None:
+    assert snippet.source is not None
+    assert f"\n{snippet.code}" in f"\n{snippet.source.read_text(encoding='utf-8')}"
 
 
 # --- Blocks that are parsed ------------------------------------------------------------------

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import argparse
 import re
 import shlex
 import tomllib
 from collections.abc import Callable
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final
 
 import typer.main
 from celery.bin.celery import celery as celery_command
+from uvicorn.main import main as uvicorn_command
 
 import sentq.cli
 import sentq_worker.cli
@@ -100,8 +103,43 @@ def _pip(arguments: list[str]) -> None:
             raise CannotParse(f"there is no file {argument}")
 
 
+def _cd(arguments: list[str]) -> None:
+    (folder,) = arguments
+    if not (ROOT / folder).is_dir():
+        raise CannotParse(f"there is no folder {folder}")
+
+
+def _gunicorn(arguments: list[str]) -> None:
+    from gunicorn.config import Config
+
+    _argparse(Config().parser(), arguments)
+
+
+def _django(arguments: list[str]) -> None:
+    command, *rest = arguments
+    if command.startswith("sentq_"):
+        module = import_module(f"sentq.contrib.django.management.commands.{command}")
+        _argparse(module.Command().create_parser("manage.py", command), rest)
+    elif command not in {"migrate", "test"}:
+        raise CannotParse(f"manage.py {command}")
+
+
+def _argparse(parser: argparse.ArgumentParser, arguments: list[str]) -> None:
+    try:
+        parser.parse_args(arguments)
+    except (SystemExit, Exception) as error:
+        raise CannotParse(f"{parser.prog} {arguments}: {error}") from error
+
+
+def _no_arguments(arguments: list[str]) -> None:
+    if arguments:
+        raise CannotParse(f"arguments are not checked here: {arguments}")
+
+
 def _python(arguments: list[str]) -> None:
     match arguments:
+        case ["manage.py", *rest]:
+            _django(rest)
         case ["-c", code]:
             compile(code, "-c", "exec")
         case ["-m", module, *_] if find_spec(module) is not None:
@@ -114,8 +152,12 @@ _PARSERS: Final = {
     "sentq": _click(typer.main.get_command(sentq.cli.app), "sentq"),
     "sentq-worker": _click(typer.main.get_command(sentq_worker.cli.app), "sentq-worker"),
     "celery": _celery,
+    "cd": _cd,
+    "gunicorn": _gunicorn,
     "make": _make,
     "pip": _pip,
+    "pytest": _no_arguments,
     "python": _python,
     "python3": _python,
+    "uvicorn": _click(uvicorn_command, "uvicorn"),
 }

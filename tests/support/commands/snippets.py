@@ -5,6 +5,7 @@ A comment on the line before a block says how it is tested:
 - none: it is run, and what it prints is what the document shows;
 - `<!-- snippet: parsed -->`: its commands are read by the option parsers of the programs, and not
   run: they would not end, or need a model, a host or files of the reader's;
+- `<!-- snippet: from FILE -->`: its lines stand in this file, which has tests of its own;
 - `<!-- snippet: not run, REASON -->`: it is not tested.
 """
 
@@ -46,6 +47,12 @@ class Snippet:
     language: str
     mark: str
     code: str
+
+    @property
+    def source(self) -> Path | None:
+        """The file that the block is a part of; None if it stands in no file."""
+        _, prefix, file = self.mark.rpartition("from ")
+        return ROOT / file if prefix else None
 
     @property
     def name(self) -> str:
