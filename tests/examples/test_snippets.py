@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import json
 import re
 import tomllib
 from collections import Counter
@@ -60,6 +61,7 @@ def test_every_block_is_of_a_kind_that_is_tested_here() -> None:
         ("python", ""),
         ("python", "from"),
         ("toml", ""),
+        ("json", ""),
         ("mermaid", ""),  # A drawing,
         ("", ""),  # or one of characters.
     }
@@ -118,6 +120,11 @@ def test_a_settings_file_is_valid(snippet: Snippet, tmp_path: Path) -> None:
     assert tomllib.loads(snippet.code)
     for settings in (Settings, WorkerSettings, HubSettings):
         assert settings.problems(file) == []
+
+
+@pytest.mark.parametrize("snippet", _tested("json"), ids=_ids)
+def test_a_document_is_valid_json(snippet: Snippet) -> None:
+    assert json.loads(snippet.code)
 
 
 # --- Blocks that are run ---------------------------------------------------------------------
