@@ -4,36 +4,40 @@ from sentq import Client
 
 job = Client().submit("What a lovely day!")
 print(job.result(timeout=10).outcomes[0].label)
+
+A public name is imported as it is first used: `import sentq` takes some milliseconds, and a program
+waits for Celery, Redis and pydantic only if it uses what needs them.
 """
 
-from typing import TYPE_CHECKING
+from importlib import import_module
+from typing import TYPE_CHECKING, Final
 
-from sentq.admin.dead import DeadLetters, RetryResult, Selection
-from sentq.admin.status import QueueStatus, ServiceStatus
-from sentq.batch import Batch
-from sentq.client import Client
-from sentq.contract import (
-    TASK_NAME,
-    ErrorCode,
-    JobOutcome,
-    JobStatus,
-    Limits,
-    Outcome,
-    Prediction,
-    TextError,
-)
 from sentq.errors import *  # noqa: F403 - all errors are public
 from sentq.errors import __all__ as _errors
-from sentq.job import Job
-from sentq.results.backlog import Backlog
-from sentq.results.batch import BatchProgress, CallbackState
-from sentq.settings import Settings
 from sentq.version import VERSION
-from sentq.wire.dead_letters import DeadLetter, DeadLetterCode
-from sentq.wire.reports import WorkerReport
 
 if TYPE_CHECKING:
+    from sentq.admin.dead import DeadLetters, RetryResult, Selection
+    from sentq.admin.status import QueueStatus, ServiceStatus
     from sentq.aio import AsyncBatch, AsyncClient, AsyncDeadLetters, AsyncJob
+    from sentq.batch import Batch
+    from sentq.client import Client
+    from sentq.contract import (
+        TASK_NAME,
+        ErrorCode,
+        JobOutcome,
+        JobStatus,
+        Limits,
+        Outcome,
+        Prediction,
+        TextError,
+    )
+    from sentq.job import Job
+    from sentq.results.backlog import Backlog
+    from sentq.results.batch import BatchProgress, CallbackState
+    from sentq.settings import Settings
+    from sentq.wire.dead_letters import DeadLetter, DeadLetterCode
+    from sentq.wire.reports import WorkerReport
 
 __version__ = VERSION
 
@@ -69,11 +73,35 @@ __all__ = [  # noqa: PLE0604 - names of the errors are added below
     *_errors,
 ]
 
+#: The modules of the names that are imported as they are first used.
+_MODULES: Final = {
+    "admin.dead": ("DeadLetters", "RetryResult", "Selection"),
+    "admin.status": ("QueueStatus", "ServiceStatus"),
+    "aio": ("AsyncBatch", "AsyncClient", "AsyncDeadLetters", "AsyncJob"),
+    "batch": ("Batch",),
+    "client": ("Client",),
+    "contract": (
+        *("TASK_NAME", "ErrorCode", "JobOutcome", "JobStatus", "Limits", "Outcome", "Prediction"),
+        "TextError",
+    ),
+    "job": ("Job",),
+    "results.backlog": ("Backlog",),
+    "results.batch": ("BatchProgress", "CallbackState"),
+    "settings": ("Settings",),
+    "wire.dead_letters": ("DeadLetter", "DeadLetterCode"),
+    "wire.reports": ("WorkerReport",),
+}
+_MODULE_OF: Final = {name: module for module, names in _MODULES.items() for name in names}
+
 
 def __getattr__(name: str) -> object:
-    """Import the client for asyncio when it is first used."""
-    if name in {"AsyncBatch", "AsyncClient", "AsyncDeadLetters", "AsyncJob"}:
-        import sentq.aio
+    """Import a public name as it is first used."""
+    if name not in _MODULE_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    found: object = getattr(import_module(f"{__name__}.{_MODULE_OF[name]}"), name)
+    globals()[name] = found  # From now on Python finds it without this function.
+    return found
 
-        return getattr(sentq.aio, name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

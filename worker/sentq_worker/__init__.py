@@ -25,9 +25,11 @@ def __getattr__(name: str) -> Celery:
 @cache
 def _app() -> Celery:
     from sentq_worker.extras import install_advice
+    from sentq_worker.starting import without_garbage_collection
 
     try:
-        from sentq_worker.app import make_worker_app
+        with without_garbage_collection():
+            from sentq_worker.app import make_worker_app
     except ModuleNotFoundError as error:
         if (advice := install_advice(error)) is None:
             raise

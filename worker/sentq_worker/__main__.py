@@ -6,6 +6,7 @@ import sys
 
 from sentq_worker.exit_codes import EX_USAGE
 from sentq_worker.extras import install_advice
+from sentq_worker.starting import without_garbage_collection
 
 __all__ = ["main"]
 
@@ -13,8 +14,8 @@ __all__ = ["main"]
 def main() -> None:
     """Run the command. If a package of the worker is missing, say in one line what to install."""
     try:
-        from sentq_worker.cli import main as run
-
+        with without_garbage_collection():
+            from sentq_worker.cli import main as run
         run()
     except ModuleNotFoundError as error:
         advice = install_advice(error, sys.argv[1:])

@@ -18,6 +18,7 @@ from sentq_worker.evaluate.command import evaluate
 from sentq_worker.exit_codes import EX_CONFIG, EX_USAGE
 from sentq_worker.inference.model_files import find_model
 from sentq_worker.settings import WorkerSettings, load_all
+from sentq_worker.starting import without_garbage_collection
 from sentq_worker.training.command import train
 
 __all__ = ["app", "main"]
@@ -147,7 +148,8 @@ def run(
     if context.invoked_subcommand is not None:
         return
     exit_at_sigterm()
-    from sentq_worker.app import make_worker_app
+    with without_garbage_collection():
+        from sentq_worker.app import make_worker_app
 
     own = {
         "model": model,

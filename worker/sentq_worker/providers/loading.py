@@ -16,6 +16,7 @@ from sentq_worker.scoring.scorer import Scorer
 from sentq_worker.scoring.tokenizer_cost import find_slow_input
 from sentq_worker.scoring.windows import TextTokenizer
 from sentq_worker.settings import WorkerSettings
+from sentq_worker.starting import without_garbage_collection
 
 __all__ = ["LoadScorer", "load_scorer"]
 
@@ -34,13 +35,14 @@ def load_scorer(settings: WorkerSettings, limits: Limits) -> Scorer:
         EngineError: The model cannot be loaded. The message says what to do.
     """
     # torch takes seconds to import, so a worker that loads no model does not import it.
-    from sentq_worker.inference.model import LocalEngine
+    with without_garbage_collection():
+        from sentq_worker.inference.model import LocalEngine
 
-    started = time.monotonic()
-    files = find_model(settings.model, settings.revision)
-    engine = LocalEngine(
-        files, device=settings.device, dtype=settings.dtype, threads=settings.threads
-    )
+        started = time.monotonic()
+        files = find_model(settings.model, settings.revision)
+        engine = LocalEngine(
+            files, device=settings.device, dtype=settings.dtype, threads=settings.threads
+        )
     labels = _labels(engine.info.labels, settings.labels)
     tokenizer = TextTokenizer(
         engine.tokenizer,
