@@ -16,7 +16,6 @@ write any tag into the message.
 from __future__ import annotations
 
 import contextlib
-import gc
 import logging
 import os
 import time
@@ -53,6 +52,7 @@ from sentq_worker.broker.intake.waiting import Look, MessageWait
 from sentq_worker.broker.message import Envelope, read_envelope
 from sentq_worker.broker.protocols import DeliveredMessage, Headers, RepeatingEventLoop
 from sentq_worker.broker.qos import UnackedQoS, UnackedTags
+from sentq_worker.freed_memory import CelerysGarbage
 
 __all__ = ["Channel", "ChannelDelegate", "Transport", "install", "is_connection_error"]
 
@@ -66,12 +66,6 @@ _NO_QUEUE: Final = "sentq.no-queue"
 
 #: The delay before Redis is asked again that refused a script (out of memory, read-only replica).
 _REFUSED_PAUSE_S: Final = 1.0
-
-#: Celery's errors leave cycles that hold the message, and the positions of each instruction of the
-#: functions in the traceback. Python counts objects and not their bytes, and positions not at all:
-#: 1,500 hostile messages took 180 MB before it collected them. A collection takes some 2 ms.
-_COLLECT_AFTER_BYTES: Final = 2 * 1024 * 1024
-_BYTES_OF_AN_ERROR: Final = 64 * 1024
 
 #: A message that was taken: its tag, its queue, its bytes, and what they say; None if it is not a
 #: Celery message. One is made for each message, so it is a plain tuple.
@@ -165,7 +159,7 @@ class Channel(stock.Channel):
         #: `unacked`, they would stay there, and be delivered again to readers that have ended.
         self._unacknowledged: set[str] = set()
         self._is_stock = False
-        self._uncollected_bytes = 0
+        self._garbage = CelerysGarbage()
         super().__init__(*args, **kwargs)
         self._wait = MessageWait(self.idle_poll_s)
 
@@ -442,7 +436,7 @@ class Channel(stock.Channel):
             except Undecryptable as error:
                 self._dead_letter_undecryptable(tag, queue, raw, envelope["headers"], error)
                 return
-        self._collect_garbage_of(len(raw))
+        self._garbage.add(len(raw))
         reason = reason or refusal_to_decompress(envelope, MAX_BYTES_PER_MESSAGE)
         if reason is None:
             # A sender may have written any value here.
@@ -460,14 +454,6 @@ class Channel(stock.Channel):
             if delegate is not None:
                 delegate.on_dead_letter(headers, reason)
             self.dead_letter(tag, raw, reason, headers=headers, queue=queue)
-
-    def _collect_garbage_of(self, size_bytes: int) -> None:
-        """Collect garbage once messages that go through Celery, of so many bytes each, may have
-        left much of it."""
-        self._uncollected_bytes += size_bytes + _BYTES_OF_AN_ERROR
-        if self._uncollected_bytes >= _COLLECT_AFTER_BYTES:
-            self._uncollected_bytes = 0
-            gc.collect()
 
     def _dead_letter_undecryptable(
         self, tag: str, queue: str, raw: bytes, headers: Headers, error: Undecryptable

@@ -6,7 +6,6 @@ engine's step stops after the consumer takes no more messages, and before its co
 
 from __future__ import annotations
 
-import gc
 import logging
 import os
 import sys
@@ -30,6 +29,7 @@ from sentq_worker.celery_worker.strategy import JobIntake
 from sentq_worker.clock import WorkerClock
 from sentq_worker.engine.base import DeviceLost, EngineError
 from sentq_worker.exit_codes import EX_CONFIG, EX_UNAVAILABLE
+from sentq_worker.freed_memory import tune_garbage_collector
 
 if TYPE_CHECKING:
     from celery import Celery
@@ -66,7 +66,7 @@ class EngineStep(bootsteps.StartStopStep):
         except (EngineError, SettingsError) as error:
             logger.critical("%s", error)
             raise SystemExit(EX_CONFIG) from None
-        _tune_garbage_collector()
+        tune_garbage_collector()
         runtime.watchdog.start()
         runtime.shutdown.is_loading = False
 
@@ -164,16 +164,3 @@ def exit_at_once_if_needed(runtime: WorkerRuntime, worker: WorkController) -> No
         logging.shutdown()
         sys.stdout.flush()
         os._exit(worker.exitcode or 0)
-
-
-def _tune_garbage_collector() -> None:
-    """Let Python's garbage collector skip the objects that live as long as the process (the
-    model, the libraries), and run less often: messages hold no cycles. It took a fifth of the
-    worker's time on small jobs.
-
-    The error callbacks that Celery sends do leave cycles, of 4 KB each. All of them are collected
-    after some 2,000 such jobs, each of which makes about a thousand objects.
-    """
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(20_000, 20, 5)
