@@ -26,6 +26,7 @@ from sentq_worker.celery_worker.bootsteps import (
 from sentq_worker.celery_worker.canvas.callback_messages import CallbackMessages
 from sentq_worker.celery_worker.canvas.callbacks import BatchCallbacks, CallbacksOfJobs
 from sentq_worker.celery_worker.canvas.follow import FollowRules
+from sentq_worker.celery_worker.canvas.queues import UndeclaredQueues, UnkeptQueues
 from sentq_worker.celery_worker.canvas.unread import UnreadQueues
 from sentq_worker.celery_worker.encryption import JobEncryption
 from sentq_worker.celery_worker.loop_watchdog import LoopWatchdog
@@ -119,6 +120,8 @@ def make_worker_app(
     app.conf.task_routes = app.conf.task_routes | {
         task: {"queue": queue} for task, queue in worker_settings.follow_routes.items()
     }
+    is_redis = app.connection_for_write().transport.driver_type == "redis"
+    app.amqp.queues_cls = UndeclaredQueues if is_redis else UnkeptQueues
     # To publish into another queue, for what follows a job, must not make the worker read it.
     app.amqp.queues.select([settings.queue, settings.bulk_queue])
     app.steps["worker"].add(EngineStep)

@@ -57,6 +57,18 @@ def test_a_job_does_not_wait_until_the_links_of_others_are_published(
         eventually(lambda: not redis.exists("unacked"), what="everything acknowledged")
 
 
+def test_a_queue_of_a_name_that_a_sender_chose_is_only_its_list(
+    redis_server: RedisProcess, start_worker: StartWorker
+) -> None:
+    start_worker(redis_server.url, command=("tests.support.workers.standin",))
+    queues = [f"shop-{number}" for number in range(50)]
+    links = [SAVE | {"options": {"queue": queue}} for queue in queues]
+    with redis_server.client() as redis:
+        redis.lpush("sentq", _linked("callbacks", links, ["a text"]))
+        eventually(lambda: all(redis.llen(queue) == 1 for queue in queues), what="all links")
+        assert redis.keys("_kombu.binding.shop*") == []
+
+
 def test_a_worker_subscribes_to_no_results_of_a_group_that_it_publishes(
     redis_server: RedisProcess, start_worker: StartWorker
 ) -> None:

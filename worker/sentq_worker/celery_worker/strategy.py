@@ -14,7 +14,7 @@ for (`batching`), and so does ours for a message that is not certainly plain.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from celery.exceptions import InvalidTaskError
 from celery.worker.strategy import default
@@ -42,9 +42,6 @@ if TYPE_CHECKING:
     from celery import Celery, Task
 
 __all__ = ["JobIntake", "batching", "with_checked_signatures"]
-
-#: How many queues an app keeps that signatures have named.
-_MAX_QUEUES: Final = 256
 
 
 class JobIntake:
@@ -186,7 +183,6 @@ def batching(task: Task, app: Celery, consumer: StrategyConsumer) -> MessageHand
             check_headers(body)
         check_signatures(message, runtime.follow_rules)
         runtime.job_callbacks.check(message.headers)
-        _forget_queues(app)
         if not runtime.schedule.holds(message):
             celerys_own(message, body, ack, reject, callbacks)
 
@@ -220,14 +216,6 @@ def with_checked_signatures(
         handle(message, body, ack, reject, callbacks)
 
     return check_and_handle
-
-
-def _forget_queues(app: Celery) -> None:
-    """Forget queues that signatures have named, if they are many: Celery keeps each name."""
-    queues = app.amqp.queues
-    if len(queues) > _MAX_QUEUES:
-        for name in [name for name in queues if name not in queues.consume_from]:
-            del queues[name]
 
 
 def _check_shape(payload: object) -> None:
