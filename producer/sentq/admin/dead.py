@@ -90,7 +90,7 @@ class DeadLetters:
             return RetryResult.TRUNCATED
         job_id = dead_letter.job_id
         document = None if job_id is None else self._results.key(job_id)
-        if document is not None and not self._settings.is_single_redis:
+        if document is not None and not self._results.is_single_redis:
             if not self._results.run_script(
                 _REQUEUE_RESULT, [document], [QUEUED_DOCUMENT, self._results.ttl_s]
             ):

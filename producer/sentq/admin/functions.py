@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import redis
 
 from sentq.connection.broker import open_broker
+from sentq.connection.stand_in import stand_in
 from sentq.errors import ResultsUnavailable
 from sentq.wire.functions import load_functions
 
@@ -25,6 +26,8 @@ def load_into_redis(app: Celery, settings: Settings) -> None:
         BrokerUnavailable, ResultsUnavailable: Redis did not answer, is older than 7, or the user
             may not.
     """
+    if stand_in() is not None:
+        return
     if settings.broker_is_redis:
         with open_broker(app) as broker:
             load_functions(broker.redis, replace=True)

@@ -12,17 +12,17 @@ from typing import Any, Final, TypeVar
 
 import redis
 
-from sentq.aio.commands import CommandConnection, ConnectionsClosed
-from sentq.aio.notices import Listener, Notices
-from sentq.aio.servers import RedisServer
+from sentq.aio.commands import ConnectionsClosed
+from sentq.aio.links import ChannelListener, Link, RedisLink, StandInLink, drive
 from sentq.aio.turns import Turns
 from sentq.connection.app import close_app
 from sentq.connection.broker import BrokerKeys, broker_unavailable, run_on_broker
+from sentq.connection.stand_in import stand_in
 from sentq.errors import BrokerUnavailable, ResultsUnavailable
 from sentq.results.backlog import Backlog, backlog_steps
 from sentq.results.reader import ResultReader
 from sentq.results.steps import Listen, ReadBacklog, Subscribe, results_unavailable
-from sentq.wire.steps import Blocking, Pause, Request, RoundTrip, ScriptCall, Steps
+from sentq.wire.steps import Blocking, Request, Steps
 
 __all__ = ["Drivers", "LoopDriver"]
 
@@ -34,55 +34,32 @@ _OTHER_LOOP_S: Final = 5.0
 _CLOSED: Final = "the client was closed, or its event loop ends"
 
 
-async def _drive(steps: Steps[T], perform: Callable[[Request], Awaitable[Any]]) -> T:
-    """Run steps to their end, as `run_steps` does for callers that block.
-
-    A cancelled caller, and one whose client is closed, does not go on: the steps are closed.
-    """
-    try:
-        request = next(steps)
-        while True:
-            try:
-                reply = await perform(request)
-            except ConnectionsClosed:
-                raise
-            except Exception as error:  # noqa: BLE001 - the steps decide
-                request = steps.throw(error)
-            else:
-                request = steps.send(reply)
-    except StopIteration as end:
-        value: T = end.value
-        return value
-    finally:
-        steps.close()
-
-
 class LoopDriver:
-    """Runs the steps of a client in one event loop, on two connections to Redis at most.
+    """Runs the steps of a client in one event loop.
 
     Args:
         results: The steps that read results, and the connections of code that blocks.
+        link: Carries the requests.
         in_thread: Calls code that blocks.
     """
 
     def __init__(
         self,
         results: ResultReader,
+        link: Link,
         *,
         in_thread: Callable[[Callable[[], Any]], Awaitable[Any]],
     ) -> None:
         self._results = results
         self._in_thread = in_thread
-        self._server = RedisServer(results.app)
-        self._commands = CommandConnection(self._server)
-        self._notices = Notices(self._server)
+        self._link = link
         self._turns = Turns()
         self._backlog: asyncio.Task[Backlog] | None = None
 
     @property
     def is_closed(self) -> bool:
         """Whether it can be used no longer."""
-        return self._commands.is_closed or self._notices.is_closed
+        return self._link.is_closed
 
     async def run(self, steps: Steps[T]) -> T:
         """Run steps of results, which may wait for a job, to their end.
@@ -90,10 +67,10 @@ class LoopDriver:
         Raises:
             ResultsUnavailable: The client was closed meanwhile, or Redis refused a subscription.
         """
-        listener = self._notices.listener()
+        listener = self._link.listener()
         try:
             await self._turns.begin()
-            return await _drive(steps, partial(self._perform, listener))
+            return await drive(steps, partial(self._perform, listener))
         except ConnectionsClosed:
             raise ResultsUnavailable(_CLOSED) from None
         except redis.RedisError as error:
@@ -116,7 +93,7 @@ class LoopDriver:
             found: T = await self._in_thread(partial(run_on_broker, app, make_steps))
             return found
         try:
-            return await _drive(make_steps(BrokerKeys()), self._perform_in_redis)
+            return await drive(make_steps(BrokerKeys()), self._perform_in_redis)
         except ConnectionsClosed:
             raise BrokerUnavailable(_CLOSED) from None
         except redis.RedisError as error:
@@ -136,11 +113,9 @@ class LoopDriver:
         """Close the connections. Callers that wait end with an error."""
         if self._backlog is not None:
             self._backlog.cancel()
-        await self._commands.aclose()
-        await self._notices.aclose()
-        await self._server.aclose()
+        await self._link.aclose()
 
-    async def _perform(self, listener: Listener, request: Request) -> Any:
+    async def _perform(self, listener: ChannelListener, request: Request) -> Any:
         """Do what steps of results request, and return the reply."""
         match request:
             case Subscribe(channel):
@@ -155,19 +130,9 @@ class LoopDriver:
             raise results_unavailable(error) from error
 
     async def _perform_in_redis(self, request: Request) -> Any:
-        if isinstance(request, tuple):
-            return await self._commands.execute(request)
-        match request:
-            case ScriptCall(script, keys, arguments):
-                steps = script.steps(keys, arguments, self._server.pool)
-                return await _drive(steps, self._perform_in_redis)
-            case RoundTrip(commands):
-                return await self._commands.execute_all(commands)
-            case Pause(seconds):
-                return await asyncio.sleep(seconds)
-            case Blocking(call):
-                return await self._in_thread(call)
-        raise TypeError(f"not a request: {type(request).__name__}")
+        if isinstance(request, Blocking):
+            return await self._in_thread(request.call)
+        return await self._link.perform(request)
 
     async def _read_backlog(self) -> Backlog:
         """Read the backlog once for all callers whose time-outs pass together."""
@@ -191,10 +156,14 @@ class Drivers:
 
     def current(self) -> LoopDriver:
         """Return the driver of the running event loop."""
+        in_place = stand_in()
+        if in_place is not None:
+            return LoopDriver(self._results, StandInLink(in_place), in_thread=self.in_thread)
         loop = asyncio.get_running_loop()
         driver = self._by_loop.get(loop)
         if driver is None or driver.is_closed:
-            driver = LoopDriver(self._results, in_thread=self.in_thread)
+            link = RedisLink(self._results.app)
+            driver = LoopDriver(self._results, link, in_thread=self.in_thread)
             with self._lock:
                 for ended in [each for each in self._by_loop if each.is_closed()]:
                     del self._by_loop[ended]

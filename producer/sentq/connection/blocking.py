@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
+from sentq.connection.stand_in import stand_in
 from sentq.wire.lua import execute
 from sentq.wire.steps import Blocking, Pause, Request, RoundTrip, ScriptCall
 
@@ -18,13 +19,15 @@ def perform(connection: redis.Redis, request: Request) -> Any:
     """Do what steps request, and return the reply.
 
     Args:
-        connection: Adds no prefix to keys.
+        connection: Adds no prefix to keys. It is not used while something stands in for Redis.
         request: The request.
 
     Raises:
         redis.RedisError: Redis did not answer, or refused.
         TypeError: The request is unknown.
     """
+    if (in_place := stand_in()) is not None:
+        return in_place.perform(request)
     if isinstance(request, tuple):
         return execute(connection, request)
     match request:

@@ -12,6 +12,7 @@ import redis
 from kombu.exceptions import OperationalError
 
 from sentq.connection.blocking import perform
+from sentq.connection.stand_in import stand_in
 from sentq.errors import BrokerUnavailable, SettingsError
 from sentq.wire.steps import Steps, run_steps
 
@@ -40,6 +41,9 @@ _PRIORITY_STEPS: Final = (0, 3, 6, 9)
 #: What errors say if no server listens at an address, and names of this host.
 _REFUSED: Final = ("Connection refused", "Connect call failed")
 _THIS_HOST: Final = ("localhost", "127.0.0.1", "::1")
+
+#: Of the connection that is not used while something stands in for Redis.
+_NO_POOL: Final = redis.ConnectionPool(host="stand-in.sentq.invalid")
 
 
 def queue_lists(queue: str) -> list[str]:
@@ -99,6 +103,8 @@ class BrokerRedis(BrokerKeys):
 def open_broker(app: Celery) -> Iterator[BrokerRedis]:
     """Connect to the broker for the block.
 
+    While something stands in for Redis, only `BrokerRedis.run` can be used.
+
     Raises:
         BrokerUnavailable: The broker did not answer within the time-outs, or refused a command.
         SettingsError: The broker is not Redis.
@@ -106,6 +112,9 @@ def open_broker(app: Celery) -> Iterator[BrokerRedis]:
     from kombu.transport.redis import Channel
 
     try:
+        if stand_in() is not None:
+            yield BrokerRedis(redis=redis.Redis(connection_pool=_NO_POOL))
+            return
         with app.pool.acquire(block=True) as connection:
             connection.ensure_connection(max_retries=1, interval_start=0)
             channel = connection.default_channel

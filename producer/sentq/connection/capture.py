@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from kombu import Connection
@@ -10,14 +12,14 @@ from kombu.transport import virtual
 if TYPE_CHECKING:
     from celery import Celery
 
-__all__ = ["captured_message"]
+__all__ = ["captured_message", "capturing_producer"]
 
 
 class _Capture(virtual.Channel):
-    """Keeps the one message that is published, instead of sending it."""
+    """Keeps what is published, instead of sending it."""
 
     def _put(self, queue: str, message: Any, **kwargs: Any) -> None:  # noqa: ARG002 - kombu's signature
-        self.connection.captured = message  # kombu calls its transport a connection
+        self.connection.captured.append(message)  # kombu calls its transport a connection
 
     def _new_queue(self, queue: str, **kwargs: Any) -> None:
         """Create no queue."""
@@ -25,7 +27,18 @@ class _Capture(virtual.Channel):
 
 class _CaptureTransport(virtual.Transport):
     Channel = _Capture
-    captured: Any = None
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.captured: list[dict[str, Any]] = []
+
+
+@contextmanager
+def capturing_producer(app: Celery) -> Iterator[tuple[Any, list[dict[str, Any]]]]:
+    """Yield a producer of kombu's that sends nothing, and the list of the messages that it was
+    given, each in kombu's envelope."""
+    with Connection(transport=_CaptureTransport) as connection:
+        yield app.amqp.Producer(connection), connection.transport.captured
 
 
 def captured_message(app: Celery, message: Any, queue: str, **options: object) -> dict[str, Any]:
@@ -37,9 +50,9 @@ def captured_message(app: Celery, message: Any, queue: str, **options: object) -
         queue: The queue of the message.
         options: Options of kombu's for publishing, such as the priority.
     """
-    with Connection(transport=_CaptureTransport) as connection:
+    with capturing_producer(app) as (producer, captured):
         # By the producer alone: Celery's sender would send signals and events too.
-        app.amqp.Producer(connection).publish(
+        producer.publish(
             message.body,
             exchange="",
             routing_key=queue,
@@ -48,5 +61,5 @@ def captured_message(app: Celery, message: Any, queue: str, **options: object) -
             **message.properties,
             **options,
         )
-        envelope: dict[str, Any] = connection.transport.captured
+    (envelope,) = captured
     return envelope

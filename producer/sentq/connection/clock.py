@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from typing import Final
 
+from sentq.wire.clock import CLOCK
 from sentq.wire.steps import Steps
 
 __all__ = ["RedisClock"]
@@ -28,9 +28,9 @@ class RedisClock:
 
     def now_steps(self) -> Steps[float]:
         """Return Redis' time in Unix seconds, late by one round trip at most."""
-        here_s = time.monotonic()
+        here_s = CLOCK.monotonic_s()
         if self._offset is None or here_s - self._offset[1] > _VALID_S:
             redis_s = yield from self._ask()
-            here_s = time.monotonic()
+            here_s = CLOCK.monotonic_s()
             self._offset = redis_s - here_s, here_s
         return here_s + self._offset[0]

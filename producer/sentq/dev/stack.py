@@ -19,7 +19,7 @@ from sentq.dev.embedded import EmbeddedRedis, find_redis_server
 from sentq.errors import SentqError
 from sentq.settings import Settings
 
-__all__ = ["Stack", "WorkerDidNotStart", "local_stack"]
+__all__ = ["Stack", "WorkerDidNotStart", "local_stack", "local_worker"]
 
 #: torch alone can take half a minute to import from a cold disk.
 _READY_TIMEOUT_S: Final = 180.0
@@ -69,30 +69,68 @@ def local_stack(
         NoRedisFound, RedisDidNotStart, WorkerDidNotStart: The message says what to do.
     """
     environment = {**(environment or {}), **os.environ}
+    _require_worker(environment)
+    server = find_redis_server(redis_server)
+    with EmbeddedRedis(folder, server) as database:
+        say(f"Redis is running ({server})")
+        settings = Settings.load(broker_url=database.url, result_url=database.url)
+        with local_worker(settings, folder, worker_options, environment, say=say) as stack:
+            yield stack
+
+
+@contextmanager
+def local_worker(
+    settings: Settings,
+    folder: Path,
+    options: tuple[str, ...] = (),
+    environment: Mapping[str, str] | None = None,
+    *,
+    say: Callable[[str], None] = lambda _: None,
+) -> Iterator[Stack]:
+    """Start a worker of a Redis for the block, and stop it at its end.
+
+    Args:
+        settings: The Redis, with messages and results in one database, and the queues.
+        folder: The folder for the log.
+        options: Options of `sentq-worker`.
+        environment: All variables for the worker but those of the settings; None takes those of
+            this process.
+        say: Receives progress messages, one line each.
+
+    Raises:
+        WorkerDidNotStart: The message says what to do.
+    """
+    environment = dict(os.environ if environment is None else environment)
+    _require_worker(environment)
+    log = folder / "worker.log"
+    worker = _start_worker(settings, log, options, environment)
+    try:
+        say("the worker loads its model")
+        _wait_until_ready(settings, worker, log)
+        yield Stack(settings, folder, worker, log)
+    finally:
+        _stop(worker)
+
+
+def _require_worker(environment: Mapping[str, str]) -> None:
     needed = "huggingface_hub" if environment.get("SENTQ_WORKER_PROVIDER") == "hub" else "torch"
     if find_spec("sentq_worker") is None or find_spec(needed) is None:
         raise WorkerDidNotStart(
             'the worker is not installed here: pip install "sentq[worker,model]"'
         )
-    server = find_redis_server(redis_server)
-    with EmbeddedRedis(folder, server) as database:
-        say(f"Redis is running ({server})")
-        settings = Settings.load(broker_url=database.url, result_url=database.url)
-        log = folder / "worker.log"
-        worker = _start_worker(settings, log, worker_options, environment)
-        try:
-            say("the worker loads its model")
-            _wait_until_ready(settings, worker, log)
-            yield Stack(settings, folder, worker, log)
-        finally:
-            _stop(worker)
 
 
 def _start_worker(
     settings: Settings, log: Path, options: tuple[str, ...], environment: Mapping[str, str]
 ) -> subprocess.Popen[bytes]:
     url = settings.broker_url.get_secret_value()
-    environment = {**environment, "SENTQ_BROKER_URL": url, "SENTQ_RESULT_URL": url}
+    environment = {
+        **environment,
+        "SENTQ_BROKER_URL": url,
+        "SENTQ_RESULT_URL": url,
+        "SENTQ_QUEUE": settings.queue,
+        "SENTQ_BULK_QUEUE": settings.bulk_queue,
+    }
     with log.open("wb") as output:
         return subprocess.Popen(
             [sys.executable, "-m", "sentq_worker", *options],

@@ -3,7 +3,6 @@ and the list of places in the order in which jobs ended."""
 
 from __future__ import annotations
 
-import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from typing import Final, TypeVar
@@ -22,6 +21,7 @@ from sentq.results.batch import (
 from sentq.results.completed import Ended, ended_among_steps
 from sentq.results.ordered import OrderedResults
 from sentq.results.steps import Listen, ResultSteps, Subscribe
+from sentq.wire.clock import CLOCK
 from sentq.wire.steps import Deadline, Pause, Steps
 
 __all__ = ["BatchReader"]
@@ -122,8 +122,8 @@ class BatchReader:
                     is_subscribed = True
             except _CONNECTION_ERRORS as error:
                 is_subscribed = False
-                outage_since = outage_since or time.monotonic()
-                if deadline.has_passed or time.monotonic() - outage_since > _MAX_OUTAGE_S:
+                outage_since = outage_since or CLOCK.monotonic_s()
+                if deadline.has_passed or CLOCK.monotonic_s() - outage_since > _MAX_OUTAGE_S:
                     raise ResultsUnavailable(
                         f"Redis went away while waiting for the batch {self._batch_id}, which is "
                         "not affected"

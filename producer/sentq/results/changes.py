@@ -6,7 +6,6 @@ wait ends after two seconds, and the caller reads again.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterable
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
@@ -14,7 +13,8 @@ from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 import redis
 
 from sentq.errors import ResultsUnavailable
-from sentq.wire.steps import Steps
+from sentq.wire.clock import CLOCK
+from sentq.wire.steps import Pause, Steps
 
 if TYPE_CHECKING:
     from sentq.results.reader import ResultReader
@@ -46,12 +46,12 @@ class Patience:
 
     def begin(self) -> None:
         """Begin to wait for the next one."""
-        self._until_s = None if self._timeout_s is None else time.monotonic() + self._timeout_s
+        self._until_s = None if self._timeout_s is None else CLOCK.monotonic_s() + self._timeout_s
 
     @property
     def remaining_s(self) -> float:
         """How long there is still to wait, in seconds."""
-        return float("inf") if self._until_s is None else self._until_s - time.monotonic()
+        return float("inf") if self._until_s is None else self._until_s - CLOCK.monotonic_s()
 
 
 class Changes:
@@ -63,7 +63,7 @@ class Changes:
 
     def __init__(self, results: ResultReader) -> None:
         self._results = results
-        self._subscription = results.connection.pubsub(ignore_subscribe_messages=True)
+        self._subscription = results.subscription()
         self._outage_since: float | None = None
 
     def subscribe(self, channels: Iterable[bytes]) -> None:
@@ -110,8 +110,8 @@ class Changes:
         Raises:
             ResultsUnavailable: Redis did not answer for too long.
         """
-        end_s = time.monotonic() + min(timeout_s, _POLL_INTERVAL_S)
-        while (remaining_s := end_s - time.monotonic()) > 0:
+        end_s = CLOCK.monotonic_s() + min(timeout_s, _POLL_INTERVAL_S)
+        while (remaining_s := end_s - CLOCK.monotonic_s()) > 0:
             try:
                 message = self._subscription.get_message(timeout=remaining_s)
             except _CONNECTION_ERRORS as error:
@@ -157,10 +157,10 @@ class Changes:
 
     def _pause(self, error: Exception) -> None:
         """Wait a little before Redis is asked again."""
-        now_s = time.monotonic()
+        now_s = CLOCK.monotonic_s()
         self._outage_since = self._outage_since or now_s
         if now_s - self._outage_since > _MAX_OUTAGE_S:
             raise ResultsUnavailable(
                 "Redis went away while waiting for outcomes; the jobs are not affected"
             ) from error
-        time.sleep(_OUTAGE_PAUSE_S)
+        self._results.perform(Pause(_OUTAGE_PAUSE_S))

@@ -6,13 +6,14 @@ subscription, from the pool of Celery's result backend.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
 
 import redis
 
 from sentq.connection.app import make_app
 from sentq.connection.blocking import perform
+from sentq.connection.stand_in import StandInSubscription, stand_in
 from sentq.contract import JobOutcome, JobStatus
 from sentq.errors import JobError, ResultsUnavailable
 from sentq.results.backlog import Backlog, read_backlog
@@ -128,7 +129,7 @@ class ResultReader(ResultSteps):
         Raises:
             ResultsUnavailable: Redis did not answer, or refused the script.
         """
-        return self._run(lambda redis: script.run(redis, keys, arguments))
+        return self._run(ScriptCall(script, keys, arguments))
 
     def command(self, *arguments: object) -> Any:
         """Run a command in the Redis of the results.
@@ -136,7 +137,7 @@ class ResultReader(ResultSteps):
         Raises:
             ResultsUnavailable: Redis did not answer, or refused the command.
         """
-        return self._run(lambda redis: redis.execute_command(*arguments))
+        return self._run(arguments)
 
     def perform(self, request: Request) -> Any:
         """Do what steps request, other than to wait for a job, and return the reply.
@@ -145,20 +146,28 @@ class ResultReader(ResultSteps):
             ResultsUnavailable: Redis did not answer, or refused.
         """
         if isinstance(request, (tuple, ScriptCall, RoundTrip)):
-            return self._run(lambda redis: perform(redis, request))
+            return self._run(request)
         if isinstance(request, ReadBacklog):
             return self.backlog()
         return perform(self.connection, request)
 
-    def _run(self, command: Callable[[redis.Redis], Any]) -> Any:
-        """Run a command; once more on a new connection if the pooled one was broken."""
+    def _run(self, request: Request) -> Any:
+        """Do what is requested; once more on a new connection if the pooled one was broken."""
         try:
             try:
-                return command(self.connection)
+                return perform(self.connection, request)
             except redis.ConnectionError:
-                return command(self.connection)
+                return perform(self.connection, request)
         except redis.RedisError as error:
             raise results_unavailable(error) from error
+
+    def subscription(self) -> redis.client.PubSub | StandInSubscription:
+        """Return a subscription to no channel yet, on a connection of its own."""
+        in_place = stand_in()
+        if in_place is not None:
+            return in_place.subscription()
+        pubsub: redis.client.PubSub = self.connection.pubsub(ignore_subscribe_messages=True)
+        return pubsub
 
     @property
     def connection(self) -> redis.Redis:
@@ -171,13 +180,13 @@ class _Subscription:
 
     def __init__(self, results: ResultReader) -> None:
         self._results = results
-        self._channel: redis.client.PubSub | None = None
+        self._channel: redis.client.PubSub | StandInSubscription | None = None
 
     def perform(self, request: Request) -> Any:
         """Do what steps request, and return the reply."""
         if isinstance(request, Subscribe):
             self.close()
-            self._channel = self._results.connection.pubsub(ignore_subscribe_messages=True)
+            self._channel = self._results.subscription()
             return self._channel.subscribe(request.channel)
         if isinstance(request, Listen) and self._channel is not None:
             message = self._channel.get_message(timeout=request.seconds)

@@ -7,7 +7,6 @@ to time, because a half-open connection delivers nothing and raises no error.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, cast
@@ -16,6 +15,7 @@ import redis
 
 from sentq.connection.app import document_keys, key_with_result_prefix
 from sentq.connection.broker import unusable
+from sentq.connection.stand_in import stand_in
 from sentq.contract import JobOutcome, JobStatus
 from sentq.errors import (
     BrokerUnavailable,
@@ -27,6 +27,7 @@ from sentq.errors import (
     WaitTimeout,
 )
 from sentq.results.backlog import Backlog
+from sentq.wire.clock import CLOCK
 from sentq.wire.documents import (
     QUEUED_DOCUMENT,
     due_ms_of,
@@ -110,9 +111,14 @@ class ResultSteps:
         self.app = app
         self.ttl_s = ttl_s
         self.keyring = keyring
-        self.is_single_redis = is_single_redis
+        self._is_single_redis = is_single_redis
         #: The backlog that was read last, None if it could not be read, and the monotonic time.
         self._backlog: tuple[Backlog | None, float] | None = None
+
+    @property
+    def is_single_redis(self) -> bool:
+        """Whether messages and results are in the same database of one Redis."""
+        return self._is_single_redis or stand_in() is not None
 
     def queued_key(self, job_ids: Sequence[str]) -> bytes:
         """Return the key of the document that makes the jobs of a send group known.
@@ -189,7 +195,7 @@ class ResultSteps:
                 document = yield from self._listen_steps(job_id, deadline)
                 outage_since = None
             except _CONNECTION_ERRORS as error:
-                now = time.monotonic()
+                now = CLOCK.monotonic_s()
                 outage_since = outage_since or now
                 if deadline.has_passed or now - outage_since > _MAX_OUTAGE_S:
                     raise ResultsUnavailable(
@@ -236,7 +242,7 @@ class ResultSteps:
         return WaitTimeout(message, job_id, status=status, jobs_ahead=ahead, workers=workers)
 
     def _recent_backlog_steps(self) -> Steps[Backlog | None]:
-        now_s = time.monotonic()
+        now_s = CLOCK.monotonic_s()
         if self._backlog is None or now_s - self._backlog[1] > _BACKLOG_VALID_S:
             try:
                 found = yield ReadBacklog()
@@ -254,7 +260,7 @@ class ResultSteps:
         if document is not None:
             return document
         sent_ms = sent_at_ms(job_id)
-        if sent_ms is not None and time.time() * 1000 - sent_ms > self.ttl_s * 1000:
+        if sent_ms is not None and CLOCK.unix_s() * 1000 - sent_ms > self.ttl_s * 1000:
             raise JobExpired(
                 f"the outcome of job {job_id} was kept for {self.ttl_s} s and is gone", job_id
             )

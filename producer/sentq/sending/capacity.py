@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import logging
 import random
-import time
 from collections.abc import Callable
 from typing import Final, TypeVar
 
 from sentq.errors import Overloaded
+from sentq.wire.clock import CLOCK
 from sentq.wire.steps import Pause, Steps
 
 __all__ = ["capacity_steps"]
@@ -34,7 +34,7 @@ def capacity_steps(send: Callable[[], Steps[T]], *, timeout_s: float | None) -> 
     Raises:
         Overloaded: There was no capacity within `timeout_s`.
     """
-    started_s = time.monotonic()
+    started_s = CLOCK.monotonic_s()
     pause_s = _FIRST_PAUSE_S
     has_warned = False
     while True:
@@ -44,7 +44,7 @@ def capacity_steps(send: Callable[[], Steps[T]], *, timeout_s: float | None) -> 
             jittered_s = random.uniform(*_JITTER) * min(  # noqa: S311 - no secret
                 error.retry_after_s, pause_s
             )
-            waited_s = time.monotonic() - started_s
+            waited_s = CLOCK.monotonic_s() - started_s
             if timeout_s is not None and waited_s + jittered_s > timeout_s:
                 raise
             if not has_warned:

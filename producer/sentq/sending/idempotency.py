@@ -24,7 +24,6 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
@@ -33,6 +32,7 @@ import orjson
 
 from sentq.connection.app import key_with_result_prefix
 from sentq.wire.functions import FUNCTIONS
+from sentq.wire.steps import Pause
 
 if TYPE_CHECKING:
     from sentq.results.reader import ResultReader
@@ -154,7 +154,7 @@ class KeyReservation:
                     return str(known, "ascii")
                 case [b"conflict"]:
                     raise KeyMismatch(0)
-            time.sleep(KEY_POLL_INTERVAL_S)
+            self._results.perform(Pause(KEY_POLL_INTERVAL_S))
 
     def keep(self, kept_s: int) -> None:
         """Record that the job was sent: it has the key for so many seconds."""

@@ -7,14 +7,18 @@ and an idempotency key is reserved while its job is being sent.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import redis
 from kombu.exceptions import OperationalError
+from kombu.utils.json import dumps
 
-from sentq.connection.broker import open_broker, with_advice
+from sentq.connection.broker import BrokerKeys, run_on_broker, with_advice
+from sentq.connection.capture import capturing_producer
+from sentq.connection.stand_in import stand_in
 from sentq.contract import BATCH_HEADER, MAX_BYTES_PER_MESSAGE, SEALED_FIELD, TASK_NAME, redacted
 from sentq.errors import BrokerUnavailable, ResultsUnavailable, UnknownJob
 from sentq.results.cancel import cancel_steps
@@ -24,6 +28,7 @@ from sentq.sending.limits import QueueLimitExceeded, QueueLimits, QueueUsage
 from sentq.wire.ids import new_job_ids
 from sentq.wire.scheduled import DueTime
 from sentq.wire.sealing import Keyring, Purpose
+from sentq.wire.steps import RoundTrip, Steps
 
 if TYPE_CHECKING:
     from celery import Celery
@@ -139,22 +144,23 @@ class Publisher:
         self._capacity -= 1
 
     def _measured_capacity(self) -> int:
-        jobs, size_bytes = 0, 0
-        with open_broker(self._app) as broker:
-            for key in broker.lists(self._queue):
-                jobs += int(broker.redis.llen(key))
-                if self._limits.bytes is not None:
-                    size_bytes += int(broker.redis.memory_usage(key, samples=5) or 0)
+        usage = run_on_broker(self._app, self._usage_steps)
         capacity = _MAX_JOBS_PER_MEASUREMENT
         if self._limits.jobs is not None:
-            capacity = min(capacity, self._limits.jobs - jobs)
+            capacity = min(capacity, self._limits.jobs - usage.jobs)
         if self._limits.bytes is not None:
-            capacity = min(capacity, (self._limits.bytes - size_bytes) // MAX_BYTES_PER_MESSAGE)
+            capacity = min(capacity, (self._limits.bytes - usage.bytes) // MAX_BYTES_PER_MESSAGE)
         if capacity < 1:
-            raise QueueLimitExceeded(
-                QueueUsage(jobs, size_bytes), QueueUsage(1, MAX_BYTES_PER_MESSAGE)
-            )
+            raise QueueLimitExceeded(usage, QueueUsage(1, MAX_BYTES_PER_MESSAGE))
         return capacity
+
+    def _usage_steps(self, broker: BrokerKeys) -> Steps[QueueUsage]:
+        lists = broker.lists(self._queue)
+        lengths = yield RoundTrip([("LLEN", key) for key in lists])
+        sizes_bytes: list[int | None] = []
+        if self._limits.bytes is not None:
+            sizes_bytes = yield RoundTrip([("MEMORY", "USAGE", key, "SAMPLES", 5) for key in lists])
+        return QueueUsage(sum(lengths), sum(size or 0 for size in sizes_bytes))
 
     def _by_celery(self, job_id: str, texts: Sequence[str], step: BatchStep | None) -> None:
         # Not app.send_task: it subscribes to the result of every job, on a connection that the
@@ -173,7 +179,7 @@ class Publisher:
         message.headers.update(self._headers)
         if step is not None:
             message.headers[BATCH_HEADER] = str(step.first)
-        with self._app.producer_or_acquire() as producer:
+        with self._producer() as producer:
             amqp.send_task_message(
                 producer,
                 TASK_NAME,
@@ -182,6 +188,18 @@ class Publisher:
                 retry=True,
                 retry_policy=_RETRY_POLICY,
             )
+
+    @contextmanager
+    def _producer(self) -> Iterator[Any]:
+        """Yield a producer of kombu's; of what stands in for Redis, while something does."""
+        if stand_in() is None:
+            with self._app.producer_or_acquire() as producer:
+                yield producer
+            return
+        with capturing_producer(self._app) as (producer, messages):
+            yield producer
+        for message in messages:
+            self._results.command("LPUSH", self._queue, dumps(message))
 
     def _arguments(
         self, job_id: str, texts: Sequence[str]

@@ -110,7 +110,6 @@ class Sender:
     Args:
         app: The Celery app of the broker. It defines the form of messages.
         results: Makes jobs known before they are sent.
-        is_single_redis: Whether messages and results are in the same database of one Redis.
         limits: The limits of each queue.
         max_eta_s: How far away the time may be at which a job is due, in seconds.
         keyring: Encrypts the texts; None leaves them as they are.
@@ -122,7 +121,6 @@ class Sender:
         app: Celery,
         results: ResultReader,
         *,
-        is_single_redis: bool,
         limits: QueueLimits,
         max_eta_s: float,
         keyring: Keyring | None = None,
@@ -130,7 +128,6 @@ class Sender:
     ) -> None:
         self._app = app
         self._results = results
-        self._is_single_redis = is_single_redis
         self._limits = limits
         self._max_eta_s = max_eta_s
         self._keyring = keyring
@@ -166,7 +163,7 @@ class Sender:
                 self._keys.claim(key, texts, local_only=options.local_only)
                 for key, texts in zip(options.keys, jobs, strict=bool(options.keys))
             ]
-            if self._is_single_redis and not self._is_publishing_observed:
+            if self._results.is_single_redis and not self._is_publishing_observed:
                 for group in self._groups(jobs, queue, headers, claims, now_s, options.step):
                     accepted += yield from push_steps(
                         self._results, group, queue, self._limits, due=due
@@ -326,7 +323,7 @@ class Sender:
         self, queue: str, rejection: QueueLimitExceeded, accepted: list[str]
     ) -> Steps[QueueFull]:
         try:
-            if self._is_single_redis:
+            if self._results.is_single_redis:
                 reports = yield from report_steps()
             else:
                 reports = yield Blocking(self._reports_of_broker)
@@ -352,7 +349,7 @@ class Sender:
         return error
 
     def _ask_time_steps(self) -> Steps[float]:
-        if not self._is_single_redis:
+        if not self._results.is_single_redis:
             at_s: float = yield Blocking(self._time_of_broker)
             return at_s
         seconds, microseconds = yield ("TIME",)

@@ -61,7 +61,6 @@ class Submitter:
         self._sender = Sender(
             results.app,
             results,
-            is_single_redis=settings.is_single_redis,
             limits=QueueLimits(settings.max_queued_jobs, settings.max_queued_bytes),
             max_eta_s=settings.max_eta_s,
             keyring=results.keyring,

@@ -7,8 +7,9 @@ The layout is RFC 9562, section 5.7: 48 bits of Unix milliseconds, then version,
 from __future__ import annotations
 
 import os
-import time
 from typing import Final
+
+from sentq.wire.clock import CLOCK
 
 __all__ = ["new_job_ids", "send_group_of", "sent_at_ms"]
 
@@ -34,7 +35,7 @@ def new_job_ids(count: int, *, at_s: float | None = None) -> list[str]:
         count: How many.
         at_s: When the jobs are sent, in Unix seconds by Redis' clock; None takes this machine's.
     """
-    now = f"{int((time.time() if at_s is None else at_s) * 1000):012x}"
+    now = f"{int((CLOCK.unix_s() if at_s is None else at_s) * 1000):012x}"
     # One call for all ids: to ask the system for random bytes takes longer than everything else.
     random = os.urandom(_GROUP_BYTES + count * _OWN_BYTES).hex()
     r, own = random[: 2 * _GROUP_BYTES], random[2 * _GROUP_BYTES :]

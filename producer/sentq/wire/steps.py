@@ -10,10 +10,11 @@ Redis it uses, is its matter: that of the results, or of the broker.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
+
+from sentq.wire.clock import CLOCK
 
 if TYPE_CHECKING:
     from sentq.wire.lua import Script
@@ -103,12 +104,12 @@ class Deadline:
     """A point in monotonic time, or never if the time-out is None."""
 
     def __init__(self, timeout_s: float | None) -> None:
-        self._at = None if timeout_s is None else time.monotonic() + timeout_s
+        self._at = None if timeout_s is None else CLOCK.monotonic_s() + timeout_s
 
     @property
     def remaining_s(self) -> float:
         """How long it is until then, in seconds; 0 if it has passed."""
-        return float("inf") if self._at is None else max(0.0, self._at - time.monotonic())
+        return float("inf") if self._at is None else max(0.0, self._at - CLOCK.monotonic_s())
 
     @property
     def has_passed(self) -> bool:
