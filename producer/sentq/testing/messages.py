@@ -1,0 +1,123 @@
+"""Messages of jobs, as the worker of the test kit reads them and as a test sees them."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from sentq.contract import (
+    DEADLINE_HEADER,
+    LOCAL_ONLY_HEADER,
+    SEALED_FIELD,
+    TASK_NAME,
+    JobRequest,
+    Limits,
+    check_count,
+)
+from sentq.errors import InvalidInput, Undecryptable
+from sentq.wire.ids import sent_at_ms
+from sentq.wire.sealing import Keyring, Purpose
+
+__all__ = ["SubmittedJob", "TaskMessage"]
+
+#: What kombu puts between the name of a queue and a priority.
+_PRIORITY_SEPARATOR: Final = "\x06\x16"
+
+
+@dataclass(frozen=True, slots=True)
+class TaskMessage:
+    """A message in a queue.
+
+    Attributes:
+        raw: The message as it was sent.
+        queue: The name of its queue.
+        id: The id of its task: that of the job.
+        task: The name of its task.
+        headers: Celery's headers.
+        args, kwargs: The arguments of its task.
+    """
+
+    raw: bytes = field(repr=False)
+    queue: str
+    id: str
+    task: str
+    headers: Mapping[str, Any] = field(repr=False)
+    args: Sequence[Any] = field(repr=False)
+    kwargs: Mapping[str, Any] = field(repr=False)
+
+    @classmethod
+    def read(cls, raw: bytes, queue_key: bytes) -> TaskMessage:
+        """Read a message from the list of a queue."""
+        envelope = json.loads(raw)
+        args, kwargs, _ = json.loads(base64.b64decode(envelope["body"]))
+        headers = envelope["headers"]
+        queue = queue_key.decode().partition(_PRIORITY_SEPARATOR)[0]
+        return cls(raw, queue, headers["id"], headers["task"], headers, args, kwargs)
+
+    @property
+    def is_job(self) -> bool:
+        """Whether it is a job of sentq."""
+        return self.task == TASK_NAME
+
+    def texts(self, keyring: Keyring | None, limits: Limits) -> list[Any]:
+        """Return the texts of the job, as a worker reads them.
+
+        Raises:
+            InvalidInput: The job as a whole breaks the contract.
+            Undecryptable: The texts are encrypted, and cannot be decrypted with these keys.
+        """
+        if SEALED_FIELD in self.kwargs:
+            if keyring is None:
+                raise Undecryptable("the texts are encrypted, and the kit has no encryption_keys")
+            texts = keyring.open(self.kwargs[SEALED_FIELD], Purpose.TEXTS, self.id)
+            if not isinstance(texts, list):
+                raise InvalidInput(f"{TASK_NAME}: the encrypted texts must be a list")
+        else:
+            texts = JobRequest.from_task(self.args, self.kwargs).texts
+        check_count(len(texts), limits)
+        return texts
+
+    @property
+    def deadline_ms(self) -> float | None:
+        """The time until which the outcome is of use, in Unix milliseconds."""
+        return self.headers.get(DEADLINE_HEADER)
+
+    @property
+    def is_local_only(self) -> bool:
+        """Whether the texts may not leave the worker's machine."""
+        return bool(self.headers.get(LOCAL_ONLY_HEADER))
+
+
+@dataclass(frozen=True, slots=True)
+class SubmittedJob:
+    """A job that the code under test has sent.
+
+    Attributes:
+        id: The id of the job.
+        texts: Its texts. Empty if they are encrypted with keys that the kit does not have.
+        queue: Its queue.
+        deadline_s: How long after it was sent its deadline is, in seconds; None if it has none.
+        local_only: Whether it was sent with `local_only=True`.
+    """
+
+    id: str
+    texts: tuple[str, ...]
+    queue: str
+    deadline_s: float | None = None
+    local_only: bool = False
+
+    @classmethod
+    def from_message(cls, message: TaskMessage, keyring: Keyring | None) -> SubmittedJob:
+        """Return what a test sees of a message."""
+        try:
+            texts = tuple(message.texts(keyring, Limits()))
+        except (InvalidInput, Undecryptable):
+            texts = ()
+        sent_ms, deadline_ms = sent_at_ms(message.id), message.deadline_ms
+        deadline_s = None
+        if sent_ms is not None and deadline_ms is not None:
+            deadline_s = round((deadline_ms - sent_ms) / 1000, 3)
+        return cls(message.id, texts, message.queue, deadline_s, message.is_local_only)

@@ -1,0 +1,279 @@
+"""The worker of the test kit: takes messages, scores them, and stores results as a worker does."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from typing import Any, Final
+
+import orjson
+
+from sentq import errors
+from sentq.connection.broker import queue_lists
+from sentq.contract import ErrorCode, Outcome, TextError, check_text
+from sentq.errors import InvalidInput, ScoringFailed, WorkerError
+from sentq.settings import Settings
+from sentq.testing.memory.database import MemoryDatabase
+from sentq.testing.memory.scripts import may
+from sentq.testing.messages import TaskMessage
+from sentq.testing.scores import Scores, outcome_by
+from sentq.version import VERSION
+from sentq.wire.clock import CLOCK
+from sentq.wire.dead_letters import DEAD_LETTERS_KEY, DeadLetterCode, dead_letter_fields
+from sentq.wire.ids import sent_at_ms
+from sentq.wire.reports import WorkerReport, report_key
+from sentq.wire.sealing import load_keyring
+from sentq.wire.states import Transition
+
+__all__ = ["WORKER_NAME", "FailureCode", "MemoryWorker", "failure_of"]
+
+#: The name of the worker, and of what stands for its model.
+WORKER_NAME: Final = "sentq.testing"
+
+_EMPTY: Final = TextError(
+    code=ErrorCode.EMPTY_TEXT, message="there is nothing to score in this text"
+)
+_DEADLINE_PASSED: Final = TextError(
+    code=ErrorCode.DEADLINE_PASSED, message="the job's deadline passed before it was scored"
+)
+
+#: The errors whose job becomes a dead letter, too.
+_DEAD_LETTER_CODES: Final = {
+    "WorkerLost": DeadLetterCode.WORKER_LOST,
+    "Undecryptable": DeadLetterCode.UNDECRYPTABLE,
+    "LinkRefused": DeadLetterCode.LINK_REFUSED,
+}
+
+#: How often a worker was lost with a job before that becomes a dead letter.
+_DELIVERIES_UNTIL_LOST: Final = 3
+
+#: How a job fails: the code of an error of each text, or the error of the whole job.
+FailureCode = ErrorCode | WorkerError | InvalidInput
+
+
+def failure_of(code: object) -> FailureCode:
+    """Return how a job fails with a code.
+
+    Args:
+        code: An `ErrorCode`, for all texts of the job; or the code of a `JobFailed`: the name of an
+            error that workers store, or its class.
+
+    Raises:
+        ValueError: There is no such code; the message names all of them.
+    """
+    if isinstance(code, str) and code in {str(each) for each in ErrorCode}:
+        return ErrorCode(code)
+    name = code.__name__ if isinstance(code, type) else code
+    if isinstance(name, str) and name in _WORKER_ERRORS:
+        error: WorkerError | InvalidInput = _WORKER_ERRORS[name]("the test wants this error")
+        return error
+    raise ValueError(
+        f"there is no code {code!r}. Of texts: {', '.join(ErrorCode)}. Of whole jobs: "
+        + ", ".join(_WORKER_ERRORS)
+    )
+
+
+_WORKER_ERRORS: Final[Mapping[str, type[Any]]] = {
+    name: getattr(errors, name)
+    for name in (
+        *("ScoringFailed", "WorkerLost", "Undecryptable", "ScheduleFull"),
+        *("TooManyTokens", "NotEncrypted", "LinkRefused", "EtaTooFar"),
+    )
+}
+
+
+class MemoryWorker:
+    """Scores the jobs that wait in an in-memory Redis.
+
+    Args:
+        database: Where the queues and the results are.
+        settings: The queues, limits and keys of a worker, and how long results are kept.
+        scores: As for `sentq.testing.inline`.
+    """
+
+    def __init__(self, database: MemoryDatabase, settings: Settings, scores: Scores | None) -> None:
+        self.scores = scores
+        self.keyring = load_keyring(settings)
+        #: How the next jobs fail, in this order.
+        self.failures: deque[FailureCode] = deque()
+        self.jobs_finished = 0
+        self._database = database
+        self._settings = settings
+        self._started_at_s = CLOCK.unix_s()
+        self._taken: deque[TaskMessage] = deque()
+        self._is_working = False
+
+    def take(self, most: float = float("inf")) -> int:
+        """Take jobs that wait, as a worker does that begins to score them; return how many.
+
+        Those of the bulk queue come last.
+        """
+        count = 0
+        while count < most and (message := next(self._waiting(), None)) is not None:
+            if not message.is_job:
+                self._dead_letter(message, DeadLetterCode.UNKNOWN_TASK, "its task is unknown")
+            elif may(Transition.STORE, self._document_of(message.id)):
+                self._store(message.id, _document(message.id, "STARTED", {"hostname": WORKER_NAME}))
+                self._taken.append(message)
+                count += 1
+        return count
+
+    def finish(self, most: float = float("inf")) -> int:
+        """Finish jobs that were taken, then take and finish those that wait; return how many.
+
+        Raises:
+            Exception: What a function of the test raised. Its job has failed.
+        """
+        if self._is_working:  # A function of the test sends jobs while it scores one.
+            return 0
+        self._is_working = True
+        count = 0
+        try:
+            while count < most and (self._taken or self.take(1)):
+                self._finish(self._taken.popleft())
+                count += 1
+        finally:
+            self._is_working = False
+        return count
+
+    def report(self) -> WorkerReport:
+        """Return the report of the worker."""
+        return WorkerReport(
+            worker=WORKER_NAME,
+            at_s=CLOCK.unix_s(),
+            started_at_s=self._started_at_s,
+            queues=tuple(sorted({self._settings.queue, self._settings.bulk_queue})),
+            jobs_finished=self.jobs_finished,
+            in_flight_jobs=len(self._taken),
+            model=WORKER_NAME,
+            backend="testing",
+            dtype="float32",
+            version=VERSION,
+            labels=("negative", "neutral", "positive"),
+        )
+
+    def write_report(self) -> None:
+        """Write the report to where clients read it."""
+        report = self.report()
+        self._database.set(
+            report_key(WORKER_NAME).encode(), report.model_dump_json().encode(), ex=15
+        )
+        self._database.zadd(b"sentq.workers", {WORKER_NAME.encode(): report.at_s + 15})
+
+    def _waiting(self) -> Iterator[TaskMessage]:
+        """Take the messages that wait, one by one."""
+        keys = sorted(self._database.list_keys(), key=self._rank)
+        for key in keys:
+            while (raw := self._database.rpop(key)) is not None:
+                yield TaskMessage.read(raw, key)
+
+    def _rank(self, key: bytes) -> tuple[bool, bytes]:
+        bulk = {name.encode() for name in queue_lists(self._settings.bulk_queue)}
+        return key in bulk, key
+
+    def _finish(self, message: TaskMessage) -> None:
+        self.jobs_finished += 1
+        failure = self.failures.popleft() if self.failures else None
+        try:
+            texts = message.texts(self.keyring, self._settings.limits)
+            if isinstance(failure, Exception):
+                self._fail(message, failure)
+                return
+            outcomes = self._outcomes(message, texts, failure)
+        except (InvalidInput, WorkerError) as error:
+            self._fail(message, error)
+        except Exception as error:
+            self._fail(message, ScoringFailed.from_error(error))
+            raise
+        else:
+            self._store(message.id, self._succeeded(message, outcomes))
+
+    def _outcomes(
+        self, message: TaskMessage, texts: list[Any], failure: ErrorCode | None
+    ) -> list[Outcome]:
+        if message.deadline_ms is not None and message.deadline_ms <= CLOCK.unix_s() * 1000:
+            return [_DEADLINE_PASSED] * len(texts)
+        if failure is not None:
+            return [TextError(code=failure, message="the test wants this error")] * len(texts)
+        return [self._outcome(text) for text in texts]
+
+    def _outcome(self, text: Any) -> Outcome:
+        problem = check_text(text, self._settings.limits)
+        if problem is not None:
+            return problem
+        return outcome_by(self.scores, text) if text.strip() else _EMPTY
+
+    def _succeeded(self, message: TaskMessage, outcomes: list[Outcome]) -> bytes:
+        sent_ms = sent_at_ms(message.id)
+        waited_ms = None if sent_ms is None else max(0.0, CLOCK.unix_s() * 1000 - sent_ms)
+        return _document(
+            message.id,
+            "SUCCESS",
+            {
+                "outcomes": [outcome.model_dump() for outcome in outcomes],
+                "model": WORKER_NAME,
+                "revision": None,
+                "backend": "testing",
+                "dtype": "float32",
+                "attempts": 1,
+                "queued_ms": waited_ms,
+                "inference_ms": 0.0,
+            },
+        )
+
+    def _fail(self, message: TaskMessage, error: Exception) -> None:
+        kind = type(error)
+        result = {
+            "exc_type": kind.__qualname__,
+            "exc_message": [str(error)],
+            "exc_module": kind.__module__,
+        }
+        self._store(message.id, _document(message.id, "FAILURE", result))
+        code = _DEAD_LETTER_CODES.get(kind.__qualname__)
+        if code is not None:
+            self._dead_letter(message, code, str(error))
+
+    def _dead_letter(self, message: TaskMessage, code: DeadLetterCode, reason: str) -> None:
+        fields = dead_letter_fields(
+            code=code,
+            reason=reason,
+            message=message.raw,
+            job_id=message.id,
+            deliveries=_DELIVERIES_UNTIL_LOST if code is DeadLetterCode.WORKER_LOST else 1,
+            worker=WORKER_NAME,
+            queue=message.queue,
+        )
+        pairs = zip(fields[::2], fields[1::2], strict=True)
+        self._database.streams.add(DEAD_LETTERS_KEY.encode(), dict(pairs))
+
+    def _document_of(self, job_id: str) -> bytes | None:
+        return self._database.get(_document_key(job_id))
+
+    def _store(self, job_id: str, document: bytes) -> None:
+        """Store a document, unless the job has ended; notify readers if it ends the job."""
+        key = _document_key(job_id)
+        if may(Transition.STORE, self._database.get(key)):
+            self._database.set(key, document, ex=self._settings.result_ttl_s)
+            if not may(Transition.STORE, document):
+                self._database.publish(key, document)
+
+
+def _document_key(job_id: str) -> bytes:
+    return f"celery-task-meta-{job_id}".encode()
+
+
+def _document(job_id: str, status: str, result: Mapping[str, object]) -> bytes:
+    done = None
+    if status != "STARTED":
+        done = datetime.fromtimestamp(CLOCK.unix_s(), UTC).isoformat()
+    return orjson.dumps(
+        {
+            "status": status,
+            "result": result,
+            "traceback": None,
+            "children": [],
+            "date_done": done,
+            "task_id": job_id,
+        }
+    )

@@ -1,0 +1,144 @@
+"""The services: what each must be able to do, so that one suite of tests can be run with each."""
+
+from __future__ import annotations
+
+import secrets
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any, Protocol
+
+from sentq import Settings
+from sentq.testing import Kit
+from tests.support.ports import free_port
+from tests.support.processes import RedisProcess, WorkerProcess
+
+__all__ = ["KitService", "RealWorkerService", "ServiceOfTests"]
+
+
+class ServiceOfTests(Protocol):
+    """A service of sentq: something in the place of Redis, and a worker."""
+
+    def settings(self, **overrides: object) -> Settings:
+        """Return settings that lead a client there."""
+
+    def let_work(self) -> None:
+        """Let the jobs that wait be scored. They may be scored later than this returns."""
+
+    def working(self) -> AbstractContextManager[None]:
+        """Let jobs be scored as they are submitted, during the block."""
+
+    def waiting(self) -> AbstractContextManager[dict[str, Any]]:
+        """Yield settings of clients whose jobs wait during the block."""
+
+    def paused(self) -> AbstractContextManager[None]:
+        """Let no worker take jobs during the block; then let those that wait be scored."""
+
+    def unreachable(self) -> AbstractContextManager[dict[str, Any]]:
+        """Yield settings of clients that reach no Redis during the block."""
+
+    def full(self) -> AbstractContextManager[None]:
+        """Let Redis have no memory during the block."""
+
+    def pass_time(self, seconds: float) -> None:
+        """Return when so much time has passed for the service."""
+
+
+class KitService:
+    """A mode of the test kit."""
+
+    def __init__(self, kit: Kit) -> None:
+        self._kit = kit
+
+    def settings(self, **overrides: object) -> Settings:
+        """Return the kit's settings."""
+        return Settings.load_over(self._kit.settings, **overrides)
+
+    def let_work(self) -> None:
+        """Score the jobs that wait."""
+        self._kit.drain()
+
+    def working(self) -> AbstractContextManager[None]:
+        """Score each job as it is submitted."""
+        return self._kit.running()
+
+    @contextmanager
+    def waiting(self) -> Iterator[dict[str, Any]]:
+        """Pause the worker: it reads all queues."""
+        with self._kit.paused():
+            yield {}
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Pause the worker."""
+        with self._kit.paused():
+            yield
+        self.let_work()
+
+    @contextmanager
+    def unreachable(self) -> Iterator[dict[str, Any]]:
+        """Let the broker be down."""
+        with self._kit.broker_down():
+            yield {}
+
+    def full(self) -> AbstractContextManager[None]:
+        """Let Redis be full."""
+        return self._kit.redis_full()
+
+    def pass_time(self, seconds: float) -> None:
+        """Set the clock ahead."""
+        self._kit.clock.advance(seconds)
+
+
+class RealWorkerService:
+    """A real Redis and a real worker."""
+
+    def __init__(self, redis: RedisProcess, worker: WorkerProcess) -> None:
+        self._redis = redis
+        self._worker = worker
+
+    def settings(self, **overrides: object) -> Settings:
+        """Return settings that lead to Redis."""
+        return Settings.load_over(None, **{"broker_url": self._redis.url, **overrides})
+
+    def let_work(self) -> None:
+        """The worker does so by itself."""
+
+    def working(self) -> AbstractContextManager[None]:
+        """The worker does so by itself."""
+        return nullcontext()
+
+    @contextmanager
+    def waiting(self) -> Iterator[dict[str, Any]]:
+        """Use queues that no worker reads."""
+        name = f"unread-{secrets.token_hex(4)}"
+        yield {"queue": name, "bulk_queue": f"{name}.bulk"}
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Stop the process of the worker."""
+        self._worker.process.send_signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self._worker.process.send_signal(signal.SIGCONT)
+
+    @contextmanager
+    def unreachable(self) -> Iterator[dict[str, Any]]:
+        """Name a port at which nothing listens."""
+        yield {"broker_url": f"redis://127.0.0.1:{free_port()}/0"}
+
+    @contextmanager
+    def full(self) -> Iterator[None]:
+        """Set Redis' limit below what it uses."""
+        with self._redis.client() as redis:
+            redis.config_set("maxmemory", "1")
+            try:
+                yield
+            finally:
+                redis.config_set("maxmemory", "0")
+
+    def pass_time(self, seconds: float) -> None:
+        """Wait."""
+        time.sleep(seconds)
