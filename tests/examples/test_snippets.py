@@ -5,6 +5,8 @@ from __future__ import annotations
 import gzip
 import json
 import re
+import subprocess
+import sys
 import tomllib
 from collections import Counter
 from collections.abc import Iterator
@@ -60,6 +62,7 @@ def test_every_block_is_of_a_kind_that_is_tested_here() -> None:
         ("console", "not run"),
         ("python", ""),
         ("python", "from"),
+        ("python", "test"),
         ("toml", ""),
         ("json", ""),
         ("mermaid", ""),  # A drawing,
@@ -147,6 +150,21 @@ def test_a_command_prints_what_the_document_shows(
             assert code == 0, f"{command}\n{printed}"
             if shown:
                 assert printed == shown, command
+
+
+@pytest.mark.parametrize("snippet", _tested("python", "test"), ids=_ids)
+def test_a_test_passes(snippet: Snippet, tmp_path: Path) -> None:
+    (tmp_path / "pytest.ini").write_text("[pytest]\nmarkers = slow\n")
+    (tmp_path / "test_snippet.py").write_text(snippet.code)
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-p", "sentq_pytest", "-q", "-m", "not slow"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stdout
 
 
 @pytest.mark.parametrize("snippet", _tested("python"), ids=_ids)

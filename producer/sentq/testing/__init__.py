@@ -14,13 +14,14 @@ from __future__ import annotations
 
 from sentq.testing.kit import Kit, KitClock, settings_of
 from sentq.testing.memory.server import EndlessWait
-from sentq.testing.messages import SubmittedJob
+from sentq.testing.messages import PublishedTask, SubmittedJob
 from sentq.testing.scores import Score, Scores, score_by_rule
 
 __all__ = [
     "EndlessWait",
     "Kit",
     "KitClock",
+    "PublishedTask",
     "Score",
     "Scores",
     "SubmittedJob",

@@ -12,7 +12,7 @@ from sentq.connection.stand_in import installed
 from sentq.sending.idempotency import IdempotencyKeys
 from sentq.settings import Settings
 from sentq.testing.memory.server import MemoryServer
-from sentq.testing.messages import SubmittedJob, TaskMessage
+from sentq.testing.messages import PublishedTask, SubmittedJob, TaskMessage
 from sentq.testing.scores import Scores
 from sentq.testing.worker import MemoryWorker, failure_of
 from sentq.wire.clock import CLOCK
@@ -98,6 +98,12 @@ class Kit:
         return AsyncClient(Settings.load_over(self.settings, **overrides))
 
     # --- What happens -------------------------------------------------------------------------
+
+    @property
+    def published(self) -> list[PublishedTask]:
+        """The tasks that workers have published because a batch is complete, the oldest first. They
+        are not run: `PublishedTask.run` does so."""
+        return self._worker.published
 
     @property
     def scores(self) -> Scores | None:
@@ -223,7 +229,7 @@ class Kit:
             for job in self.submitted
             if (texts is None or job.texts == ((texts,) if isinstance(texts, str) else (*texts,)))
             and (bulk is None or (job.queue == self.settings.bulk_queue) == bulk)
-            and (deadline is None or job.deadline_s == round(deadline, 3))
+            and (deadline is None or job.deadline_s == round(deadline, 2))
             and (local_only is None or job.local_only == local_only)
             and (key is None or job.id == self._id_of_key(key))
         ]

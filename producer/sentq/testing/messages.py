@@ -6,7 +6,10 @@ import base64
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Final
+
+from kombu.utils.json import loads
 
 from sentq.contract import (
     DEADLINE_HEADER,
@@ -18,10 +21,14 @@ from sentq.contract import (
     check_count,
 )
 from sentq.errors import InvalidInput, Undecryptable
+from sentq.wire.batches import BatchPlace, place_in
 from sentq.wire.ids import sent_at_ms
 from sentq.wire.sealing import Keyring, Purpose
 
-__all__ = ["SubmittedJob", "TaskMessage"]
+if TYPE_CHECKING:
+    from celery import Celery
+
+__all__ = ["PublishedTask", "SubmittedJob", "TaskMessage"]
 
 #: What kombu puts between the name of a queue and a priority.
 _PRIORITY_SEPARATOR: Final = "\x06\x16"
@@ -33,6 +40,7 @@ class TaskMessage:
 
     Attributes:
         raw: The message as it was sent.
+        queue_key: The key of the list in which it was.
         queue: The name of its queue.
         id: The id of its task: that of the job.
         task: The name of its task.
@@ -41,6 +49,7 @@ class TaskMessage:
     """
 
     raw: bytes = field(repr=False)
+    queue_key: bytes = field(repr=False)
     queue: str
     id: str
     task: str
@@ -55,7 +64,7 @@ class TaskMessage:
         args, kwargs, _ = json.loads(base64.b64decode(envelope["body"]))
         headers = envelope["headers"]
         queue = queue_key.decode().partition(_PRIORITY_SEPARATOR)[0]
-        return cls(raw, queue, headers["id"], headers["task"], headers, args, kwargs)
+        return cls(raw, queue_key, queue, headers["id"], headers["task"], headers, args, kwargs)
 
     @property
     def is_job(self) -> bool:
@@ -86,9 +95,63 @@ class TaskMessage:
         return self.headers.get(DEADLINE_HEADER)
 
     @property
+    def due_ms(self) -> float | None:
+        """When the job is due that was sent for later, in Unix milliseconds; None if at once."""
+        eta = self.headers.get("eta")
+        return None if eta is None else datetime.fromisoformat(eta).timestamp() * 1000
+
+    @property
+    def batch_place(self) -> BatchPlace | None:
+        """Where the job stands in its batch; None if it is in none."""
+        return place_in(self.headers)
+
+    @property
     def is_local_only(self) -> bool:
         """Whether the texts may not leave the worker's machine."""
         return bool(self.headers.get(LOCAL_ONLY_HEADER))
+
+
+@dataclass(frozen=True, slots=True)
+class PublishedTask:
+    """A task of the application that a worker has published, because what it follows has ended.
+
+    Attributes:
+        task: The name of the task.
+        args, kwargs: Its arguments, as they come out of JSON.
+        queue: Its queue; None for that to which the worker's app routes it.
+        id: Its id.
+    """
+
+    task: str
+    args: tuple[Any, ...]
+    kwargs: Mapping[str, Any]
+    queue: str | None
+    id: str
+
+    @classmethod
+    def from_signature(cls, signature: bytes, first: object) -> PublishedTask:
+        """Return the task of a signature, as a worker publishes it.
+
+        Args:
+            signature: The signature as JSON.
+            first: Its first argument, unless it is immutable.
+        """
+        stored = loads(signature)
+        args = [*([] if stored["immutable"] else [first]), *(stored["args"] or ())]
+        options = stored["options"]
+        queue, task_id = options.get("queue"), options["task_id"]
+        return cls(stored["task"], tuple(args), stored["kwargs"] or {}, queue, task_id)
+
+    def run(self, app: Celery) -> Any:
+        """Run the task in this process, and return what it returns.
+
+        Args:
+            app: The application's Celery app, which has the task.
+
+        Raises:
+            celery.exceptions.NotRegistered: It has no such task.
+        """
+        return app.tasks[self.task](*self.args, **self.kwargs)
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +164,7 @@ class SubmittedJob:
         queue: Its queue.
         deadline_s: How long after it was sent its deadline is, in seconds; None if it has none.
         local_only: Whether it was sent with `local_only=True`.
+        batch_id: The id of its batch; None if it is in none.
     """
 
     id: str
@@ -108,6 +172,7 @@ class SubmittedJob:
     queue: str
     deadline_s: float | None = None
     local_only: bool = False
+    batch_id: str | None = None
 
     @classmethod
     def from_message(cls, message: TaskMessage, keyring: Keyring | None) -> SubmittedJob:
@@ -119,5 +184,13 @@ class SubmittedJob:
         sent_ms, deadline_ms = sent_at_ms(message.id), message.deadline_ms
         deadline_s = None
         if sent_ms is not None and deadline_ms is not None:
-            deadline_s = round((deadline_ms - sent_ms) / 1000, 3)
-        return cls(message.id, texts, message.queue, deadline_s, message.is_local_only)
+            deadline_s = round((deadline_ms - sent_ms) / 1000, 2)
+        place = message.batch_place
+        return cls(
+            id=message.id,
+            texts=texts,
+            queue=message.queue,
+            deadline_s=deadline_s,
+            local_only=message.is_local_only,
+            batch_id=None if place is None else place.batch_id,
+        )

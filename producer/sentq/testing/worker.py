@@ -14,15 +14,18 @@ from sentq.connection.broker import queue_lists
 from sentq.contract import ErrorCode, Outcome, TextError, check_text
 from sentq.errors import InvalidInput, ScoringFailed, WorkerError
 from sentq.settings import Settings
+from sentq.testing.memory.batch_scripts import count_ends
 from sentq.testing.memory.database import MemoryDatabase
-from sentq.testing.memory.scripts import may
-from sentq.testing.messages import TaskMessage
+from sentq.testing.memory.documents import is_final, may
+from sentq.testing.messages import PublishedTask, TaskMessage
 from sentq.testing.scores import Scores, outcome_by
 from sentq.version import VERSION
+from sentq.wire.batches import BATCH_KEY_PREFIX, COMPLETE_BATCHES_KEY, batch_key
 from sentq.wire.clock import CLOCK
 from sentq.wire.dead_letters import DEAD_LETTERS_KEY, DeadLetterCode, dead_letter_fields
 from sentq.wire.ids import sent_at_ms
 from sentq.wire.reports import WorkerReport, report_key
+from sentq.wire.scheduled import SCHEDULED_KEY
 from sentq.wire.sealing import load_keyring
 from sentq.wire.states import Transition
 
@@ -98,10 +101,14 @@ class MemoryWorker:
         #: How the next jobs fail, in this order.
         self.failures: deque[FailureCode] = deque()
         self.jobs_finished = 0
+        #: The tasks that followed what has ended, the oldest first.
+        self.published: list[PublishedTask] = []
         self._database = database
         self._settings = settings
         self._started_at_s = CLOCK.unix_s()
         self._taken: deque[TaskMessage] = deque()
+        #: The jobs that are not due, by id.
+        self._scheduled: dict[str, TaskMessage] = {}
         self._is_working = False
 
     def take(self, most: float = float("inf")) -> int:
@@ -110,14 +117,30 @@ class MemoryWorker:
         Those of the bulk queue come last.
         """
         count = 0
+        self._release_due()
         while count < most and (message := next(self._waiting(), None)) is not None:
             if not message.is_job:
                 self._dead_letter(message, DeadLetterCode.UNKNOWN_TASK, "its task is unknown")
+            elif message.due_ms is not None and message.due_ms > CLOCK.unix_s() * 1000:
+                self._schedule(message, message.due_ms)
             elif may(Transition.STORE, self._document_of(message.id)):
-                self._store(message.id, _document(message.id, "STARTED", {"hostname": WORKER_NAME}))
+                self._store(message, _document(message.id, "STARTED", {"hostname": WORKER_NAME}))
                 self._taken.append(message)
                 count += 1
         return count
+
+    def _schedule(self, message: TaskMessage, due_ms: float) -> None:
+        """Let a job wait until it is due."""
+        self._database.zadd(SCHEDULED_KEY.encode(), {message.id.encode(): due_ms})
+        self._scheduled[message.id] = message
+
+    def _release_due(self) -> None:
+        """Put the scheduled jobs that are due to the ends of their queues."""
+        key = SCHEDULED_KEY.encode()
+        for job_id in self._database.zrange(key, most=CLOCK.unix_s() * 1000):
+            self._database.zrem(key, job_id)
+            message = self._scheduled.pop(job_id.decode())
+            self._database.lpush(message.queue_key, message.raw)
 
     def finish(self, most: float = float("inf")) -> int:
         """Finish jobs that were taken, then take and finish those that wait; return how many.
@@ -133,6 +156,7 @@ class MemoryWorker:
             while count < most and (self._taken or self.take(1)):
                 self._finish(self._taken.popleft())
                 count += 1
+            self._publish_callbacks()
         finally:
             self._is_working = False
         return count
@@ -187,7 +211,7 @@ class MemoryWorker:
             self._fail(message, ScoringFailed.from_error(error))
             raise
         else:
-            self._store(message.id, self._succeeded(message, outcomes))
+            self._store(message, self._succeeded(message, outcomes))
 
     def _outcomes(
         self, message: TaskMessage, texts: list[Any], failure: ErrorCode | None
@@ -205,8 +229,9 @@ class MemoryWorker:
         return outcome_by(self.scores, text) if text.strip() else _EMPTY
 
     def _succeeded(self, message: TaskMessage, outcomes: list[Outcome]) -> bytes:
-        sent_ms = sent_at_ms(message.id)
-        waited_ms = None if sent_ms is None else max(0.0, CLOCK.unix_s() * 1000 - sent_ms)
+        sent_ms, waited_ms = sent_at_ms(message.id), None
+        if sent_ms is not None:
+            waited_ms = max(0.0, CLOCK.unix_s() * 1000 - max(sent_ms, message.due_ms or 0))
         return _document(
             message.id,
             "SUCCESS",
@@ -229,7 +254,7 @@ class MemoryWorker:
             "exc_message": [str(error)],
             "exc_module": kind.__module__,
         }
-        self._store(message.id, _document(message.id, "FAILURE", result))
+        self._store(message, _document(message.id, "FAILURE", result))
         code = _DEAD_LETTER_CODES.get(kind.__qualname__)
         if code is not None:
             self._dead_letter(message, code, str(error))
@@ -250,13 +275,31 @@ class MemoryWorker:
     def _document_of(self, job_id: str) -> bytes | None:
         return self._database.get(_document_key(job_id))
 
-    def _store(self, job_id: str, document: bytes) -> None:
-        """Store a document, unless the job has ended; notify readers if it ends the job."""
-        key = _document_key(job_id)
-        if may(Transition.STORE, self._database.get(key)):
-            self._database.set(key, document, ex=self._settings.result_ttl_s)
-            if not may(Transition.STORE, document):
-                self._database.publish(key, document)
+    def _store(self, message: TaskMessage, document: bytes) -> None:
+        """Store a document, unless the job has ended. If it ends the job, notify readers, and count
+        it in its batch."""
+        key, ttl_s = _document_key(message.id), self._settings.result_ttl_s
+        if not may(Transition.STORE, self._database.get(key)):
+            return
+        self._database.set(key, document, ex=ttl_s)
+        if not is_final(document):
+            return
+        self._database.publish(key, document)
+        if message.batch_place is not None:
+            batch_id, place = message.batch_place
+            batches = COMPLETE_BATCHES_KEY.encode()
+            ends = [(place, document)]
+            count_ends(self._database, batch_key(batch_id).encode(), batches, ttl_s, ends)
+
+    def _publish_callbacks(self) -> None:
+        """Publish the callbacks of batches that are complete, each once."""
+        batches = COMPLETE_BATCHES_KEY.encode()
+        for batch in self._database.zrange(batches):
+            self._database.zrem(batches, batch)
+            self._database.hset(batch, {b"callback_state": b"sent"})
+            batch_id = batch.decode().removeprefix(BATCH_KEY_PREFIX)
+            callback = self._database.hget(batch, b"callback") or b""
+            self.published.append(PublishedTask.from_signature(callback, batch_id))
 
 
 def _document_key(job_id: str) -> bytes:

@@ -11,10 +11,13 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from celery import signals
+from celery import signals, signature
 
 from sentq import (
+    BatchClosed,
+    BatchTimeout,
     BrokerUnavailable,
+    CallbackState,
     DeadLetter,
     EmptyJob,
     ErrorCode,
@@ -37,6 +40,7 @@ from sentq import (
     TextError,
     TextTooLong,
     TooManyTexts,
+    UnknownBatch,
     UnknownJob,
     WaitTimeout,
 )
@@ -509,6 +513,108 @@ def test_a_closed_client_may_be_used_again(client: Any, service: ServiceOfTests)
     job = client.submit("x")
     service.let_work()
     assert job.result(timeout=PATIENCE_S).outcomes
+
+
+# --- Batches ----------------------------------------------------------------------------------
+
+
+def test_a_batch_is_complete_when_all_of_its_jobs_have_ended(
+    client: Any, service: ServiceOfTests
+) -> None:
+    with service.paused():
+        batch = client.batch(["good", ["bad", ""], "x"])
+        progress = batch.progress()
+        assert (progress.total, progress.ended, progress.remaining) == (3, 0, 3)
+        assert progress.is_closed
+        assert not progress.is_complete
+        assert progress.callback is None
+        with pytest.raises(BatchTimeout):
+            batch.wait(timeout=0.05)
+    progress = batch.wait(timeout=PATIENCE_S)
+    assert (progress.total, progress.done, progress.failed, progress.cancelled) == (3, 3, 0, 0)
+    assert progress.is_complete
+    assert [len(each.outcomes) for each in batch.results(timeout=PATIENCE_S)] == [1, 2, 1]
+    jobs = [job.id for job in batch.jobs()]
+    assert len(set(jobs)) == 3
+    ended = {job.id: outcome for job, outcome in batch.as_completed(timeout=PATIENCE_S)}
+    assert sorted(ended) == sorted(jobs)
+    assert _codes(ended[jobs[1]]) == [None, ErrorCode.EMPTY_TEXT]
+
+
+def test_an_open_batch_takes_jobs_until_it_is_closed(
+    make_client: MakeClient, service: ServiceOfTests
+) -> None:
+    batch = make_client().open_batch()
+    assert batch.add(["a", "b"]) == 2
+    other = make_client().batch_by_id(batch.id)
+    assert other.add(str(number) for number in range(600)) == 600
+    assert batch.progress().total == 602
+    assert not batch.progress().is_closed
+    batch.close()
+    with pytest.raises(BatchClosed):
+        other.add(["c"])
+    service.let_work()
+    assert batch.wait(timeout=60).done == 602
+
+
+def test_a_batch_without_jobs_is_complete(client: Any) -> None:
+    assert client.batch([]).wait(timeout=PATIENCE_S).is_complete
+
+
+def test_the_jobs_of_a_cancelled_batch_are_not_scored(client: Any, service: ServiceOfTests) -> None:
+    with service.paused():
+        batch = client.batch(["a", "b", "c"])
+        first = next(iter(batch.jobs()))
+        assert first.cancel()
+        assert batch.progress().cancelled == 1
+        assert batch.cancel() == 2
+        assert batch.cancel() == 0
+        assert first.status() is JobStatus.CANCELLED
+    progress = batch.wait(timeout=PATIENCE_S)
+    assert (progress.cancelled, progress.done) == (3, 0)
+    assert [type(each) for each in batch.results(timeout=PATIENCE_S)] == [JobCancelled] * 3
+
+
+def test_the_callback_of_a_batch_is_published_once(client: Any, service: ServiceOfTests) -> None:
+    with service.paused():
+        then = signature("shop.store", args=(7,), kwargs={"what": "reviews"})
+        batch = client.batch(["a", "b"], then=then.set(queue="shop"))
+        assert batch.progress().callback is CallbackState.WAITING
+        assert service.published(batch.id) == []
+    batch.wait(timeout=PATIENCE_S)
+    end_s = time.monotonic() + PATIENCE_S
+    while batch.progress().callback is CallbackState.WAITING and time.monotonic() < end_s:
+        time.sleep(0.05)
+    assert batch.progress().callback is CallbackState.SENT
+    expected = ("shop.store", [batch.id, 7], {"what": "reviews"})
+    assert service.published(batch.id) == [expected]
+
+
+def test_a_batch_that_is_not_known(client: Any) -> None:
+    batch = client.batch_by_id("01a00000-0000-7000-8000-00000000000f")
+    for call in (batch.progress, batch.close, batch.cancel, batch.wait, lambda: batch.add(["a"])):
+        with pytest.raises(UnknownBatch):
+            call()
+    with pytest.raises(InvalidInput):
+        client.batch_by_id("nonsense")
+    with pytest.raises(InvalidInput):
+        client.batch(["a"], then="not a signature")
+
+
+def test_jobs_are_read_as_they_end(client: Any, service: ServiceOfTests) -> None:
+    with service.paused():
+        jobs = client.submit_many(["a", "b", "c"])
+        jobs[1].cancel()
+        with pytest.raises(WaitTimeout):
+            list(client.as_completed(jobs, timeout=0.05))
+    unknown = client.job("01a00000-0000-7000-8000-00000000000f")
+    ended = {
+        job.id: type(outcome)
+        for job, outcome in client.as_completed([*jobs, unknown], timeout=PATIENCE_S)
+    }
+    assert ended[jobs[0].id] is ended[jobs[2].id] is JobOutcome
+    assert ended[jobs[1].id] is JobCancelled
+    assert ended[unknown.id] in (UnknownJob, JobExpired)
 
 
 # --- Encryption and dead letters --------------------------------------------------------------

@@ -18,7 +18,9 @@ from sentq.connection.blocking import perform
 from sentq.testing.memory.commands import execute_command
 from sentq.testing.memory.database import MemoryDatabase
 from sentq.testing.memory.scripts import SCRIPTS, run_script
+from sentq.wire.batches import BatchPlace, batch_document, packed_ids
 from sentq.wire.functions import FUNCTIONS
+from sentq.wire.ids import new_job_ids
 from sentq.wire.steps import Command, ScriptCall
 from tests.support.processes import RedisProcess
 
@@ -92,6 +94,9 @@ def _values(content: dict[bytes, tuple[Any, int | None]]) -> dict[bytes, object]
 def _comparable(value: Any) -> object:
     if isinstance(value, dict) and all(isinstance(each, tuple) for each in value):
         return list(value.values())  # A stream: ids tell the time.
+    if isinstance(value, dict) and all(isinstance(each, bytes) for each in value.values()):
+        # Times in milliseconds.
+        return {name: b"" if name.endswith(b"_ms") else each for name, each in value.items()}
     if isinstance(value, dict) and all(isinstance(each, float) for each in value.values()):
         # Most scores are the time.
         return {name: min(score, _A_TIME_S) for name, score in value.items()}
@@ -123,6 +128,7 @@ def test_jobs_are_pushed(both: BothServers) -> None:
     both.compare_keys()
 
 
+LISTS = ["sentq\x06\x163", "sentq\x06\x166", "sentq\x06\x169"]
 NAMES = st.sampled_from(["key-a", "key-b", "key-c"])
 DIGESTS = st.sampled_from(["aa11", "bb22", "aa11|bb22", "aa11 cc33", "dd44|aa11 bb22"])
 JOBS = st.lists(st.tuples(NAMES, DIGESTS, st.binary(max_size=30)), min_size=1, max_size=4)
@@ -131,11 +137,10 @@ JOBS = st.lists(st.tuples(NAMES, DIGESTS, st.binary(max_size=30)), min_size=1, m
 def _push(both: BothServers, number: int, jobs: Any, *, most: int, keyed: bool) -> None:
     names, digests, messages = zip(*jobs, strict=True)
     ids = [f"id-{number}-{place}" for place in range(len(jobs))]
-    lists = ["sentq\x06\x163", "sentq\x06\x166", "sentq\x06\x169"]
-    conditions = [most, -1, len(lists), len(jobs) if keyed else 0]
+    conditions = [most, -1, len(LISTS), len(jobs) if keyed else 0]
     both.call(
         "push_jobs_with_conditions",
-        ["sentq", f"sent-{number}", *lists, *(names if keyed else ())],
+        ["sentq", f"sent-{number}", *LISTS, *(names if keyed else ())],
         *[60, PENDING, *conditions, *((*ids, *digests) if keyed else ()), *messages],
     )
 
@@ -180,8 +185,64 @@ def test_a_document_is_replaced_in_the_same_states(
             both.run("SET", key, document, "EX", 600)
         for _ in range(2):
             if name == "cancel_job":
-                both.call(name, ["own", "sent", "cancelled"], REVOKED, 60, "the id")
+                keys = ["own", "sent", "cancelled", "batches"]
+                both.call(name, keys, REVOKED, 60, "the id", "sentq-batch-")
             else:
                 both.call(name, ["own"], PENDING, 60)
         both.compare_keys()
         both.run("DEL", "own", "sent", "cancelled")
+
+
+# --- Batches ----------------------------------------------------------------------------------
+
+BATCH_ID = "01a00000-0000-7000-8000-0000000000ba"
+BATCH = f"sentq-batch-{BATCH_ID}"
+IDS = new_job_ids(8)
+DOCUMENTS = [f"celery-task-meta-{job_id}" for job_id in IDS]
+FIELDS = ("total", "done", "failed", "cancelled", "closed", "callback", "callback_state")
+
+
+def _push_to_batch(both: BothServers, place: int, count: int, most: int, *, closes: bool) -> None:
+    place_of_first = BatchPlace(BATCH_ID, place)
+    both.call(
+        "push_batch_jobs",
+        ["sentq", f"sent-{place}", BATCH, "sentq.batches", *(LISTS if most >= 0 else ())],
+        *(60, batch_document(place_of_first), most, -1, place),
+        *(packed_ids(IDS[place : place + count]), "1" if closes else ""),
+        *(f"message {number}" for number in range(count)),
+    )
+
+
+@pytest.mark.redis
+@settings(
+    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(data=st.data())
+def test_batches_count_alike(both: BothServers, data: st.DataObject) -> None:
+    both.__init__(both._real)  # type: ignore[misc]  # an example begins without keys
+    places = st.integers(0, 5)
+    actions = ["push", "push", "end", "cancel job", "cancel some", "close"]
+    if data.draw(st.booleans()):
+        both.call("open_batch", [BATCH], 60, data.draw(st.sampled_from([b"", b'{"task": "x"}'])))
+    for action in data.draw(st.lists(st.sampled_from(actions), max_size=8)):
+        place = data.draw(places)
+        match action:
+            case "push":
+                most, closes = data.draw(st.integers(-1, 5)), data.draw(st.booleans())
+                count = data.draw(st.integers(1, 3))
+                _push_to_batch(both, place, count, most, closes=closes)
+            case "end":
+                document = data.draw(st.sampled_from([PENDING, STARTED, SUCCESS, FAILURE]))
+                both.run("SET", DOCUMENTS[place], document, "EX", 60)
+            case "cancel job":
+                keys = [DOCUMENTS[place], f"sent-{data.draw(places)}", "cancelled", "sentq.batches"]
+                both.call("cancel_job", keys, REVOKED, 60, IDS[place], "sentq-batch-")
+            case "cancel some":
+                documents = DOCUMENTS[place : place + 2]
+                keys = [BATCH, "sentq.batches", "cancelled", *documents]
+                both.call("cancel_batch_jobs", keys, 60, BATCH_ID, place, *([REVOKED] * 2))
+            case "close":
+                both.call("close_batch", [BATCH, "sentq.batches"], 60)
+        both.run("HMGET", BATCH, *FIELDS)
+        both.run("GETRANGE", f"{BATCH}:ends", 0, 99)
+    both.compare_keys()

@@ -6,6 +6,7 @@ A comment on the line before a block says how it is tested:
 - `<!-- snippet: parsed -->`: its commands are read by the option parsers of the programs, and not
   run: they would not end, or need a model, a host or files of the reader's;
 - `<!-- snippet: from FILE -->`: its lines stand in this file, which has tests of its own;
+- `<!-- snippet: test -->`: it holds tests, which pytest runs with the plugin of sentq;
 - `<!-- snippet: not run, REASON -->`: it is not tested.
 """
 

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any, Self
 
 from sentq import AsyncClient
-from sentq.aio import AsyncDeadLetters, AsyncJob
+from sentq.aio import AsyncBatch, AsyncDeadLetters, AsyncJob
 
 __all__ = ["BlockingFacade"]
 
@@ -21,7 +21,8 @@ class BlockingFacade:
         self._runner = runner
 
     def __getattr__(self, name: str) -> Any:
-        found = getattr(self._target, "aclose" if name == "close" else name)
+        is_client = isinstance(self._target, AsyncClient)
+        found = getattr(self._target, "aclose" if is_client and name == "close" else name)
         return self._call(found) if inspect.ismethod(found) else self._blocking(found)
 
     def _call(self, method: Callable[..., Any]) -> Callable[..., Any]:
@@ -37,7 +38,7 @@ class BlockingFacade:
             return self._iterate(value)
         if isinstance(value, list | tuple):
             return type(value)(map(self._blocking, value))
-        is_ours = isinstance(value, AsyncClient | AsyncDeadLetters | AsyncJob)
+        is_ours = isinstance(value, AsyncBatch | AsyncClient | AsyncDeadLetters | AsyncJob)
         return BlockingFacade(value, self._runner) if is_ours else value
 
     def _iterate(self, iterator: AsyncIterator[Any]) -> Iterator[Any]:

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import base64
+import json
 import secrets
 import signal
 import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
 from sentq import Settings
 from sentq.testing import Kit
 from tests.support.ports import free_port
 from tests.support.processes import RedisProcess, WorkerProcess
 
-__all__ = ["KitService", "RealWorkerService", "ServiceOfTests"]
+__all__ = ["KitService", "PublishedCall", "RealWorkerService", "ServiceOfTests"]
+
+#: A task that was published: its name and its arguments.
+PublishedCall: TypeAlias = tuple[str, list[Any], dict[str, Any]]
 
 
 class ServiceOfTests(Protocol):
@@ -40,6 +45,10 @@ class ServiceOfTests(Protocol):
 
     def full(self) -> AbstractContextManager[None]:
         """Let Redis have no memory during the block."""
+
+    def published(self, first: str) -> list[PublishedCall]:
+        """Return the tasks that workers have published into the queue `shop` with this first
+        argument."""
 
     def pass_time(self, seconds: float) -> None:
         """Return when so much time has passed for the service."""
@@ -85,6 +94,13 @@ class KitService:
     def full(self) -> AbstractContextManager[None]:
         """Let Redis be full."""
         return self._kit.redis_full()
+
+    def published(self, first: str) -> list[PublishedCall]:
+        """Return what the kit's worker has published."""
+        tasks = [each for each in self._kit.published if each.queue == "shop"]
+        return [
+            (each.task, [*each.args], dict(each.kwargs)) for each in tasks if first in each.args
+        ]
 
     def pass_time(self, seconds: float) -> None:
         """Set the clock ahead."""
@@ -138,6 +154,17 @@ class RealWorkerService:
                 yield
             finally:
                 redis.config_set("maxmemory", "0")
+
+    def published(self, first: str) -> list[PublishedCall]:
+        """Read the queue, which no worker reads."""
+        with self._redis.client() as redis:
+            messages = [json.loads(raw) for raw in redis.lrange("shop", 0, -1)]
+        found = []
+        for message in messages:
+            args, kwargs, _ = json.loads(base64.b64decode(message["body"]))
+            if first in args:
+                found.append((message["headers"]["task"], args, kwargs))
+        return found
 
     def pass_time(self, seconds: float) -> None:
         """Wait."""

@@ -77,7 +77,8 @@ class MemorySubscription:
         self._all = channels
         self._wake = wake
         self._messages: deque[dict[str, Any]] = deque()
-        self.channels: set[bytes] = set()
+        #: The names of channels in the kit, and as they were subscribed to.
+        self.channels: dict[bytes, bytes] = {}
 
     def subscribe(self, *channels: bytes) -> None:
         """Receive the messages of channels, too.
@@ -87,12 +88,13 @@ class MemorySubscription:
         """
         with self._all.changed:
             self._all.check()
-            self.channels.update(map(to_bytes, channels))
+            self.channels.update({to_bytes(each): each for each in channels})
 
     def unsubscribe(self, *channels: bytes) -> None:
         """Receive nothing more from channels."""
         with self._all.changed:
-            self.channels.difference_update(map(to_bytes, channels))
+            for each in channels:
+                self.channels.pop(to_bytes(each), None)
 
     def get_message(self, timeout: float) -> dict[str, Any] | None:
         """Return the next message, or None if nothing comes within so many seconds.
@@ -118,7 +120,8 @@ class MemorySubscription:
 
     def receive(self, channel: bytes, data: bytes) -> None:
         """Take a message. The channels call this."""
-        self._messages.append({"type": "message", "channel": channel, "data": data})
+        named = self.channels[channel]
+        self._messages.append({"type": "message", "channel": named, "data": data})
 
     def wake(self) -> None:
         """Say that something may have changed. The channels call this."""

@@ -23,7 +23,9 @@ _MAX_KEY_BYTES: Final = 512
 
 
 #: The key prefix of a client whose settings have one. The kit has no use for it.
-_PREFIX: Final = re.compile(rb"\S{1,256}?(?=(?:celery-task-meta-|sentq-batch-)\S{1,200}\Z)")
+_PREFIX: Final = re.compile(
+    rb"\A\S{1,256}?(?=(?:celery-task-meta-\S+|sentq-(?:batch|sent)-\S*|sentq\.batches)\Z)"
+)
 
 
 def to_bytes(value: object) -> bytes:

@@ -6,24 +6,24 @@ same arguments, here and on a real Redis, and compares replies and keys.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Sequence
 from typing import Any, Final, TypeAlias
 
 from redis.exceptions import ResponseError
 
+from sentq.testing.memory.batch_scripts import BATCH_SCRIPTS, count_ends, place_in_batch
 from sentq.testing.memory.commands import to_bytes
 from sentq.testing.memory.database import MemoryDatabase
+from sentq.testing.memory.documents import may
+from sentq.testing.memory.queues import exceeded_limits
 from sentq.wire.functions import FUNCTIONS
-from sentq.wire.states import ABSENT, RESULT_STATES, Transition
+from sentq.wire.states import Transition
 from sentq.wire.steps import ScriptCall
 
-__all__ = ["SCRIPTS", "may", "run_script"]
+__all__ = ["SCRIPTS", "run_script"]
 
 _Arguments: TypeAlias = Sequence[bytes]
 _Script: TypeAlias = Callable[[MemoryDatabase, _Arguments, _Arguments], Any]
-
-_STATUS: Final = re.compile(rb'\{"status": *"([A-Z]+)"')
 
 
 def run_script(database: MemoryDatabase, call: ScriptCall) -> Any:
@@ -36,15 +36,6 @@ def run_script(database: MemoryDatabase, call: ScriptCall) -> Any:
     if run is None:
         raise ResponseError("the test kit of sentq does not have this script")
     return run(database, list(map(to_bytes, call.keys)), list(map(to_bytes, call.arguments)))
-
-
-def may(transition: Transition, document: bytes | None) -> bool:
-    """Return whether this transition may replace a document; None stands for no document."""
-    if document is None:
-        return transition in ABSENT.transitions
-    match = _STATUS.match(document)
-    state = RESULT_STATES.get(match[1].decode()) if match else None
-    return state is not None and transition in state.transitions
 
 
 # --- Sending ---------------------------------------------------------------------------------
@@ -94,23 +85,6 @@ def _push_jobs_with_conditions(
     return reply
 
 
-def exceeded_limits(
-    database: MemoryDatabase,
-    lists: _Arguments,
-    max_jobs: int,
-    max_bytes: int,
-    messages: _Arguments,
-) -> list[Any] | None:
-    """Return the reply for messages that exceed a limit of a queue, as `lib/queue_limits.lua`
-    does; None if they fit. -1 stands for no limit."""
-    waiting_jobs = sum(map(database.llen, lists))
-    waiting_bytes = sum(map(database.list_bytes, lists)) if max_bytes >= 0 else 0
-    size_bytes = sum(map(len, messages))
-    if 0 <= max_jobs < waiting_jobs + len(messages) or 0 <= max_bytes < waiting_bytes + size_bytes:
-        return [0, waiting_jobs, waiting_bytes, len(messages), size_bytes]
-    return None
-
-
 # --- Idempotency keys ------------------------------------------------------------------------
 
 
@@ -154,8 +128,9 @@ def _has_same_texts(record: bytes, digests: bytes) -> bool:
 
 
 def _cancel_job(database: MemoryDatabase, keys: _Arguments, arguments: _Arguments) -> list[Any]:
-    (own, sent, cancelled), (document, ttl_s, job_id) = keys, arguments
-    before = database.get(own) or database.get(sent)
+    (own, sent_key, cancelled, batches), (document, ttl_s, job_id, prefix) = keys, arguments
+    sent = database.get(sent_key)
+    before = database.get(own) or sent
     if not may(Transition.CANCEL, before):
         return [before, 0]
     now_s, _ = database.time()
@@ -164,6 +139,10 @@ def _cancel_job(database: MemoryDatabase, keys: _Arguments, arguments: _Argument
     database.zremrangebyscore(cancelled, now_s - int(ttl_s))
     database.zadd(cancelled, {job_id: now_s})
     database.expire(cancelled, int(ttl_s))
+    found = place_in_batch(database, sent, job_id.decode(), prefix)
+    if found is not None:
+        batch, place = found
+        count_ends(database, batch, batches, int(ttl_s), [(place, document)])
     return [before, 1]
 
 
@@ -198,6 +177,7 @@ def _read_reports(
 
 #: By the names of the files.
 SCRIPTS: Final[dict[str, _Script]] = {
+    **BATCH_SCRIPTS,
     "cancel_job": _cancel_job,
     "push_jobs": _push_jobs,
     "push_jobs_with_conditions": _push_jobs_with_conditions,

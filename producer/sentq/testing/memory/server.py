@@ -107,8 +107,9 @@ class MemoryServer:
         if isinstance(request, RoundTrip):
             return [execute_command(self.database, command) for command in request.commands]
         if isinstance(request, ScriptCall):
-            self._check_capacity(request)
-            self._skipped_s = 0.0
+            if "_push_" in getattr(request.script, "name", ""):
+                self._check_capacity(request)
+                self._skipped_s = 0.0
             return run_script(self.database, request)
         raise TypeError(f"not a request: {type(request).__name__}")
 
@@ -117,9 +118,6 @@ class MemoryServer:
             raise redis.ConnectionError("the test kit of sentq lets Redis be down")
 
     def _check_capacity(self, call: ScriptCall) -> None:
-        name = getattr(call.script, "name", "")
-        if "_push_" not in name:
-            return
         if self.faults.redis_full:
             raise redis.OutOfMemoryError("OOM command not allowed when used memory > 'maxmemory'.")
         if self.faults.queue_full:
