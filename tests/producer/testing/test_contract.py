@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -21,6 +22,7 @@ from sentq import (
     DeadLetter,
     EmptyJob,
     ErrorCode,
+    EtaTooFar,
     InvalidInput,
     JobCancelled,
     JobExpired,
@@ -371,6 +373,51 @@ def test_texts_that_are_not_scored_by_the_deadline_end_in_an_error(
 def test_a_deadline_is_a_positive_number_of_less_than_a_year(client: Any, deadline: object) -> None:
     with pytest.raises(InvalidInput, match="deadline"):
         client.submit("x", deadline=deadline)
+
+
+# --- Jobs for later ---------------------------------------------------------------------------
+
+
+def test_a_job_for_later_is_scored_when_it_is_due(client: Any, service: ServiceOfTests) -> None:
+    with service.working():
+        job, cancelled = (client.submit("good", delay=2) for _ in range(2))
+        assert job.status() is JobStatus.SCHEDULED
+        assert cancelled.cancel() is True
+        due_at = job.due_at()
+        assert due_at is not None
+        assert due_at.utcoffset() is not None
+        service.pass_time(2.1)
+        outcome = job.result(timeout=PATIENCE_S)
+    assert _codes(outcome) == [None]
+    assert outcome.queued_ms is not None
+    assert 0 <= outcome.queued_ms < 1500
+    assert job.status() is JobStatus.DONE
+    assert job.due_at() is None
+    assert cancelled.status() is JobStatus.CANCELLED
+
+
+def test_a_job_for_later_says_so_when_a_wait_ends(client: Any, service: ServiceOfTests) -> None:
+    at = datetime.now(UTC) + timedelta(hours=1)
+    job = client.submit("x", at=at)
+    service.let_work()
+    with pytest.raises(WaitTimeout, match="it is scheduled for") as caught:
+        job.result(timeout=0.1)
+    assert caught.value.status == JobStatus.SCHEDULED
+    assert abs(job.due_at() - at) < timedelta(seconds=1)
+    assert client.service_status().scheduled_jobs >= 1
+    assert job.cancel() is True
+
+
+def test_times_that_are_refused(client: Any) -> None:
+    for wrong in (-1, "1", True, float("nan")):
+        with pytest.raises(InvalidInput):
+            client.submit("x", delay=wrong)
+    with pytest.raises(InvalidInput, match="time zone"):
+        client.submit("x", at=datetime.now())  # noqa: DTZ005
+    with pytest.raises(InvalidInput, match="deadline"):
+        client.submit("x", delay=10, deadline=5)
+    with pytest.raises(EtaTooFar):
+        client.submit("x", delay=10 * 366 * 86400)
 
 
 # --- Cancellation -----------------------------------------------------------------------------

@@ -6,6 +6,7 @@ that are left. Hypothesis generates further cases.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
@@ -19,6 +20,7 @@ from sentq.testing.memory.commands import execute_command
 from sentq.testing.memory.database import MemoryDatabase
 from sentq.testing.memory.scripts import SCRIPTS, run_script
 from sentq.wire.batches import BatchPlace, batch_document, packed_ids
+from sentq.wire.documents import scheduled_document
 from sentq.wire.functions import FUNCTIONS
 from sentq.wire.ids import new_job_ids
 from sentq.wire.steps import Command, ScriptCall
@@ -34,6 +36,7 @@ PENDING, STARTED, SUCCESS, FAILURE, REVOKED = (
     b'{"status": "%s", "result": null}' % status
     for status in (b"PENDING", b"STARTED", b"SUCCESS", b"FAILURE", b"REVOKED")
 )
+SCHEDULED = scheduled_document(int((time.time() + 1000) * 1000))
 
 
 class BothServers:
@@ -175,7 +178,8 @@ def test_a_record_without_digests_has_the_same_texts(both: BothServers) -> None:
 
 
 @pytest.mark.parametrize(
-    "document", [None, PENDING, STARTED, SUCCESS, FAILURE, REVOKED, b"foreign", b'{"status": "X"}']
+    "document",
+    [None, PENDING, SCHEDULED, STARTED, SUCCESS, FAILURE, REVOKED, b"foreign", b'{"status": "X"}'],
 )
 def test_a_document_is_replaced_in_the_same_states(
     both: BothServers, document: bytes | None

@@ -6,6 +6,8 @@ same arguments, here and on a real Redis, and compares replies and keys.
 
 from __future__ import annotations
 
+import math
+import re
 from collections.abc import Callable, Sequence
 from typing import Any, Final, TypeAlias
 
@@ -23,6 +25,10 @@ from sentq.wire.steps import ScriptCall
 __all__ = ["SCRIPTS", "run_script"]
 
 _Arguments: TypeAlias = Sequence[bytes]
+#: When a job is due, in its document; and how far that may be away, in seconds.
+_DUE_MS: Final = re.compile(rb'"due_ms": *([0-9]+)')
+_LONGEST_UNTIL_DUE_S: Final = 366 * 86400
+
 _Script: TypeAlias = Callable[[MemoryDatabase, _Arguments, _Arguments], Any]
 
 
@@ -134,7 +140,10 @@ def _cancel_job(database: MemoryDatabase, keys: _Arguments, arguments: _Argument
     if not may(Transition.CANCEL, before):
         return [before, 0]
     now_s, _ = database.time()
-    database.set(own, document, ex=int(ttl_s))
+    due = _DUE_MS.search(before or b"")
+    until_due_s = math.ceil(int(due[1]) / 1000 - now_s) if due else 0
+    longer_s = until_due_s if 0 <= until_due_s <= _LONGEST_UNTIL_DUE_S else 0
+    database.set(own, document, ex=int(ttl_s) + longer_s)
     database.publish(own, document)
     database.zremrangebyscore(cancelled, now_s - int(ttl_s))
     database.zadd(cancelled, {job_id: now_s})
