@@ -54,7 +54,7 @@ class Kit:
     submitted (`sentq.testing.inline`), or when the test says so (`sentq.testing.manual`).
 
     While it is active, it serves every `Client` and `AsyncClient` of the process, also those that
-    were made before, and whatever Redis their settings name. Use it as a context manager, or call
+    were made before, and those whose settings name a Redis. Use it as a context manager, or call
     `start` and `stop`. Not more than one can be active.
 
     Args:
