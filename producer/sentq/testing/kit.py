@@ -101,8 +101,8 @@ class Kit:
 
     @property
     def published(self) -> list[PublishedTask]:
-        """The tasks that workers have published because a batch is complete, the oldest first. They
-        are not run: `PublishedTask.run` does so."""
+        """The tasks that workers have published because a job has ended or a batch is complete, the
+        oldest first. They are not run: `PublishedTask.run` does so."""
         return self._worker.published
 
     @property

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 from kombu.utils.json import loads
 
 from sentq.contract import (
+    CALLBACK_HEADER,
     DEADLINE_HEADER,
     LOCAL_ONLY_HEADER,
     SEALED_FIELD,
@@ -101,6 +102,11 @@ class TaskMessage:
         return None if eta is None else datetime.fromisoformat(eta).timestamp() * 1000
 
     @property
+    def callback(self) -> str | None:
+        """The signature of the task that follows the job, as JSON; None for none."""
+        return self.headers.get(CALLBACK_HEADER)
+
+    @property
     def batch_place(self) -> BatchPlace | None:
         """Where the job stands in its batch; None if it is in none."""
         return place_in(self.headers)
@@ -113,7 +119,8 @@ class TaskMessage:
 
 @dataclass(frozen=True, slots=True)
 class PublishedTask:
-    """A task of the application that a worker has published, because what it follows has ended.
+    """A task of the application that a worker has published, because the job or the batch that it
+    follows has ended.
 
     Attributes:
         task: The name of the task.
@@ -129,17 +136,18 @@ class PublishedTask:
     id: str
 
     @classmethod
-    def from_signature(cls, signature: bytes, first: object) -> PublishedTask:
+    def from_signature(cls, signature: bytes | str, first: object, follows: str) -> PublishedTask:
         """Return the task of a signature, as a worker publishes it.
 
         Args:
             signature: The signature as JSON.
             first: Its first argument, unless it is immutable.
+            follows: The id of the job or the batch that it follows.
         """
         stored = loads(signature)
         args = [*([] if stored["immutable"] else [first]), *(stored["args"] or ())]
         options = stored["options"]
-        queue, task_id = options.get("queue"), options["task_id"]
+        queue, task_id = options.get("queue"), options.get("task_id") or f"{follows}-then"
         return cls(stored["task"], tuple(args), stored["kwargs"] or {}, queue, task_id)
 
     def run(self, app: Celery) -> Any:

@@ -12,7 +12,7 @@ import orjson
 from sentq import errors
 from sentq.connection.broker import queue_lists
 from sentq.contract import ErrorCode, Outcome, TextError, check_text
-from sentq.errors import InvalidInput, ScoringFailed, WorkerError
+from sentq.errors import InvalidInput, LinkRefused, ScoringFailed, WorkerError
 from sentq.settings import Settings
 from sentq.testing.memory.batch_scripts import count_ends
 from sentq.testing.memory.database import MemoryDatabase
@@ -285,11 +285,28 @@ class MemoryWorker:
         if not is_final(document):
             return
         self._database.publish(key, document)
+        if message.callback is not None:
+            self._publish_callback(message, message.callback, orjson.loads(document))
         if message.batch_place is not None:
             batch_id, place = message.batch_place
             batches = COMPLETE_BATCHES_KEY.encode()
             ends = [(place, document)]
             count_ends(self._database, batch_key(batch_id).encode(), batches, ttl_s, ends)
+
+    def _publish_callback(
+        self, message: TaskMessage, callback: str, document: Mapping[str, Any]
+    ) -> None:
+        """Publish the callback of a job that has ended with a document."""
+        outcome, error = document["result"], None
+        if document["status"] == "FAILURE":
+            error = {"code": outcome["exc_type"], "message": outcome["exc_message"][0]}
+            outcome = None
+            if error["code"] == LinkRefused.__name__:
+                return
+        first: object = message.id
+        if orjson.loads(callback).get("argument") == "outcome":
+            first = {"job_id": message.id, "outcome": outcome, "error": error}
+        self.published.append(PublishedTask.from_signature(callback, first, message.id))
 
     def _publish_callbacks(self) -> None:
         """Publish the callbacks of batches that are complete, each once."""
@@ -299,7 +316,7 @@ class MemoryWorker:
             self._database.hset(batch, {b"callback_state": b"sent"})
             batch_id = batch.decode().removeprefix(BATCH_KEY_PREFIX)
             callback = self._database.hget(batch, b"callback") or b""
-            self.published.append(PublishedTask.from_signature(callback, batch_id))
+            self.published.append(PublishedTask.from_signature(callback, batch_id, batch_id))
 
 
 def _document_key(job_id: str) -> bytes:

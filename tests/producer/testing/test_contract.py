@@ -47,7 +47,7 @@ from sentq import (
     WaitTimeout,
 )
 from tests.producer.testing.conftest import KEY, OTHER_KEY, MakeClient
-from tests.support.services.services import ServiceOfTests
+from tests.support.services.services import PublishedCall, ServiceOfTests
 
 #: How long a real worker may take, in seconds.
 PATIENCE_S = 30
@@ -635,6 +635,42 @@ def test_the_callback_of_a_batch_is_published_once(client: Any, service: Service
     assert batch.progress().callback is CallbackState.SENT
     expected = ("shop.store", [batch.id, 7], {"what": "reviews"})
     assert service.published(batch.id) == [expected]
+
+
+def test_the_callback_of_a_job_is_published_once_it_has_ended(
+    make_client: MakeClient, service: ServiceOfTests
+) -> None:
+    client, undecryptable = make_client(), make_client(encryption_keys=OTHER_KEY)
+    then = signature("shop.store", args=(7,), kwargs={"what": "a review"}).set(queue="shop")
+    with service.paused():
+        by_id, cancelled = (client.submit("x", then=then) for _ in range(2))
+        by_outcome = client.submit(["x", ""], then=then, then_argument="outcome")
+        failed = undecryptable.submit("x", then=then, then_argument="outcome")
+        assert cancelled.cancel()
+        assert service.published(by_id.id) == []
+    outcome = by_outcome.result(timeout=PATIENCE_S)
+    for job in (by_id, failed):
+        list(client.results([job], timeout=PATIENCE_S))
+    keywords = {"what": "a review"}
+    assert _published(service, by_id.id) == ("shop.store", [by_id.id, 7], keywords)
+    _, (told, _), _ = _published(service, by_outcome.id)
+    assert told["error"] is None
+    assert JobOutcome.model_validate(told["outcome"]) == outcome
+    _, (told, _), _ = _published(service, failed.id)
+    assert told["outcome"] is None
+    assert told["error"]["code"] == "Undecryptable"
+    assert service.published(cancelled.id) == []
+    with pytest.raises(InvalidInput):
+        client.submit("x", then="not a signature")
+
+
+def _published(service: ServiceOfTests, job_id: str) -> PublishedCall:
+    """Return the one callback of a job. That of a dead letter is published after its outcome."""
+    end_s = time.monotonic() + PATIENCE_S
+    while not (found := service.published(job_id)) and time.monotonic() < end_s:
+        time.sleep(0.05)
+    (one,) = found
+    return one
 
 
 def test_a_batch_that_is_not_known(client: Any) -> None:

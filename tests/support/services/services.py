@@ -7,7 +7,7 @@ import json
 import secrets
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, Protocol, TypeAlias
 
@@ -20,6 +20,11 @@ __all__ = ["KitService", "PublishedCall", "RealWorkerService", "ServiceOfTests"]
 
 #: A task that was published: its name and its arguments.
 PublishedCall: TypeAlias = tuple[str, list[Any], dict[str, Any]]
+
+
+def _names(args: Sequence[Any], wanted: str) -> bool:
+    first = args[0]
+    return wanted == (first["job_id"] if isinstance(first, dict) else first)
 
 
 class ServiceOfTests(Protocol):
@@ -47,8 +52,8 @@ class ServiceOfTests(Protocol):
         """Let Redis have no memory during the block."""
 
     def published(self, first: str) -> list[PublishedCall]:
-        """Return the tasks that workers have published into the queue `shop` with this first
-        argument."""
+        """Return the tasks that workers have published into the queue `shop` with this id, or how
+        its job ended, as the first argument."""
 
     def pass_time(self, seconds: float) -> None:
         """Return when so much time has passed for the service."""
@@ -99,7 +104,9 @@ class KitService:
         """Return what the kit's worker has published."""
         tasks = [each for each in self._kit.published if each.queue == "shop"]
         return [
-            (each.task, [*each.args], dict(each.kwargs)) for each in tasks if first in each.args
+            (each.task, [*each.args], dict(each.kwargs))
+            for each in tasks
+            if _names(each.args, first)
         ]
 
     def pass_time(self, seconds: float) -> None:
@@ -162,7 +169,7 @@ class RealWorkerService:
         found = []
         for message in messages:
             args, kwargs, _ = json.loads(base64.b64decode(message["body"]))
-            if first in args:
+            if _names(args, first):
                 found.append((message["headers"]["task"], args, kwargs))
         return found
 
