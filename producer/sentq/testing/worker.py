@@ -229,7 +229,8 @@ class MemoryWorker:
         return outcome_by(self.scores, text) if text.strip() else _EMPTY
 
     def _succeeded(self, message: TaskMessage, outcomes: list[Outcome]) -> bytes:
-        sent_ms, waited_ms = sent_at_ms(message.id), None
+        sent_ms = sent_at_ms(message.id)
+        waited_ms: float | None = None
         if sent_ms is not None:
             waited_ms = max(0.0, CLOCK.unix_s() * 1000 - max(sent_ms, message.due_ms or 0))
         return _document(
@@ -297,7 +298,7 @@ class MemoryWorker:
         self, message: TaskMessage, callback: str, document: Mapping[str, Any]
     ) -> None:
         """Publish the callback of a job that has ended with a document."""
-        outcome, error = document["result"], None
+        outcome, error = document["result"], dict[str, object]()
         if document["status"] == "FAILURE":
             error = {"code": outcome["exc_type"], "message": outcome["exc_message"][0]}
             outcome = None
@@ -305,7 +306,7 @@ class MemoryWorker:
                 return
         first: object = message.id
         if orjson.loads(callback).get("argument") == "outcome":
-            first = {"job_id": message.id, "outcome": outcome, "error": error}
+            first = {"job_id": message.id, "outcome": outcome, "error": error or None}
         self.published.append(PublishedTask.from_signature(callback, first, message.id))
 
     def _publish_callbacks(self) -> None:
