@@ -516,7 +516,7 @@ def test_a_missing_job_fails_the_test_with_a_list_of_those_that_were_submitted(
         {"jobs": 2},
     ):
         with pytest.raises(AssertionError, match="the text"):
-            waiting_kit.assert_submitted(**wrong)  # type: ignore[arg-type]
+            waiting_kit.assert_submitted(**wrong)
     with pytest.raises(AssertionError, match="1 jobs were submitted"):
         waiting_kit.assert_nothing_submitted()
 

@@ -77,7 +77,7 @@ class BothServers:
                 assert kept_s == pytest.approx(theirs[key][1], abs=_CLOCKS_S), key
 
 
-def _content(real: redis.Redis, key: bytes) -> tuple[Any, int | None]:
+def _content(real: Any, key: bytes) -> tuple[Any, int | None]:
     kind = real.type(key)
     readers = {
         b"string": real.get,

@@ -24,7 +24,7 @@ PublishedCall: TypeAlias = tuple[str, list[Any], dict[str, Any]]
 
 def _names(args: Sequence[Any], wanted: str) -> bool:
     first = args[0]
-    return wanted == (first["job_id"] if isinstance(first, dict) else first)
+    return bool(wanted == (first["job_id"] if isinstance(first, dict) else first))
 
 
 class ServiceOfTests(Protocol):
