@@ -75,6 +75,8 @@ ENV PATH=/opt/sentq/bin:$PATH \
     PYTHONUNBUFFERED=1 \
     HF_HOME=/var/cache/sentq \
     SENTQ_WORKER_NAME=celery@%h \
+    SENTQ_WORKER_METRICS_HOST=0.0.0.0 \
+    SENTQ_WORKER_METRICS_PORT=9464 \
     NVIDIA_DRIVER_CAPABILITIES=compute,utility
 USER 10001:10001
 
@@ -83,9 +85,11 @@ USER 10001:10001
 STOPSIGNAL SIGTERM
 ENTRYPOINT ["sentq-worker"]
 
-# Checks through Redis whether the worker's loop replies; loading a model may take minutes at first.
-# The
-# worker's name is SENTQ_WORKER_NAME: containers that share a host's name need others, and others
-# of these checks.
-HEALTHCHECK --interval=60s --timeout=20s --start-period=300s --retries=3 \
-  CMD celery -A sentq_worker inspect ping --timeout 5 --destination "celery@$HOSTNAME"
+# Metrics for Prometheus (/metrics) and probes (/livez, /readyz). Containers that share the network of
+# the host need other ports, or none: -e SENTQ_WORKER_METRICS_PORT=9465.
+EXPOSE 9464
+
+# Asks whether a new process would help (/livez), also while the model loads. It says nothing about
+# Redis: `sentq-worker health --ready` does.
+HEALTHCHECK --interval=30s --timeout=10s --start-period=60s --retries=3 \
+  CMD sentq-worker health

@@ -172,32 +172,38 @@ def _image_variables() -> dict[str, str]:
 
 
 @pytest.mark.slow
-def test_the_health_check_pings_the_worker(
+def test_the_health_check_asks_the_worker(
     own_redis: RedisProcess, start_worker: StartWorker
 ) -> None:
     (check,) = (
         each for each in _last_stage(DOCKER / "worker.Dockerfile") if each.name == "HEALTHCHECK"
     )
     command = " ".join(check.words[check.words.index("CMD") + 1 :])
+    image = {
+        name: value
+        for name, value in _image_variables().items()
+        if name.startswith("SENTQ_WORKER_METRICS")
+    }
+    assert set(image) == {"SENTQ_WORKER_METRICS_HOST", "SENTQ_WORKER_METRICS_PORT"}
+    image["SENTQ_WORKER_METRICS_PORT"] = str(free_port())  # Other tests may use that of the image.
 
     def exit_code() -> int:
-        environment = {
-            "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
-            "HOSTNAME": socket.gethostname(),
-            "SENTQ_BROKER_URL": own_redis.url,
-        }
+        path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
         return subprocess.run(
             ["/bin/sh", "-c", command],
-            env=os.environ | environment,
+            env=os.environ | image | {"PATH": path},
             capture_output=True,
             timeout=60,
             check=False,
         ).returncode
 
-    worker = start_worker(own_redis.url, SENTQ_WORKER_NAME=_image_variables()["SENTQ_WORKER_NAME"])
+    worker = start_worker(own_redis.url, **image)
     assert exit_code() == 0
+    own_redis.kill()
+    assert exit_code() == 0, "a worker whose Redis is away lives"
+    own_redis.start()
     worker.stop()
-    assert exit_code() != 0
+    assert exit_code() == 1
 
 
 # --- Compose -------------------------------------------------------------------------------

@@ -13,6 +13,11 @@ __all__ = ["main"]
 
 def main() -> None:
     """Run the command. If a package of the worker is missing, say in one line what to install."""
+    if sys.argv[1:2] == ["health"]:
+        # Without the rest of the command, whose imports take longer than this does.
+        from sentq_worker import health
+
+        sys.exit(health.main(sys.argv[2:]))
     try:
         with without_garbage_collection():
             from sentq_worker.cli import main as run

@@ -12,6 +12,7 @@ from rich.console import Console
 
 from sentq.errors import SentqError
 from sentq.version import describe_version
+from sentq_worker import health as health_command
 from sentq_worker.celery_worker.shutdown import exit_at_sigterm
 from sentq_worker.engine.base import EngineError
 from sentq_worker.evaluate.command import evaluate
@@ -33,6 +34,7 @@ Examples:
   sentq-worker --config /etc/sentq.toml --queues sentq.bulk
   SENTQ_WORKER_PROVIDER=hub SENTQ_WORKER_HUB_MODEL=owner/name sentq-worker
   sentq-worker model
+  sentq-worker health
   sentq-worker train reviews.jsonl --base ./minilm --out ./my-model
   sentq-worker evaluate held-out.jsonl --model ./my-model
 
@@ -57,6 +59,17 @@ app = typer.Typer(
 )
 app.command("train")(train)
 app.command("evaluate")(evaluate)
+
+
+@app.command(
+    "health",
+    add_help_option=False,
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+)
+def health(context: typer.Context) -> None:
+    """Ask the worker of this container whether it lives, for health checks."""
+    raise typer.Exit(health_command.main(context.args))
+
 
 _notes = Console(stderr=True, highlight=False)
 
