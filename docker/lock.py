@@ -20,7 +20,7 @@ _DOCKER: Final = Path(__file__).parent
 _ROOT: Final = _DOCKER.parent
 
 #: What an image contains, as arguments of `uv pip compile`.
-_PRODUCER: Final = ["pyproject.toml", "--extra", "encryption"]
+_PRODUCER: Final = ["pyproject.toml", "--extra", "encryption", "--extra", "metrics"]
 _WORKER: Final = [*_PRODUCER, "--extra", "worker", "--extra", "flower"]
 
 #: Torch and the CUDA libraries that only its public Linux wheels require. They have a lock of
@@ -44,7 +44,7 @@ def main() -> None:
     _write("worker", "The worker with Flower and encryption, without torch.", others)
     _write("torch", "Torch's public wheels, with CUDA; also needs the worker's lock.", torch)
     producer = _resolve(_PRODUCER, _read("producer"))
-    _write("producer", "The client and its command, with encryption.", producer)
+    _write("producer", "The client and its command, with encryption and the exporter.", producer)
     with tempfile.NamedTemporaryFile("w", suffix=".in") as needed:
         needed.write("hatchling\n")
         needed.flush()

@@ -18,7 +18,7 @@ from sentq.version import VERSION
 
 if TYPE_CHECKING:
     from sentq.admin.dead import DeadLetters, RetryResult, Selection
-    from sentq.admin.status import QueueStatus, ServiceStatus
+    from sentq.admin.status import QueueStatus, Scale, ServiceStatus
     from sentq.aio import AsyncBatch, AsyncClient, AsyncDeadLetters, AsyncJob
     from sentq.batch import Batch
     from sentq.client import Client
@@ -64,6 +64,7 @@ __all__ = [  # noqa: PLE0604 - names of the errors are added below
     "Prediction",
     "QueueStatus",
     "RetryResult",
+    "Scale",
     "Selection",
     "ServiceStatus",
     "Settings",
@@ -76,7 +77,7 @@ __all__ = [  # noqa: PLE0604 - names of the errors are added below
 #: The modules of the names that are imported as they are first used.
 _MODULES: Final = {
     "admin.dead": ("DeadLetters", "RetryResult", "Selection"),
-    "admin.status": ("QueueStatus", "ServiceStatus"),
+    "admin.status": ("QueueStatus", "Scale", "ServiceStatus"),
     "aio": ("AsyncBatch", "AsyncClient", "AsyncDeadLetters", "AsyncJob"),
     "batch": ("Batch",),
     "client": ("Client",),

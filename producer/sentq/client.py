@@ -311,7 +311,7 @@ class Client:
         return DeadLetters(self._results, self._settings)
 
     def service_status(self) -> ServiceStatus:
-        """Return the status of the service: queued jobs, jobs in flight, workers.
+        """Return the status of the service: the backlog, how long it takes, and workers.
 
         Raises:
             BrokerUnavailable: Redis did not answer.

@@ -316,7 +316,7 @@ class AsyncClient:
         return AsyncDeadLetters(self._results, self._settings, self._drivers)
 
     async def service_status(self) -> ServiceStatus:
-        """Return the status of the service: queued jobs, jobs in flight, workers.
+        """Return the status of the service: the backlog, how long it takes, and workers.
 
         Raises:
             BrokerUnavailable: Redis did not answer.

@@ -11,8 +11,9 @@ from typing import Annotated
 
 import typer
 
-from sentq.cli import admin, dead, doctor, flower, local, score, status
+from sentq.cli import admin, dead, doctor, local, score, status
 from sentq.cli.common import exit_code, notes
+from sentq.cli.monitoring import exporter, flower
 from sentq.errors import SentqError
 from sentq.version import describe_version
 
@@ -29,6 +30,7 @@ app = typer.Typer(
 app.command(help=score.HELP)(score.score)
 app.command(help=status.HELP)(status.status)
 app.command(help=doctor.HELP)(doctor.doctor)
+app.command(help=exporter.HELP)(exporter.exporter)
 app.add_typer(dead.app, name="dead")
 app.add_typer(admin.app, name="admin")
 app.command(

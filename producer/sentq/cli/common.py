@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -27,7 +28,7 @@ from sentq.errors import (
 from sentq.settings import Settings
 from sentq.text_files import FileProblem
 
-__all__ = ["Broker", "Config", "Exit", "exit_code", "notes", "open_client", "say", "with_settings"]
+__all__ = ["Broker", "Config", "Exit", "duration_s", "exit_code", "notes", "open_client", "say", "with_settings"]
 
 _settings_of_program: Final[ContextVar[Settings | None]] = ContextVar("settings", default=None)
 
@@ -85,6 +86,17 @@ def open_client(config: Path | None, broker_url: str | None) -> Client:
     if given is None or config is not None:
         return Client(Settings.load(config, broker_url=broker_url))
     return Client(given) if broker_url is None else Client(given, broker_url=broker_url)
+
+
+_UNITS_S: Final = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
+
+
+def duration_s(duration: str) -> float:
+    """Return the seconds of a duration such as `90s` or `2h`: the parser of an option."""
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd]?)", duration)
+    if found is None:
+        raise typer.BadParameter(f"{duration!r} is not a duration such as 90s, 15m, 2h or 7d")
+    return float(found[1]) * _UNITS_S[found[2]]
 
 
 def say(line: str) -> None:

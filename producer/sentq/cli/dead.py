@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import sys
 from collections import Counter
 from collections.abc import Callable
@@ -12,7 +11,7 @@ from typing import Annotated, Final
 import typer
 
 from sentq.admin.dead import DeadLetters, RetryResult, Selection
-from sentq.cli.common import Broker, Config, Exit, open_client, say
+from sentq.cli.common import Broker, Config, Exit, duration_s, open_client, say
 from sentq.cli.dead_letters import counts_line, wants_json, write_json, write_sheets, write_table
 from sentq.errors import InvalidInput
 from sentq.wire.dead_letters import DeadLetter
@@ -47,16 +46,7 @@ Exit codes:
   3  Redis is not available
 """
 
-_UNITS_S: Final = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
-
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help=_HELP)
-
-
-def _seconds(duration: str) -> float:
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd]?)", duration)
-    if found is None:
-        raise typer.BadParameter(f"{duration!r} is not a duration such as 90s, 15m, 2h or 7d")
-    return float(found[1]) * _UNITS_S[found[2]]
 
 
 Codes = Annotated[
@@ -65,11 +55,13 @@ Codes = Annotated[
 ]
 OlderThan = Annotated[
     float | None,
-    typer.Option(help="Only older dead letters: 90s, 15m, 2h, 7d.", parser=_seconds, metavar="AGE"),
+    typer.Option(
+        help="Only older dead letters: 90s, 15m, 2h, 7d.", parser=duration_s, metavar="AGE"
+    ),
 ]
 NewerThan = Annotated[
     float | None,
-    typer.Option(help="Only newer dead letters.", parser=_seconds, metavar="AGE"),
+    typer.Option(help="Only newer dead letters.", parser=duration_s, metavar="AGE"),
 ]
 Ids = Annotated[
     list[str] | None,

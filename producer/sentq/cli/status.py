@@ -1,16 +1,22 @@
-"""`sentq status`: queued jobs, jobs in flight, and workers."""
+"""`sentq status`: the backlog, and workers."""
 
 from __future__ import annotations
 
 import sys
+import time
+from collections.abc import Iterator
 from typing import Annotated, Final
 
 import typer
-from rich.console import Console
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
 from rich.table import Table
+from rich.text import Text
 
 from sentq.admin.status import ServiceStatus
-from sentq.cli.common import Broker, Config, Exit, open_client, say
+from sentq.cli.common import Broker, Config, Exit, duration_s, open_client, say
+from sentq.client import Client
+from sentq.errors import BrokerUnavailable
 from sentq.rendering import printable
 from sentq.results.batch import BatchProgress
 from sentq.wire.agreement import Disagreement, differing_topics, short_revision
@@ -18,12 +24,18 @@ from sentq.wire.reports import WorkerReport
 
 __all__ = ["HELP", "status"]
 
-HELP: Final = """Show queued jobs, jobs in flight, and workers; or the progress of a batch.
+HELP: Final = """Show the backlog and the workers; or the progress of a batch.
+
+The backlog is all jobs without an outcome: those that wait in the queues, of all priorities, those
+that workers have taken, and those with an eta. Of these, jobs whose eta is more than a minute away
+are not ready. The time to drain is that of the ready jobs, at the pace of the live workers.
 
 \b
 Examples:
   sentq status
-  sentq status --json | jq .queues
+  sentq status --watch
+  sentq status --json | jq .drain_s
+  sentq status --older-than 5m > /dev/null || page-the-operator
   sentq status --batch 0192f0c1-7d3c-7aaa-8bbb-0123456789ab
 
 \b
@@ -32,6 +44,7 @@ Exit codes:
   1  Redis knows no such batch
   2  a wrong option or setting
   3  Redis is not available, or no worker reports
+  4  the oldest job was sent longer ago than --older-than
 """
 
 _MINUTE_S: Final = 60
@@ -63,6 +76,23 @@ def status(
     batch: Annotated[
         str | None, typer.Option("--batch", metavar="ID", help="The progress of this batch.")
     ] = None,
+    older_than: Annotated[
+        float | None,
+        typer.Option(
+            help="Exit with 4 if the oldest job was sent longer ago: 90s, 5m, 2h.",
+            parser=duration_s,
+            metavar="AGE",
+        ),
+    ] = None,
+    watch: Annotated[
+        bool,
+        typer.Option(
+            "--watch", "-w", help="Refresh in place until Ctrl-C; with --json, a line each."
+        ),
+    ] = False,
+    interval_s: Annotated[
+        float, typer.Option("--interval", help="With --watch: seconds between two.", min=0.2)
+    ] = 2.0,
     broker_url: Broker = None,
     config: Config = None,
 ) -> None:
@@ -71,15 +101,60 @@ def status(
         if batch is not None:
             _show_batch(client.batch_by_id(batch).progress(), as_json=as_json)
             return
+        if watch:
+            _watch(client, interval_s, as_json=as_json)
+            return
         seen = client.service_status()
     if as_json:
         typer.echo(seen.model_dump_json())
     else:
-        _show(seen)
+        _console(seen).print(_rendered(seen))
     for line in _advice(seen):
         say(line)
     if not seen.workers:
         raise typer.Exit(Exit.UNAVAILABLE)
+    if older_than is not None and (seen.oldest_s or 0.0) > older_than:
+        say(f"the oldest job was sent {_ago(seen.oldest_s or 0.0)} ago")
+        raise typer.Exit(Exit.TIMEOUT)
+
+
+def _watch(client: Client, interval_s: float, *, as_json: bool) -> None:
+    """Show the status again and again, until Ctrl-C."""
+    try:
+        if as_json:
+            for seen in _seen_again_and_again(client, interval_s):
+                if not isinstance(seen, BrokerUnavailable):
+                    typer.echo(seen.model_dump_json())
+                else:
+                    say(str(seen))
+            return
+        console = _console(None)
+        with Live(console=console, auto_refresh=False) as live:
+            for seen in _seen_again_and_again(client, interval_s):
+                if console.is_terminal:
+                    live.update(_watched(seen), refresh=True)
+                else:
+                    console.print(_watched(seen))
+    except KeyboardInterrupt:
+        return
+
+
+def _seen_again_and_again(
+    client: Client, interval_s: float
+) -> Iterator[ServiceStatus | BrokerUnavailable]:
+    while True:
+        try:
+            yield client.service_status()
+        except BrokerUnavailable as error:
+            yield error
+        time.sleep(interval_s)
+
+
+def _watched(seen: ServiceStatus | BrokerUnavailable) -> RenderableType:
+    now = time.strftime("%H:%M:%S")
+    if isinstance(seen, BrokerUnavailable):
+        return Text(f"{now}  {seen}")
+    return Group(Text(f"{now}\n"), _rendered(seen), *(Text(line) for line in _advice(seen)))
 
 
 def _show_batch(found: BatchProgress, *, as_json: bool) -> None:
@@ -101,23 +176,40 @@ def _show_batch(found: BatchProgress, *, as_json: bool) -> None:
     typer.echo("\n".join(lines))
 
 
-def _show(seen: ServiceStatus) -> None:
+def _console(seen: ServiceStatus | None) -> Console:
     console = Console(file=sys.stdout, highlight=False, markup=False)
+    if seen is not None and seen.workers:
+        console.width = max(console.width, _MIN_WIDTH)
+    return console
+
+
+def _rendered(seen: ServiceStatus) -> RenderableType:
     queues = Table("queue", "waiting", "oldest", box=None, pad_edge=False)
     for queue in seen.queues:
         oldest = "" if queue.oldest_s is None else _ago(queue.oldest_s)
         queues.add_row(printable(queue.name), f"{queue.waiting_jobs:,}", oldest)
-    console.print(queues)
-    console.print(f"\nin flight     {seen.in_flight_jobs:,}")
-    console.print(f"scheduled     {seen.scheduled_jobs:,}")
-    console.print(f"dead letters  {seen.dead_letters:,}\n")
+    lines = [
+        f"\nin flight     {seen.in_flight_jobs:,}",
+        f"scheduled     {seen.scheduled_jobs:,}",
+        f"backlog       {seen.backlog_jobs:,} jobs, about {seen.backlog_texts:,} texts",
+        f"oldest        {'' if seen.oldest_s is None else _ago(seen.oldest_s)}",
+        f"drained in    {_drain(seen)}",
+        f"dead letters  {seen.dead_letters:,}\n",
+    ]
+    parts: list[RenderableType] = [queues, *(Text(line.rstrip(" ")) for line in lines)]
     if seen.workers:
         further = ("differs in",) if seen.disagreements else ()
         workers = Table(*_COLUMNS, *further, box=None, pad_edge=False)
         for report in seen.workers:
             workers.add_row(*_cells(report, seen))
-        console.width = max(console.width, _MIN_WIDTH)
-        console.print(workers)
+        parts.append(workers)
+    return Group(*parts)
+
+
+def _drain(seen: ServiceStatus) -> str:
+    if seen.drain_s is None:
+        return "" if not seen.ready_jobs else "unknown: no worker has a pace"
+    return f"{_ago(seen.drain_s)}, at {seen.pace_jobs_per_s:,.1f} jobs/s"
 
 
 def _cells(report: WorkerReport, seen: ServiceStatus) -> list[str]:

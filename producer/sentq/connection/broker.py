@@ -79,6 +79,11 @@ class BrokerKeys:
         step = max(step for step in _PRIORITY_STEPS if step <= max(0, priority))
         return self.key(_list_of(queue, step))
 
+    @property
+    def priorities(self) -> tuple[int, ...]:
+        """The priorities of the lists of a queue, in the order of `lists`."""
+        return _PRIORITY_STEPS
+
     def lists(self, queue: str) -> list[str]:
         """Return the keys of the lists of a queue."""
         return [self.key(name) for name in queue_lists(queue)]

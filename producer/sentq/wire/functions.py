@@ -35,6 +35,7 @@ _NAMES: Final = (
     "push_batch_jobs",
     "push_jobs",
     "push_jobs_with_conditions",
+    "read_dead_letter_codes",
     "read_reports",
     "release_key",
     "requeue_one_result",

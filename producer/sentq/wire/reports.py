@@ -50,7 +50,11 @@ class WorkerReport(BaseModel):
         queues: The queues that it reads.
         jobs_finished: Jobs that it has completed since it started.
         jobs_per_s: Its recent rate, not the average.
+        pace_jobs_per_s: The jobs that it completes a second while it has some; None before its
+            first one, and from an older worker.
+        texts_finished: Texts with an outcome since it started.
         in_flight_jobs: Jobs that it has taken and not completed.
+        oldest_sent_at_s: When the oldest of these was sent: Unix seconds by its sender's clock.
         model: The model that scores, None while none is loaded.
         backend: Where it runs: `local:cpu`, `hub` and so on.
         dtype: The number format of the weights.
@@ -74,7 +78,10 @@ class WorkerReport(BaseModel):
     queues: tuple[str, ...] = ()
     jobs_finished: NonNegativeInt = 0
     jobs_per_s: NonNegativeFloat = 0.0
+    pace_jobs_per_s: NonNegativeFloat | None = None
+    texts_finished: NonNegativeInt = 0
     in_flight_jobs: NonNegativeInt = 0
+    oldest_sent_at_s: float | None = None
     model: str | None = None
     backend: str | None = None
     dtype: str | None = None

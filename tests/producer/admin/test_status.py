@@ -103,6 +103,50 @@ def test_an_unavailable_redis_is_a_typed_error(own_redis: RedisProcess) -> None:
         client.service_status()
 
 
+# --- For scripts, and for watching ---------------------------------------------------------
+
+
+def test_status_tells_scripts_that_the_oldest_job_is_too_old(
+    redis_server: RedisProcess, client: Client
+) -> None:
+    _report(redis_server, in_flight_jobs=0, pace_jobs_per_s=2.0)
+    assert _status(redis_server.url, "--older-than", "1s").exit_code == 0, "there is no job"
+    client.submit_many([["a", "b"], ["c", "d"]])
+    assert _status(redis_server.url, "--older-than", "5m").exit_code == 0
+    time.sleep(0.01)
+    late = _status(redis_server.url, "--older-than", "0.001s", "--json")
+    assert late.exit_code == 4
+    assert "the oldest job was sent" in late.stderr
+    seen = json.loads(late.stdout)
+    assert (seen["backlog_jobs"], seen["backlog_texts"], seen["drain_s"]) == (2, 4, 1.0)
+    shown = _status(redis_server.url).stdout
+    assert "2 jobs, about 4 texts" in shown
+    assert "drained in    1 s, at 2.0 jobs/s" in shown
+    assert _status(redis_server.url, "--older-than", "soon").exit_code == 2
+
+
+def test_status_watches_until_it_is_interrupted(
+    redis_server: RedisProcess, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _report(redis_server)
+    naps: list[float] = []
+
+    def nap(seconds: float) -> None:
+        naps.append(seconds)
+        client.submit("text")
+        if len(naps) == 3:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr("sentq.cli.status.time.sleep", nap)
+    watched = _status(redis_server.url, "--watch", "--json", "--interval", "0.5")
+    assert watched.exit_code == 0
+    lines = [json.loads(line) for line in watched.stdout.splitlines()]
+    assert [line["backlog_jobs"] for line in lines] == [0, 1, 2]
+    assert naps == [0.5] * 3
+    naps.clear()
+    assert _status(redis_server.url, "--watch").stdout.count("dead letters") == 3
+
+
 # --- Batches -------------------------------------------------------------------------------
 
 

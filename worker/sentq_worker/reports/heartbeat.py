@@ -19,6 +19,7 @@ from sentq.wire.reports import (
     write_report,
 )
 from sentq_worker.engine.base import EngineInfo
+from sentq_worker.reports.pace import Pace
 from sentq_worker.reports.peers import PeerComparison
 
 __all__ = ["HeartbeatWriter", "WorkerSnapshot"]
@@ -37,6 +38,10 @@ class WorkerSnapshot:
     Attributes:
         jobs_finished: How many jobs it has completed since it started.
         in_flight_jobs: How many it has taken and not completed.
+        texts_finished: How many texts have an outcome since it started.
+        occupied_s: For how many seconds there were jobs in the engine since it started.
+        oldest_sent_at_ms: When the oldest job in flight was sent, in Unix milliseconds by its
+            sender's clock; None if there is none, or its id does not tell.
         engine: The engine that scores; None while no model is loaded.
         breaker: The state of the Hub's breaker, if there is one.
         local_breaker: The state of the local engine's breaker, if there is one.
@@ -49,6 +54,9 @@ class WorkerSnapshot:
     breaker: str | None = None
     local_breaker: str | None = None
     waiting_for: str | None = None
+    texts_finished: int = 0
+    occupied_s: float = 0.0
+    oldest_sent_at_ms: float | None = None
 
 
 class _ReportingChannel(Protocol):
@@ -84,6 +92,7 @@ class HeartbeatWriter:
         self._since = time.monotonic()
         self._finished_then = 0
         self._jobs_per_s = 0.0
+        self._pace = Pace()
 
     def write(
         self, channel: _ReportingChannel, connection: redis.Redis, *, now_s: float, tick_s: float
@@ -112,7 +121,8 @@ class HeartbeatWriter:
         snapshot = self._snapshot()
         if self._started_at_s is None:
             self._started_at_s = now_s
-        engine = snapshot.engine
+        engine, oldest_ms = snapshot.engine, snapshot.oldest_sent_at_ms
+        self._pace.measure(snapshot.jobs_finished, snapshot.occupied_s)
         labels, labels_digest = describe_labels(self._label_names(engine) if engine else ())
         return WorkerReport(
             worker=worker,
@@ -121,7 +131,10 @@ class HeartbeatWriter:
             queues=tuple(sorted(queues)),
             jobs_finished=snapshot.jobs_finished,
             jobs_per_s=self._rate(snapshot.jobs_finished),
+            pace_jobs_per_s=self._pace.jobs_per_s,
+            texts_finished=snapshot.texts_finished,
             in_flight_jobs=snapshot.in_flight_jobs,
+            oldest_sent_at_s=None if oldest_ms is None else oldest_ms / 1000,
             model=engine.model if engine else None,
             backend=engine.backend if engine else None,
             dtype=engine.dtype if engine else None,

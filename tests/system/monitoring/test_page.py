@@ -1,0 +1,95 @@
+"""The page docs/metrics.md names each metric, as the code makes them."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+
+import pytest
+from prometheus_client.core import Metric
+
+from sentq.admin.status import QueueStatus, Scale, ServiceStatus
+from sentq.exporter.collector import ServiceCollector
+from sentq.exporter.reading import RedisMemory, ServiceReading
+from sentq_worker.engine.base import EngineInfo
+from sentq_worker.engine.counts import EngineCounts
+from sentq_worker.monitoring.collector import WorkerCollector
+from sentq_worker.monitoring.job_counts import JobCounts
+from sentq_worker.monitoring.reading import EngineReading
+
+pytestmark = pytest.mark.unit
+
+PAGE = Path(__file__).parents[3] / "docs" / "metrics.md"
+
+ROW = re.compile(r"^\| `(sentq_\w+)` \| (\w+) \| ([^|]*) \|", re.MULTILINE)
+
+
+def _in_the_page(heading: str) -> dict[str, tuple[str, set[str]]]:
+    text = PAGE.read_text(encoding="utf-8")
+    section = text.partition(f"## {heading}\n")[2].partition("\n## ")[0]
+    return {
+        name: (kind, set(re.findall(r"`(\w+)`", labels)))
+        for name, kind, labels in ROW.findall(section)
+    }
+
+
+def _in_the_code(families: Iterable[Metric]) -> dict[str, tuple[str, set[str]]]:
+    found = {}
+    for family in families:
+        name, kind = family.name, family.type
+        if kind == "counter":
+            name += "_total"
+        elif kind == "info":
+            name, kind = f"{name}_info", "gauge"
+        labels = {label for sample in family.samples for label in sample.labels} - {"le"}
+        assert family.samples, f"{name} is made without samples here"
+        found[name] = kind, labels
+    return found
+
+
+def test_the_page_has_each_metric_of_a_worker() -> None:
+    counts = JobCounts()
+    counts.name_queues(["sentq"])
+    reading = EngineReading(
+        in_flight_jobs=1,
+        busy_s=1.0,
+        engine=EngineInfo("model", "revision", "local:cpu", "float32", ("a", "b")),
+        breakers={"hub": "open"},
+        counts=EngineCounts(
+            Counter(text=1), Counter(ok=1), Counter(hits=1, misses=1, forged=1, errors=1)
+        ),
+    )
+    made = _in_the_code(WorkerCollector(counts, lambda: reading).collect())
+    assert made == _in_the_page("Metrics of a worker")
+
+
+def test_the_page_has_each_metric_of_the_exporter() -> None:
+    queue = QueueStatus(name="sentq", waiting_jobs=1, waiting_by_priority={0: 1}, oldest_s=1.0)
+    status = ServiceStatus(
+        at_s=time.time(),
+        backlog_jobs=1,
+        ready_jobs=1,
+        backlog_texts=1,
+        waiting_jobs=1,
+        in_flight_jobs=0,
+        scheduled_jobs=0,
+        oldest_s=1.0,
+        pace_jobs_per_s=1.0,
+        drain_s=1.0,
+        live_workers=0,
+        queues=(queue,),
+        workers=(),
+        dead_letters=1,
+    )
+    reading = ServiceReading(status, {"malformed": 1}, RedisMemory(1, 2))
+    made = _in_the_code(ServiceCollector(lambda: reading).collect())
+    assert made == _in_the_page("Metrics of the exporter")
+
+
+def test_the_page_has_each_field_of_the_backlog() -> None:
+    section = PAGE.read_text(encoding="utf-8").partition("## The backlog\n")[2]
+    named = set(re.findall(r"`(\w+)`", section.partition("\n\n`sentq status --watch`")[0]))
+    assert set(Scale.model_fields) - {"at_s"} <= named
