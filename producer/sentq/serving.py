@@ -55,7 +55,7 @@ class PageServer:
     def __init__(self, host: str, port: int, pages: Mapping[str, Callable[[], Page]]) -> None:
         self._host = host
         try:
-            self._server = _Server(host, port, pages)
+            self._server = _PageHttpServer(host, port, pages)
         except OSError as error:
             raise SettingsError(
                 f"cannot listen on port {port} of {host}: {error.strerror or error}"
@@ -85,7 +85,7 @@ class PageServer:
         self._server.server_close()
 
 
-class _Server(ThreadingHTTPServer):
+class _PageHttpServer(ThreadingHTTPServer):
     daemon_threads = True
     block_on_close = False
 
@@ -93,7 +93,7 @@ class _Server(ThreadingHTTPServer):
         self.address_family = AF_INET6 if ":" in host else AF_INET
         self.pages = pages
         self._slots = threading.BoundedSemaphore(_MAX_CONNECTIONS)
-        super().__init__((host, port), _Handler)
+        super().__init__((host, port), _PageHandler)
 
     def process_request(self, request: socket | tuple[bytes, socket], client_address: Any) -> None:
         if self._slots.acquire(blocking=False):
@@ -113,8 +113,8 @@ class _Server(ThreadingHTTPServer):
         """Say nothing: a client that ends a connection early is no error."""
 
 
-class _Handler(BaseHTTPRequestHandler):
-    server: _Server
+class _PageHandler(BaseHTTPRequestHandler):
+    server: _PageHttpServer
     server_version = "sentq"
     sys_version = ""
     timeout = _TIMEOUT_S

@@ -142,6 +142,7 @@ GROUPS: Final = (
             "idle_poll_s",
         ),
     ),
+    Group("Metrics and probes", WorkerSettings, ("metrics_port", "metrics_host")),
     Group("Providers", WorkerSettings, ("provider", "queue_providers")),
     Group(
         "The Hub: where calls go",

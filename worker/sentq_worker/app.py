@@ -41,6 +41,8 @@ from sentq_worker.clock import WorkerClock
 from sentq_worker.engine.base import EngineInfo
 from sentq_worker.jobs.dispatcher import Dispatcher
 from sentq_worker.jobs.executor import BatchExecutor
+from sentq_worker.monitoring.endpoint import MonitoringEndpoint
+from sentq_worker.monitoring.job_counts import JobCounts
 from sentq_worker.providers.cache import with_cache
 from sentq_worker.providers.factory import make_provider, policies
 from sentq_worker.providers.loading import LoadScorer, load_scorer
@@ -152,6 +154,7 @@ def make_worker_app(
         job_callbacks=job_callbacks,
     )
     executor = BatchExecutor(worker_settings, provider)
+    counts = JobCounts()
     dispatcher = Dispatcher(
         executor,
         stores(),
@@ -159,6 +162,7 @@ def make_worker_app(
         batch_chars=_BATCH_CHARS_PER_TOKEN * worker_settings.batch_tokens,
         seal_result=encryption.seal_result,
         bulk_queue=settings.bulk_queue,
+        counts=counts,
     )
     # The leases have a thread of their own, and so have their own connections.
     backend = own_backend(app)
@@ -179,6 +183,7 @@ def make_worker_app(
         publish_callbacks=lambda: batch_callbacks.publish(backend.client),
         look_at_queues=unread_queues.poll,
         may_renew=lambda: loop_watchdog.is_loop_turning,
+        counts=counts,
     )
     loop_watchdog.is_redis_away = lambda: leases.is_redis_away
     runtime = WorkerRuntime(
@@ -195,6 +200,9 @@ def make_worker_app(
         shutdown=Shutdown(grace_s=worker_settings.shutdown_grace_s),
         watchdog=Watchdog(executor.stalled_s, limit_s=worker_settings.batch_limit_s),
         loop_watchdog=loop_watchdog,
+        endpoint=MonitoringEndpoint(
+            worker_settings.metrics_host, worker_settings.metrics_port, counts
+        ),
         prepared={},
     )
     app.register_task(ScoreTask(runtime))

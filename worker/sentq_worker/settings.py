@@ -326,6 +326,25 @@ class WorkerSettings(LayeredSettings):
         ),
     ] = 30.0
 
+    metrics_port: Annotated[
+        int | None,
+        Field(
+            ge=0,
+            le=65_535,
+            description="The port on which the worker serves metrics for Prometheus (`/metrics`) "
+            "and probes (`/livez`, `/readyz`). 0 chooses a free one, which the log names. If it is "
+            "not set, the worker serves nothing.",
+        ),
+    ] = None
+    metrics_host: Annotated[
+        str,
+        Field(
+            min_length=1,
+            description="The address on which that port is opened. There is no login: other "
+            "machines should reach it only through a network of their own (`0.0.0.0`).",
+        ),
+    ] = "127.0.0.1"
+
     @field_validator("follow_queues", "follow_tasks", mode="before")
     @classmethod
     def _names_are_separated_by_commas(cls, names: object) -> object:

@@ -11,6 +11,7 @@ from sentq.admin.findings import DoctorFinding, ok, problem
 from sentq.connection.broker import BrokerRedis
 from sentq.wire.dead_letters import DEAD_LETTERS_KEY
 from sentq.wire.reports import read_reports
+from sentq.wire.scheduled import SCHEDULED_KEY
 
 __all__ = ["check_rights"]
 
@@ -71,7 +72,12 @@ def _commands(broker: BrokerRedis, queue: str) -> Mapping[str, Sequence[tuple[st
             ("SET", result, ""),
         ),
         _WAIT: (("GET", result), ("MGET", result)),
-        _STATUS: (("LLEN", waiting), ("ZCARD", broker.unacked_index_key), ("XLEN", dead)),
+        _STATUS: (
+            ("LLEN", waiting),
+            ("ZCARD", broker.unacked_index_key),
+            ("ZCOUNT", broker.key(SCHEDULED_KEY), "0", "0"),
+            ("XLEN", dead),
+        ),
         _DEAD: (("XRANGE", dead, "-", "+"), ("XDEL", dead, "0-1")),
     }
 

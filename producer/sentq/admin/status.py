@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
@@ -71,7 +72,7 @@ class Scale(BaseModel):
         in_flight_jobs: Jobs that workers have taken and not completed.
         scheduled_jobs: Jobs that wait for their eta.
         oldest_s: How long ago the oldest job was sent that waits or is in flight, in seconds; None
-            if there is none, or no id tells.
+            if there is no such job, or no id tells.
         pace_jobs_per_s: How many jobs a second the live workers complete while they have some; 0
             before the first one, and without a worker that can score.
         drain_s: How long these workers need for `ready_jobs`, in seconds; None if the pace is 0.
@@ -120,7 +121,8 @@ class _Oldest(NamedTuple):
     """What the oldest message of a list tells.
 
     Attributes:
-        age_s: How long it has waited, in seconds. Its start is by the sender's clock.
+        age_s: How long it has waited since it was sent, by its sender's clock, or since it was
+            due, in seconds.
         texts: How many texts it has.
     """
 
@@ -228,13 +230,22 @@ def _texts_per_job(reports: Sequence[WorkerReport], oldest: Sequence[_Oldest]) -
     return sum(texts) / len(texts) if texts else 1.0
 
 
+def _due_s(eta: str | None) -> float:
+    """Return when a job with this eta is due, in Unix seconds; 0 without one."""
+    if eta is None:
+        return 0.0
+    due = datetime.fromisoformat(eta)
+    return (due if due.tzinfo else due.replace(tzinfo=UTC)).timestamp()
+
+
 def _oldest(raw: Any, now_s: float) -> _Oldest:
     """Return what a message tells; nothing if it is None, or not one of a client of sentq."""
     try:
         headers = orjson.loads(raw)["headers"]
         sent_ms = sent_at_ms(headers["id"])
         counted = _TEXTS.fullmatch(headers.get("argsrepr") or "")
-    except (orjson.JSONDecodeError, LookupError, TypeError, AttributeError):
+        due_s = _due_s(headers.get("eta"))
+    except (ValueError, LookupError, TypeError, AttributeError):
         return _Oldest()
-    age_s = None if sent_ms is None else max(0.0, now_s - sent_ms / 1000)
+    age_s = None if sent_ms is None else max(0.0, now_s - max(sent_ms / 1000, due_s))
     return _Oldest(age_s, int(counted[1]) if counted else None)

@@ -28,7 +28,17 @@ from sentq.errors import (
 from sentq.settings import Settings
 from sentq.text_files import FileProblem
 
-__all__ = ["Broker", "Config", "Exit", "duration_s", "exit_code", "notes", "open_client", "say", "with_settings"]
+__all__ = [
+    "Broker",
+    "Config",
+    "Exit",
+    "duration_s",
+    "exit_code",
+    "notes",
+    "open_client",
+    "say",
+    "with_settings",
+]
 
 _settings_of_program: Final[ContextVar[Settings | None]] = ContextVar("settings", default=None)
 

@@ -104,7 +104,7 @@ def _backlog_families(status: ServiceStatus) -> Iterator[Metric]:
     )
     yield GaugeMetricFamily(
         "sentq_oldest_seconds",
-        "How long ago the oldest job was sent that waits or is in flight; 0 if there is none.",
+        "How long ago the oldest job was sent that waits or is in flight; 0 without one.",
         status.oldest_s or 0.0,
     )
     drain = GaugeMetricFamily(

@@ -30,7 +30,7 @@ _FRESH_S: Final = 1.0
 
 @dataclass(frozen=True, slots=True)
 class RedisMemory:
-    """The memory of the broker's Redis, in bytes. A maximum of 0 is none."""
+    """The memory of the broker's Redis, in bytes. A maximum of 0 is no limit."""
 
     used_bytes: int
     max_bytes: int

@@ -190,6 +190,7 @@ def test_functions_give_a_producer_no_further_rights(
         ("reserve_key", ["sentq.cancelled"], ["1", 60]),
         ("requeue_one_result", ["sentq"], ["junk", 60]),
         ("read_reports", ["sentq"], ["unacked"]),
+        ("read_dead_letter_codes", ["sentq.dead"], ["0", 10, 1000]),
         ("cancel_job", ["sentq", "sentq", "sentq", "sentq"], ["junk", 60, "1", ""]),
         # A queue as a batch.
         ("open_batch", ["sentq"], [60, "junk"]),

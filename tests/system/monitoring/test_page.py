@@ -24,7 +24,7 @@ pytestmark = pytest.mark.unit
 
 PAGE = Path(__file__).parents[3] / "docs" / "metrics.md"
 
-ROW = re.compile(r"^\| `(sentq_\w+)` \| (\w+) \| ([^|]*) \|", re.MULTILINE)
+ROW = re.compile(r"^\| `(sentq_\w+)` \| (\w+) \|([^|]*)\|", re.MULTILINE)
 
 
 def _in_the_page(heading: str) -> dict[str, tuple[str, set[str]]]:

@@ -15,6 +15,7 @@ from sentq_worker.jobs.ack_handles import CeleryHandback, PreparedResults
 from sentq_worker.jobs.completion import Completion
 from sentq_worker.jobs.events import TaskEvents
 from sentq_worker.jobs.in_flight import DuplicateDeliveries, InFlightJob
+from sentq_worker.monitoring.job_counts import JobCounts
 from tests.support.celery.site import closing_results
 from tests.support.processes import RedisProcess, eventually
 
@@ -32,7 +33,11 @@ def completion(settings: Settings) -> Iterator[Completion]:
 
 def _completion(app: Any) -> Completion:
     return Completion(
-        ResultStore(app), TaskEvents(), DuplicateDeliveries(), lambda _, result: result
+        ResultStore(app),
+        TaskEvents(),
+        DuplicateDeliveries(),
+        lambda _, result: result,
+        JobCounts(),
     )
 
 

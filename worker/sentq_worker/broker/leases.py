@@ -13,6 +13,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Collection
+from functools import partial
 from typing import Final
 
 import redis
@@ -23,6 +24,7 @@ from sentq_worker.broker.reaper import LeaseReaper, RedisReading
 from sentq_worker.broker.recovery import LostJobRecovery
 from sentq_worker.broker.results import ResultStore
 from sentq_worker.clock import WorkerClock
+from sentq_worker.monitoring.job_counts import JobCounts, Redelivery
 from sentq_worker.reports.heartbeat import HeartbeatWriter
 
 __all__ = ["Leases"]
@@ -55,6 +57,7 @@ class Leases:
         publish_callbacks: Called with each tick; publishes the callbacks of complete batches.
         look_at_queues: Called with each tick, with a connection to the broker and the prefix of all
             keys.
+        counts: Counts the jobs of lost workers that this one requeues.
         may_renew: Tells whether this worker still completes jobs. While it does not, nothing is
             renewed, so that other workers get its jobs.
     """
@@ -69,7 +72,9 @@ class Leases:
         publish_callbacks: Callable[[], object] = lambda: None,
         look_at_queues: Callable[[redis.Redis, str], object] = lambda *_: None,
         may_renew: Callable[[], bool] = lambda: True,
+        counts: JobCounts | None = None,
     ) -> None:
+        self._counts = counts or JobCounts()
         self._store = store
         self._clock = clock
         self._heartbeat = heartbeat
@@ -79,6 +84,8 @@ class Leases:
         self._may_renew = may_renew
         #: Whether Redis did not answer at the last tick.
         self.is_redis_away = False
+        #: When Redis last answered, by the monotonic clock; None before the first tick.
+        self.answered_at: float | None = None
         self._reaper: LeaseReaper | None = None
         self._thread: threading.Thread | None = None
         self._has_ended = threading.Event()
@@ -110,7 +117,9 @@ class Leases:
         is_one_redis = channel.shares_redis(self._store.connection_options)
         recovery = LostJobRecovery(channel, self._store)
         clock = self._clock if is_one_redis else None
-        before, reaper = self._reaper, LeaseReaper(channel, recovery, clock, on_reclaimed)
+        on_requeued = partial(self._counts.add_redeliveries, Redelivery.LEASE_EXPIRED)
+        reaper = LeaseReaper(channel, recovery, clock, on_reclaimed, on_requeued)
+        before = self._reaper
         if before is not None:
             reaper.not_before = before.not_before
         self._reaper = reaper
@@ -143,6 +152,7 @@ class Leases:
             try:
                 self._tick(reaper)
                 delay_s, self.is_redis_away = reaper.tick_s, False
+                self.answered_at = time.monotonic()
             except Exception as error:  # noqa: BLE001 - the next tick may succeed
                 # Only the class: a message might quote a text.
                 if not self.is_redis_away:

@@ -90,6 +90,7 @@ class LeaseReaper:
         recovery: Requeues the jobs of expired leases.
         clock: Is set with each tick; None leaves it alone.
         on_reclaimed: Called with tags of this worker that other workers have reclaimed.
+        on_requeued: Called with the number of jobs of lost workers that were requeued.
     """
 
     def __init__(
@@ -98,7 +99,9 @@ class LeaseReaper:
         recovery: LostJobRecovery,
         clock: WorkerClock | None,
         on_reclaimed: Callable[[Collection[str]], object],
+        on_requeued: Callable[[int], object] = lambda _: None,
     ) -> None:
+        self._on_requeued = on_requeued
         self.channel = channel
         self.connection = channel.own_client()
         self._recovery = recovery
@@ -170,6 +173,7 @@ class LeaseReaper:
             timeout_s = self._timeout_s
             count += self._recovery.requeue(self.connection, last, error, timeout_s=timeout_s)
         if count:
+            self._on_requeued(count)
             logger.warning("%d jobs of workers that were lost went back to the queue", count)
 
 

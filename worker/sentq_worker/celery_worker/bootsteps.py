@@ -58,6 +58,8 @@ class EngineStep(bootsteps.StartStopStep):
         # At this level Celery's pool logs a task's arguments.
         worker.pool._does_debug = False  # noqa: SLF001
         try:
+            # First, so that probes are answered while the model loads.
+            runtime.endpoint.start(runtime.reading, runtime.vitals)
             runtime.encryption.start()
             runtime.executor.start()
         except DeviceLost as error:
@@ -85,6 +87,7 @@ class EngineStep(bootsteps.StartStopStep):
         runtime = runtime_of(worker.app)
         runtime.leases.end()
         runtime.executor.stop()
+        runtime.endpoint.stop()
 
 
 class DispatcherStep(bootsteps.StartStopStep):
@@ -95,13 +98,14 @@ class DispatcherStep(bootsteps.StartStopStep):
     def register_with_event_loop(self, consumer: Consumer, hub: RepeatingEventLoop) -> None:
         runtime = runtime_of(consumer.app)
         channel = consumer.task_consumer.channel
+        queues = consumer.app.amqp.queues.consume_from
         runtime.start_check.run(
             channel if isinstance(channel, Channel) else None,
             worker=consumer.hostname,
-            queues=consumer.app.amqp.queues.consume_from,
+            queues=queues,
         )
         dispatcher = runtime.dispatcher
-        dispatcher.attach(consumer, hub)
+        dispatcher.attach(consumer, hub, queues=queues)
         runtime.loop_watchdog.watch(hub)
         results = consumer.app.backend.client
         _load_functions(results)

@@ -62,6 +62,21 @@ class LoopWatchdog:
         """Whether the loop turns, as far as is known. Any thread may ask."""
         return self._still_s <= self._limit_s
 
+    @property
+    def is_watching(self) -> bool:
+        """Whether the loop is expected to turn: it takes jobs of a connection."""
+        return self._is_watching
+
+    @property
+    def still_s(self) -> float:
+        """For how many seconds the loop has stood still, as of the last check."""
+        return self._still_s
+
+    @property
+    def limit_s(self) -> float:
+        """For how many seconds it may."""
+        return self._limit_s
+
     def watch(self, loop: EventLoop) -> None:
         """Watch a loop from now on: that of a new connection. Call it in the loop's thread."""
         self._generation += 1

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -17,6 +19,8 @@ from sentq_worker.celery_worker.watchdog import Watchdog
 from sentq_worker.jobs.ack_handles import PreparedResults
 from sentq_worker.jobs.dispatcher import Dispatcher
 from sentq_worker.jobs.executor import BatchExecutor
+from sentq_worker.monitoring.endpoint import MonitoringEndpoint
+from sentq_worker.monitoring.reading import EngineReading, Vitals
 from sentq_worker.reports.start_check import StartCheck
 from sentq_worker.settings import WorkerSettings
 
@@ -44,6 +48,7 @@ class WorkerRuntime:
         shutdown: Handles the signals that end the worker.
         watchdog: Ends a worker whose engine hangs.
         loop_watchdog: Ends a worker whose event loop stands still.
+        endpoint: Serves metrics and probes.
         prepared: The results of jobs whose task Celery is about to run.
     """
 
@@ -60,7 +65,37 @@ class WorkerRuntime:
     shutdown: Shutdown
     watchdog: Watchdog
     loop_watchdog: LoopWatchdog
+    endpoint: MonitoringEndpoint
     prepared: PreparedResults
+
+    def reading(self) -> EngineReading:
+        """Return the state of the engine, for metrics. Any thread may call this."""
+        engine = None
+        with contextlib.suppress(RuntimeError):  # No model is loaded.
+            engine = self.executor.info
+        states = self.executor.breaker_states
+        return EngineReading(
+            in_flight_jobs=self.dispatcher.in_flight_jobs,
+            busy_s=self.executor.busy_s,
+            engine=engine,
+            breakers={name: state for name, state in states._asdict().items() if state},
+            counts=self.executor.counts,
+        )
+
+    def vitals(self) -> Vitals:
+        """Return what probes ask. Any thread may call this."""
+        answered_at = self.leases.answered_at
+        return Vitals(
+            is_loading=self.shutdown.is_loading,
+            is_ending=self.shutdown.has_begun,
+            is_consuming=self.loop_watchdog.is_watching,
+            loop_still_s=self.loop_watchdog.still_s,
+            loop_limit_s=self.loop_watchdog.limit_s,
+            engine_stalled_s=self.executor.stalled_s(),
+            engine_limit_s=self.settings.batch_limit_s,
+            is_device_lost=self.executor.is_lost,
+            redis_silent_s=None if answered_at is None else time.monotonic() - answered_at,
+        )
 
 
 def runtime_of(app: Celery) -> WorkerRuntime:

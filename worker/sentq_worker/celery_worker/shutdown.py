@@ -54,6 +54,8 @@ class Shutdown:
         self._celerys: dict[int, Callable[[int, FrameType | None], object]] = {}
         self._worker: WorkController | None = None
         self._received = 0
+        #: Whether the worker ends.
+        self.has_begun = False
         #: The exit code of a worker that shall exit at once; None as long as it need not.
         self.hurried_exit_code: int | None = None
         #: Whether the worker has no jobs yet, so that there is nothing to complete.
@@ -79,6 +81,7 @@ class Shutdown:
     def begin(self) -> None:
         """The worker ends. From now on its time is limited. The time of an embedded worker is
         not: its process belongs to the host."""
+        self.has_begun = True
         if self._limit is None and self._worker is not None:
             self._limit = threading.Timer(self._limit_s, self._exit_unfinished)
             self._limit.daemon = True

@@ -35,12 +35,14 @@ class BatchResults(NamedTuple):
         retries: Jobs that are tried again, each with the delay in seconds.
         put_back: Jobs that are tried again as soon as the engine is available, in order.
         unavailable: Why the engine was not available for the batch as a whole.
+        started_at_s: When it began in the engine, in Unix seconds; None if it gave no outcome.
     """
 
     results: Sequence[tuple[InFlightJob, JobResult]]
     retries: Sequence[tuple[InFlightJob, float]] = ()
     put_back: Sequence[InFlightJob] = ()
     unavailable: EngineUnavailable | None = None
+    started_at_s: float | None = None
 
     @property
     def unfinished(self) -> list[InFlightJob]:
@@ -106,4 +108,4 @@ def results_of(jobs: Sequence[InFlightJob], scored: ScoredBatch) -> BatchResults
             job.tries += 1
             job.shortages += 1
             retries.append((job, delay_s))
-    return BatchResults(results, retries)
+    return BatchResults(results, retries, started_at_s=scored.started_at_s)

@@ -22,7 +22,7 @@ from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
-from typing import Final
+from typing import Final, NamedTuple
 
 import redis
 from celery.exceptions import TaskRevokedError
@@ -40,6 +40,7 @@ from sentq_worker.jobs.acknowledge import Acknowledger
 from sentq_worker.jobs.events import TaskEvents
 from sentq_worker.jobs.in_flight import DuplicateDeliveries, InFlightJob, with_duplicates
 from sentq_worker.jobs.outcomes import JobResult, SealResult
+from sentq_worker.monitoring.job_counts import JobCounts
 
 __all__ = ["Completion"]
 
@@ -64,6 +65,8 @@ class _Completed:
         places: The places of those that belong to batches, by job id.
         callbacks: The callbacks of those that have one, by job id.
         runtime_s: How long they were in the engine, as events say it.
+        started_at_s: When their batch began in the engine, in Unix seconds; None for jobs that
+            needed no engine.
     """
 
     plain: Sequence[tuple[InFlightJob, JobResult]]
@@ -71,6 +74,16 @@ class _Completed:
     places: Mapping[str, BatchPlace]
     callbacks: Mapping[str, CallbackMessage]
     runtime_s: float = 0.0
+    started_at_s: float | None = None
+
+
+class _HandedBack(NamedTuple):
+    """A job that Celery has yet to finish. See `_Completed`."""
+
+    job: InFlightJob
+    handback: CeleryHandback
+    result: JobResult
+    started_at_s: float | None
 
 
 class _Pause:
@@ -112,6 +125,7 @@ class Completion:
         events: Sends the events of plain jobs.
         duplicates: Knows which jobs are in flight. Completed ones are removed from it.
         seal_result: Encrypts outcomes, if the worker does that.
+        counts: Counts completed jobs.
     """
 
     def __init__(
@@ -120,7 +134,9 @@ class Completion:
         events: TaskEvents,
         duplicates: DuplicateDeliveries,
         seal_result: SealResult,
+        counts: JobCounts,
     ) -> None:
+        self._counts = counts
         self._result_store = store
         self._job_callbacks = store.job_callbacks
         self._seal_result = seal_result
@@ -130,7 +146,7 @@ class Completion:
         self._acknowledger: Acknowledger | None = None
         self._unstored: deque[_Completed] = deque()
         #: Jobs that Celery has yet to finish, with their results.
-        self._handbacks: deque[tuple[CeleryHandback, JobResult]] = deque()
+        self._handbacks: deque[_HandedBack] = deque()
         #: Two pauses: a full Redis stores the outcomes of plain jobs, and not what Celery writes.
         self._store_pause, self._finish_pause = _Pause(), _Pause()
         #: The number of completed jobs.
@@ -142,7 +158,11 @@ class Completion:
         self._acknowledger = Acknowledger(self._result_store, consumer, connection)
 
     def complete(
-        self, results: Sequence[tuple[InFlightJob, JobResult]], *, runtime_s: float = 0.0
+        self,
+        results: Sequence[tuple[InFlightJob, JobResult]],
+        *,
+        runtime_s: float = 0.0,
+        started_at_s: float | None = None,
     ) -> None:
         """Complete jobs with their results. Those of plain jobs are stored now, if Redis can;
         `finish` lets Celery finish the others.
@@ -151,6 +171,7 @@ class Completion:
             results: Each job with its outcomes, or with the error for which it failed;
                 TaskRevokedError is the one of a revoked job.
             runtime_s: How long the jobs were in the engine.
+            started_at_s: When their batch began there, in Unix seconds.
         """
         plain: list[tuple[InFlightJob, JobResult]] = []
         documents: dict[str, bytes] = {}
@@ -159,7 +180,7 @@ class Completion:
         now = now_iso()
         for job, result in results:
             if isinstance(job.ack_handle, CeleryHandback):
-                self._handbacks.append((job.ack_handle, result))
+                self._handbacks.append(_HandedBack(job, job.ack_handle, result, started_at_s))
                 continue
             plain.append((job, result))
             if job.ignores_result:
@@ -173,7 +194,9 @@ class Completion:
             ):
                 callbacks[job.id] = callback
         if plain:
-            self._unstored.append(_Completed(plain, documents, places, callbacks, runtime_s))
+            self._unstored.append(
+                _Completed(plain, documents, places, callbacks, runtime_s, started_at_s)
+            )
         self.flush()
 
     def fail_dead_letter(self, job_ids: Sequence[str], error: Exception, headers: Headers) -> None:
@@ -219,9 +242,10 @@ class Completion:
             return True
         is_time_left, until = self._may_finish(), time.monotonic() + within_s
         while self._handbacks and is_time_left:
-            handback, result = self._handbacks.popleft()
+            job, handback, result, started_at_s = self._handbacks.popleft()
             self.count += 1
             handback.resume(result, self._connection)
+            self._count([(job, result)], started_at_s)
             is_time_left = time.monotonic() < until
         return not self._handbacks
 
@@ -275,9 +299,16 @@ class Completion:
         return True
 
     def _report(self, completed: _Completed) -> None:
-        """Tell monitors."""
+        """Count the jobs, and tell monitors."""
         self.count += len(completed.plain)
+        self._count(completed.plain, completed.started_at_s)
         self._events.completed(completed.plain, runtime_s=completed.runtime_s)
+
+    def _count(
+        self, results: Sequence[tuple[InFlightJob, JobResult]], started_at_s: float | None
+    ) -> None:
+        since_s = 0.0 if started_at_s is None else max(0.0, time.time() - started_at_s)
+        self._counts.add_completed(results, since_start_s=since_s)
 
     def _may_follow(self, headers: Headers, error: Exception) -> bool:
         """Return whether a callback may follow a dead letter: not if it is why the message became

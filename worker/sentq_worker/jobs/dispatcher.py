@@ -45,6 +45,7 @@ from sentq_worker.jobs.loop import LoopCallbacks
 from sentq_worker.jobs.outcomes import SealResult
 from sentq_worker.jobs.pending import DiscardedJobs, PendingJobs
 from sentq_worker.jobs.retry import EngineBackoff
+from sentq_worker.monitoring.job_counts import JobCounts, Redelivery
 from sentq_worker.reports.heartbeat import WorkerSnapshot
 
 __all__ = ["Dispatcher"]
@@ -86,6 +87,7 @@ class Dispatcher:
             behind one batch of bulk work, so this also decides its latency.
         seal_result: Encrypts outcomes, if the worker does that.
         bulk_queue: The queue of bulk work.
+        counts: Counts jobs and batches.
     """
 
     def __init__(
@@ -97,8 +99,10 @@ class Dispatcher:
         batch_chars: int,
         seal_result: SealResult,
         bulk_queue: str,
+        counts: JobCounts,
     ) -> None:
         self._executor = executor
+        self._counts = counts
         self._store = store
         #: The worker's name, as monitors show it.
         self._worker = ""
@@ -108,19 +112,31 @@ class Dispatcher:
         self._backoff = EngineBackoff()
         self._duplicates = DuplicateDeliveries()
         self._events = TaskEvents()
-        self._completion = Completion(store, self._events, self._duplicates, seal_result)
+        self._completion = Completion(store, self._events, self._duplicates, seal_result, counts)
         self._deliveries: Deliveries | None = None
         self._callbacks = LoopCallbacks(self._advance)
         #: The clock by which deadlines pass.
         self.clock = clock
         #: The number of the connection that delivers now.
         self.connection = 0
+        #: For how long there were batches in the engine, and since when there are some: a tuple, so
+        #: that another thread reads both of one moment.
+        self._occupied: tuple[float, float | None] = (0.0, None)
 
-    def attach(self, consumer: JobConsumer, loop: EventLoop) -> None:
+    def attach(
+        self, consumer: JobConsumer, loop: EventLoop, *, queues: Collection[str] = ()
+    ) -> None:
         """Go on in the event loop of a new connection. Jobs that an older one delivered are still
-        scored and stored; if one went back to its queue meanwhile, its first result stays."""
+        scored and stored; if one went back to its queue meanwhile, its first result stays.
+
+        Args:
+            consumer: Celery's, on the connection.
+            loop: The event loop.
+            queues: The queues that it reads.
+        """
         self.connection += 1
         self._worker = consumer.hostname
+        self._counts.name_queues(queues)
         self._deliveries = Deliveries(self._store, consumer)
         self._events.attach(consumer.event_dispatcher)
         self._completion.attach(consumer, self.connection)
@@ -136,6 +152,12 @@ class Dispatcher:
         """The batches in the engine, in the order in which they started."""
         return tuple(self._running)
 
+    @property
+    def in_flight_jobs(self) -> int:
+        """How many jobs were taken and are not completed. Any thread may ask."""
+        running = sum(len(batch.jobs) for batch in self.running)
+        return len(self._pending) + running + self._completion.handed_back
+
     def snapshot(self) -> WorkerSnapshot:
         """Return the state of the worker. Any thread may call this."""
         engine = None
@@ -143,14 +165,24 @@ class Dispatcher:
             engine = self._executor.info
         return WorkerSnapshot(
             jobs_finished=self._completion.count,
-            in_flight_jobs=len(self._pending)
-            + sum(len(batch.jobs) for batch in self.running)
-            + self._completion.handed_back,
+            in_flight_jobs=self.in_flight_jobs,
             engine=engine,
             breaker=self._executor.breaker_states.hub,
             local_breaker=self._executor.breaker_states.local,
             waiting_for=self._backoff.reason,
+            texts_finished=self._counts.texts_finished,
+            occupied_s=self._occupied_s,
+            oldest_sent_at_ms=self._oldest_sent_at_ms(),
         )
+
+    @property
+    def _occupied_s(self) -> float:
+        occupied_s, since = self._occupied
+        return occupied_s + (0.0 if since is None else time.monotonic() - since)
+
+    def _oldest_sent_at_ms(self) -> float | None:
+        jobs = chain(self._pending, *(batch.jobs for batch in self.running))
+        return min(filter(None, (job.sent_at_ms for job in jobs)), default=None)
 
     def in_flight_tags(self) -> set[str]:
         """Return the tags of the jobs that can be completed on any connection."""
@@ -240,6 +272,8 @@ class Dispatcher:
             self._start_next()
         if not self._finish():
             self._callbacks.later(max(_NEXT_TURN_S, self._completion.retry_in_s))
+        if not self._running and self._occupied[1] is not None:
+            self._occupied = (self._occupied_s, None)
 
     def _finish(self) -> bool:
         """Let Celery finish some jobs; return whether it has finished all."""
@@ -269,7 +303,10 @@ class Dispatcher:
         except SystemExit:  # The device is lost.
             with contextlib.suppress(redis.RedisError):  # Then the leases expire.
                 self._current_deliveries.requeue_lost(batch.jobs, "the worker's device was lost")
+                self._counts.add_redeliveries(Redelivery.DEVICE_LOST, len(batch.jobs))
             raise
+        texts = sum([len(job.texts) for job in batch.jobs])
+        self._counts.add_batch(seconds=batch.future.computed_s, texts=texts)
         if given.unavailable:
             self._backoff.begin(given.unavailable)
         else:
@@ -283,7 +320,9 @@ class Dispatcher:
         self._pending.put_back(given.put_back)
         for job, delay_s in given.retries:
             self._pending.add_later(job, delay_s)
-        self._completion.complete(given.results, runtime_s=runtime_s)
+        self._completion.complete(
+            given.results, runtime_s=runtime_s, started_at_s=given.started_at_s
+        )
         logger.debug("%d jobs completed after %.3f s", len(given.results), runtime_s)
 
     def _start_next(self) -> None:
@@ -345,6 +384,8 @@ class Dispatcher:
         self._executor.prefetch(self._pending.upcoming())
         batch = JobBatch(jobs, future, time.time())
         self._running.append(batch)
+        if self._occupied[1] is None:
+            self._occupied = (self._occupied[0], time.monotonic())
         # Called in the engine's thread.
         future.add_done_callback(lambda _: self._callbacks.from_another_thread())
         self._callbacks.once(_MARK_STARTED_AFTER_S, self._mark_started, batch)

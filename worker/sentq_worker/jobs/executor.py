@@ -17,6 +17,7 @@ from celery.exceptions import WorkerShutdown
 
 from sentq.contract import Outcome
 from sentq_worker.engine.base import DeviceLost, EngineInfo, EngineUnavailable
+from sentq_worker.engine.counts import EngineCounts, counts_of
 from sentq_worker.engine.provider import (
     BreakerStates,
     Provider,
@@ -43,9 +44,10 @@ _MAX_RETRY_S: Final = 10.0
 
 class BatchFuture(Future[ScoredBatch]):
     """The outcomes of a batch, to come. `slices` counts the slices of `yield_after_s` for which
-    the batch has computed so far."""
+    the batch has computed so far; `computed_s` is how long it has computed, once it is scored."""
 
     slices = 0
+    computed_s = 0.0
 
 
 @dataclass(eq=False, slots=True)
@@ -77,6 +79,9 @@ class BatchExecutor:
         #: In the order in which they were submitted. Added by the loop, removed by the engine.
         self._running: list[_RunningBatch] = []
         self._progress_at: float | None = None
+        #: How long all steps took, and when the one that runs now began. A tuple, so that another
+        #: thread reads both of one moment.
+        self._busy: tuple[float, float | None] = (0.0, None)
         self._is_stopped = False
         #: Whether the device is lost, so that the engine can score no batch any more.
         self.is_lost = False
@@ -141,6 +146,17 @@ class BatchExecutor:
         """Whether the engine scores a batch."""
         return bool(self._running)
 
+    @property
+    def busy_s(self) -> float:
+        """For how many seconds the engine has computed since the worker started."""
+        busy_s, began_at = self._busy
+        return busy_s + (0.0 if began_at is None else time.monotonic() - began_at)
+
+    @property
+    def counts(self) -> EngineCounts:
+        """See `SupportsCounts`."""
+        return counts_of(self._provider)
+
     def stalled_s(self) -> float:
         """Return for how many seconds the engine has made no progress: it finished no step, and
         the Hub no call; 0 if it is idle."""
@@ -161,6 +177,7 @@ class BatchExecutor:
         """Compute one step of a batch, and finish the batch if that was the last one."""
         batch.started_at_s = batch.started_at_s or time.time()
         self._progress_at = began_at = time.monotonic()
+        self._busy = (self._busy[0], began_at)
         try:
             next(batch.steps)
         except StopIteration as stop:
@@ -175,7 +192,9 @@ class BatchExecutor:
 
     def _charge(self, batch: _RunningBatch, began_at: float) -> None:
         is_alone = len(self._running) == 1
-        self._slices.charge(batch, time.monotonic() - began_at, is_alone=is_alone)
+        step_s = time.monotonic() - began_at
+        self._busy = (self._busy[0] + step_s, None)
+        self._slices.charge(batch, step_s, is_alone=is_alone)
 
     def _count_slices(self, batch: _RunningBatch) -> None:
         slices = int(batch.computed_s / self.settings.yield_after_s)
@@ -194,11 +213,13 @@ class BatchExecutor:
                 self._fail(batch, error)
                 return
         self._running.remove(batch)
+        batch.future.computed_s = batch.computed_s
         ms = batch.computed_s * 1000
         batch.future.set_result(ScoredBatch(replies, batch.started_at_s, ms))
 
     def _fail(self, batch: _RunningBatch, error: BaseException) -> None:
         self._running.remove(batch)
+        batch.future.computed_s = batch.computed_s
         if isinstance(error, DeviceLost):
             error = self._lose_device(error)
         batch.future.set_exception(error)

@@ -20,6 +20,7 @@ from __future__ import annotations
 import hmac
 import logging
 import time
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain
 from typing import TYPE_CHECKING, Final, cast
@@ -31,6 +32,7 @@ from sentq import __version__
 from sentq.contract import Limits, Outcome, Prediction
 from sentq.errors import OverLimit
 from sentq.wire.lua import load_script
+from sentq_worker.engine.counts import EngineCounts, counts_of
 from sentq_worker.engine.provider import (
     HasEngineInfo,
     JobOutcomes,
@@ -93,8 +95,9 @@ class PredictionCache:
         self._max_entries = max_entries
         self._ttl_s = ttl_s
         self._suspended_until = 0.0
-        #: How many entries were not used because a program without the secret wrote them.
-        self.forged_entries = 0
+        #: Texts that were found and not found, entries that were not used because a program
+        #: without the secret wrote them, and failures of Redis.
+        self.counts: Counter[str] = Counter(hits=0, misses=0, forged=0, errors=0)
 
     def keys(self, texts: Iterable[str], *, context: bytes) -> dict[str, str]:
         """Return the key of each text that is valid Unicode.
@@ -122,7 +125,10 @@ class PredictionCache:
             return {}
         entries = zip(keys.items(), documents, strict=True)
         found = ((text, self._opened(key, entry)) for (text, key), entry in entries if entry)
-        return {text: prediction for text, prediction in found if prediction is not None}
+        known = {text: prediction for text, prediction in found if prediction is not None}
+        self.counts["hits"] += len(known)
+        self.counts["misses"] += len(keys) - len(known)
+        return known
 
     def write(self, predictions: Mapping[str, Prediction]) -> None:
         """Write predictions by key, in one round trip; nothing if Redis fails."""
@@ -152,8 +158,8 @@ class PredictionCache:
         mac, document = entry[:_MAC_BYTES], entry[_MAC_BYTES:]
         if hmac.compare_digest(mac, self._mac(key, document)):
             return _prediction(document)
-        self.forged_entries += 1
-        if self.forged_entries == 1:
+        self.counts["forged"] += 1
+        if self.counts["forged"] == 1:
             logger.warning(
                 "cached predictions are not used that were written without the cache_secret: "
                 "another program, or a worker of an older version, writes to %s:*; "
@@ -169,6 +175,7 @@ class PredictionCache:
         return time.monotonic() >= self._suspended_until
 
     def _suspend(self, action: str, error: redis.RedisError) -> None:
+        self.counts["errors"] += 1
         self._suspended_until = time.monotonic() + _SUSPENDED_S
         logger.warning(
             "cached predictions cannot be %s (%s); the cache is not used for %.0f s",
@@ -196,6 +203,11 @@ class CachingScorer:
     def engine(self) -> HasEngineInfo:
         """The engine of the scorer."""
         return self._scorer.engine
+
+    @property
+    def counts(self) -> EngineCounts:
+        """See `SupportsCounts`."""
+        return counts_of(self._scorer) + EngineCounts(cache=Counter(self._cache.counts))
 
     def prefetch(self, jobs: Sequence[Sequence[object]]) -> None:
         """See `Provider.prefetch`. Cached texts are prepared too, on a core that is idle."""

@@ -27,6 +27,7 @@ from sentq_worker.engine.base import (
     EngineUnavailable,
     HubRefused,
 )
+from sentq_worker.engine.counts import EngineCounts, counts_of
 from sentq_worker.engine.provider import (
     BreakerStates,
     Provider,
@@ -118,6 +119,11 @@ class FallbackProvider:
     def breaker_states(self) -> BreakerStates:
         """See `Provider.breaker_states`."""
         return self._hub.breaker_states._replace(local=self.breaker.state)
+
+    @property
+    def counts(self) -> EngineCounts:
+        """See `SupportsCounts`."""
+        return counts_of(self._local) + counts_of(self._hub)
 
     @property
     def is_usable(self) -> bool:

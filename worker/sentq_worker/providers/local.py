@@ -9,6 +9,7 @@ from typing import Final
 
 from sentq.errors import OverLimit
 from sentq_worker.engine.base import EngineInfo, ModelUnavailable
+from sentq_worker.engine.counts import EngineCounts, counts_of
 from sentq_worker.engine.provider import (
     BreakerStates,
     JobScorer,
@@ -40,6 +41,13 @@ class LocalProvider:
     def __init__(self, load: Callable[[], JobScorer]) -> None:
         self._load = load
         self._scorer: JobScorer | None = None
+        #: What scorers have counted that were released.
+        self._counts_before = EngineCounts()
+
+    @property
+    def counts(self) -> EngineCounts:
+        """See `SupportsCounts`."""
+        return self._counts_before + counts_of(self._scorer)
 
     @property
     def info(self) -> EngineInfo:
@@ -63,7 +71,7 @@ class LocalProvider:
 
     def start(self) -> None:
         """See `Provider.start`. A second call releases the scorer and loads another one."""
-        self._scorer = None
+        self._counts_before, self._scorer = self.counts, None
         self._scorer = self._load()
 
     def stop(self) -> None:

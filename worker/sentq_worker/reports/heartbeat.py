@@ -41,7 +41,7 @@ class WorkerSnapshot:
         texts_finished: How many texts have an outcome since it started.
         occupied_s: For how many seconds there were jobs in the engine since it started.
         oldest_sent_at_ms: When the oldest job in flight was sent, in Unix milliseconds by its
-            sender's clock; None if there is none, or its id does not tell.
+            sender's clock; None without one, or if its id does not tell.
         engine: The engine that scores; None while no model is loaded.
         breaker: The state of the Hub's breaker, if there is one.
         local_breaker: The state of the local engine's breaker, if there is one.

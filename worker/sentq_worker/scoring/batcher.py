@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import math
+from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from sentq.contract import ErrorCode, TextError
@@ -35,6 +36,8 @@ class Batcher:
     def __init__(self, engine: Engine, *, batch_tokens: int) -> None:
         self._engine = engine
         self._batch_tokens = batch_tokens
+        #: Tokens that the engine has read: those of texts, and padding.
+        self.tokens: Counter[str] = Counter(text=0, padding=0)
 
     @property
     def batch_tokens(self) -> int:
@@ -123,6 +126,11 @@ class Batcher:
         rows = self._engine.predict(batch)
         if len(rows) != len(batch):
             raise RuntimeError(f"the engine returned {len(rows)} rows for {len(batch)} windows")
+        tokens = _tokens(batch)
+        self.tokens["text"] += tokens
+        if self._engine.pads:
+            longest = max(len(window.token_ids) for window in batch)
+            self.tokens["padding"] += len(batch) * longest - tokens
         return rows
 
     def _retry_precisely(self, window: Window) -> Row:

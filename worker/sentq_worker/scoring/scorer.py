@@ -5,6 +5,7 @@ Pure computation, without queue, Redis or Celery.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain
 from typing import Final
@@ -12,6 +13,7 @@ from typing import Final
 from sentq.contract import Limits, Outcome, TextError
 from sentq.errors import OverLimit, TooManyTokens
 from sentq_worker.engine.base import Engine
+from sentq_worker.engine.counts import EngineCounts
 from sentq_worker.engine.provider import JobOutcomes
 from sentq_worker.engine.steps import Steps, run_steps
 from sentq_worker.scoring.batcher import Batcher, Row
@@ -67,6 +69,11 @@ class Scorer:
     def label_names(self) -> tuple[str, ...]:
         """The keys of each prediction's `scores`, in order."""
         return self._labels.names
+
+    @property
+    def counts(self) -> EngineCounts:
+        """See `SupportsCounts`."""
+        return EngineCounts(tokens=Counter(self._batcher.tokens))
 
     def prefetch(self, jobs: Sequence[Sequence[object]]) -> None:
         """See `Provider.prefetch`.

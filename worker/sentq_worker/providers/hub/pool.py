@@ -13,6 +13,7 @@ import asyncio
 import logging
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from itertools import count
@@ -99,6 +100,8 @@ class HubPool:
         self._last_success_at = float("-inf")
         #: When a call last ended, by the monotonic clock.
         self.progress_at = float("-inf")
+        #: Calls that were made, by their result: `ok`, or the kind of the fault.
+        self.calls: Counter[str] = Counter({"ok": 0} | {fault.name.lower(): 0 for fault in Fault})
 
     @property
     def labels(self) -> tuple[str, ...] | None:
@@ -273,8 +276,12 @@ class HubPool:
                 ) from None
         try:
             row = await self._client.classify(text, timeout_s=timeout_s)
+        except HubFault as fault:
+            self.calls[fault.kind.name.lower()] += 1
+            raise
         finally:
             self.progress_at = time.monotonic()
+        self.calls["ok"] += 1
         self._record_success()
         return row
 

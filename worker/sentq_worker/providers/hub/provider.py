@@ -7,11 +7,13 @@ is rejected here under any policy.
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Final
 
 from sentq.contract import ErrorCode, Limits, Outcome, TextError
 from sentq_worker.engine.base import EngineInfo, EngineUnavailable, ModelUnavailable
+from sentq_worker.engine.counts import EngineCounts
 from sentq_worker.engine.provider import BreakerStates, ProviderJob, ProviderReply, ScoredJob
 from sentq_worker.providers.breaker import Breaker
 from sentq_worker.providers.hub.pool import HubPool, HubRequest, HubRow
@@ -80,6 +82,12 @@ class HubProvider:
     def breaker_states(self) -> BreakerStates:
         """See `Provider.breaker_states`."""
         return BreakerStates(hub=self.breaker.state)
+
+    @property
+    def counts(self) -> EngineCounts:
+        """See `SupportsCounts`."""
+        pool = self._pool
+        return EngineCounts(hub_calls=Counter() if pool is None else Counter(pool.calls))
 
     @property
     def is_usable(self) -> bool:

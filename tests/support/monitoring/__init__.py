@@ -1,0 +1,1 @@
+"""Metrics and probes as a monitoring system reads them: over HTTP."""

@@ -1,0 +1,141 @@
+"""Histograms, the counts of jobs, and the counts of engines."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+from celery.exceptions import TaskRevokedError
+from prometheus_client import CollectorRegistry, Histogram
+
+from sentq.errors import TooManyTokens
+from sentq_worker.engine.base import EngineInfo
+from sentq_worker.engine.counts import EngineCounts, counts_of
+from sentq_worker.monitoring import histogram
+from sentq_worker.monitoring.job_counts import SECONDS, CountedEnd, JobCounts, Redelivery
+from sentq_worker.providers.local import LocalProvider
+from sentq_worker.scoring.batcher import Batcher
+from tests.support.models.engines import ScriptedEngine, window
+
+
+def _of_the_library(values: list[float], bounds: tuple[float, ...]) -> tuple[list[float], float]:
+    registry = CollectorRegistry()
+    theirs = Histogram("h", "h", buckets=bounds, registry=registry)
+    for value in values:
+        theirs.observe(value)
+    (family,) = registry.collect()
+    counts = [sample.value for sample in family.samples if sample.name == "h_bucket"]
+    return counts, sum(values)
+
+
+@pytest.mark.parametrize("plus", [0.0, 0.05, 400.0])
+def test_a_histogram_counts_as_that_of_the_client_library(plus: float) -> None:
+    source = random.Random(7)
+    values = sorted([source.choice(SECONDS) for _ in range(40)] + [1e-4, 1799.9, 1e5])
+    shifted = [value + plus for value in values]
+    one, many = histogram.Histogram(SECONDS), histogram.Histogram(SECONDS)
+    for value in shifted:
+        one.add(value)
+    many.add_sorted(values, plus=plus)
+    counts, total = _of_the_library(shifted, SECONDS)
+    assert list(one.read().counts) == counts
+    assert one.read().sum == pytest.approx(total)
+    # A value that lies on a bound may move across it by rounding, when something is added to it.
+    if not plus:
+        assert many.read() == one.read()
+    assert many.read().counts[-1] == len(values)
+    assert many.read().sum == pytest.approx(total)
+
+
+@dataclass
+class _Delivered:
+    delivery_info: dict[str, Any]
+    lost_deliveries: int = 0
+
+
+@dataclass
+class _Results:
+    rows: list[Any] = field(default_factory=list)
+
+    def add(self, queue: object, outcomes: list[dict[str, object]], **more: Any) -> None:
+        job = _Delivered({"routing_key": queue, "redelivered": more.pop("redelivered", False)})
+        job.lost_deliveries = more.pop("lost", 0)
+        result = {"outcomes": outcomes, "attempts": 1, "queued_ms": 5.0} | more
+        self.rows.append((job, result))
+
+    def fail(self, queue: str, error: Exception) -> None:
+        self.rows.append((_Delivered({"routing_key": queue}), error))
+
+
+def test_jobs_are_counted_by_queue_and_end_and_texts_by_code() -> None:
+    counts, results = JobCounts(), _Results()
+    counts.name_queues(["sentq", "sentq.bulk"])
+    results.add("sentq", [{"label": "positive"}, {"code": "empty"}], attempts=2, redelivered=True)
+    results.add("sentq.bulk", [{"label": "negative"}], queued_ms=None)
+    results.add("sentq", [{"code": "empty"}], attempts=2, redelivered=True, lost=1)
+    results.fail("sentq", TooManyTokens("too many"))
+    results.fail("sentq.bulk", TaskRevokedError("revoked"))
+    counts.add_completed(results.rows, since_start_s=0.01)
+    counts.add_batch(seconds=0.02, texts=4)
+    counts.add_redeliveries(Redelivery.LEASE_EXPIRED, 3)
+    read = counts.read()
+    assert {key: number for key, number in read.jobs.items() if number} == {
+        ("sentq", CountedEnd.DONE): 2,
+        ("sentq", CountedEnd.FAILED): 1,
+        ("sentq.bulk", CountedEnd.DONE): 1,
+        ("sentq.bulk", CountedEnd.CANCELLED): 1,
+    }
+    assert read.texts == {"": 2, "empty": 2}
+    assert counts.texts_finished == 4
+    assert read.redeliveries == {"lease_expired": 3, "device_lost": 0, "put_back": 1}
+    assert read.queue_seconds["sentq"].counts[-1] == 2
+    assert read.queue_seconds["sentq"].sum == pytest.approx(0.010)
+    assert read.job_seconds["sentq"].sum == pytest.approx(0.030)
+    assert read.queue_seconds["sentq.bulk"].counts[-1] == 0, "its id does not tell"
+    assert read.batch_texts.sum == 4
+
+
+def test_queues_that_a_message_invents_share_one_label() -> None:
+    counts, results = JobCounts(), _Results()
+    counts.name_queues(["sentq"])
+    invented: list[object] = [f"invented {n}" for n in range(500)]
+    for queue in [*invented, ["a", "list"], {}, None, 7]:
+        results.add(queue, [{"label": "positive"}])
+    counts.add_completed(results.rows, since_start_s=0.0)
+    read = counts.read()
+    assert {queue for queue, _ in read.jobs} == {"sentq", "other"}
+    assert read.jobs["other", CountedEnd.DONE] == 504
+    assert set(read.queue_seconds) == {"sentq", "other"}
+
+
+@pytest.mark.parametrize("pads", [True, False])
+def test_the_batcher_counts_the_tokens_of_texts_and_padding(*, pads: bool) -> None:
+    engine = ScriptedEngine(pads=pads)
+    batcher = Batcher(engine, batch_tokens=12)
+    windows = [window(*range(1, length + 1)) for length in (1, 2, 5, 4)]
+    batcher.predict(windows)
+    padding = sum(
+        len(batch) * max(len(each.token_ids) for each in batch)
+        - sum(len(each.token_ids) for each in batch)
+        for batch in engine.batches
+    )
+    assert batcher.tokens == {"text": 12, "padding": padding if pads else 0}
+
+
+def test_what_a_released_scorer_has_counted_stays() -> None:
+    class TokenCountingScorer:
+        engine = ScriptedEngine()
+        counts = EngineCounts(tokens=Counter(text=5, padding=0))
+
+        def score(self, jobs: Any) -> Any:
+            raise NotImplementedError
+
+    local = LocalProvider(TokenCountingScorer)
+    local.start()
+    local.start()
+    assert counts_of(local).tokens == {"text": 10, "padding": 0}
+    assert counts_of(object()) == EngineCounts()
+    assert isinstance(local.info, EngineInfo)

@@ -1,0 +1,53 @@
+"""What engines and providers count, and how a worker reads that through all that wraps them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Protocol, runtime_checkable
+
+__all__ = ["EngineCounts", "SupportsCounts", "counts_of"]
+
+
+@dataclass(frozen=True, slots=True)
+class EngineCounts:
+    """Counts since the worker started. A key is there as soon as it can be counted.
+
+    Attributes:
+        tokens: Tokens that the local model has read: `text`, and `padding`.
+        hub_calls: Calls of the Hub, by their result.
+        cache: `hits` and `misses` of texts in the cache of predictions, `forged` entries, and
+            `errors` of Redis.
+    """
+
+    tokens: Counter[str] = field(default_factory=Counter)
+    hub_calls: Counter[str] = field(default_factory=Counter)
+    cache: Counter[str] = field(default_factory=Counter)
+
+    def __add__(self, other: EngineCounts) -> EngineCounts:
+        return EngineCounts(
+            _sum(self.tokens, other.tokens),
+            _sum(self.hub_calls, other.hub_calls),
+            _sum(self.cache, other.cache),
+        )
+
+
+@runtime_checkable
+class SupportsCounts(Protocol):
+    """A provider or a scorer that counts."""
+
+    @property
+    def counts(self) -> EngineCounts:
+        """What it has counted, and what it wraps. Any thread may read it."""
+        ...
+
+
+def counts_of(part: object) -> EngineCounts:
+    """Return the counts of a provider or a scorer; none if it does not count."""
+    return part.counts if isinstance(part, SupportsCounts) else EngineCounts()
+
+
+def _sum(one: Counter[str], other: Counter[str]) -> Counter[str]:
+    total = Counter(one)
+    total.update(other)  # Unlike `+`, this keeps zeros.
+    return total

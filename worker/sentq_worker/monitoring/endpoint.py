@@ -1,0 +1,78 @@
+"""The port of a worker: `/metrics`, `/livez`, `/readyz`."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Final
+
+from sentq.errors import SettingsError
+from sentq.serving import Page, PageServer
+from sentq_worker.monitoring.job_counts import JobCounts
+from sentq_worker.monitoring.probes import live_page, ready_page
+from sentq_worker.monitoring.reading import EngineReading, Vitals
+
+__all__ = ["MonitoringEndpoint"]
+
+logger = logging.getLogger(__name__)
+
+_NO_LIBRARY: Final = 'metrics_port needs the client of Prometheus: pip install "sentq[metrics]"'
+
+
+class MonitoringEndpoint:
+    """Serves a worker's metrics and probes, if it has a port.
+
+    It has threads of its own, so it answers while the event loop stands still, or a model loads.
+
+    Args:
+        host: The address to listen on.
+        port: The port; None serves nothing.
+        counts: What the worker has counted of its jobs.
+    """
+
+    def __init__(self, host: str, port: int | None, counts: JobCounts) -> None:
+        self._host = host
+        self._port = port
+        self._counts = counts
+        self._server: PageServer | None = None
+
+    def start(self, read: Callable[[], EngineReading], vitals: Callable[[], Vitals]) -> None:
+        """Open the port.
+
+        Args:
+            read: Returns the state of the engine. Threads of the server call it.
+            vitals: Returns what probes ask. Threads of the server call it.
+
+        Raises:
+            SettingsError: It is in use, or a package is missing.
+        """
+        if self._port is None or self._server is not None:
+            return
+        pages = {
+            "/metrics": self._metrics(read),
+            "/livez": lambda: live_page(vitals()),
+            "/readyz": lambda: ready_page(vitals()),
+        }
+        self._server = PageServer(self._host, self._port, pages)
+        self._server.start()
+        logger.info("metrics and probes: %s", self._server.url)
+
+    def stop(self) -> None:
+        """Close the port: the worker's series end with it."""
+        if self._server is not None:
+            self._server.stop()
+            self._server = None
+
+    def _metrics(self, read: Callable[[], EngineReading]) -> Callable[[], Page]:
+        try:
+            # A worker without a port does without the library.
+            from prometheus_client import CollectorRegistry, generate_latest
+            from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
+
+            from sentq_worker.monitoring.collector import WorkerCollector
+        except ImportError as error:
+            raise SettingsError(_NO_LIBRARY) from error
+
+        registry = CollectorRegistry()
+        registry.register(WorkerCollector(self._counts, read))
+        return lambda: Page(generate_latest(registry), CONTENT_TYPE_PLAIN_0_0_4)
