@@ -47,7 +47,8 @@ def test_a_job_is_scored_when_it_is_due(site: Site, client: Client) -> None:
     job = client.submit(text, at=at)
     assert job.status() is JobStatus.SCHEDULED
     eventually(lambda: client.backlog().scheduled_jobs == 1)
-    assert client.service_status().scheduled_jobs == 1
+    with Client(broker_url=site.server.url_of("operator")) as operator:
+        assert operator.service_status().scheduled_jobs == 1
     assert not site.was_scored(text)
     outcome = job.result(timeout=WAIT_S)
     assert has_hash_scores(outcome, text)

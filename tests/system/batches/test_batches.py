@@ -22,19 +22,22 @@ from tests.corpus.messages import message, raw
 from tests.support.batch.scripts import TTL_S
 from tests.support.celery.site import Site, run_site, start_followup
 from tests.support.processes import RedisProcess, StartWorker, WorkerProcess, eventually
+from tests.support.roles.users import unless_roles_are_tested
 from tests.support.workers.gated import scored, signalled
 from tests.support.workers.standin import has_hash_scores
 
 WAIT_S = 30
 CANARY = "CANARY7b55"
 QUEUE = "followup"
+#: A queue that no worker reads.
+KEPT = "followup-kept"
 
 STANDIN: Final = ("tests.support.workers.standin",)
 
 PUSH: Final = load_script("sentq.wire", "push_batch_jobs")
 
 ALLOWED: Any = {
-    "SENTQ_WORKER_FOLLOW_QUEUES": f"{QUEUE}, kept",
+    "SENTQ_WORKER_FOLLOW_QUEUES": f"{QUEUE}, {KEPT}",
     "SENTQ_WORKER_FOLLOW_TASKS": "followup.save,followup.write",
 }
 
@@ -262,7 +265,7 @@ def test_an_immutable_callback_gets_its_own_arguments_only(
 def test_a_callback_is_published_when_a_batch_is_closed_or_cancelled_by_a_client(
     site: Site, client: Client
 ) -> None:
-    signature = site.stock.signature("followup.save").set(queue="kept", priority=9)
+    signature = site.stock.signature("followup.save").set(queue=KEPT, priority=9)
     batch = client.open_batch(then=signature)
     batch.add(_texts(2, "closed later"))
     eventually(lambda: batch.progress().done == 2, what="both jobs")
@@ -273,7 +276,7 @@ def test_a_callback_is_published_when_a_batch_is_closed_or_cancelled_by_a_client
         other = client.batch(_texts(2, "cancelled later"), then=signature)
         other.cancel()
     eventually(lambda: other.progress().callback is CallbackState.SENT, what="a callback")
-    sent = _messages(site, "kept\x06\x169")
+    sent = _messages(site, f"{KEPT}\x06\x169")
     assert len(sent) == 2
     assert {each["headers"]["task"] for each in sent} == {"followup.save"}
     assert len({each["headers"]["id"] for each in sent}) == 2
@@ -327,6 +330,7 @@ def test_encrypted_batches_are_read_in_both_orders(
         assert not any(CANARY.encode() in (server.dump(each) or b"") for each in server.keys("*"))
 
 
+@unless_roles_are_tested("users.acl permits one database")
 def test_jobs_are_counted_where_results_are_in_another_database(
     redis_server: RedisProcess, start_worker: StartWorker
 ) -> None:

@@ -26,7 +26,7 @@ CANARY = "CANARY9d17"
 QUEUE = "followup"
 
 #: A queue that no worker reads.
-KEPT = "kept"
+KEPT = "followup-kept"
 
 STANDIN: Final = ("tests.support.workers.standin",)
 

@@ -45,7 +45,7 @@ class WaitingCallback(NamedTuple):
 
     Attributes:
         key: The key of its batch.
-        batch_id: The id of the batch.
+        batch_id: The id of the batch; "" if the key is that of something else.
         signature: The signature as JSON, as a sender wrote it; None if it cannot be read.
     """
 
@@ -69,11 +69,10 @@ class CallbackStore:
 
     def waiting(self, client: redis.Redis) -> Iterator[WaitingCallback]:
         """Yield the callbacks that are to be published, the first ones first."""
-        prefix = key_with_result_prefix(self._app, BATCH_KEY_PREFIX)
         for key in cast("list[bytes]", client.zrange(self._key, 0, _MOST_BATCHES - 1)):
-            batch_id = key.removeprefix(prefix).decode("ascii", "replace")
-            is_named = key.startswith(prefix) and is_batch_id(batch_id)
-            yield WaitingCallback(key, batch_id, self._signature(client, key) if is_named else None)
+            batch_id = self._batch_id(key)
+            signature = self._signature(client, key) if batch_id else None
+            yield WaitingCallback(key, batch_id, signature)
 
     def publish(
         self, client: redis.Redis, waiting: WaitingCallback, message: CallbackMessage
@@ -95,7 +94,16 @@ class CallbackStore:
 
     def refuse(self, client: redis.Redis, waiting: WaitingCallback) -> None:
         """Record that a callback is not published."""
-        _PUBLISH.run(client, [waiting.key, self._key], [])
+        if waiting.batch_id:
+            _PUBLISH.run(client, [waiting.key, self._key], [])
+        else:
+            # The key of a forged entry may be one that this worker may not name to a script.
+            client.zrem(self._key, waiting.key)
+
+    def _batch_id(self, key: bytes) -> str:
+        prefix = key_with_result_prefix(self._app, BATCH_KEY_PREFIX)
+        batch_id = key.removeprefix(prefix).decode("ascii", "replace")
+        return batch_id if key.startswith(prefix) and is_batch_id(batch_id) else ""
 
     def _signature(self, client: redis.Redis, key: bytes) -> bytes | None:
         try:
