@@ -14,7 +14,7 @@ import re
 import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic.fields import FieldInfo
@@ -421,6 +421,13 @@ class Settings(LayeredSettings):
     socket_timeout_s: Annotated[
         float, Field(gt=0, description="How long Redis may take to reply, in seconds.")
     ] = 3.0
+    log_format: Annotated[
+        Literal["text", "json"],
+        Field(
+            description="How workers log: `text`, as Celery does, or `json`, an object on each "
+            "line with the ids of jobs and traces as fields. No line has a text of a job."
+        ),
+    ] = "text"
     texts_per_job: Annotated[
         int,
         Field(

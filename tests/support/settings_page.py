@@ -125,6 +125,7 @@ GROUPS: Final = (
         WorkerSettings,
         ("max_eta_s", "max_scheduled_jobs", "max_scheduled_bytes"),
     ),
+    Group("Logs", Settings, ("log_format",)),
     Group("Prediction cache", WorkerSettings, ("cache_secret", "cache_max_entries", "cache_ttl_s")),
     Group(
         "Life of a worker",

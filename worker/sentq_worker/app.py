@@ -41,6 +41,7 @@ from sentq_worker.clock import WorkerClock
 from sentq_worker.engine.base import EngineInfo
 from sentq_worker.jobs.dispatcher import Dispatcher
 from sentq_worker.jobs.executor import BatchExecutor
+from sentq_worker.logs import use_json
 from sentq_worker.monitoring.endpoint import MonitoringEndpoint
 from sentq_worker.monitoring.job_counts import JobCounts
 from sentq_worker.providers.cache import with_cache
@@ -208,6 +209,10 @@ def make_worker_app(
     app.register_task(ScoreTask(runtime))
     # Only in a process that runs a worker: Flower and `celery inspect` use this app too.
     signals.celeryd_init.connect(_install, weak=False, dispatch_uid="sentq_worker.install")
+    if settings.log_format == "json":
+        signals.celeryd_init.connect(
+            lambda instance, **_: use_json(instance), weak=False, dispatch_uid="sentq_worker.logs"
+        )
     signals.celeryd_init.connect(
         lambda **_: unread_queues.listen(), weak=False, dispatch_uid="sentq_worker.unread_queues"
     )

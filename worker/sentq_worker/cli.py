@@ -32,6 +32,7 @@ Examples:
   sentq-worker --broker-url redis://queue:6379/0 --model ./my-model
   sentq-worker --model owner/name --revision 0a1b2c3 --device cuda
   sentq-worker --config /etc/sentq.toml --queues sentq.bulk
+  sentq-worker --log-format json --loglevel debug
   SENTQ_WORKER_PROVIDER=hub SENTQ_WORKER_HUB_MODEL=owner/name sentq-worker
   sentq-worker model
   sentq-worker health
@@ -107,6 +108,13 @@ class LogLevel(StrEnum):
     ERROR = "error"
 
 
+class LogFormat(StrEnum):
+    """How log lines are written."""
+
+    TEXT = "text"
+    JSON = "json"
+
+
 Config = Annotated[
     Path | None,
     typer.Option(
@@ -149,6 +157,10 @@ def run(
     loglevel: Annotated[
         LogLevel, typer.Option(help="The least severe messages to log.")
     ] = LogLevel.INFO,
+    log_format: Annotated[
+        LogFormat | None,
+        typer.Option(help="How to log: text, or json (default: SENTQ_LOG_FORMAT)."),
+    ] = None,
     broker_url: Annotated[
         str | None,
         typer.Option(help="URL of the broker (default: SENTQ_BROKER_URL).", metavar="URL"),
@@ -171,7 +183,8 @@ def run(
         "threads": threads,
         "name": name,
     }
-    celery = make_worker_app(*load_all(config, shared={"broker_url": broker_url}, own=own))
+    shared = {"broker_url": broker_url, "log_format": log_format}
+    celery = make_worker_app(*load_all(config, shared=shared, own=own))
     worker = celery.Worker(
         queues=queues,
         loglevel=loglevel.upper(),

@@ -98,9 +98,20 @@ def dead_letter_and_log(
     message. If Redis refuses it, the message is delivered again."""
     try:
         if dead_letter(connection, target, tag, fields):
-            logger.error("a message of %d bytes became a dead letter: %s", size_bytes, reason)
+            logger.error(
+                "a message of %d bytes became a dead letter: %s",
+                size_bytes,
+                reason,
+                extra=_named(fields),
+            )
     except redis.ResponseError as error:
         logger.warning("Redis refuses a dead letter (%s); the message is delivered again", error)
+
+
+def _named(fields: Sequence[bytes]) -> dict[str, str]:
+    """Return the `extra` of a log line about a dead letter with these fields."""
+    values = dict(zip(fields[::2], fields[1::2], strict=True))
+    return {"job_id": values[b"job_id"].decode()} if b"job_id" in values else {}
 
 
 def dead_letter_unreadable(

@@ -47,10 +47,11 @@ class EngineStep(bootsteps.StartStopStep):
     def __init__(self, worker: WorkController, **kwargs: object) -> None:
         super().__init__(worker, **kwargs)
         if not worker.pool_cls.__module__.endswith(".solo"):
-            raise SystemExit(
+            logger.critical(
                 "sentq_worker holds one model in one process: start it with -P solo, "
                 "and start more workers to use more cores or GPUs"
             )
+            raise SystemExit(EX_CONFIG)
 
     def start(self, worker: WorkController) -> None:
         runtime = runtime_of(worker.app)

@@ -15,7 +15,7 @@ from typing import Final, NamedTuple
 from sentq.errors import OverLimit, ScoringFailed
 from sentq_worker.engine.base import EngineUnavailable
 from sentq_worker.jobs.executor import BatchFuture
-from sentq_worker.jobs.in_flight import InFlightJob
+from sentq_worker.jobs.in_flight import InFlightJob, named
 from sentq_worker.jobs.outcomes import JobResult, ScoredBatch
 from sentq_worker.jobs.retry import retry_delay_s, unavailable_delay_s
 
@@ -83,7 +83,9 @@ class JobBatch:
             return BatchResults([], put_back=self.jobs, unavailable=error)
         if error is not None:
             failure = ScoringFailed.from_error(error)
-            logger.error("a batch of %d jobs failed: %s", len(self.jobs), failure)
+            logger.error(
+                "a batch of %d jobs failed: %s", len(self.jobs), failure, extra=named(self.jobs)
+            )
             return BatchResults([(job, failure) for job in self.jobs])
         return results_of(self.jobs, self.future.result())
 

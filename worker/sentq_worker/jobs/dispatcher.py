@@ -39,6 +39,7 @@ from sentq_worker.jobs.in_flight import (
     DuplicateDeliveries,
     InFlightJob,
     batch_tags,
+    named,
     with_duplicates,
 )
 from sentq_worker.jobs.loop import LoopCallbacks
@@ -207,7 +208,9 @@ class Dispatcher:
         if jobs := self._pending.remove(tags):
             self._current_deliveries.release(jobs)
             self._drop(jobs)
-            logger.warning("%d jobs went to other workers: their leases expired", len(jobs))
+            logger.warning(
+                "%d jobs went to other workers: their leases expired", len(jobs), extra=named(jobs)
+            )
 
     def refuse(self, job: InFlightJob, error: Exception) -> None:
         """Complete a job that breaks the contract as a whole. Celery's own jobs end in a later turn
@@ -323,7 +326,9 @@ class Dispatcher:
         self._completion.complete(
             given.results, runtime_s=runtime_s, started_at_s=given.started_at_s
         )
-        logger.debug("%d jobs completed after %.3f s", len(given.results), runtime_s)
+        if logger.isEnabledFor(logging.DEBUG):
+            jobs = [job for job, _ in given.results]
+            logger.debug("%d jobs completed after %.3f s", len(jobs), runtime_s, extra=named(jobs))
 
     def _start_next(self) -> None:
         """Start the next batch, or wait for an engine that is not available."""
@@ -363,7 +368,9 @@ class Dispatcher:
             self._callbacks.later(_MARK_RETRY_S)
             return False
         if may_run:
-            logger.warning("job %s runs alone: workers were lost over it", suspect.id)
+            logger.warning(
+                "job %s runs alone: workers were lost over it", suspect.id, extra=named([suspect])
+            )
         else:
             # It went back to its queue meanwhile: go on with the next job.
             self._drop([suspect])

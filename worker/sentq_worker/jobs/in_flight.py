@@ -22,8 +22,10 @@ from sentq.contract import (
     redacted,
 )
 from sentq.errors import InvalidInput
+from sentq.logs import job_fields
 from sentq.wire.batches import BatchPlace, place_in
 from sentq.wire.ids import sent_at_ms
+from sentq.wire.trace_context import TraceContext, trace_context_in
 from sentq_worker.broker.delivery import SUSPECT_AFTER, lost_deliveries
 from sentq_worker.broker.message import retries_in
 from sentq_worker.broker.protocols import Headers
@@ -38,6 +40,7 @@ __all__ = [
     "batch_tags",
     "check_deadline",
     "has_deadline_passed",
+    "named",
     "with_duplicates",
 ]
 
@@ -95,6 +98,11 @@ class DeliveredJob:
         if type(due_ms) is int and (sent_ms is None or due_ms > sent_ms):
             return due_ms
         return sent_ms
+
+    @property
+    def trace_context(self) -> TraceContext | None:
+        """The span in which it was sent, if its headers tell."""
+        return trace_context_in(self.headers)
 
     @property
     def queue(self) -> str:
@@ -192,6 +200,14 @@ class DuplicateDeliveries:
 def with_duplicates(jobs: Sequence[InFlightJob]) -> Sequence[InFlightJob]:
     """Return jobs, and those that are completed with them."""
     return [*jobs, *(duplicate for job in jobs for duplicate in job.duplicates)]
+
+
+def named(jobs: Iterable[DeliveredJob]) -> dict[str, object]:
+    """Return the `extra` of a log line about jobs: their ids, and those of their traces."""
+    jobs = [*jobs]
+    contexts = [job.trace_context for job in jobs]
+    traces = [context.trace_id for context in contexts if context is not None]
+    return job_fields([job.id for job in jobs], traces)
 
 
 def batch_tags(jobs: Iterable[InFlightJob]) -> list[str]:
