@@ -44,7 +44,7 @@ class JsonFormatter(logging.Formatter):
     """Formats a record as one line of JSON in ASCII.
 
     Args:
-        worker: Returns the name of the worker; None if the program is none.
+        worker: Returns the name of the worker; None in another program.
         current_trace: Returns `trace_id` and `span_id` of the span in which a line is logged.
     """
 

@@ -10,6 +10,7 @@ from celery import Celery, signals
 
 from sentq.connection.app import make_app, own_backend
 from sentq.settings import Settings
+from sentq.tracing.spans import messaging_system
 from sentq_worker.broker import channel
 from sentq_worker.broker.at_maxmemory.backends import use_worker_backends
 from sentq_worker.broker.at_maxmemory.margin import MemoryMargin
@@ -52,6 +53,8 @@ from sentq_worker.reports.names import name_worker
 from sentq_worker.reports.start_check import StartCheck
 from sentq_worker.scoring.labels import Labels
 from sentq_worker.settings import HubSettings, WorkerSettings, load_all
+from sentq_worker.tracing.batches import BatchTracer
+from sentq_worker.tracing.followers import name_traces
 
 __all__ = ["make_worker_app"]
 
@@ -164,6 +167,10 @@ def make_worker_app(
         seal_result=encryption.seal_result,
         bulk_queue=settings.bulk_queue,
         counts=counts,
+        tracer=BatchTracer(
+            messaging_system(settings.broker_url.get_secret_value()),
+            lambda: app.amqp.queues.consume_from,
+        ),
     )
     # The leases have a thread of their own, and so have their own connections.
     backend = own_backend(app)
@@ -244,6 +251,7 @@ def _label_names(engine: EngineInfo, *, renamed: Mapping[str, str]) -> Sequence[
 
 def _install(instance: WorkController, **_: object) -> None:
     channel.install()
+    name_traces()
     settings = runtime_of(instance.app).settings
     control.install(only_inspect=settings.remote_control == "inspect")
     name_worker(instance, settings.name)

@@ -18,6 +18,7 @@ from celery.apps import worker as celerys_worker
 from celery.utils.log import get_logger
 
 from sentq.logs import JsonFormatter, log_as_json, log_uncaught_errors
+from sentq.tracing.spans import current_ids
 
 if TYPE_CHECKING:
     from celery import Celery
@@ -39,16 +40,18 @@ class LoggedWorker(Protocol):
 def use_json(worker: LoggedWorker) -> None:
     """Have a worker that begins to start log lines of JSON. Call it as Celery sends
     `celeryd_init`, before it sets up its log."""
-    formatter = JsonFormatter(worker=lambda: worker.hostname)
+    formatter = JsonFormatter(worker=lambda: worker.hostname, current_trace=current_ids)
 
     def set_up(loglevel: int, logfile: str | None, **_: object) -> None:
         log_as_json(formatter, level=loglevel, file=logfile)
-        log_uncaught_errors()
         if worker.app.conf.worker_redirect_stdouts:
             worker.app.log.redirect_stdouts_to_logger(
                 get_logger(_PRINTED), loglevel=worker.app.conf.worker_redirect_stdouts_level
             )
 
+    # Celery warns, as of root privileges, before it sets up its log.
+    log_as_json(formatter, level=logging.WARNING)
+    log_uncaught_errors()
     signals.setup_logging.connect(set_up, weak=False, dispatch_uid="sentq_worker.logs")
     worker.quiet = True  # No banner.
     celerys_worker.safe_say = _say

@@ -3,7 +3,8 @@
     {"task": "store", "args": [], "kwargs": {}, "options": {"queue": "shop"}, "immutable": false}
 
 That of a job stands in a header of its message, and says which argument it gets. That of a batch is
-stored with the batch. Workers check it and publish it; here only its form is checked.
+stored with the batch. Both name the current span of OpenTelemetry, if there is one. Workers check
+it and publish it; here only its form is checked.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import Any, Final, Literal, get_args
 from kombu.utils.json import dumps
 
 from sentq.errors import InvalidInput
+from sentq.tracing.spans import current_headers
 from sentq.wire.ids import new_job_ids
 
 __all__ = ["ThenArgument", "callback_of_batch", "callback_of_jobs"]
@@ -64,7 +66,11 @@ def _parts(signature: object) -> dict[str, Any]:
     if signature.get("subtask_type"):
         raise InvalidInput("`then` is the signature of one task, not a chain, group or chord")
     parts = {name: signature.get(name) for name in _PARTS}
-    return parts | {"options": dict(signature.get("options") or {})}
+    options = dict(signature.get("options") or {})
+    given = options.get("headers") or {}
+    if isinstance(given, Mapping) and (headers := current_headers()):
+        options["headers"] = {**headers, **given}
+    return parts | {"options": options}
 
 
 def _as_json(parts: Mapping[str, object]) -> str:

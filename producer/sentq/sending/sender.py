@@ -46,6 +46,7 @@ from sentq.sending.limits import QueueLimitExceeded, QueueLimits, queue_full_err
 from sentq.sending.publish import Publisher
 from sentq.sending.push import SendGroup, push_steps
 from sentq.sending.template import MessageTemplate
+from sentq.tracing.spans import is_tracing_receiver, messaging_system, send_span
 from sentq.wire.ids import new_job_ids
 from sentq.wire.lua import with_cause
 from sentq.wire.reports import WorkerReport, report_steps
@@ -133,6 +134,7 @@ class Sender:
         self._keyring = keyring
         self._keys = IdempotencyKeys(key_namespace, keyring)
         self._clock = RedisClock(self._ask_time_steps)
+        self._system = messaging_system(str(app.conf.broker_url))
         self._jobs_per_group = min(_JOBS_PER_GROUP, limits.jobs or _JOBS_PER_GROUP)
         self._bytes_per_group = min(_BYTES_PER_GROUP, limits.bytes or _BYTES_PER_GROUP)
         self._templates: dict[tuple[str, int], MessageTemplate] = {}
@@ -153,12 +155,25 @@ class Sender:
             PlaceTaken: Another sender has added jobs to the batch.
             The `accepted` of each holds the ids of the jobs that were accepted before that one.
         """
+        batch_id = options.step.first.batch_id if options.step else None
+        with send_span(queue, system=self._system, jobs=len(jobs), batch_id=batch_id) as span:
+            ids = yield from self._send_steps(jobs, queue, options, span.headers)
+            span.sent(ids)
+        return ids
+
+    def _send_steps(
+        self,
+        jobs: Sequence[Sequence[str]],
+        queue: str,
+        options: SendOptions,
+        trace_headers: Mapping[str, str],
+    ) -> Steps[list[str]]:
         accepted: list[str] = []
         try:
             # By Redis' clock: workers compare it with theirs, and a host's may be wrong by hours.
             now_s = yield from self._clock.now_steps()
             due = self._due_time(options, now_s)
-            headers = _headers(options, now_s, due)
+            headers = {**_headers(options, now_s, due), **trace_headers}
             claims = [
                 self._keys.claim(key, texts, local_only=options.local_only)
                 for key, texts in zip(options.keys, jobs, strict=bool(options.keys))
@@ -253,9 +268,12 @@ class Sender:
 
     @property
     def _is_publishing_observed(self) -> bool:
-        """Whether the application uses signals or events that Celery sends as it publishes."""
+        """Whether the application uses signals or events that Celery sends as it publishes.
+        Those of OpenTelemetry's instrumentation of Celery do not count: sentq records a span."""
         return bool(self._app.conf.task_send_sent_event) or any(
-            signal.receivers for signal in _PUBLISH_SIGNALS
+            not is_tracing_receiver(receiver)
+            for signal in _PUBLISH_SIGNALS
+            for _, receiver in signal.receivers or ()
         )
 
     def _due_time(self, options: SendOptions, now_s: float) -> DueTime | None:

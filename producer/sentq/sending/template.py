@@ -71,7 +71,9 @@ class MessageTemplate:
             return self
         template = copy(self)
         place = {} if batch_id is None else {BATCH_HEADER: f"{batch_id}:{_PLACE}"}
-        extra = json.dumps({**headers, **place})[1:-1] + ", "
+        # No placeholder can stand in a header: what a stranger wrote into `tracestate` is sent on.
+        escaped = [json.dumps(headers).replace("@", r"\u0040"), json.dumps(place)]
+        extra = "".join(f"{part[1:-1]}, " for part in escaped if part != "{}")
         text = self._text.replace(_NO_ETA, "", 1) if "eta" in headers else self._text
         template._cut(text.replace(_NO_EXTRA, extra))  # noqa: SLF001 - of the same class
         return template

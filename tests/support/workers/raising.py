@@ -7,11 +7,13 @@ its own, where nothing catches it.
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Sequence
 
 from sentq.contract import Outcome
 from sentq_worker.app import make_worker_app
+from tests.support.tracing.spans import SPANS_FILE, write_spans
 from tests.support.workers.standin import HashScorer
 
 __all__ = ["main"]
@@ -34,6 +36,8 @@ def _raise_in_thread() -> None:
 
 def main() -> None:
     """Run it until it is stopped, with a log at its most detailed level."""
+    if SPANS_FILE in os.environ:
+        write_spans()
     worker = make_worker_app(load=_RaisingScorer).Worker(
         loglevel="DEBUG", without_mingle=True, without_gossip=True
     )

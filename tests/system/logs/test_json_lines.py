@@ -45,10 +45,10 @@ def test_every_line_of_a_worker_is_json_from_its_start_to_its_end(
             "sentq.score", args=[[f"{CANARY} two"]], queue="sentq", retries=1
         )
         failed = stock.send_task("sentq.score", args=[CANARY, CANARY], queue="sentq")
-        for job_id in (plain.id, of_celery.id):
-            client.job(job_id).result(timeout=60)
-        with pytest.raises(errors.JobFailed):
-            client.job(failed.id).result(timeout=60)
+        plain.get(timeout=60)
+        of_celery.get(timeout=60)
+        with pytest.raises(errors.InvalidInput):
+            failed.get(timeout=60)
         own_redis.kill()
         eventually(lambda: "Connection to broker lost" in worker.log, what="a lost connection")
         own_redis.start()

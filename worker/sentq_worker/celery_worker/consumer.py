@@ -32,6 +32,7 @@ from sentq_worker.celery_worker.runtime import runtime_of
 from sentq_worker.celery_worker.strategy import with_checked_signatures
 from sentq_worker.jobs.ack_handles import CeleryHandback
 from sentq_worker.jobs.in_flight import InFlightJob, check_deadline
+from sentq_worker.tracing.followers import in_trace_of
 
 if TYPE_CHECKING:
     from kombu import Connection
@@ -98,12 +99,13 @@ class Consumer(CeleryConsumer):
     def _in_flight(self, request: TaskRequest, texts: Sequence[object]) -> InFlightJob:
         """Return the job of a request, which Celery finishes once its result is known."""
         runtime = runtime_of(self.app)
+        run = partial(in_trace_of, request.request_dict, partial(self._run, request))
         handback = CeleryHandback(
             request.id,
             tag=_tag(request.message),
             connection=runtime.dispatcher.connection,
             is_ended=partial(self._or_dead_letter, request, request.revoked),
-            run=partial(self._or_dead_letter, request, partial(self._run, request)),
+            run=partial(self._or_dead_letter, request, run),
             prepared=runtime.prepared,
         )
         return InFlightJob(request.id, texts, request.request_dict, request.delivery_info, handback)

@@ -18,6 +18,7 @@ from sentq_worker.jobs.executor import BatchFuture
 from sentq_worker.jobs.in_flight import InFlightJob, named
 from sentq_worker.jobs.outcomes import JobResult, ScoredBatch
 from sentq_worker.jobs.retry import retry_delay_s, unavailable_delay_s
+from sentq_worker.tracing.batches import BatchTrace
 
 __all__ = ["BatchResults", "JobBatch", "results_of"]
 
@@ -52,11 +53,17 @@ class BatchResults(NamedTuple):
 
 @dataclass(frozen=True, eq=False, slots=True)
 class JobBatch:
-    """Jobs that are scored as one."""
+    """Jobs that are scored as one, and the span of that, if it is recorded."""
 
     jobs: list[InFlightJob]
     future: BatchFuture
     started_at_s: float
+    trace: BatchTrace | None = None
+
+    def end_trace(self) -> None:
+        """End its span, if it is recorded: it will not be completed."""
+        if self.trace is not None:
+            self.trace.end()
 
     def yields(self, *, to_bulk: bool) -> bool:
         """Return whether other jobs may be scored beside these, because these compute for long.

@@ -41,6 +41,7 @@ from sentq_worker.jobs.events import TaskEvents
 from sentq_worker.jobs.in_flight import DuplicateDeliveries, InFlightJob, with_duplicates
 from sentq_worker.jobs.outcomes import JobResult, SealResult
 from sentq_worker.monitoring.job_counts import JobCounts
+from sentq_worker.tracing.batches import STORE, BatchTrace
 
 __all__ = ["Completion"]
 
@@ -67,6 +68,7 @@ class _Completed:
         runtime_s: How long they were in the engine, as events say it.
         started_at_s: When their batch began in the engine, in Unix seconds; None for jobs that
             needed no engine.
+        trace: The span of their batch, if it is recorded. It ends when they are stored.
     """
 
     plain: Sequence[tuple[InFlightJob, JobResult]]
@@ -75,6 +77,7 @@ class _Completed:
     callbacks: Mapping[str, CallbackMessage]
     runtime_s: float = 0.0
     started_at_s: float | None = None
+    trace: BatchTrace | None = None
 
 
 class _HandedBack(NamedTuple):
@@ -163,6 +166,7 @@ class Completion:
         *,
         runtime_s: float = 0.0,
         started_at_s: float | None = None,
+        trace: BatchTrace | None = None,
     ) -> None:
         """Complete jobs with their results. Those of plain jobs are stored now, if Redis can;
         `finish` lets Celery finish the others.
@@ -172,6 +176,7 @@ class Completion:
                 TaskRevokedError is the one of a revoked job.
             runtime_s: How long the jobs were in the engine.
             started_at_s: When their batch began there, in Unix seconds.
+            trace: The span of their batch, if it is recorded.
         """
         plain: list[tuple[InFlightJob, JobResult]] = []
         documents: dict[str, bytes] = {}
@@ -195,8 +200,12 @@ class Completion:
                 callbacks[job.id] = callback
         if plain:
             self._unstored.append(
-                _Completed(plain, documents, places, callbacks, runtime_s, started_at_s)
+                _Completed(plain, documents, places, callbacks, runtime_s, started_at_s, trace)
             )
+            if trace is not None:
+                trace.begin_part(STORE)
+        elif trace is not None:
+            trace.end()  # All of its jobs are tried again, or finished by Celery.
         self.flush()
 
     def fail_dead_letter(self, job_ids: Sequence[str], error: Exception, headers: Headers) -> None:
@@ -299,9 +308,11 @@ class Completion:
         return True
 
     def _report(self, completed: _Completed) -> None:
-        """Count the jobs, and tell monitors."""
+        """Count the jobs, tell monitors, and end the span of the batch."""
         self.count += len(completed.plain)
         self._count(completed.plain, completed.started_at_s)
+        if completed.trace is not None:
+            completed.trace.end()
         self._events.completed(completed.plain, runtime_s=completed.runtime_s)
 
     def _count(

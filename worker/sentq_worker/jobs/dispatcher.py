@@ -48,6 +48,7 @@ from sentq_worker.jobs.pending import DiscardedJobs, PendingJobs
 from sentq_worker.jobs.retry import EngineBackoff
 from sentq_worker.monitoring.job_counts import JobCounts, Redelivery
 from sentq_worker.reports.heartbeat import WorkerSnapshot
+from sentq_worker.tracing.batches import BatchTrace, BatchTracer
 
 __all__ = ["Dispatcher"]
 
@@ -89,6 +90,7 @@ class Dispatcher:
         seal_result: Encrypts outcomes, if the worker does that.
         bulk_queue: The queue of bulk work.
         counts: Counts jobs and batches.
+        tracer: Records batches.
     """
 
     def __init__(
@@ -101,10 +103,12 @@ class Dispatcher:
         seal_result: SealResult,
         bulk_queue: str,
         counts: JobCounts,
+        tracer: BatchTracer,
     ) -> None:
         self._executor = executor
         self._counts = counts
         self._store = store
+        self._tracer = tracer
         #: The worker's name, as monitors show it.
         self._worker = ""
         self._pending = PendingJobs(batch_chars=batch_chars, bulk_queue=bulk_queue)
@@ -307,6 +311,7 @@ class Dispatcher:
             with contextlib.suppress(redis.RedisError):  # Then the leases expire.
                 self._current_deliveries.requeue_lost(batch.jobs, "the worker's device was lost")
                 self._counts.add_redeliveries(Redelivery.DEVICE_LOST, len(batch.jobs))
+            batch.end_trace()
             raise
         texts = sum([len(job.texts) for job in batch.jobs])
         self._counts.add_batch(seconds=batch.future.computed_s, texts=texts)
@@ -314,9 +319,12 @@ class Dispatcher:
             self._backoff.begin(given.unavailable)
         else:
             self._backoff.end()
-        self._complete_or_retry(given, runtime_s=time.time() - batch.started_at_s)
+        runtime_s = time.time() - batch.started_at_s
+        self._complete_or_retry(given, runtime_s=runtime_s, trace=batch.trace)
 
-    def _complete_or_retry(self, given: BatchResults, *, runtime_s: float) -> None:
+    def _complete_or_retry(
+        self, given: BatchResults, *, runtime_s: float, trace: BatchTrace | None = None
+    ) -> None:
         for job in given.unfinished:
             if job.is_suspect:
                 self._current_deliveries.unmark(job)
@@ -324,7 +332,7 @@ class Dispatcher:
         for job, delay_s in given.retries:
             self._pending.add_later(job, delay_s)
         self._completion.complete(
-            given.results, runtime_s=runtime_s, started_at_s=given.started_at_s
+            given.results, runtime_s=runtime_s, started_at_s=given.started_at_s, trace=trace
         )
         if logger.isEnabledFor(logging.DEBUG):
             jobs = [job for job, _ in given.results]
@@ -387,9 +395,12 @@ class Dispatcher:
 
     def _start(self, jobs: list[InFlightJob]) -> None:
         self._events.started([job for job in jobs if job.is_plain and not job.tries])
-        future = self._executor.submit(jobs, on_slice=self._callbacks.from_another_thread)
+        trace = self._tracer.begin(jobs)
+        future = self._executor.submit(
+            jobs, on_slice=self._callbacks.from_another_thread, trace=trace
+        )
         self._executor.prefetch(self._pending.upcoming())
-        batch = JobBatch(jobs, future, time.time())
+        batch = JobBatch(jobs, future, time.time(), trace)
         self._running.append(batch)
         if self._occupied[1] is None:
             self._occupied = (self._occupied[0], time.monotonic())

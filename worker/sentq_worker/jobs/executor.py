@@ -32,6 +32,7 @@ from sentq_worker.engine.time_slices import TimeSlices
 from sentq_worker.exit_codes import EX_UNAVAILABLE
 from sentq_worker.jobs.outcomes import ScoredBatch
 from sentq_worker.settings import WorkerSettings
+from sentq_worker.tracing.batches import BatchTrace, traced_steps
 
 __all__ = ["BatchExecutor", "BatchFuture"]
 
@@ -115,20 +116,26 @@ class BatchExecutor:
         return self._provider.breaker_states
 
     def submit(
-        self, jobs: Sequence[ProviderJob], *, on_slice: Callable[[], object] = lambda: None
+        self,
+        jobs: Sequence[ProviderJob],
+        *,
+        on_slice: Callable[[], object] = lambda: None,
+        trace: BatchTrace | None = None,
     ) -> BatchFuture:
         """Score jobs as one batch in the engine's thread.
 
         Args:
             jobs: The jobs.
             on_slice: Called in that thread, after each slice for which the batch has computed.
+            trace: The span of the batch, if it is recorded.
 
         Returns:
             The outcomes to come; EngineUnavailable if the jobs must wait; WorkerShutdown if the
             device was lost. That is a SystemExit: raised in Celery's loop or in a task's body it
             ends the worker, and no job of the batch is acknowledged.
         """
-        batch = _RunningBatch(provider_steps(self._provider, jobs), BatchFuture(), on_slice)
+        steps = traced_steps(trace, provider_steps(self._provider, jobs))
+        batch = _RunningBatch(steps, BatchFuture(), on_slice)
         self._running.append(batch)
         # The thread may have computed this batch, together with an earlier one, before it comes
         # to this call.

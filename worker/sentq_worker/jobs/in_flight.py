@@ -23,9 +23,9 @@ from sentq.contract import (
 )
 from sentq.errors import InvalidInput
 from sentq.logs import job_fields
+from sentq.tracing.context import TraceContext, trace_context_in
 from sentq.wire.batches import BatchPlace, place_in
 from sentq.wire.ids import sent_at_ms
-from sentq.wire.trace_context import TraceContext, trace_context_in
 from sentq_worker.broker.delivery import SUSPECT_AFTER, lost_deliveries
 from sentq_worker.broker.message import retries_in
 from sentq_worker.broker.protocols import Headers

@@ -22,6 +22,7 @@ from sentq_worker.scoring.prefetch import Prefetcher
 from sentq_worker.scoring.preprocess import PreprocessedText, Preprocessor
 from sentq_worker.scoring.windows import TextTokenizer, TextTokens, join
 from sentq_worker.settings import JoinRule
+from sentq_worker.tracing.batches import ENGINE, READ, begin_part
 
 __all__ = ["Scorer"]
 
@@ -115,6 +116,7 @@ class Scorer:
         distinct: dict[object, object] = {}
         for job_keys, job in zip(keys, jobs, strict=True):
             distinct.update(zip(job_keys, job, strict=True))
+        begin_part(READ)
         preprocessor = self._prefetcher or self._preprocessor
         found: list[PreprocessedText] = []
         for texts in _slices([*distinct.values()]):
@@ -127,6 +129,7 @@ class Scorer:
                 key for n, job_keys in enumerate(keys) if n not in refused for key in job_keys
             }
             preprocessed = {key: text for key, text in preprocessed.items() if key in wanted}
+        begin_part(ENGINE)
         scored = yield from self._predict([*preprocessed.values()])
         outcomes = dict(zip(preprocessed, scored, strict=True))
         return [

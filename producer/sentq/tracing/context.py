@@ -36,7 +36,7 @@ class TraceContext(NamedTuple):
         trace_id: 32 hexadecimal digits.
         span_id: 16 hexadecimal digits.
         is_sampled: Whether the sender records the span.
-        state: The header `tracestate`; empty if there is none, or none that is valid.
+        state: The header `tracestate`; empty if it is missing or invalid.
     """
 
     trace_id: str
