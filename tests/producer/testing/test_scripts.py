@@ -55,6 +55,12 @@ class BothServers:
         """Run a script on both; return the reply."""
         return self._compared(ScriptCall(FUNCTIONS[name], keys, arguments))
 
+    def append(self, key: str, number: int, fields: dict[bytes, bytes]) -> None:
+        """Append an entry with the id of a number to a stream of both."""
+        entries = self._database.streams.by_key.setdefault(key.encode(), {})
+        entries[number, 0] = fields
+        self._real.xadd(key, fields, id=f"{number}-0")  # type: ignore[arg-type]
+
     def _compared(self, request: Command | ScriptCall) -> Any:
         self._database.drop_expired()
         if isinstance(request, ScriptCall):
@@ -175,6 +181,21 @@ def test_keys_and_limits_decide_alike(both: BothServers, data: st.DataObject) ->
 def test_a_record_without_digests_has_the_same_texts(both: BothServers) -> None:
     both.run("SET", "key", "id-old", "EX", 60)
     assert both.call("reserve_key", ["key"], "id-new", "aa11", 30) == [b"sent", b"id-old"]
+
+
+@pytest.mark.parametrize("arguments", [("0", 60, 9999), ("7-0", 60, 9999), ("0", 60, 90)])
+def test_codes_of_dead_letters_are_read_alike(
+    both: BothServers, arguments: tuple[str, int, int]
+) -> None:
+    for number in range(1, 50):
+        both.append("dead", number, {b"code": b"invalid", b"message": b"x"})
+    assert both.call("read_dead_letter_codes", ["dead"], *arguments)
+
+
+@pytest.mark.parametrize(("least", "most"), [("-inf", "+inf"), ("(2", "+inf"), ("2", "(4")])
+def test_members_are_counted_alike(both: BothServers, least: str, most: str) -> None:
+    both.run("ZADD", "set", 1, "a", 2, "b", 3, "c", 4, "d")
+    assert both.run("ZCOUNT", "set", least, most)
 
 
 #: By the name of the state. One names a time, which differs from process to process.

@@ -77,7 +77,7 @@ def test_a_missing_library_is_an_error() -> None:
 @pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: path.stem)
 def test_a_script_documents_its_keys_and_arguments_and_what_it_returns(path: Path) -> None:
     header, code = _header_and_code(path)
-    for name in ("KEYS", "ARGV"):
+    for name in (each for each in ("KEYS", "ARGV") if each in code):
         documented = re.findall(
             rf"^-- {name}\[(?:\d+|[A-Z] \+ \d+|\d+ \+ [A-Z])\]  +\S", header, re.M
         )

@@ -24,6 +24,7 @@ REQUEUE_RESULT: Final = load_script("sentq.wire", "requeue_one_result")
 RETRY: Final = load_script("sentq.wire", "retry_dead_letter")
 WRITE_REPORT: Final = load_script("sentq.wire", "write_report")
 READ_REPORTS: Final = load_script("sentq.wire", "read_reports")
+READ_CODES: Final = load_script("sentq.wire", "read_dead_letter_codes")
 
 QUEUED: Final = b'{"status": "PENDING"}'
 CANCELLED: Final = b'{"status":"REVOKED"}'
@@ -447,3 +448,26 @@ def test_a_report_is_written_also_when_memory_is_full(server: redis.Redis) -> No
     with full_memory(server):
         WRITE_REPORT.run(server, ["report:a", "index"], ["a", "x", TTL_S])
     assert sorted(contents(server)) == [b"index", b"report:a"]
+
+
+# --- read_dead_letter_codes ----------------------------------------------------------------
+
+
+def _write_dead_letters(server: redis.Redis, count: int, size_bytes: int = 10) -> None:
+    for number in range(1, count + 1):
+        fields = {"message": "x" * size_bytes} | ({"code": "invalid"} if number % 2 else {})
+        server.xadd("dead", cast("Any", fields), id=f"{number}-0")
+
+
+def test_codes_of_dead_letters_are_read_without_their_messages(server: redis.Redis) -> None:
+    _write_dead_letters(server, 3)
+    codes = [b"1-0", b"invalid", b"2-0", b"", b"3-0", b"invalid"]
+    assert READ_CODES.run(server, ["dead"], ["0", 10, 10_000]) == codes
+    assert READ_CODES.run(server, ["dead"], ["2-0", 10, 10_000]) == codes[4:]
+    assert READ_CODES.run(server, ["dead"], ["3-0", 10, 10_000]) == []
+
+
+@pytest.mark.parametrize(("most", "most_bytes"), [(20, 10_000_000), (1000, 2_000)])
+def test_reading_codes_ends_at_a_limit(server: redis.Redis, most: int, most_bytes: int) -> None:
+    _write_dead_letters(server, 50, size_bytes=1000)
+    assert len(READ_CODES.run(server, ["dead"], ["0", most, most_bytes])) == 2 * 20

@@ -62,10 +62,10 @@ def _xrange(database: MemoryDatabase, arguments: _Arguments) -> list[tuple[bytes
     return database.streams.between(key, first, last, int(options[1]) if options else None)
 
 
-def _zadd(database: MemoryDatabase, arguments: _Arguments) -> None:
+def _zadd(database: MemoryDatabase, arguments: _Arguments) -> int:
     key, *scores = arguments
     pairs = zip(scores[::2], scores[1::2], strict=True)
-    database.zadd(key, {member: float(score) for score, member in pairs})
+    return database.zadd(key, {member: float(score) for score, member in pairs})
 
 
 _COMMANDS: Final[dict[str, Callable[[MemoryDatabase, _Arguments], Any]]] = {
@@ -90,5 +90,6 @@ _COMMANDS: Final[dict[str, Callable[[MemoryDatabase, _Arguments], Any]]] = {
     "XTRIM": lambda database, a: database.streams.trim(a[0], a[-1]),
     "ZADD": _zadd,
     "ZCARD": lambda database, a: database.zcard(*a),
+    "ZCOUNT": lambda database, a: database.zcount(*a),
     "ZSCORE": lambda database, a: database.zscore(*a),
 }

@@ -193,10 +193,12 @@ class MemoryDatabase:
 
     # --- Sorted sets --------------------------------------------------------------------------
 
-    def zadd(self, key: bytes, members: Mapping[bytes, float]) -> None:
-        """Enter members with their scores into a sorted set."""
-        scores = {member: float(score) for member, score in members.items()}
-        self._sorted_sets.setdefault(key, {}).update(scores)
+    def zadd(self, key: bytes, members: Mapping[bytes, float]) -> int:
+        """Enter members with their scores into a sorted set; return how many are new."""
+        content = self._sorted_sets.setdefault(key, {})
+        before = len(content)
+        content.update({member: float(score) for member, score in members.items()})
+        return len(content) - before
 
     def zrem(self, key: bytes, *members: bytes) -> int:
         """Remove members of a sorted set; return how many there were."""
@@ -209,6 +211,15 @@ class MemoryDatabase:
     def zcard(self, key: bytes) -> int:
         """Return how many members a sorted set has."""
         return len(self._sorted_sets.get(key, ()))
+
+    def zcount(self, key: bytes, least: bytes, most: bytes) -> int:
+        """Return how many members have a score between two, as `ZCOUNT` has them."""
+        low, high = float(least.removeprefix(b"(")), float(most.removeprefix(b"("))
+        return sum(
+            (score > low if least.startswith(b"(") else score >= low)
+            and (score < high if most.startswith(b"(") else score <= high)
+            for score in self._sorted_sets.get(key, {}).values()
+        )
 
     def zscore(self, key: bytes, member: bytes) -> float | None:
         """Return the score of a member."""

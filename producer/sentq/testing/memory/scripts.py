@@ -29,6 +29,9 @@ _Arguments: TypeAlias = Sequence[bytes]
 _DUE_MS: Final = re.compile(rb'"due_ms": *([0-9]+)')
 _LONGEST_UNTIL_DUE_S: Final = 366 * 86400
 
+#: How many dead letters a script reads at a time.
+_ENTRIES_PER_STEP: Final = 20
+
 _Script: TypeAlias = Callable[[MemoryDatabase, _Arguments, _Arguments], Any]
 
 
@@ -178,6 +181,23 @@ def _retry_dead_letter(database: MemoryDatabase, keys: _Arguments, arguments: _A
     return result
 
 
+def _read_dead_letter_codes(
+    database: MemoryDatabase, keys: _Arguments, arguments: _Arguments
+) -> list[bytes]:
+    after, limit, limit_bytes = arguments[0], int(arguments[1]), int(arguments[2])
+    found: list[bytes] = []
+    size_bytes = 0
+    while len(found) < 2 * limit and size_bytes < limit_bytes:
+        entries = database.streams.between(keys[0], b"(" + after, b"+", _ENTRIES_PER_STEP)
+        if not entries:
+            break
+        for entry_id, fields in entries:
+            size_bytes += sum(map(len, fields.values()))
+            found += (entry_id, fields.get(b"code", b""))
+            after = entry_id
+    return found
+
+
 def _read_reports(
     database: MemoryDatabase, keys: _Arguments, arguments: _Arguments
 ) -> list[bytes | None]:
@@ -190,6 +210,7 @@ SCRIPTS: Final[dict[str, _Script]] = {
     "cancel_job": _cancel_job,
     "push_jobs": _push_jobs,
     "push_jobs_with_conditions": _push_jobs_with_conditions,
+    "read_dead_letter_codes": _read_dead_letter_codes,
     "read_reports": _read_reports,
     "release_key": _release_key,
     "requeue_one_result": _requeue_one_result,
