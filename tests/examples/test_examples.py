@@ -218,10 +218,11 @@ def test_a_plain_celery_application_uses_sentq_as_its_readme_shows(
 
     worker = shell.start(f"exec {worker_command}")
     try:
-        assert shell.run(command) == (0, shown)
+        ended = shell.run(command)
     finally:
         worker.terminate()
         printed, _ = worker.communicate(timeout=30)
+    assert ended == (0, shown), printed
     assert "Traceback" not in printed
     assert (tmp_path / "shop.sqlite3").exists()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import subprocess
 import urllib.error
 import urllib.request
@@ -51,14 +52,20 @@ class Scrape:
 
 
 def get(url: str, *, timeout_s: float = _TIMEOUT_S) -> Answer:
-    """Return the answer of a page."""
+    """Return the answer of a page. An answer that is cut off counts as none."""
     try:
-        with urllib.request.urlopen(url, timeout=timeout_s) as reply:  # noqa: S310
-            return Answer(reply.status, reply.read().decode())
-    except urllib.error.HTTPError as error:
-        return Answer(error.code, error.read().decode())
-    except (urllib.error.URLError, OSError) as error:
+        with _reply(url, timeout_s) as reply:
+            return Answer(reply.status or 0, reply.read().decode())
+    except (http.client.HTTPException, OSError) as error:
         return Answer(0, str(error))
+
+
+def _reply(url: str, timeout_s: float) -> http.client.HTTPResponse | urllib.error.HTTPError:
+    try:
+        reply: http.client.HTTPResponse = urllib.request.urlopen(url, timeout=timeout_s)  # noqa: S310
+    except urllib.error.HTTPError as error:
+        return error
+    return reply
 
 
 def scrape(url: str) -> Scrape:

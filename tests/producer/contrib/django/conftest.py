@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 
@@ -12,9 +11,11 @@ from django.test.utils import override_settings, setup_databases, teardown_datab
 
 from tests.support.processes import RedisProcess
 
-# Models can be imported only after this, so test modules can import them at their top.
-os.environ["DJANGO_SETTINGS_MODULE"] = "tests.support.django_site.settings"
-django.setup()
+# Models can be imported only after this, so test modules can import them at their top. The variable
+# must not stay: Celery would load the project in every program that other tests start.
+with pytest.MonkeyPatch.context() as environment:
+    environment.setenv("DJANGO_SETTINGS_MODULE", "tests.support.django_site.settings")
+    django.setup()
 
 #: Sets `SENTQ` for the rest of the test.
 Configure = Callable[[object], None]
