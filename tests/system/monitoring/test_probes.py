@@ -92,6 +92,12 @@ def sender(own_redis: RedisProcess) -> Iterator[Client]:
         yield client
 
 
+@pytest.fixture
+def operator(own_redis: RedisProcess) -> Iterator[Client]:
+    with Client(broker_url=own_redis.url_of("operator")) as client:
+        yield client
+
+
 def test_while_a_model_loads(start: Callable[..., Probed]) -> None:
     probed = start(_GATED, wait=False, GATED_LOAD_S="8")
     assert probed.health() == 1, "nothing listens yet"
@@ -116,11 +122,11 @@ def test_under_load(start: Callable[..., Probed], sender: Client) -> None:
 
 
 def test_while_it_ends(
-    start: Callable[..., Probed], sender: Client, own_redis: RedisProcess
+    start: Callable[..., Probed], sender: Client, operator: Client, own_redis: RedisProcess
 ) -> None:
     probed = start(_GATED, SENTQ_WORKER_SHUTDOWN_GRACE_S="15")
     sender.submit("hold:end")
-    eventually(lambda: sender.service_status().in_flight_jobs == 1)
+    eventually(lambda: operator.service_status().in_flight_jobs == 1)
     probed.worker.process.send_signal(signal.SIGTERM)
     eventually(lambda: probed.ask("/readyz").status == 503)
     assert "the worker ends" in probed.ask("/readyz").body
@@ -163,10 +169,10 @@ def test_with_a_redis_that_stands_still(
     eventually(lambda: probed.ask("/readyz").status == 200, within_s=60)
 
 
-def test_with_a_hung_engine(start: Callable[..., Probed], sender: Client) -> None:
+def test_with_a_hung_engine(start: Callable[..., Probed], sender: Client, operator: Client) -> None:
     probed = start(_GATED, SENTQ_WORKER_BATCH_LIMIT_S="8")
     sender.submit("hold:never")
-    eventually(lambda: sender.service_status().in_flight_jobs == 1)
+    eventually(lambda: operator.service_status().in_flight_jobs == 1)
     probed.note("engine hangs, within batch_limit_s")
     assert probed.ask("/livez").status == 200
     last = _until_it_ends(probed)

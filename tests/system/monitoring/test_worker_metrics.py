@@ -94,12 +94,15 @@ def test_jobs_of_a_killed_worker_count_as_redeliveries(
 ) -> None:
     server = RedisProcess(redis_program(), tmp_path).start()
     try:
-        with Client(broker_url=server.url) as client:
+        with (
+            Client(broker_url=server.url) as client,
+            Client(broker_url=server.url_of("operator")) as operator,
+        ):
             slow = {"SENTQ_VISIBILITY_TIMEOUT_S": "2", "STANDIN_DELAY_S": "30"}
             standin = ("tests.support.workers.standin",)
             first = start_worker(server.url, command=standin, **slow)
             jobs = client.submit_many([["a"], ["b"], ["c"]])
-            eventually(lambda: client.service_status().in_flight_jobs == 3)
+            eventually(lambda: operator.service_status().in_flight_jobs == 3)
             first.process.kill()
             first.process.wait()
             port = free_port()

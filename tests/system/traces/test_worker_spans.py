@@ -198,12 +198,12 @@ def test_the_callback_of_a_batch_is_in_the_trace_of_its_sender(
     site: TracedSite,
 ) -> None:
     with stock_app(site.redis.url) as stock:
-        then = stock.signature("followup.count", queue="later", immutable=True)
+        then = stock.signature("followup.count", queue="followup-later", immutable=True)
         with trace.get_tracer("test").start_as_current_span("request") as request:
             site.client.batch(["one", "two"], then=then).wait(timeout=60)
     with site.redis.client() as redis:
-        eventually(lambda: redis.llen("later"), what="the callback")
-        message = redis.lindex("later", 0)
+        eventually(lambda: redis.llen("followup-later"), what="the callback")
+        message = redis.lindex("followup-later", 0)
     trace_id = f"{request.get_span_context().trace_id:032x}"
     assert f'"traceparent": "00-{trace_id}-'.encode() in bytes(message or b"")
 
