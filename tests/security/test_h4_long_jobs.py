@@ -119,6 +119,7 @@ def test_a_job_in_the_middle_of_its_steps_is_requeued_when_its_worker_ends(
         tmp_path, SENTQ_WORKER_YIELD_AFTER_S="0.1", SENTQ_WORKER_SHUTDOWN_GRACE_S="5"
     ) as site:
         first = site.score("compute:a")
+        eventually(lambda: _active(site) == [first.id])  # Else both may be one batch.
         second = site.score("compute:b")
         eventually(lambda: _active(site) == [first.id, second.id])
         site.worker.process.send_signal(signal.SIGTERM)
