@@ -60,7 +60,7 @@ faults: $(VENV)/.tools ## break each step of the protocol a hundred times
 	FAULT_TIMES=100 $(BIN)/pytest tests/faults --timeout 900
 	GENERATED_INPUTS=10000 $(BIN)/pytest tests/system/bad_input/test_generated.py tests/worker/broker/test_message.py
 
-long: $(VENV)/.tools ## a full Redis, fleets of workers, and sentq doctor on broken set-ups
+long: $(VENV)/.tools ## a full Redis, fleets, attacks by long jobs, and other tests of minutes
 	$(PYTEST) -m long
 
 attacks: $(VENV)/.tools ## jobs of others beside each attack, and 10,000 hostile messages

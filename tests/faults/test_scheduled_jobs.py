@@ -79,6 +79,7 @@ def _scheduled(server: RedisProcess) -> int:
     return _count(server, lambda connection: connection.zcard("sentq.scheduled"))
 
 
+@pytest.mark.long
 def test_each_scheduled_job_is_scored_once_though_workers_and_redis_are_killed_while_it_waits(
     tmp_path: Path, lasting_redis: RedisProcess, start: Callable[[], WorkerProcess]
 ) -> None:

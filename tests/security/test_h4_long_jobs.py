@@ -215,6 +215,7 @@ _ATTACKS = {
 
 
 @pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.process
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("name", _ATTACKS)

@@ -61,7 +61,9 @@ def _tasks_of_callers() -> int:
     return len(names) - len(own)
 
 
-@pytest.mark.parametrize("count", [500, pytest.param(10_000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "count", [500, pytest.param(10_000, marks=[pytest.mark.slow, pytest.mark.long])]
+)
 def test_cancelled_callers_leave_no_reply_for_others_no_connection_and_no_task(
     run: RunInLoop, scored_redis: RedisProcess, count: int
 ) -> None:

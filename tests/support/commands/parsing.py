@@ -54,7 +54,8 @@ def parse_command(command: str) -> None:
 
 def _check_variable(name: str) -> None:
     known = {f"SENTQ_{key.replace('.', '_').upper()}" for key in settings_page.names()}
-    if name not in known | _OTHER_VARIABLES:
+    # OpenTelemetry has its own, and reads them itself.
+    if name not in known | _OTHER_VARIABLES and not name.startswith("OTEL_"):
         raise CannotParse(f"{name} is not a setting")
 
 
@@ -148,6 +149,11 @@ def _python(arguments: list[str]) -> None:
             raise CannotParse(f"python {arguments}")
 
 
+def _instrumented(arguments: list[str]) -> None:
+    """Check the program that `opentelemetry-instrument`, which is not installed here, starts."""
+    parse_command(shlex.join(arguments))
+
+
 _PARSERS: Final = {
     "sentq": _click(typer.main.get_command(sentq.cli.app), "sentq"),
     "sentq-worker": _click(typer.main.get_command(sentq_worker.cli.app), "sentq-worker"),
@@ -155,6 +161,7 @@ _PARSERS: Final = {
     "cd": _cd,
     "gunicorn": _gunicorn,
     "make": _make,
+    "opentelemetry-instrument": _instrumented,
     "pip": _pip,
     "pytest": _no_arguments,
     "python": _python,

@@ -69,6 +69,7 @@ def test_every_line_of_a_worker_is_json_from_its_start_to_its_end(
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_no_line_shows_a_text_of_bad_messages(
     own_redis: RedisProcess, start_worker: StartWorker
 ) -> None:
