@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -143,7 +143,7 @@ class JobCounts:
                 it failed as a whole.
             since_start_s: How long ago their batch began.
         """
-        waits_ms: dict[object, list[float | None]] = {}
+        waits_ms: defaultdict[object, list[float | None]] = defaultdict(list)
         failed: Counter[tuple[object, CountedEnd]] = Counter()
         outcomes: list[dict[str, object]] = []
         put_back = 0
@@ -159,9 +159,7 @@ class JobCounts:
             if result["attempts"] != 1:
                 is_put_back = job.delivery_info.get("redelivered") and not job.lost_deliveries
                 put_back += bool(is_put_back)
-            if (waits := waits_ms.get(queue)) is None:
-                waits = waits_ms[queue] = []
-            waits.append(result["queued_ms"])
+            waits_ms[queue].append(result["queued_ms"])
         errors = [str(outcome["code"]) for outcome in outcomes if "code" in outcome]
         with self._lock:
             self._texts[""] += len(outcomes) - len(errors)
