@@ -152,8 +152,6 @@ class Completion:
         self._handbacks: deque[_HandedBack] = deque()
         #: Two pauses: a full Redis stores the outcomes of plain jobs, and not what Celery writes.
         self._store_pause, self._finish_pause = _Pause(), _Pause()
-        #: The number of completed jobs.
-        self.count = 0
 
     def attach(self, consumer: JobConsumer, connection: int) -> None:
         """Go on with a new connection."""
@@ -252,7 +250,6 @@ class Completion:
         is_time_left, until = self._may_finish(), time.monotonic() + within_s
         while self._handbacks and is_time_left:
             job, handback, result, started_at_s = self._handbacks.popleft()
-            self.count += 1
             handback.resume(result, self._connection)
             self._count([(job, result)], started_at_s)
             is_time_left = time.monotonic() < until
@@ -309,7 +306,6 @@ class Completion:
 
     def _report(self, completed: _Completed) -> None:
         """Count the jobs, tell monitors, and end the span of the batch."""
-        self.count += len(completed.plain)
         self._count(completed.plain, completed.started_at_s)
         if completed.trace is not None:
             completed.trace.end()

@@ -169,7 +169,7 @@ class Dispatcher:
         with contextlib.suppress(RuntimeError):
             engine = self._executor.info
         return WorkerSnapshot(
-            jobs_finished=self._completion.count,
+            jobs_finished=self._counts.jobs_finished,
             in_flight_jobs=self.in_flight_jobs,
             engine=engine,
             breaker=self._executor.breaker_states.hub,

@@ -105,7 +105,6 @@ class JobCounts:
         self._queues: set[str] = set()
         self._jobs: Counter[tuple[str, CountedEnd]] = Counter()
         self._texts: Counter[str] = Counter({"": 0})
-        self._texts_finished = 0
         self._redeliveries: Counter[Redelivery] = Counter(dict.fromkeys(Redelivery, 0))
         self._queue_seconds: dict[str, Histogram] = {}
         self._job_seconds: dict[str, Histogram] = {}
@@ -123,9 +122,16 @@ class JobCounts:
                 self._job_seconds.setdefault(queue, Histogram(SECONDS))
 
     @property
+    def jobs_finished(self) -> int:
+        """How many jobs were completed."""
+        with self._lock:
+            return sum(self._jobs.values())
+
+    @property
     def texts_finished(self) -> int:
         """How many texts have an outcome."""
-        return self._texts_finished
+        with self._lock:
+            return sum(self._texts.values())
 
     def add_batch(self, *, seconds: float, texts: int) -> None:
         """Count a batch that the engine has computed."""
@@ -164,7 +170,6 @@ class JobCounts:
         with self._lock:
             self._texts[""] += len(outcomes) - len(errors)
             self._texts.update(errors)
-            self._texts_finished += len(outcomes)
             self._redeliveries[Redelivery.PUT_BACK] += put_back
             for (queue_name, end), count in failed.items():
                 self._jobs[self._label(queue_name), end] += count
