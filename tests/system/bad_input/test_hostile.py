@@ -50,27 +50,29 @@ STALL_LIMIT_S: Final = 5
 GROWTH_LIMIT_MIB: Final = 64
 
 
+@contextmanager
+def _beside(work: Callable[[threading.Event], None]) -> Iterator[None]:
+    """Let a thread work while the block runs; set its event, and wait for it, at the end."""
+    has_ended = threading.Event()
+    thread = threading.Thread(target=work, args=(has_ended,))
+    thread.start()
+    try:
+        yield
+    finally:
+        has_ended.set()
+        thread.join()
+
+
 class Pinger:
     """Pings the worker's event loop again and again, and records how long each reply takes."""
 
     def __init__(self, app: Celery) -> None:
         self._app = app
-        self._ended = threading.Event()
         self.replies_s: list[float] = []
 
-    @contextmanager
-    def pinging(self) -> Iterator[None]:
-        """Ping while the block runs, and end with the last reply."""
-        thread = threading.Thread(target=self._ping_all)
-        thread.start()
-        try:
-            yield
-        finally:
-            self._ended.set()
-            thread.join()
-
-    def _ping_all(self) -> None:
-        while not self._ended.wait(0.1):
+    def ping_all(self, has_ended: threading.Event) -> None:
+        """Ping until then, and end with the last reply."""
+        while not has_ended.wait(0.1):
             sent_at = time.monotonic()
             # It waits for one reply, and for 30 s at most.
             self._app.control.inspect(timeout=30, limit=1).ping()
@@ -82,23 +84,12 @@ class OtherSender:
 
     def __init__(self, connection: redis.Redis) -> None:
         self._redis = connection
-        self._ended = threading.Event()
         self.latencies_s: list[float] = []
         self.failures: list[str] = []
 
-    @contextmanager
-    def sending(self) -> Iterator[None]:
-        """Send jobs while the block runs, and end with the last one."""
-        thread = threading.Thread(target=self._send_all)
-        thread.start()
-        try:
-            yield
-        finally:
-            self._ended.set()
-            thread.join()
-
-    def _send_all(self) -> None:
-        while not self._ended.wait(0.02):
+    def send_all(self, has_ended: threading.Event) -> None:
+        """Send jobs until then, and end with the last one."""
+        while not has_ended.wait(0.02):
             job = message(body_of(f"text {len(self.latencies_s)}"))
             sent_at = time.monotonic()
             self._redis.lpush("sentq", raw(job))
@@ -177,7 +168,7 @@ def test_no_message_ends_or_stalls_a_worker_or_fills_its_memory(
             sender, pinger = OtherSender(other), Pinger(app)
             Path(f"/proc/{worker.process.pid}/clear_refs").write_text("5")
             before_mib, shown_mib = _memory_mib(worker, "VmRSS"), []
-            with sender.sending(), pinger.pinging():
+            with _beside(sender.send_all), _beside(pinger.ping_all):
                 for first in range(0, len(generated), STEP):
                     if first % SHOWN_EVERY == 0:
                         shown_mib.append(_memory_mib(worker, "VmRSS"))
