@@ -9,6 +9,7 @@ from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
+import redis
 
 from sentq import Client, Settings
 from tests.support.kinds import KINDS, NoKind, kind_of
@@ -95,6 +96,13 @@ def redis_server(_redis_process: RedisProcess) -> RedisProcess:
     with _redis_process.client() as client:
         client.flushall()
     return _redis_process
+
+
+@pytest.fixture
+def server(redis_server: RedisProcess) -> Iterator[redis.Redis]:
+    """A connection to the empty Redis, with all rights."""
+    with redis_server.client() as server:
+        yield server
 
 
 @pytest.fixture

@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -21,7 +20,6 @@ from celery import Celery
 from sentq import Batch, BatchProgress, CallbackState, Client, JobOutcome, errors
 from sentq.wire.batches import batch_key
 from tests.support.batch.workers import ReplaceableWorkers
-from tests.support.fork_server import ForkServer
 from tests.support.processes import RedisProcess, WorkerProcess, eventually
 from tests.support.proxy import Proxy, Trap
 from tests.support.workers.standin import has_hash_scores
@@ -41,18 +39,6 @@ def _has_ended(worker: WorkerProcess) -> bool:
 
 def _has_done(batch: Batch, jobs: int) -> bool:
     return batch.progress().done >= jobs
-
-
-@pytest.fixture
-def workers(tmp_path: Path, fork_server: ForkServer) -> Iterator[ReplaceableWorkers]:
-    with ReplaceableWorkers(tmp_path, fork_server) as workers:
-        yield workers
-
-
-@pytest.fixture
-def server(redis_server: RedisProcess) -> Iterator[redis.Redis]:
-    with redis_server.client() as server:
-        yield server
 
 
 @pytest.fixture

@@ -9,7 +9,6 @@ import base64
 import json
 import os
 import time
-from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -20,7 +19,6 @@ import redis
 
 from sentq import Client, JobOutcome, errors
 from tests.support.batch.workers import ReplaceableWorkers
-from tests.support.fork_server import ForkServer
 from tests.support.processes import RedisProcess, WorkerProcess, eventually
 from tests.support.proxy import Proxy, Trap
 
@@ -33,18 +31,6 @@ WITHIN_S = 600
 QUEUE = "shop"
 
 THEN: dict[str, Any] = {"task": "store", "args": [7], "kwargs": {}, "options": {"queue": QUEUE}}
-
-
-@pytest.fixture
-def workers(tmp_path: Path, fork_server: ForkServer) -> Iterator[ReplaceableWorkers]:
-    with ReplaceableWorkers(tmp_path, fork_server) as workers:
-        yield workers
-
-
-@pytest.fixture
-def server(redis_server: RedisProcess) -> Iterator[redis.Redis]:
-    with redis_server.client() as server:
-        yield server
 
 
 def _published(server: redis.Redis) -> list[str]:

@@ -29,12 +29,6 @@ from tests.support.processes import RedisProcess, eventually
 pytestmark = pytest.mark.redis
 
 
-@pytest.fixture
-def server(redis_server: RedisProcess) -> Iterator[redis.Redis]:
-    with redis_server.client() as server:
-        yield server
-
-
 def _headers(server: redis.Redis, queue: str = "sentq.bulk") -> list[dict[str, Any]]:
     """Return the headers of the queued messages, the oldest first."""
     found: Any = server.lrange(queue, 0, -1)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 from typing import Any, Final, cast
 
 import pytest
@@ -17,12 +16,6 @@ from tests.support.processes import RedisProcess, WorkerProcess, eventually
 MAX_BYTES: Final = 4 * 1024 * 1024
 TTL_S: Final = 60
 TARGET: Final = DeadLetterTarget("unacked", "unacked_index", "sentq.dead", TTL_S, MAX_BYTES)
-
-
-@pytest.fixture
-def server(redis_server: RedisProcess) -> Iterator[redis.Redis]:
-    with redis_server.client() as server:
-        yield server
 
 
 def _dead_letter(server: redis.Redis, message: bytes) -> None:

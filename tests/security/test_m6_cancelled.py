@@ -16,7 +16,6 @@ from sentq.results import cancel
 from sentq.results.cancel import cancelled_ids
 from sentq_worker.celery_worker import revocations
 from sentq_worker.celery_worker.revocations import RevocationPoller
-from tests.support.processes import RedisProcess
 
 KEY = "sentq.cancelled"
 
@@ -26,12 +25,6 @@ class ImmediateLoop:
 
     def call_soon(self, callback, *args):  # type: ignore[no-untyped-def]
         callback(*args)
-
-
-@pytest.fixture
-def server(redis_server: RedisProcess) -> Iterator[redis.Redis]:
-    with redis_server.client() as server:
-        yield server
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -10,15 +9,9 @@ import redis
 
 from sentq import Client, errors
 from sentq.wire.ids import new_job_ids
-from tests.support.processes import RedisProcess, eventually
+from tests.support.processes import eventually
 
 pytestmark = pytest.mark.redis
-
-
-@pytest.fixture
-def server(redis_server: RedisProcess) -> Iterator[redis.Redis]:
-    with redis_server.client() as server:
-        yield server
 
 
 def test_jobs_are_yielded_in_the_order_in_which_they_end(

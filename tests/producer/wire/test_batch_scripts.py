@@ -3,7 +3,7 @@ refusals, repetition, and what a hostile sender wrote."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any, Final
 
@@ -26,7 +26,6 @@ from tests.support.batch.scripts import (
     open_batch,
     push,
 )
-from tests.support.processes import RedisProcess
 from tests.support.redis_state import contents, full_memory
 
 pytestmark = pytest.mark.redis
@@ -37,12 +36,6 @@ CLOSE: Final = load_script("sentq.wire", "close_batch")
 CANCEL_SOME: Final = load_script("sentq.wire", "cancel_batch_jobs")
 CANCEL: Final = load_script("sentq.wire", "cancel_job")
 PARTS: Final = ("", ":jobs", ":states", ":ends")
-
-
-@pytest.fixture
-def server(redis_server: RedisProcess) -> Iterator[redis.Redis]:
-    with redis_server.client() as server:
-        yield server
 
 
 # --- push_batch_jobs -----------------------------------------------------------------------

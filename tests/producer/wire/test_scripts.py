@@ -4,14 +4,12 @@ repetition where the header of the script says that it is harmless."""
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 from typing import Any, Final, cast
 
 import pytest
 import redis
 
 from sentq.wire.lua import Script, load_script, resolve_includes
-from tests.support.processes import RedisProcess
 from tests.support.redis_state import contents, full_memory
 
 PUSH: Final = load_script("sentq.wire", "push_jobs")
@@ -29,12 +27,6 @@ READ_CODES: Final = load_script("sentq.wire", "read_dead_letter_codes")
 QUEUED: Final = b'{"status": "PENDING"}'
 CANCELLED: Final = b'{"status":"REVOKED"}'
 TTL_S: Final = 60
-
-
-@pytest.fixture
-def server(redis_server: RedisProcess) -> Iterator[redis.Redis]:
-    with redis_server.client() as server:
-        yield server
 
 
 def _list(server: redis.Redis, key: str) -> list[bytes]:

@@ -20,7 +20,7 @@ from sentq.wire.ids import new_job_ids
 from sentq.wire.lua import load_script
 from tests.corpus.messages import message, raw
 from tests.support.batch.scripts import TTL_S
-from tests.support.celery.site import Site, run_site, start_followup
+from tests.support.celery.site import Site, run_site
 from tests.support.processes import RedisProcess, StartWorker, WorkerProcess, eventually
 from tests.support.roles.users import unless_roles_are_tested
 from tests.support.workers.gated import scored, signalled
@@ -48,13 +48,6 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
         yield site
         eventually(site.is_settled, what="everything acknowledged")
         assert CANARY not in site.worker.log
-
-
-@pytest.fixture(scope="module")
-def follower(site: Site, tmp_path_factory: pytest.TempPathFactory) -> Iterator[WorkerProcess]:
-    worker = start_followup(tmp_path_factory.mktemp("followup"), site.server.url)
-    yield worker.wait_until_ready()
-    worker.stop()
 
 
 @pytest.fixture(scope="module")

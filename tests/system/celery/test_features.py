@@ -23,7 +23,7 @@ from celery.result import ResultSet
 
 from sentq import errors
 from tests.support.celery.events import Events
-from tests.support.celery.site import NAME, Site, finish_with_successor, run_site, start_followup
+from tests.support.celery.site import NAME, Site, finish_with_successor, run_site
 from tests.support.processes import WorkerProcess, eventually
 from tests.support.roles.users import without_user
 from tests.support.workers.gated import batches, release, scored, signalled
@@ -43,13 +43,6 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
         yield site
         eventually(site.is_settled, what="everything acknowledged")
         assert CANARY not in site.worker.log
-
-
-@pytest.fixture(scope="module")
-def follower(site: Site, tmp_path_factory: pytest.TempPathFactory) -> Iterator[WorkerProcess]:
-    worker = start_followup(tmp_path_factory.mktemp("followup"), site.server.url)
-    yield worker.wait_until_ready()
-    worker.stop()
 
 
 @pytest.fixture(scope="module")

@@ -3,7 +3,7 @@ that ends one, with repetitions and forged keys."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from typing import Any, Final
 
@@ -24,7 +24,6 @@ from tests.support.batch.scripts import (
     open_batch,
     push,
 )
-from tests.support.processes import RedisProcess
 from tests.support.redis_state import contents, full_memory, limited_user
 
 pytestmark = pytest.mark.redis
@@ -39,12 +38,6 @@ FAILED: Final = '{"status":"FAILURE","result":1}'
 REVOKED: Final = '{"status":"REVOKED","result":{"exc_message":["revoked"]}}'
 EXPIRED: Final = '{"status":"REVOKED","result":{"exc_message":["expired"]}}'
 OTHER: Final = batch_key("0192f0c1-7d3c-7aaa-8bbb-ffffffffffff")
-
-
-@pytest.fixture
-def server(redis_server: RedisProcess) -> Iterator[redis.Redis]:
-    with redis_server.client() as server:
-        yield server
 
 
 def _store(

@@ -3,7 +3,7 @@ a job, in the step that stores it, and at no other time."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from typing import Any, Final
 
@@ -13,7 +13,6 @@ import redis
 from sentq.wire.documents import QUEUED_DOCUMENT
 from sentq.wire.lua import load_script
 from tests.support.batch.scripts import BATCHES, KEY, TTL_S, close, counts, open_batch, push
-from tests.support.processes import RedisProcess
 from tests.support.redis_state import contents, full_memory, limited_user
 
 pytestmark = pytest.mark.redis
@@ -25,12 +24,6 @@ RETRY: Final = load_script("sentq.wire", "requeue_one_result")
 DONE: Final = '{"status":"SUCCESS","result":1}'
 FAILED: Final = '{"status":"FAILURE","result":1}'
 REVOKED: Final = '{"status":"REVOKED","result":{"exc_message":["revoked"]}}'
-
-
-@pytest.fixture
-def server(redis_server: RedisProcess) -> Iterator[redis.Redis]:
-    with redis_server.client() as server:
-        yield server
 
 
 def _store(

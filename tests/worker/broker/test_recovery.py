@@ -60,12 +60,6 @@ def channel(redis_server: RedisProcess) -> Iterator[Channel]:
         yield channel
 
 
-@pytest.fixture
-def server(redis_server: RedisProcess) -> Iterator[redis.Redis]:
-    with redis_server.client() as server:
-        yield server
-
-
 @pytest.fixture(params=[0, 1], ids=["one database", "results in another"])
 def app(request: pytest.FixtureRequest, redis_server: RedisProcess) -> Iterator[Any]:
     results = f"redis://127.0.0.1:{redis_server.port}/{request.param}"

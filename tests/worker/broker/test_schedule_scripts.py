@@ -5,14 +5,11 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
 from typing import Any, Final, cast
 
-import pytest
 import redis
 
 from sentq.wire.lua import load_script
-from tests.support.processes import RedisProcess
 from tests.support.redis_state import contents, full_memory
 
 SCHEDULE: Final = load_script("sentq_worker.broker", "schedule_message")
@@ -23,12 +20,6 @@ UNACKED: Final = ("unacked", "unacked_index")
 SCHEDULED: Final = ("sentq.scheduled", "sentq.scheduled.messages")
 QUEUE: Final = "café/"
 HOUR_MS: Final = 3_600_000
-
-
-@pytest.fixture
-def server(redis_server: RedisProcess) -> Iterator[redis.Redis]:
-    with redis_server.client() as server:
-        yield server
 
 
 def _now_ms(server: redis.Redis) -> int:

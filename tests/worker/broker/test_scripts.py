@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
 from typing import Any, Final, cast
 
 import pytest
@@ -14,7 +13,6 @@ from redis.exceptions import OutOfMemoryError
 
 from sentq.wire.lua import load_script
 from tests.support.batch.scripts import BATCH, counts, open_batch, push
-from tests.support.processes import RedisProcess
 from tests.support.redis_state import contents, full_memory
 
 TAKE: Final = load_script("sentq_worker.broker", "take_messages")
@@ -37,12 +35,6 @@ STARTED: Final = b'{"status":"STARTED"}'
 DONE: Final = b'{"status":"SUCCESS","result":1}'
 OTHER: Final = b'{"status":"SUCCESS","result":2}'
 LONG_AGO_S: Final = 1.0
-
-
-@pytest.fixture
-def server(redis_server: RedisProcess) -> Iterator[redis.Redis]:
-    with redis_server.client() as server:
-        yield server
 
 
 def _record(server: redis.Redis, tag: str, at_s: float | None = None, entry: str = "e") -> None:

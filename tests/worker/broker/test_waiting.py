@@ -22,10 +22,9 @@ LONG_S: Final = 20.0
 
 
 @pytest.fixture
-def server(redis_server: RedisProcess) -> Iterator[redis.Redis]:
-    with redis_server.client() as server:
-        Look.run(server, KEYS)  # Redis knows the script from now on.
-        yield server
+def server(server: redis.Redis) -> redis.Redis:
+    Look.run(server, KEYS)  # Redis knows the script from now on.
+    return server
 
 
 @pytest.fixture

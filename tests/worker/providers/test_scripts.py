@@ -4,7 +4,6 @@ repetition where the header of the script says that it is harmless."""
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, cast
 
@@ -12,18 +11,11 @@ import pytest
 import redis
 
 from sentq.wire.lua import Script, load_script
-from tests.support.processes import RedisProcess
 from tests.support.redis_state import contents, full_memory
 
 KEEP: Final = load_script("sentq_worker.providers", "keep_outcomes")
 RESERVE: Final = load_script("sentq_worker.providers", "reserve_call")
 TTL_S: Final = 60
-
-
-@pytest.fixture
-def server(redis_server: RedisProcess) -> Iterator[redis.Redis]:
-    with redis_server.client() as server:
-        yield server
 
 
 # --- keep_outcomes -------------------------------------------------------------------------
