@@ -1,4 +1,4 @@
-"""The clients of a Django project: one of each kind in each process."""
+"""The settings and the clients of a Django project: one of each kind in each process."""
 
 from __future__ import annotations
 
@@ -8,11 +8,22 @@ from sentq.aio import AsyncClient
 from sentq.client import Client
 from sentq.contrib.django.config import NAME, load_settings
 from sentq.contrib.processes import PerProcess
+from sentq.settings import Settings
 
-__all__ = ["forget_clients", "get_async_client", "get_client"]
+__all__ = ["forget_clients", "get_async_client", "get_client", "get_settings"]
 
-_client: Final = PerProcess(lambda: Client(load_settings()))
-_async_client: Final = PerProcess(lambda: AsyncClient(load_settings()))
+_settings: Final = PerProcess(load_settings)
+_client: Final = PerProcess(lambda: Client(get_settings()))
+_async_client: Final = PerProcess(lambda: AsyncClient(get_settings()))
+
+
+def get_settings() -> Settings:
+    """Return the settings of this process. They are read when they are first used.
+
+    Raises:
+        SettingsError: A setting is unknown or does not fit.
+    """
+    return _settings.get()
 
 
 def get_client() -> Client:
@@ -36,6 +47,7 @@ def get_async_client() -> AsyncClient:
 def forget_clients(*, setting: str, **_: object) -> None:
     """Let the next clients have new settings. `override_settings` sends this signal in tests."""
     if setting == NAME:
+        _settings.pop()
         client = _client.pop()
         if client is not None:
             client.close()

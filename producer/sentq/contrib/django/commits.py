@@ -7,8 +7,7 @@ from datetime import datetime
 
 from django.db import transaction
 
-from sentq.contrib.django.clients import get_client
-from sentq.contrib.django.config import load_settings
+from sentq.contrib.django.clients import get_client, get_settings
 from sentq.job import Job
 from sentq.sending.arguments import checked_texts
 from sentq.sending.callback import ThenArgument
@@ -52,7 +51,7 @@ def submit_on_commit(
     Raises, after the commit, unless `robust` is set:
         QueueFull, RedisFull, BrokerUnavailable: The job was not accepted. The data is saved.
     """
-    checked = tuple(checked_texts(texts, load_settings().sender_limits))
+    checked = tuple(checked_texts(texts, get_settings().sender_limits))
 
     def submit() -> None:
         job = get_client().submit(
