@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -105,6 +105,7 @@ class MemoryWorker:
         self.published: list[PublishedTask] = []
         self._database = database
         self._settings = settings
+        self._bulk_lists = {name.encode() for name in queue_lists(settings.bulk_queue)}
         self._started_at_s = CLOCK.unix_s()
         self._taken: deque[TaskMessage] = deque()
         #: The jobs that are not due, by id.
@@ -118,7 +119,7 @@ class MemoryWorker:
         """
         count = 0
         self._release_due()
-        while count < most and (message := next(self._waiting(), None)) is not None:
+        while count < most and (message := self._next_message()) is not None:
             if not message.is_job:
                 self._dead_letter(message, DeadLetterCode.UNKNOWN_TASK, "its task is unknown")
             elif message.due_ms is not None and message.due_ms > CLOCK.unix_s() * 1000:
@@ -185,16 +186,15 @@ class MemoryWorker:
         )
         self._database.zadd(b"sentq.workers", {WORKER_NAME.encode(): report.at_s + 15})
 
-    def _waiting(self) -> Iterator[TaskMessage]:
-        """Take the messages that wait, one by one."""
-        keys = sorted(self._database.list_keys(), key=self._rank)
-        for key in keys:
-            while (raw := self._database.rpop(key)) is not None:
-                yield TaskMessage.read(raw, key)
+    def _next_message(self) -> TaskMessage | None:
+        """Take the message that is next; return None if none waits."""
+        for key in sorted(self._database.list_keys(), key=self._rank):
+            if (raw := self._database.rpop(key)) is not None:
+                return TaskMessage.read(raw, key)
+        return None
 
     def _rank(self, key: bytes) -> tuple[bool, bytes]:
-        bulk = {name.encode() for name in queue_lists(self._settings.bulk_queue)}
-        return key in bulk, key
+        return key in self._bulk_lists, key
 
     def _finish(self, message: TaskMessage) -> None:
         self.jobs_finished += 1
