@@ -58,13 +58,13 @@ class RealService:
         Raises:
             SettingsError: A setting is unknown or does not fit.
         """
-        return Client(Settings.load_over(self.settings, **overrides))
+        return Client(self.settings, **overrides)
 
     def async_client(self, **overrides: object) -> AsyncClient:
         """Return a new client for asyncio; see `client`."""
         from sentq.aio import AsyncClient
 
-        return AsyncClient(Settings.load_over(self.settings, **overrides))
+        return AsyncClient(self.settings, **overrides)
 
 
 @contextmanager
