@@ -26,6 +26,7 @@ __all__ = [
     "how_to_start_redis",
     "open_broker",
     "queue_lists",
+    "queue_of_list",
     "run_on_broker",
     "unusable",
     "with_advice",
@@ -54,6 +55,11 @@ def queue_lists(queue: str) -> list[str]:
 
 def _list_of(queue: str, step: int) -> str:
     return f"{queue}{_SEPARATOR}{step}" if step else queue
+
+
+def queue_of_list(name: str) -> str:
+    """Return the queue to which a list belongs that `queue_lists` names."""
+    return name.partition(_SEPARATOR)[0]
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,10 +7,11 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from kombu.utils.json import loads
 
+from sentq.connection.broker import queue_of_list
 from sentq.contract import (
     CALLBACK_HEADER,
     DEADLINE_HEADER,
@@ -30,9 +31,6 @@ if TYPE_CHECKING:
     from celery import Celery
 
 __all__ = ["PublishedTask", "SubmittedJob", "TaskMessage"]
-
-#: What kombu puts between the name of a queue and a priority.
-_PRIORITY_SEPARATOR: Final = "\x06\x16"
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +62,7 @@ class TaskMessage:
         envelope = json.loads(raw)
         args, kwargs, _ = json.loads(base64.b64decode(envelope["body"]))
         headers = envelope["headers"]
-        queue = queue_key.decode().partition(_PRIORITY_SEPARATOR)[0]
+        queue = queue_of_list(queue_key.decode())
         return cls(raw, queue_key, queue, headers["id"], headers["task"], headers, args, kwargs)
 
     @property
