@@ -23,6 +23,7 @@ from sentq.version import VERSION
 from sentq.wire.batches import BATCH_KEY_PREFIX, COMPLETE_BATCHES_KEY, batch_key
 from sentq.wire.clock import CLOCK
 from sentq.wire.dead_letters import DEAD_LETTERS_KEY, DeadLetterCode, dead_letter_fields
+from sentq.wire.documents import celery_document, failure_fields
 from sentq.wire.ids import sent_at_ms
 from sentq.wire.reports import WorkerReport, report_key
 from sentq.wire.scheduled import SCHEDULED_KEY
@@ -249,14 +250,8 @@ class MemoryWorker:
         )
 
     def _fail(self, message: TaskMessage, error: Exception) -> None:
-        kind = type(error)
-        result = {
-            "exc_type": kind.__qualname__,
-            "exc_message": [str(error)],
-            "exc_module": kind.__module__,
-        }
-        self._store(message, _document(message.id, "FAILURE", result))
-        code = _DEAD_LETTER_CODES.get(kind.__qualname__)
+        self._store(message, _document(message.id, "FAILURE", failure_fields(error)))
+        code = _DEAD_LETTER_CODES.get(type(error).__qualname__)
         if code is not None:
             self._dead_letter(message, code, str(error))
 
@@ -325,16 +320,7 @@ def _document_key(job_id: str) -> bytes:
 
 
 def _document(job_id: str, status: str, result: Mapping[str, object]) -> bytes:
-    done = None
+    done_at = None
     if status != "STARTED":
-        done = datetime.fromtimestamp(CLOCK.unix_s(), UTC).isoformat()
-    return orjson.dumps(
-        {
-            "status": status,
-            "result": result,
-            "traceback": None,
-            "children": [],
-            "date_done": done,
-            "task_id": job_id,
-        }
-    )
+        done_at = datetime.fromtimestamp(CLOCK.unix_s(), UTC).isoformat()
+    return celery_document(job_id, status, result, done_at=done_at)

@@ -13,6 +13,7 @@ says which document may replace which.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -27,7 +28,9 @@ from sentq.wire.states import RESULT_STATES
 __all__ = [
     "QUEUED_DOCUMENT",
     "cancelled_document",
+    "celery_document",
     "due_ms_of",
+    "failure_fields",
     "failure_in",
     "is_final",
     "outcome_of",
@@ -50,20 +53,46 @@ def scheduled_document(due_ms: int) -> bytes:
 
 def cancelled_document(job_id: str) -> bytes:
     """Return the document of a cancelled job, in the form of Celery's for a revoked task."""
+    result = {
+        "exc_type": "TaskRevokedError",
+        "exc_message": ["cancelled"],
+        "exc_module": "celery.exceptions",
+    }
+    return celery_document(job_id, "REVOKED", result, done_at=datetime.now(UTC).isoformat())
+
+
+def celery_document(
+    job_id: str, status: str, result: Mapping[str, object], *, done_at: str | None
+) -> bytes:
+    """Return a document with the fields that Celery writes.
+
+    Args:
+        job_id: The job's id.
+        status: Celery's status.
+        result: What the job has returned, or `failure_fields` of its error.
+        done_at: When the job ended, in the format of ISO 8601; None while it runs.
+    """
     return orjson.dumps(
         {
-            "status": "REVOKED",
-            "result": {
-                "exc_type": "TaskRevokedError",
-                "exc_message": ["cancelled"],
-                "exc_module": "celery.exceptions",
-            },
+            "status": status,
+            "result": result,
             "traceback": None,
             "children": [],
-            "date_done": datetime.now(UTC).isoformat(),
+            "date_done": done_at,
             "task_id": job_id,
         }
     )
+
+
+def failure_fields(error: Exception) -> dict[str, object]:
+    """Return the class and the message of an exception, as Celery writes them as JSON: no pickle,
+    and no traceback. `failure_in` reads them."""
+    kind = type(error)
+    return {
+        "exc_type": kind.__qualname__,
+        "exc_message": [str(error)],
+        "exc_module": kind.__module__,
+    }
 
 
 def parse_document(job_id: str, raw: bytes) -> dict[str, Any]:

@@ -12,12 +12,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
-import orjson
 import redis
 from redis.exceptions import OutOfMemoryError
 
 from sentq.connection.app import document_keys
 from sentq.wire.batches import BatchPlace
+from sentq.wire.documents import celery_document, failure_fields
 from sentq.wire.lua import load_script
 from sentq_worker.broker.at_maxmemory.clients import may_exceed_maxmemory
 from sentq_worker.broker.at_maxmemory.margin import MemoryMargin
@@ -234,7 +234,7 @@ def now_iso() -> str:
 
 def started(job_id: str, hostname: str) -> bytes:
     """Return the document of a job that is being scored, as `task_track_started` writes it."""
-    return _document(job_id, "STARTED", {"hostname": hostname}, None)
+    return celery_document(job_id, "STARTED", {"hostname": hostname}, done_at=None)
 
 
 def succeeded(job_id: str, outcome: Mapping[str, object], *, at: str | None = None) -> bytes:
@@ -245,7 +245,7 @@ def succeeded(job_id: str, outcome: Mapping[str, object], *, at: str | None = No
         outcome: The fields of a `JobOutcome`.
         at: A time that `now_iso` returned; None stands for now.
     """
-    return _document(job_id, "SUCCESS", outcome, at or now_iso())
+    return celery_document(job_id, "SUCCESS", outcome, done_at=at or now_iso())
 
 
 def failed(job_id: str, error: Exception, *, status: str = "FAILURE") -> bytes:
@@ -253,23 +253,4 @@ def failed(job_id: str, error: Exception, *, status: str = "FAILURE") -> bytes:
 
     It holds the error's class and message, no pickle and no traceback.
     """
-    kind = type(error)
-    result = {
-        "exc_type": kind.__qualname__,
-        "exc_message": [str(error)],
-        "exc_module": kind.__module__,
-    }
-    return _document(job_id, status, result, now_iso())
-
-
-def _document(job_id: str, status: str, result: Mapping[str, object], done: str | None) -> bytes:
-    return orjson.dumps(
-        {
-            "status": status,
-            "result": result,
-            "traceback": None,
-            "children": [],
-            "date_done": done,
-            "task_id": job_id,
-        }
-    )
+    return celery_document(job_id, status, failure_fields(error), done_at=now_iso())
