@@ -13,7 +13,15 @@ from typing import Final, TypeAlias
 
 from sentq.contract import ErrorCode, Outcome, Prediction, TextError
 
-__all__ = ["NEGATIVE_WORDS", "POSITIVE_WORDS", "Score", "Scores", "outcome_by", "score_by_rule"]
+__all__ = [
+    "LABELS",
+    "NEGATIVE_WORDS",
+    "POSITIVE_WORDS",
+    "Score",
+    "Scores",
+    "outcome_by",
+    "score_by_rule",
+]
 
 #: What a test may say of a text: a label of the rule; a sentiment from -1 to 1; the whole outcome;
 #: or the code of an error.
@@ -39,13 +47,14 @@ _TOKENS_PER_WINDOW: Final = 510
 _SURE: Final = 0.95
 _LIKELY: Final = 0.8
 
-_LABELS: Final = ("negative", "neutral", "positive")
+#: The labels of the rule, the most negative first.
+LABELS: Final = ("negative", "neutral", "positive")
 
 
 def score_by_rule(text: str) -> Prediction:
     """Return the prediction of the rule for a text."""
     difference = _count(text, POSITIVE_WORDS) - _count(text, NEGATIVE_WORDS)
-    label = _LABELS[1 + (difference > 0) - (difference < 0)]
+    label = LABELS[1 + (difference > 0) - (difference < 0)]
     return _prediction(text, label, _SURE if abs(difference) > 1 else _LIKELY)
 
 
@@ -68,9 +77,9 @@ def _outcome(text: str, score: object) -> Outcome:
     if isinstance(score, ErrorCode):
         return TextError(code=score, message="the test wants this error")
     if isinstance(score, str):
-        if score not in _LABELS:
+        if score not in LABELS:
             raise ValueError(
-                f"{score!r} is not a label of the test kit ({', '.join(_LABELS)}): give a "
+                f"{score!r} is not a label of the test kit ({', '.join(LABELS)}): give a "
                 "sentq.Prediction"
             )
         return _prediction(text, score, _LIKELY)
@@ -86,14 +95,14 @@ def _of_sentiment(text: str, sentiment: float) -> Prediction:
     if not -1 <= sentiment <= 1:
         raise ValueError(f"a sentiment is a number from -1 to 1, not {sentiment}")
     parts = (max(0.0, -sentiment), 1 - abs(sentiment), max(0.0, sentiment))
-    scores = dict(zip(_LABELS, parts, strict=True))
+    scores = dict(zip(LABELS, parts, strict=True))
     label = max(scores, key=lambda name: scores[name])
     return _of_scores(text, label, scores)
 
 
 def _prediction(text: str, label: str, score: float) -> Prediction:
     rest = round((1 - score) / 2, 6)
-    return _of_scores(text, label, {name: score if name == label else rest for name in _LABELS})
+    return _of_scores(text, label, {name: score if name == label else rest for name in LABELS})
 
 
 def _of_scores(text: str, label: str, scores: dict[str, float]) -> Prediction:

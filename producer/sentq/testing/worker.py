@@ -18,14 +18,19 @@ from sentq.testing.memory.batch_scripts import count_ends
 from sentq.testing.memory.database import MemoryDatabase
 from sentq.testing.memory.documents import is_final, may
 from sentq.testing.messages import PublishedTask, TaskMessage
-from sentq.testing.scores import Scores, outcome_by
+from sentq.testing.scores import LABELS, Scores, outcome_by
 from sentq.version import VERSION
 from sentq.wire.batches import BATCH_KEY_PREFIX, COMPLETE_BATCHES_KEY, batch_key
 from sentq.wire.clock import CLOCK
 from sentq.wire.dead_letters import DEAD_LETTERS_KEY, DeadLetterCode, dead_letter_fields
 from sentq.wire.documents import celery_document, failure_fields
 from sentq.wire.ids import sent_at_ms
-from sentq.wire.reports import WorkerReport, report_key
+from sentq.wire.reports import (
+    MIN_REPORT_LIFETIME_S,
+    REPORT_INDEX_KEY,
+    WorkerReport,
+    report_key,
+)
 from sentq.wire.scheduled import SCHEDULED_KEY
 from sentq.wire.sealing import load_keyring
 from sentq.wire.states import Transition
@@ -176,16 +181,16 @@ class MemoryWorker:
             backend="testing",
             dtype="float32",
             version=VERSION,
-            labels=("negative", "neutral", "positive"),
+            labels=LABELS,
         )
 
     def write_report(self) -> None:
         """Write the report to where clients read it."""
-        report = self.report()
-        self._database.set(
-            report_key(WORKER_NAME).encode(), report.model_dump_json().encode(), ex=15
-        )
-        self._database.zadd(b"sentq.workers", {WORKER_NAME.encode(): report.at_s + 15})
+        report, lifetime_s = self.report(), MIN_REPORT_LIFETIME_S
+        content = report.model_dump_json().encode()
+        self._database.set(report_key(WORKER_NAME).encode(), content, ex=lifetime_s)
+        kept_until_s = {WORKER_NAME.encode(): report.at_s + lifetime_s}
+        self._database.zadd(REPORT_INDEX_KEY.encode(), kept_until_s)
 
     def _next_message(self) -> TaskMessage | None:
         """Take the message that is next; return None if none waits."""

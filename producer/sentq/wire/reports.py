@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "MIN_REPORT_LIFETIME_S",
+    "REPORT_INDEX_KEY",
     "WorkerReport",
     "read_reports",
     "remove_report",
@@ -33,8 +34,10 @@ __all__ = [
 #: The shortest time for which a report is kept. A worker may be slow to write the next one.
 MIN_REPORT_LIFETIME_S: Final = 15
 
+#: The key of the names of all workers that report.
+REPORT_INDEX_KEY: Final = "sentq.workers"
+
 _KEY_PREFIX: Final = "sentq.worker:"
-_INDEX_KEY: Final = "sentq.workers"
 
 _WRITE: Final = load_script("sentq.wire", "write_report")
 _READ: Final = FUNCTIONS["read_reports"]
@@ -118,7 +121,7 @@ def write_report(
     """
     _WRITE.run(
         connection,
-        [report_key(report.worker, prefix), f"{prefix}{_INDEX_KEY}"],
+        [report_key(report.worker, prefix), f"{prefix}{REPORT_INDEX_KEY}"],
         [report.worker, report.model_dump_json(), lifetime_s],
     )
 
@@ -130,7 +133,7 @@ def remove_report(connection: redis.Redis, worker: str, *, prefix: str = "") -> 
         redis.RedisError: It was not removed; it expires.
     """
     connection.execute_command("DEL", report_key(worker, prefix))
-    connection.execute_command("ZREM", f"{prefix}{_INDEX_KEY}", worker)
+    connection.execute_command("ZREM", f"{prefix}{REPORT_INDEX_KEY}", worker)
 
 
 def read_reports(connection: redis.Redis, *, prefix: str = "") -> list[WorkerReport]:
@@ -149,7 +152,7 @@ def report_steps(prefix: str = "") -> Steps[list[WorkerReport]]:
 
 
 def _read_call(prefix: str) -> ScriptCall:
-    return ScriptCall(_READ, [f"{prefix}{_INDEX_KEY}"], [report_key("", prefix)])
+    return ScriptCall(_READ, [f"{prefix}{REPORT_INDEX_KEY}"], [report_key("", prefix)])
 
 
 def _parsed(found: Sequence[bytes | None]) -> list[WorkerReport]:
