@@ -22,7 +22,7 @@ from sentq.wire.functions import FUNCTIONS
 from sentq.wire.states import Transition
 from sentq.wire.steps import ScriptCall
 
-__all__ = ["SCRIPTS", "run_script"]
+__all__ = ["SCRIPTS", "adds_jobs", "run_script"]
 
 _Arguments: TypeAlias = Sequence[bytes]
 #: When a job is due, in its document; and how far that may be away, in seconds.
@@ -45,6 +45,11 @@ def run_script(database: MemoryDatabase, call: ScriptCall) -> Any:
     if run is None:
         raise ResponseError("the test kit of sentq does not have this script")
     return run(database, list(map(to_bytes, call.keys)), list(map(to_bytes, call.arguments)))
+
+
+def adds_jobs(call: ScriptCall) -> bool:
+    """Return whether a script puts new jobs into a queue."""
+    return call.script.digest in _ADDING_DIGESTS
 
 
 # --- Sending ---------------------------------------------------------------------------------
@@ -216,6 +221,10 @@ SCRIPTS: Final[dict[str, _Script]] = {
     "requeue_one_result": _requeue_one_result,
     "reserve_key": _reserve_key,
     "retry_dead_letter": _retry_dead_letter,
+}
+
+_ADDING_DIGESTS: Final = {
+    FUNCTIONS[name].digest for name in ("push_jobs", "push_jobs_with_conditions", "push_batch_jobs")
 }
 
 _BY_DIGEST: Final = {FUNCTIONS[name].digest: run for name, run in SCRIPTS.items()}

@@ -12,7 +12,7 @@ from sentq.sending.limits import QueueLimitExceeded, QueueUsage
 from sentq.testing.memory.channels import MemoryChannels, MemorySubscription
 from sentq.testing.memory.commands import execute_command
 from sentq.testing.memory.database import MemoryDatabase
-from sentq.testing.memory.scripts import run_script
+from sentq.testing.memory.scripts import adds_jobs, run_script
 from sentq.wire.clock import CLOCK
 from sentq.wire.steps import Blocking, Pause, Request, RoundTrip, ScriptCall
 
@@ -107,7 +107,7 @@ class MemoryServer:
         if isinstance(request, RoundTrip):
             return [execute_command(self.database, command) for command in request.commands]
         if isinstance(request, ScriptCall):
-            if "_push_" in getattr(request.script, "name", ""):
+            if adds_jobs(request):
                 self._check_capacity(request)
                 self._skipped_s = 0.0
             return run_script(self.database, request)
