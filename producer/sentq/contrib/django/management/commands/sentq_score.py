@@ -119,7 +119,9 @@ class Command(BaseCommand):
             raise CommandError("interrupted", returncode=Exit.INTERRUPTED) from None
         if failures:
             plural = "" if failures == 1 else "s"
-            raise CommandError(f"{failures:,} text{plural} could not be scored", returncode=1)
+            raise CommandError(
+                f"{failures:,} text{plural} could not be scored", returncode=Exit.SOME_FAILED
+            )
 
     def _score(self, options: dict[str, Any]) -> int:
         """Score all rows, and save what comes also if that is interrupted. Return the number of
