@@ -17,7 +17,6 @@ import pytest
 from sentq import Client, Settings
 from sentq.connection.app import make_app
 from sentq.errors import BrokerUnavailable
-from sentq.exporter.dead_letter_codes import DeadLetterCodes
 from sentq.exporter.pages import make_pages
 from sentq.exporter.reading import ServiceReader
 from sentq.serving import PageServer
@@ -188,7 +187,7 @@ def test_dead_letters_are_counted_by_code_however_they_come_and_go(
 ) -> None:
     settings = Settings.load(broker_url=redis_server.url)
     reader = ServiceReader(make_app(settings), settings)
-    reader._codes = codes = DeadLetterCodes()
+    codes = reader._codes
 
     def counted() -> dict[str, int]:
         reader._read_at = float("-inf")
