@@ -29,6 +29,7 @@ __all__ = [
     "current_ids",
     "is_tracing_receiver",
     "messaging_system",
+    "recording_api",
     "remote_span_context",
     "send_span",
     "tracer",
@@ -46,6 +47,15 @@ def api() -> Any | None:
     module = sys.modules.get("opentelemetry.trace")
     # Another thread may be importing it: the last of its names tells.
     return module if hasattr(module, "use_span") else None
+
+
+def recording_api() -> Any | None:
+    """Return the module as `api` does; None also if this process has set no provider of spans. Then
+    OpenTelemetry was only loaded, as redis-py does where it is installed, and records nothing."""
+    module = api()
+    if module is None or isinstance(module.get_tracer_provider(), module.ProxyTracerProvider):
+        return None
+    return module
 
 
 def tracer(module: Any) -> trace.Tracer:

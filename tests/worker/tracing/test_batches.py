@@ -86,6 +86,13 @@ def test_a_batch_of_senders_that_record_nothing_is_not_recorded(
     assert [link.context.trace_id for link in span.links] == [2]
 
 
+def test_a_process_that_has_only_loaded_opentelemetry_records_nothing(
+    tracer: BatchTracer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(trace, "_TRACER_PROVIDER", None)
+    assert tracer.begin([SentJob("a", _sent_in(1))]) is None
+
+
 def test_a_batch_of_more_than_128_jobs_has_further_spans(
     tracer: BatchTracer, finished: Finished
 ) -> None:

@@ -18,7 +18,7 @@ from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
 from sentq.tracing.context import TraceContext
-from sentq.tracing.spans import api, attributes_of, remote_span_context, tracer
+from sentq.tracing.spans import attributes_of, recording_api, remote_span_context, tracer
 
 if TYPE_CHECKING:
     from opentelemetry.context import Context
@@ -79,9 +79,9 @@ class BatchTracer:
         self._queues = queues
 
     def begin(self, jobs: Sequence[TracedJob]) -> BatchTrace | None:
-        """Begin the span of a batch; None if none is to be recorded: this process does not use
-        OpenTelemetry, or the senders of all jobs do, and record nothing."""
-        module = api()
+        """Begin the span of a batch; None if none is to be recorded: this process does not record
+        spans, or the senders of all jobs use OpenTelemetry and record nothing."""
+        module = recording_api()
         if module is None:
             return None
         contexts = [job.trace_context for job in jobs]
