@@ -158,9 +158,10 @@ class WorkerProcess:
 
     def wait_until_ready(self) -> Self:
         """Wait until the worker takes jobs."""
+        # A start takes some seconds of CPU, which a busy machine may give late.
         eventually(
             lambda: "ready." in self.log or self.process.poll() is not None,
-            within_s=90,
+            within_s=150,
             what="worker ready",
         )
         assert self.process.poll() is None, self.log
