@@ -424,8 +424,8 @@ class Settings(LayeredSettings):
     log_format: Annotated[
         Literal["text", "json"],
         Field(
-            description="How workers log: `text`, as Celery does, or `json`, an object on each "
-            "line with the ids of jobs and traces as fields. No line has a text of a job."
+            description="How workers and `sentq exporter` log: `text`, or `json`, an object on "
+            "each line with the ids of jobs and traces as fields. No line has a text of a job."
         ),
     ] = "text"
     texts_per_job: Annotated[

@@ -262,3 +262,31 @@ def test_the_command_serves_until_it_is_told_to_end(redis_server: RedisProcess) 
     finally:
         process.kill()
         process.communicate()
+
+
+@pytest.mark.slow
+@pytest.mark.process
+@pytest.mark.parametrize("by_option", [True, False])
+def test_the_exporter_logs_as_log_format_says(
+    redis_server: RedisProcess, *, by_option: bool
+) -> None:
+    port = free_port()
+    option = ["--log-format", "json"] if by_option else []
+    variable = {} if by_option else {"SENTQ_LOG_FORMAT": "json"}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "sentq.cli", "exporter", "--port", str(port), *option],
+        env=os.environ | variable | {"SENTQ_BROKER_URL": redis_server.url_of("operator")},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        eventually(lambda: get(f"http://127.0.0.1:{port}/livez").status == 200, within_s=60)
+        process.send_signal(signal.SIGTERM)
+        _, printed = process.communicate(timeout=10)
+    finally:
+        process.kill()
+        process.wait()
+    (line,) = map(json.loads, printed.splitlines())
+    assert line["message"] == f"metrics: http://127.0.0.1:{port}/metrics"
+    assert (line["level"], line["process"]) == ("info", process.pid)
+    assert "worker" not in line

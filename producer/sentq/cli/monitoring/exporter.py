@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import logging
 import signal
 from types import FrameType
-from typing import Annotated, Final
+from typing import Annotated, Final, Literal
 
 import typer
 
 from sentq.cli.common import Broker, Config, say
 from sentq.connection.app import make_app
+from sentq.logs import JsonFormatter, log_as_json, log_uncaught_errors
 from sentq.settings import Settings
 
 __all__ = ["HELP", "exporter"]
+
+logger = logging.getLogger(__name__)
 
 HELP: Final = """Serve what Redis knows of the service, until SIGTERM or Ctrl-C.
 
@@ -30,7 +34,7 @@ reaches.
 \b
 Examples:
   sentq exporter
-  sentq exporter --host 0.0.0.0 --port 9465
+  sentq exporter --host 0.0.0.0 --port 9465 --log-format json
   curl -s http://127.0.0.1:9465/v1/scale | jq .ready_jobs
 
 \b
@@ -47,6 +51,10 @@ def exporter(
         int, typer.Option(help="The port; 0 chooses a free one.", min=0, max=65_535)
     ] = (_DEFAULT_PORT),
     host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
+    log_format: Annotated[
+        Literal["text", "json"] | None,
+        typer.Option(help="How to log: text, or json (default: SENTQ_LOG_FORMAT)."),
+    ] = None,
     broker_url: Broker = None,
     config: Config = None,
 ) -> None:
@@ -56,11 +64,17 @@ def exporter(
     from sentq.exporter.reading import ServiceReader
     from sentq.serving import PageServer
 
-    settings = Settings.load(config, broker_url=broker_url)
+    settings = Settings.load(config, broker_url=broker_url, log_format=log_format)
+    if settings.log_format == "json":
+        log_as_json(JsonFormatter(), level=logging.INFO)
+        log_uncaught_errors()
     pages = make_pages(ServiceReader(make_app(settings), settings))
     server = PageServer(host, port, pages)
     signal.signal(signal.SIGTERM, _interrupt)
-    say(f"metrics: {server.url}/metrics")
+    if settings.log_format == "json":
+        logger.info("metrics: %s/metrics", server.url)
+    else:
+        say(f"metrics: {server.url}/metrics")
     try:
         server.serve()
     except KeyboardInterrupt:
