@@ -15,7 +15,7 @@ from sentq.admin.status import QueueStatus, Scale, ServiceStatus
 from sentq.exporter.collector import ServiceCollector
 from sentq.exporter.reading import RedisMemory, ServiceReading
 from sentq_worker.engine.base import EngineInfo
-from sentq_worker.engine.counts import EngineCounts
+from sentq_worker.engine.counts import BudgetUse, EngineCounts
 from sentq_worker.monitoring.collector import WorkerCollector
 from sentq_worker.monitoring.job_counts import JobCounts
 from sentq_worker.monitoring.reading import EngineReading
@@ -59,7 +59,10 @@ def test_the_page_has_each_metric_of_a_worker() -> None:
         engine=EngineInfo("model", "revision", "local:cpu", "float32", ("a", "b")),
         breakers={"hub": "open"},
         counts=EngineCounts(
-            Counter(text=1), Counter(ok=1), Counter(hits=1, misses=1, forged=1, errors=1)
+            Counter(text=1),
+            Counter(ok=1),
+            Counter(hits=1, misses=1, forged=1, errors=1),
+            (BudgetUse("day", "calls", 1, 2),),
         ),
     )
     made = _in_the_code(WorkerCollector(counts, lambda: reading).collect())

@@ -65,7 +65,12 @@ NO_LIMIT: Final = -1
 
 
 def _reserve(script: Script, server: redis.Redis, chars: int, *limits: int) -> int:
-    return int(script.run(server, ["budget"], [chars, *limits]))
+    """Return for how many seconds the call must wait."""
+    return _replies(script, server, chars, *limits)[0]
+
+
+def _replies(script: Script, server: redis.Redis, chars: int, *limits: int) -> list[int]:
+    return [int(each) for each in script.run(server, ["budget"], [chars, *limits])]
 
 
 def _budget(server: redis.Redis) -> dict[str, int]:
@@ -75,9 +80,9 @@ def _budget(server: redis.Redis) -> dict[str, int]:
 
 def _at(moment: datetime) -> Script:
     """The script at another time than Redis'."""
-    now = "redis.call('TIME')[1]"
+    now = "redis.call('TIME')"
     assert now in RESERVE.text
-    return Script(RESERVE.text.replace(now, f"'{int(moment.timestamp())}'"))
+    return Script(RESERVE.text.replace(now, f"{{'{int(moment.timestamp())}', '17'}}"))
 
 
 def test_a_call_is_counted_for_the_day_and_the_month(server: redis.Redis) -> None:
@@ -104,6 +109,18 @@ def test_a_call_beyond_a_limit_is_refused_and_not_counted(
     end = datetime(2026, 2, 28, tzinfo=UTC) if limited < 2 else datetime(2026, 3, 1, tzinfo=UTC)
     assert timedelta(seconds=wait_s) == end - moment
     assert contents(server) == before
+
+
+def test_the_reply_has_the_amounts_and_the_ends_of_day_and_month(server: redis.Redis) -> None:
+    moment = datetime(2026, 2, 27, 23, 59, 0, tzinfo=UTC)
+    at_us = int(moment.timestamp()) * 1_000_000 + 17
+    limits = (2, NO_LIMIT, NO_LIMIT, 150)
+    rests_s = [60, 60 + 86400]
+    assert _replies(_at(moment), server, 100, *limits) == [0, at_us, *rests_s, 1, 100, 1, 100]
+    _, *about = _replies(_at(moment), server, 51, *limits)
+    assert about == [at_us, *rests_s, 1, 100, 1, 100], "a refused call is not among them"
+    later = moment + timedelta(minutes=2)
+    assert _replies(_at(later), server, 50, *limits)[4:] == [1, 50, 2, 150], "a new day"
 
 
 def test_a_limit_of_none_permits_no_call(server: redis.Redis) -> None:

@@ -4,9 +4,25 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import Protocol, runtime_checkable
+from typing import Literal, NamedTuple, Protocol, runtime_checkable
 
-__all__ = ["EngineCounts", "SupportsCounts", "counts_of"]
+__all__ = ["BudgetUse", "EngineCounts", "SupportsCounts", "counts_of"]
+
+
+class BudgetUse(NamedTuple):
+    """How much of one limit of the Hub's budget all workers have used.
+
+    Attributes:
+        period: What the limit is for: a `day` or a `month`, in UTC.
+        unit: What is limited: `calls` or `chars`.
+        used: How many were used in the present period.
+        limit: How many are permitted.
+    """
+
+    period: Literal["day", "month"]
+    unit: Literal["calls", "chars"]
+    used: int
+    limit: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,17 +34,20 @@ class EngineCounts:
         hub_calls: Calls of the Hub, by their result.
         cache: `hits` and `misses` of texts in the cache of predictions, `forged` entries, and
             `errors` of Redis.
+        hub_budget: The limits of the Hub's budget. Nothing before the first call.
     """
 
     tokens: Counter[str] = field(default_factory=Counter)
     hub_calls: Counter[str] = field(default_factory=Counter)
     cache: Counter[str] = field(default_factory=Counter)
+    hub_budget: tuple[BudgetUse, ...] = ()
 
     def __add__(self, other: EngineCounts) -> EngineCounts:
         return EngineCounts(
             _sum(self.tokens, other.tokens),
             _sum(self.hub_calls, other.hub_calls),
             _sum(self.cache, other.cache),
+            self.hub_budget + other.hub_budget,
         )
 
 

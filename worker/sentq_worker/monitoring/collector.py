@@ -18,6 +18,7 @@ from prometheus_client.core import (
 from prometheus_client.registry import Collector
 
 from sentq.version import VERSION
+from sentq_worker.engine.counts import BudgetUse
 from sentq_worker.monitoring.histogram import BucketCounts
 from sentq_worker.monitoring.job_counts import SECONDS, TEXTS, JobCounts, JobCountsReading
 from sentq_worker.monitoring.reading import EngineReading
@@ -124,6 +125,7 @@ def _engine_families(engine: EngineReading) -> Iterator[Metric]:
     for result, number in sorted(engine.counts.hub_calls.items()):
         calls.add_metric((result,), number)
     yield calls
+    yield from _budget_families(engine.counts.hub_budget)
     for key, name, help_ in _CACHE:
         family = CounterMetricFamily(name, help_, labels=())
         if key in engine.counts.cache:
@@ -142,6 +144,23 @@ def _engine_families(engine: EngineReading) -> Iterator[Metric]:
             },
         )
     yield info
+
+
+def _budget_families(uses: Sequence[BudgetUse]) -> Iterator[Metric]:
+    labels = ("period", "unit")
+    used = GaugeMetricFamily(
+        "sentq_hub_budget_used",
+        "Calls or characters that all workers have used of the Hub's budget.",
+        labels=labels,
+    )
+    limit = GaugeMetricFamily(
+        "sentq_hub_budget_limit", "Most calls or characters of the Hub's budget.", labels=labels
+    )
+    for use in uses:
+        used.add_metric((use.period, use.unit), use.used)
+        limit.add_metric((use.period, use.unit), use.limit)
+    yield used
+    yield limit
 
 
 def _histogram(name: str, help_: str, bounds: Sequence[float], read: BucketCounts) -> Metric:

@@ -15,6 +15,7 @@ from tokenizers import Tokenizer
 
 from sentq.contract import Limits, Prediction, TextError
 from sentq_worker.engine.base import EngineUnavailable, ModelUnavailable
+from sentq_worker.engine.counts import BudgetUse
 from sentq_worker.engine.provider import ScoredJob
 from sentq_worker.inference.model import LocalEngine
 from sentq_worker.inference.model_files import find_model
@@ -306,6 +307,34 @@ def test_calls_and_characters_are_counted_by_day_and_month(
             else:
                 with pytest.raises(EngineUnavailable):
                     budget.reserve(10)
+
+
+def test_a_worker_knows_what_all_workers_have_used_of_each_limit(
+    redis_server: RedisProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limits = BudgetLimits(calls_per_day=3, chars_per_month=100)
+    one, other = Budget(redis_server.client, limits), Budget(redis_server.client, limits)
+    assert one.uses == ()
+    one.reserve(10)
+    other.reserve(20)
+    other.reserve(30)
+    with pytest.raises(EngineUnavailable):
+        one.reserve(10)
+    assert (
+        one.uses
+        == other.uses
+        == (
+            BudgetUse("day", "calls", 3, 3),
+            BudgetUse("month", "chars", 60, 100),
+        )
+    )
+    with redis_server.client() as client:
+        client.delete("sentq.hub.budget")  # An administrator lets them begin again.
+    one.reserve(10)
+    assert [use.used for use in one.uses] == [1, 10]
+    a_day_later = time.monotonic() + 86400
+    monkeypatch.setattr(time, "monotonic", lambda: a_day_later)
+    assert one.uses[0].used == 0, "the day has ended, and no call was made since"
 
 
 @pytest.mark.parametrize(("fails", "code"), [(True, "budget_exhausted"), (False, None)])

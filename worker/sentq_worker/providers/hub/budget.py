@@ -8,12 +8,15 @@ permitted. A call that fails afterwards stays counted. Days and months are in UT
 
 from __future__ import annotations
 
+import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from sentq.wire.lua import load_script
 from sentq_worker.engine.base import EngineUnavailable
+from sentq_worker.engine.counts import BudgetUse
 
 if TYPE_CHECKING:
     import redis
@@ -23,6 +26,9 @@ __all__ = ["Budget", "BudgetLimits", "BudgetSpent"]
 _KEY: Final = "sentq.hub.budget"
 
 _RESERVE: Final = load_script("sentq_worker.providers", "reserve_call")
+
+#: What is limited, in the order of `BudgetLimits` and of the script's reply.
+_PARTS: Final = (("day", "calls"), ("day", "chars"), ("month", "calls"), ("month", "chars"))
 
 
 class BudgetSpent(EngineUnavailable):
@@ -41,18 +47,42 @@ class BudgetLimits:
     @property
     def is_any(self) -> bool:
         """Whether any limit is set."""
-        return any(limit is not None for limit in self._all)
+        return any(limit is not None for limit in self.all)
 
     @property
     def arguments(self) -> list[int]:
         """The limits as the script takes them; -1 for no limit."""
-        return [-1 if limit is None else limit for limit in self._all]
+        return [-1 if limit is None else limit for limit in self.all]
 
     @property
-    def _all(self) -> tuple[int | None, ...]:
+    def all(self) -> tuple[int | None, ...]:
+        """The limits in the order of their fields."""
         return (
             *(self.calls_per_day, self.chars_per_day),
             *(self.calls_per_month, self.chars_per_month),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Spent:
+    """What all workers have reserved, as Redis said at `at_us` of its own clock.
+
+    The ends of the day and of the month are times of the monotonic clock, in seconds.
+    """
+
+    at_us: int
+    day_ends_at: float
+    month_ends_at: float
+    amounts: tuple[int, ...]
+
+    @property
+    def now(self) -> tuple[int, ...]:
+        """The amounts, without those of a day or a month that has ended."""
+        now = time.monotonic()
+        ends_at = (self.day_ends_at, self.day_ends_at, self.month_ends_at, self.month_ends_at)
+        return tuple(
+            amount if now < end_at else 0
+            for amount, end_at in zip(self.amounts, ends_at, strict=True)
         )
 
 
@@ -71,11 +101,29 @@ class Budget:
         self._connect = connect
         self._limits = limits
         self._key = prefix + _KEY
+        self._lock = threading.Lock()
+        #: None before the first reservation.
+        self._spent: _Spent | None = None
 
     @property
     def is_limited(self) -> bool:
         """Whether calls must be reserved."""
         return self._limits.is_any
+
+    @property
+    def uses(self) -> tuple[BudgetUse, ...]:
+        """How much of each limit all workers had used when this one last reserved a call.
+
+        Empty before its first reservation. Asks Redis nothing.
+        """
+        spent = self._spent
+        if spent is None:
+            return ()
+        return tuple(
+            BudgetUse(period, unit, used, limit)
+            for (period, unit), used, limit in zip(_PARTS, spent.now, self._limits.all, strict=True)
+            if limit is not None
+        )
 
     def reserve(self, chars: int) -> None:
         """Reserve one call with a number of characters.
@@ -84,6 +132,15 @@ class Budget:
             BudgetSpent: The budget does not suffice for it.
             redis.RedisError: The call cannot be counted, so it must not be made.
         """
-        wait_s = int(_RESERVE.run(self._connect(), [self._key], [chars, *self._limits.arguments]))
+        arguments = [chars, *self._limits.arguments]
+        wait_s, *spent = map(int, _RESERVE.run(self._connect(), [self._key], arguments))
+        self._keep(*spent)
         if wait_s:
             raise BudgetSpent("the budget of calls to the Hub is used up", retry_after_s=wait_s)
+
+    def _keep(self, at_us: int, day_rest_s: int, month_rest_s: int, *amounts: int) -> None:
+        now = time.monotonic()
+        with self._lock:
+            # Replies to concurrent calls may arrive in another order.
+            if self._spent is None or at_us >= self._spent.at_us:
+                self._spent = _Spent(at_us, now + day_rest_s, now + month_rest_s, amounts)

@@ -24,6 +24,7 @@ import redis
 from sentq.contract import ErrorCode, TextError
 from sentq_worker.backoff import jittered_s
 from sentq_worker.engine.base import EngineUnavailable, HubRefused
+from sentq_worker.engine.counts import BudgetUse
 from sentq_worker.providers.breaker import PROBE_TEXT, Breaker, BreakerState
 from sentq_worker.providers.breaker_store import SharedBreakerState
 from sentq_worker.providers.hub.budget import Budget, BudgetSpent
@@ -102,6 +103,11 @@ class HubPool:
         self.progress_at = float("-inf")
         #: Calls that were made, by their result: `ok`, or the kind of the fault.
         self.calls: Counter[str] = Counter({"ok": 0} | {fault.name.lower(): 0 for fault in Fault})
+
+    @property
+    def budget_uses(self) -> tuple[BudgetUse, ...]:
+        """See `Budget.uses`; empty without a limit."""
+        return self._budget.uses if self._budget else ()
 
     @property
     def labels(self) -> tuple[str, ...] | None:

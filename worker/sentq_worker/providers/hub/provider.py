@@ -87,7 +87,9 @@ class HubProvider:
     def counts(self) -> EngineCounts:
         """See `SupportsCounts`."""
         pool = self._pool
-        return EngineCounts(hub_calls=Counter() if pool is None else Counter(pool.calls))
+        if pool is None:
+            return EngineCounts()
+        return EngineCounts(hub_calls=Counter(pool.calls), hub_budget=pool.budget_uses)
 
     @property
     def is_usable(self) -> bool:

@@ -7,11 +7,16 @@
 -- ARGV[4]  The limit of calls a month; -1 for none.
 -- ARGV[5]  The limit of characters a month; -1 for none.
 --
--- Returns 0 and has counted the call. Or the seconds until the day or the month ends whose limit
--- does not permit the call, and nothing was counted.
+-- Returns eight integers:
+--   0, and has counted the call; or the seconds until the day or the month ends whose limit does
+--   not permit the call, and nothing was counted
+--   the time, in microseconds by Redis' clock
+--   the seconds until the day ends, and until the month ends
+--   the calls and the characters that were counted in this day, then those in this month
 --
 -- The month is computed from the day as in Howard Hinnant's `civil_from_days`.
-local now_s = tonumber(redis.call('TIME')[1])
+local clock = redis.call('TIME')
+local now_s = tonumber(clock[1])
 local day = math.floor(now_s / 86400)
 local z = day + 719468
 local era = math.floor(z / 146097)
@@ -34,13 +39,13 @@ if counted[1] ~= day then counted[2], counted[3] = 0, 0 end
 if counted[4] ~= month then counted[5], counted[6] = 0, 0 end
 local chars = tonumber(ARGV[1])
 local spent = {counted[2] + 1, counted[3] + chars, counted[5] + 1, counted[6] + chars}
+local day_rest_s = 86400 - now_s % 86400
+local month_rest_s = day_rest_s + 86400 * (lengths[month_of_year] - day_of_month)
 local wait_s = 0
 for i = 1, 4 do
   local limit = tonumber(ARGV[i + 1])
   if limit >= 0 and spent[i] > limit then
-    local rest_s = 86400 - now_s % 86400
-    if i > 2 then rest_s = rest_s + 86400 * (lengths[month_of_year] - day_of_month) end
-    wait_s = math.max(wait_s, rest_s)
+    wait_s = math.max(wait_s, i > 2 and month_rest_s or day_rest_s)
   end
 end
 if wait_s == 0 then
@@ -50,5 +55,7 @@ if wait_s == 0 then
   redis.call('HSET', KEYS[1], 'day', day, 'day_calls', spent[1], 'day_chars', spent[2],
     'month', month, 'month_calls', spent[3], 'month_chars', spent[4])
   redis.call('EXPIRE', KEYS[1], 32 * 86400)
+else
+  spent = {counted[2], counted[3], counted[5], counted[6]}
 end
-return wait_s
+return {wait_s, now_s * 1000000 + clock[2], day_rest_s, month_rest_s, unpack(spent)}
