@@ -29,11 +29,24 @@ from tests.support.roles.users import ROLES, functions_program
 
 ROOT = Path(__file__).parents[2]
 DOCKER = ROOT / "docker"
+OBSERVABILITY_CONFIGS = ROOT / "configs" / "observability"
 DOCKERFILES = sorted(DOCKER.glob("*.Dockerfile"))
 COMPOSE_FILES = sorted(DOCKER.glob("*.yaml"))
 SERVICES: dict[str, dict[str, Any]] = yaml.safe_load((DOCKER / "compose.yaml").read_text())[
     "services"
 ]
+
+#: Those that start a program of sentq, each with its user of Redis.
+ROLES_OF_SERVICES = {
+    "worker": "worker",
+    "exporter": "operator",
+    "flower": "flower",
+    "producer": "producer",
+    "operator": "operator",
+}
+
+#: Those of the profile `observability`: images of others.
+OBSERVABILITY = {"prometheus", "alertmanager", "grafana"}
 
 SECRETS: dict[str, Any] = yaml.safe_load((DOCKER / "compose.yaml").read_text())["secrets"]
 
@@ -220,7 +233,7 @@ def test_build_contexts_and_mounted_files_of_services_exist() -> None:
                 assert (context / build["dockerfile"]).is_file()
             for mount in service.get("volumes", ()):
                 source = _host_side(mount)
-                assert source in volumes or (DOCKER / source).is_file(), mount
+                assert source in volumes or (DOCKER / source).exists(), mount
 
 
 def _host_side(mount: str) -> str:
@@ -247,14 +260,18 @@ def test_passwords_come_from_files_alone() -> None:
             assert secret["file"].startswith("./secrets/")
     assert "secrets" in (ROOT / ".gitignore").read_text()
     for name, service in SERVICES.items():
-        assert set(service["secrets"]) <= set(SECRETS), name
-        if name != "redis":
+        secrets = service.get("secrets", [])
+        assert set(secrets) <= set(SECRETS), name
+        if name in OBSERVABILITY:
+            assert not {f"{role}-password" for role in ROLES} & set(secrets), name
+        elif name != "redis":
+            role = ROLES_OF_SERVICES[name]
             environment = service["environment"]
-            assert environment["SENTQ_BROKER_URL"] == f"redis://{name}@redis:6379/0"
-            assert environment["SENTQ_REDIS_PASSWORD_FILE"] == f"/run/secrets/{name}-password"
+            assert environment["SENTQ_BROKER_URL"] == f"redis://{role}@redis:6379/0"
+            assert environment["SENTQ_REDIS_PASSWORD_FILE"] == f"/run/secrets/{role}-password"
             # Each service has the password of its own user alone.
-            passwords = [each for each in service["secrets"] if each.endswith("-password")]
-            assert passwords == [f"{name}-password"]
+            passwords = [each for each in secrets if each.endswith("-password")]
+            assert passwords == [f"{role}-password"]
 
 
 def test_every_service_is_confined_and_limited() -> None:
@@ -273,9 +290,16 @@ def test_every_service_is_confined_and_limited() -> None:
 def test_only_a_service_that_needs_it_reaches_the_internet() -> None:
     document = yaml.safe_load((DOCKER / "compose.yaml").read_text())
     assert document["networks"]["queue"] == {"internal": True}
+    others = {
+        # Their ports are published.
+        "flower": ["queue", "outside"],
+        "prometheus": ["queue", "outside"],
+        # These do not reach Redis.
+        "alertmanager": ["outside"],
+        "grafana": ["outside"],
+    }
     for name, service in SERVICES.items():
-        wanted = ["queue", "outside"] if name == "flower" else ["queue"]
-        assert service["networks"] == wanted, name
+        assert service["networks"] == others.get(name, ["queue"]), name
     hub = yaml.safe_load((DOCKER / "compose.hub.yaml").read_text())
     assert hub["services"]["worker"]["networks"] == ["queue", "outside"]
 
@@ -383,7 +407,87 @@ def test_services_wait_for_redis_and_have_health_checks() -> None:
     worker_image = {each.name for each in _last_stage(DOCKER / "worker.Dockerfile")}
     assert "HEALTHCHECK" in worker_image
     for name, service in SERVICES.items():
-        if name != "redis":
+        if name in ROLES_OF_SERVICES:
             assert service["depends_on"]["redis"]["condition"] == "service_healthy", name
-        if name in {"redis", "flower"}:
+        if name in {"redis", "flower", "exporter"} | OBSERVABILITY:
             assert service["healthcheck"]["test"], name
+
+
+# --- Observability -------------------------------------------------------------------------
+
+
+def test_prometheus_alertmanager_and_grafana_are_a_profile_of_their_own() -> None:
+    profiles = {name: service.get("profiles", []) for name, service in SERVICES.items()}
+    assert {name for name, each in profiles.items() if each == ["observability"]} == OBSERVABILITY
+    assert profiles["exporter"] == [], "autoscalers ask it too"
+    for name in OBSERVABILITY:
+        ports = SERVICES[name]["ports"]
+        assert all(port.startswith("127.0.0.1:") for port in ports), name
+
+
+def test_prometheus_scrapes_the_services_at_the_ports_that_they_have() -> None:
+    configuration = yaml.safe_load((OBSERVABILITY_CONFIGS / "prometheus.yml").read_text())
+    exporter, worker = configuration["scrape_configs"]
+    assert exporter["static_configs"] == [{"targets": ["exporter:9465"]}]
+    (workers,) = worker["dns_sd_configs"]
+    assert workers["names"] == ["worker"]
+    assert str(workers["port"]) == _image_variables()["SENTQ_WORKER_METRICS_PORT"]
+    (alertmanager,) = configuration["alerting"]["alertmanagers"][0]["static_configs"]
+    (port,) = SERVICES["alertmanager"]["ports"]
+    assert alertmanager["targets"] == [f"alertmanager:{port.rpartition(':')[2]}"]
+
+
+def test_a_service_reads_the_files_at_the_paths_where_they_are_mounted() -> None:
+    for name, option in {
+        "prometheus": "--config.file=/etc/prometheus/prometheus.yml",
+        "alertmanager": "--config.file=/etc/alertmanager/alertmanager.yml",
+    }.items():
+        assert option in SERVICES[name]["command"]
+        assert option.partition("=")[2] in _inside(name), name
+    # Grafana reads what to load from this folder unless it is told another one.
+    mounted = _inside("grafana")
+    assert "/etc/grafana/provisioning" in mounted
+    provisioning = OBSERVABILITY_CONFIGS / "grafana" / "provisioning"
+    (provider,) = yaml.safe_load((provisioning / "dashboards" / "sentq.yml").read_text())[
+        "providers"
+    ]
+    assert provider["options"]["path"] in mounted
+    (source,) = yaml.safe_load((provisioning / "datasources" / "prometheus.yml").read_text())[
+        "datasources"
+    ]
+    (port,) = SERVICES["prometheus"]["ports"]
+    assert source["url"] == f"http://prometheus:{port.rpartition(':')[2]}"
+
+
+def _inside(service: str) -> set[str]:
+    """The paths in the container where files of this project are mounted."""
+    return {mount.split(":")[1] for mount in SERVICES[service]["volumes"]}
+
+
+@pytest.mark.slow
+def test_the_command_and_the_health_check_of_the_exporter_work(own_redis: RedisProcess) -> None:
+    service, port = SERVICES["exporter"], free_port()
+    process = subprocess.Popen(
+        [Path(sys.executable).parent / "sentq", *service["command"], "--port", str(port)],
+        env=os.environ | {"SENTQ_BROKER_URL": own_redis.url_of("operator")},
+    )
+
+    def exit_code() -> int:
+        _, _, option, script = service["healthcheck"]["test"]
+        assert "127.0.0.1:9465" in script, "the port that it has without --port"
+        return subprocess.run(
+            [sys.executable, option, script.replace("9465", str(port))],
+            capture_output=True,
+            timeout=60,
+            check=False,
+        ).returncode
+
+    try:
+        eventually(lambda: _is_open(port), within_s=60, what="an exporter")
+        assert exit_code() == 0
+        own_redis.kill()
+        assert exit_code() == 0, "an exporter whose Redis is away lives"
+    finally:
+        process.terminate()
+        process.wait(10)
+    assert exit_code() != 0

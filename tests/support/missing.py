@@ -21,7 +21,10 @@ from sentq.dev.embedded import NoRedisFound, find_redis_server
 __all__ = ["bundled_redis", "not_tested_here", "on_path", "redis_program", "skip_without"]
 
 #: What `.ci/run` installs, so that the tests that need it always run there.
-_INSTALLED_BY_THE_GATE: Final = {"redis-server", "openssl", "TLS", "promtool"}
+_INSTALLED_BY_THE_GATE: Final = {
+    *("redis-server", "openssl", "TLS"),
+    *("prometheus", "promtool", "prometheus-alertmanager", "amtool"),
+}
 
 
 def skip_without(what: str, reason: str) -> NoReturn:
