@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import Literal, NamedTuple, Protocol, runtime_checkable
+from typing import NamedTuple, Protocol, runtime_checkable
 
 __all__ = ["BudgetUse", "EngineCounts", "SupportsCounts", "counts_of"]
 
@@ -19,8 +19,8 @@ class BudgetUse(NamedTuple):
         limit: How many are permitted.
     """
 
-    period: Literal["day", "month"]
-    unit: Literal["calls", "chars"]
+    period: str
+    unit: str
     used: int
     limit: int
 
