@@ -10,6 +10,7 @@
     │   ├── LinkRefused          the worker may not publish what follows the job
     │   ├── NotEncrypted         the worker accepts encrypted jobs only
     │   ├── BatchClosed          the batch takes no more jobs
+    │   ├── WebhookRefused       the operator does not allow the URL, or its receiver is gone
     │   └── OverLimit
     │       ├── BatchTooLarge
     │       ├── TooManyTexts
@@ -22,7 +23,8 @@
     │   └── ResultsUnavailable   the job is not affected; only its outcome cannot be read
     ├── Overloaded               the job was not accepted; try again after `retry_after_s`
     │   ├── QueueFull            as many jobs or bytes wait as the settings permit
-    │   └── RedisFull            Redis has no free memory
+    │   ├── RedisFull            Redis has no free memory
+    │   └── WebhooksFull         as many webhooks wait as the settings permit
     ├── WorkerError              stored by a worker as a job's result; `JobFailed.code` names it
     │   ├── ScheduleFull         no more jobs may have an eta
     │   ├── ScoringFailed        the worker failed on the job's batch
@@ -85,6 +87,8 @@ __all__ = [
     "UnknownBatch",
     "UnknownJob",
     "WaitTimeout",
+    "WebhookRefused",
+    "WebhooksFull",
     "WorkerError",
     "WorkerLost",
 ]
@@ -146,6 +150,11 @@ class NotEncrypted(InvalidInput):
 
 class BatchClosed(InvalidInput):
     """The batch is closed or cancelled, and takes no more jobs. Open another one."""
+
+
+class WebhookRefused(InvalidInput):
+    """No webhook is sent to this URL: it is malformed, the operator does not allow it
+    (`webhooks.hosts`), or its receiver has answered 410 and wants no more."""
 
 
 class OverLimit(InvalidInput):
@@ -223,6 +232,10 @@ class QueueFull(Overloaded):
 
 class RedisFull(Overloaded):
     """Redis is at its `maxmemory`. Jobs that it accepted before are not affected."""
+
+
+class WebhooksFull(Overloaded):
+    """As many webhooks wait for delivery as the settings permit. Jobs without one are accepted."""
 
 
 class WorkerError(SentqError):

@@ -2,8 +2,9 @@
 
 Unknown keys are rejected. The file is optional; the caller names it (`--config`), or `SENTQ_CONFIG`
 does. Its table `[worker]`, and variables that start with `SENTQ_WORKER_`, belong to the worker:
-`sentq_worker.settings` reads them with the same code, and the client ignores them. So one file and
-one environment can serve both.
+`sentq_worker.settings` reads them with the same code, and the client ignores them. `[webhooks]` and
+`SENTQ_WEBHOOKS_` are those of `sentq.webhooks.settings`. So one file and one environment can serve
+all of them.
 """
 
 from __future__ import annotations
@@ -76,9 +77,9 @@ class LayeredSettings(BaseSettings):
 
     #: The TOML table of these settings, with dots; None for the top level.
     toml_table: ClassVar[str | None] = None
-    #: TOML tables, and a prefix of variables, that other settings classes check.
+    #: TOML tables, and prefixes of variables, that other settings classes check.
     foreign_tables: ClassVar[frozenset[str]] = frozenset()
-    foreign_prefix: ClassVar[str | None] = None
+    foreign_prefixes: ClassVar[tuple[str, ...]] = ()
 
     @classmethod
     def load(cls, file: Path | None = None, **overrides: object) -> Self:
@@ -190,19 +191,19 @@ class LayeredSettings(BaseSettings):
 
     @classmethod
     def _unknown_variables(cls, environ: Mapping[str, str]) -> list[str]:
-        prefix, foreign = cls.model_config["env_prefix"], cls.foreign_prefix
+        prefix, foreign = cls.model_config["env_prefix"], cls.foreign_prefixes
         problems = []
         for name in environ:
             if not name.startswith(prefix) or name == CONFIG_VARIABLE:
                 continue
-            if foreign is not None and name.startswith(foreign):
+            if name.startswith(foreign):
                 continue
             key = name.removeprefix(prefix).lower()
             if key not in cls.model_fields:
                 match = _nearest(key, cls.model_fields)
                 hint = f"did you mean {cls.variable(match)}?" if match else ""
-                if foreign is not None and not match:
-                    hint = f"others start with {foreign}"
+                if foreign and not match:
+                    hint = f"others start with {' or '.join(foreign)}"
                 problems.append(f"{name} is not a setting; {hint}".rstrip("; "))
         return problems
 
@@ -278,8 +279,8 @@ def explained(problems: Iterable[str]) -> str:
 class Settings(LayeredSettings):
     """The settings that client and worker share, and the time-outs for Redis."""
 
-    foreign_tables = frozenset({"worker"})
-    foreign_prefix = "SENTQ_WORKER_"
+    foreign_tables = frozenset({"worker", "webhooks"})
+    foreign_prefixes = ("SENTQ_WORKER_", "SENTQ_WEBHOOKS_")
 
     broker_url: Annotated[
         SecretStr, Field(description="Where jobs are sent: a Celery broker URL.")

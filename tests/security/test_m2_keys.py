@@ -15,6 +15,8 @@ import redis
 from celery import group
 
 from sentq import Client
+from sentq.connection.broker import BrokerKeys, BrokerRedis
+from sentq.webhooks.store import Limits, Settlement, settle_steps, take_steps
 from sentq.wire.dead_letters import dead_letter_fields
 from sentq.wire.lua import load_script
 from sentq_worker.broker.dead_letters import DeadLetterTarget, dead_letter
@@ -23,6 +25,7 @@ from sentq_worker.providers.breaker_store import SharedBreakerState
 from sentq_worker.providers.hub.budget import Budget, BudgetLimits
 from tests.support.celery.site import stock_app
 from tests.support.processes import RedisProcess, WorkerProcess, eventually
+from tests.support.webhooks.deliveries import job_message
 
 PAGE: Final = Path(__file__).parents[2] / "docs" / "architecture.md"
 
@@ -91,6 +94,24 @@ def test_the_table_says_of_each_key_how_long_it_is_kept() -> None:
     assert all(row.expires or row.is_bounded for row in KEYS)
 
 
+def _leave_webhooks(server: redis.Redis) -> None:
+    """Leave a webhook in each place: in the queue, waiting, and dead since its receiver is gone."""
+    limits = Limits(max_waiting=2, max_dead=9, dead_ttl_s=60)
+    for number in range(3):
+        server.lpush("sentq.webhooks", job_message("http://receiver.test", f"job-{number}"))
+    taken = BrokerRedis(redis=server).run(
+        take_steps(BrokerKeys(), most=2, lease_s=60, limits=limits, most_per_host=9, in_flight={})
+    )
+    gone = settle_steps(
+        BrokerKeys(),
+        taken.webhooks[0],
+        Settlement.GONE,
+        limits=limits,
+        fields={"url": "http://receiver.test"},
+    )
+    assert BrokerRedis(redis=server).run(gone)
+
+
 @pytest.mark.slow
 @pytest.mark.process
 def test_every_key_is_known_and_expires_or_is_bounded(
@@ -136,6 +157,7 @@ def test_every_key_is_known_and_expires_or_is_bounded(
             assert dead_letter(server, target, "tag", fields)
             cache = load_script("sentq_worker.providers", "keep_outcomes")
             cache.run(server, ["sentq.cache", "sentq.cache:hash"], [9, 60, "outcome"])
+            _leave_webhooks(server)
             seen |= _check(server)
         finally:
             code = worker.stop()

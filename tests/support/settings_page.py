@@ -17,6 +17,7 @@ from pydantic import SecretStr
 from pydantic.fields import FieldInfo
 
 from sentq.settings import LayeredSettings, Settings
+from sentq.webhooks.settings import WebhookSettings
 from sentq_worker.settings import HubSettings, WorkerSettings
 
 __all__ = ["GROUPS", "PAGE", "Group", "MissingDescription", "names", "render"]
@@ -34,7 +35,7 @@ refused, and the error names the nearest known one. In the environment, tables a
 `SENTQ_WORKER_LABELS='{"LABEL_0": "negative"}'`.
 
 One file serves client and worker. The client reads the top level; the worker also reads `[worker]`
-and `[worker.hub]`:
+and `[worker.hub]`, and what delivers webhooks `[webhooks]`:
 
 ```toml
 result_ttl_s = 3600
@@ -125,6 +126,16 @@ GROUPS: Final = (
         WorkerSettings,
         ("max_eta_s", "max_scheduled_jobs", "max_scheduled_bytes"),
     ),
+    Group("Webhooks: signatures", WebhookSettings, ("secrets", "secrets_file")),
+    Group("Webhooks: receivers", WebhookSettings, ("hosts", "private_networks", "tls_ca_file")),
+    Group(
+        "Webhooks: limits",
+        WebhookSettings,
+        (
+            *("timeout_s", "lifetime_s", "in_flight", "in_flight_per_host"),
+            *("max_waiting", "max_dead"),
+        ),
+    ),
     Group("Logs", Settings, ("log_format",)),
     Group("Prediction cache", WorkerSettings, ("cache_secret", "cache_max_entries", "cache_ttl_s")),
     Group(
@@ -196,7 +207,7 @@ def names() -> set[str]:
 
 
 def _check_groups() -> None:
-    for model in (Settings, WorkerSettings, HubSettings):
+    for model in (Settings, WebhookSettings, WorkerSettings, HubSettings):
         grouped = [key for group in GROUPS if group.model is model for key in group.keys]
         if sorted(grouped) != sorted(model.model_fields):
             odd = sorted(set(grouped) ^ set(model.model_fields)) or "a key that stands twice"

@@ -43,7 +43,7 @@ class WorkerSettings(LayeredSettings):
     model_config = SettingsConfigDict(env_prefix="SENTQ_WORKER_")
     toml_table = "worker"
     foreign_tables = frozenset({"hub"})
-    foreign_prefix = "SENTQ_WORKER_HUB_"
+    foreign_prefixes = ("SENTQ_WORKER_HUB_",)
 
     provider: Annotated[
         ProviderPolicy,

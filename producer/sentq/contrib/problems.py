@@ -93,6 +93,7 @@ PROBLEM_TYPES: Final[Mapping[type[SentqError], ProblemType]] = {
     errors.TooManyTokens: _of_caller("The texts have too many tokens"),
     errors.BatchTooLarge: _of_caller("The batch has too many jobs"),
     errors.BatchClosed: _of_caller("The batch takes no more jobs", HTTPStatus.CONFLICT),
+    errors.WebhookRefused: _of_caller("The callback URL is not allowed"),
     errors.EtaTooFar: _of_caller("The time is too far in the future"),
     # These are invalid for the worker, because of the settings of the application.
     errors.LinkRefused: _misconfigured("What follows the job is not allowed"),
@@ -106,6 +107,7 @@ PROBLEM_TYPES: Final[Mapping[type[SentqError], ProblemType]] = {
     errors.Overloaded: _unavailable("The service is overloaded", _SEND_AGAIN),
     errors.QueueFull: _unavailable("The queue is full", _SEND_AGAIN),
     errors.RedisFull: _unavailable("The broker has no free memory", _SEND_AGAIN),
+    errors.WebhooksFull: _unavailable("Too many webhooks wait", _SEND_AGAIN),
     errors.ScheduleFull: _unavailable("Too many jobs are scheduled", _SEND_AGAIN),
     # A worker failed.
     errors.WorkerError: _worker_failed("A worker failed"),

@@ -43,15 +43,18 @@ def callback_of_batch(signature: object) -> bytes:
 
 def callback_of_jobs(signature: object, argument: str, *, jobs: int) -> str:
     """Return the signature of the callback of each of so many jobs, as their header has it. Workers
-    make its id from that of the job.
+    make its id from that of the job. A signature that has an `argument` of its own, such as that of
+    a webhook, needs that one.
 
     Raises:
         InvalidInput: It is not the signature of one task, or not JSON, or too large; or `argument`
             is neither "id" nor "outcome".
     """
+    parts = _parts(signature)
+    if isinstance(signature, Mapping):
+        argument = signature.get("argument") or argument
     if argument not in get_args(ThenArgument):
         raise InvalidInput("`then_argument` is 'id' or 'outcome'")
-    parts = _parts(signature)
     if jobs > 1 and "task_id" in parts["options"]:
         raise InvalidInput(
             "`then` has a task_id, which can be that of the callback of one job only"

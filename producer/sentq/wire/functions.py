@@ -41,6 +41,9 @@ _NAMES: Final = (
     "requeue_one_result",
     "reserve_key",
     "retry_dead_letter",
+    "retry_webhook",
+    "settle_webhook",
+    "take_webhooks",
 )
 
 _FLAGS: Final = re.compile(r"^-- Flag: ([a-z-]+)$", re.MULTILINE)

@@ -42,7 +42,7 @@ def _calls(connection: redis.Redis) -> dict[str, int]:
     return {name.removeprefix("cmdstat_"): entry["calls"] for name, entry in stats.items()}
 
 
-@pytest.mark.parametrize("role", ["producer", "operator"])
+@pytest.mark.parametrize("role", ["producer", "operator", "webhooks"])
 @pytest.mark.parametrize(
     "command",
     [
@@ -211,6 +211,12 @@ CALLS: dict[str, tuple[list[str], list[object]]] = {
     "requeue_one_result": (["failed"], ["document", 60]),
     "reserve_key": (["key"], ["id", "ab", 60]),
     "retry_dead_letter": (["dead", "list", "failed"], ["1-1", "message", "document", 60]),
+    "retry_webhook": (["due", "gone", "webhook", "disabled"], ["id"]),
+    "settle_webhook": (
+        ["due", "gone", "webhook", "disabled"],
+        ["id", 1, "dead", 60, 9, "w:", "last_error", "e"],
+    ),
+    "take_webhooks": (["list", "due", "gone"], ["w:", 9, 1000, 9, 9]),
 }
 
 
@@ -231,8 +237,12 @@ def test_a_function_does_what_its_script_does(root: redis.Redis, name: str) -> N
         root.zadd("index", {"w": 1})
         root.set("report:w", "report")
         root.xadd("dead", {"message": "m"}, id="1-1")
+        root.zadd("due", {"id": 1})
+        root.hset("webhook", "attempts", 1)
         before = contents(root)
         reply = command.run(root, keys, arguments)
+        # What was taken begins with the time.
+        reply = reply[1:] if name == "take_webhooks" else reply
         after = contents(root)
         changed = {key for key in before | after if before.get(key) != after.get(key)}
         assert changed or name.startswith("read_")

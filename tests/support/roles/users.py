@@ -1,8 +1,9 @@
 """The users of `configs/users.acl`, for a Redis of tests.
 
 With `TEST_ROLES=yes` each Redis of the tests has these users: clients connect as `producer`,
-workers as `worker`, Flower and `celery inspect` as `flower`, `sentq dead` and `sentq status` as
-`operator`. Only the tests themselves look into Redis as a user with all rights.
+workers as `worker`, Flower and `celery inspect` as `flower`, `sentq webhooks deliver` as
+`webhooks`, `sentq dead` and `sentq status` as `operator`. Only the tests themselves look into Redis
+as a user with all rights.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ __all__ = [
 
 CONFIGS: Final = Path(__file__).parents[3] / "configs"
 
-ROLES: Final = ("producer", "worker", "flower", "operator", "administrator")
+ROLES: Final = ("producer", "worker", "flower", "webhooks", "operator", "administrator")
 
 #: Whether each Redis of the tests has the users. Read once: tests see no settings of the machine.
 ARE_TESTED: Final = os.environ.get("TEST_ROLES", "") == "yes"

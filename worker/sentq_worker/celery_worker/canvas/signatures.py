@@ -63,6 +63,8 @@ _RESERVED_NAMES: Final = (
     *("sentq.dead", "sentq.deliveries", "sentq.scheduled", "sentq.cancelled", "sentq.worker:"),
     *("sentq.workers", "sentq.cache", "sentq.breaker", "sentq.budget", "sentq.hub"),
     *("sentq-sent-", "sentq-key-", "sentq-batch-", "sentq.batches"),
+    # The queue of webhooks itself is `sentq.webhooks`.
+    *("sentq.webhooks.", "sentq.webhook:"),
 )
 _RESERVED_ENDING: Final = ".pidbox"
 

@@ -1,0 +1,220 @@
+"""`sentq webhooks`: deliver, list and retry webhooks; secrets of receivers."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import sys
+from collections import Counter
+from collections.abc import Iterable
+from itertools import islice
+from pathlib import Path
+from typing import Annotated, Final
+
+import orjson
+import typer
+
+from sentq.cli.common import Broker, Config, Exit, say
+from sentq.cli.dead_letters import wants_json
+from sentq.cli.webhooks.rendering import shown_url, write_json, write_table
+from sentq.errors import InvalidInput, SettingsError
+from sentq.settings import Settings
+from sentq.webhooks.admin import WebhookAdmin
+from sentq.webhooks.settings import WebhookSettings
+from sentq.webhooks.signing import load_signer, new_secret
+from sentq.webhooks.store import RetryReply, WebhookPlace, WebhookRow
+
+__all__ = ["app"]
+
+_HELP: Final = """Deliver, list and retry webhooks: requests that tell a receiver how a job or a
+batch ended.
+
+\b
+Examples:
+  sentq webhooks new-secret
+  sentq webhooks secret --owner KEY_ID
+  sentq webhooks deliver
+  sentq webhooks list
+  sentq webhooks list --dead --json | jq -r .last_error | sort | uniq -c
+  sentq webhooks retry msg_3f0c1d2e4b5a69788796a5b4c3d2e1f001234567
+  sentq webhooks retry --all --dry-run
+  sentq webhooks disabled
+  sentq webhooks enable https://example.com/hook
+
+\b
+Exit codes:
+  0  done
+  1  a given webhook or URL does not exist, is being sent, or the command was not confirmed
+  2  a wrong option or setting, a package is missing, or no terminal to confirm on
+  3  Redis is not available
+"""
+
+app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help=_HELP)
+
+_MISSING: Final = 'webhooks need the packages of an extra: pip install "sentq[webhooks]"'
+
+AsJson = Annotated[
+    bool | None,
+    typer.Option("--json/--table", help="JSON lines or a table (default: by terminal)."),
+]
+ShowUrl = Annotated[
+    bool, typer.Option("--show-url", help="Show whole URLs. Their paths may be secrets.")
+]
+
+
+@app.command()
+def deliver(broker_url: Broker = None, config: Config = None) -> None:
+    """Deliver webhooks until SIGTERM or Ctrl-C. Several processes may do so, and a gateway does."""
+    try:
+        from sentq.webhooks.delivery import Deliverer
+    except ImportError as error:
+        raise SettingsError(f"{_MISSING} ({error.name} is missing)") from error
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    # It logs whole requests, with URLs.
+    logging.getLogger("httpcore2").setLevel(logging.WARNING)
+    deliverer = Deliverer(
+        Settings.load(config, broker_url=broker_url), WebhookSettings.load(config)
+    )
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, deliverer.stop)
+        say("webhooks are delivered")
+        await deliverer.run()
+
+    asyncio.run(main())
+
+
+@app.command("list")
+def list_webhooks(
+    waiting: Annotated[bool, typer.Option("--waiting", help="Only those that wait.")] = False,
+    dead: Annotated[
+        bool, typer.Option("--dead", help="Only those after their last attempt.")
+    ] = False,
+    limit: Annotated[int, typer.Option(help="Show at most so many of each.", min=0)] = 100,
+    as_json: AsJson = None,
+    show_url: ShowUrl = False,
+    broker_url: Broker = None,
+    config: Config = None,
+) -> None:
+    """Count webhooks, and list them: those that are due first, then the dead ones."""
+    chosen = [WebhookPlace.WAITING] * (waiting or not dead) + [WebhookPlace.DEAD] * (
+        dead or not waiting
+    )
+    with _admin(config, broker_url) as webhooks:
+        counts = webhooks.counts()
+        say(", ".join(f"{counts[place]:,} {place}" for place in WebhookPlace))
+        rows = [row for place in chosen for row in islice(webhooks.rows(place), limit)]
+    if wants_json(as_json):
+        write_json(rows, show_url=show_url)
+    elif rows:
+        write_table(rows, show_url=show_url)
+    if any(counts[place] > limit for place in chosen):
+        say(f"the first {limit:,} are shown; --limit shows more")
+
+
+@app.command()
+def retry(
+    ids: Annotated[
+        list[str] | None,
+        typer.Argument(
+            help="Ids of webhooks, waiting or dead.", metavar="ID...", show_default=False
+        ),
+    ] = None,
+    everything: Annotated[bool, typer.Option("--all", help="All dead webhooks.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show what would be done, and stop.")
+    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")] = False,
+    broker_url: Broker = None,
+    config: Config = None,
+) -> None:
+    """Send webhooks now. Dead ones are tried for another day, and URLs that answered 410 too."""
+    if bool(ids) + everything != 1:
+        raise InvalidInput("select the webhooks to retry: by ids, or with --all")
+    with _admin(config, broker_url) as webhooks:
+        if ids:
+            chosen: Iterable[str] = dict.fromkeys(ids)
+        else:
+            # All are read before the first one moves.
+            rows = list(webhooks.rows(WebhookPlace.DEAD))
+            _confirm(rows, dry_run=dry_run, yes=yes)
+            chosen = [row.id for row in rows]
+        if dry_run:
+            return
+        replies = Counter(webhooks.retry(each) for each in chosen)
+    say(f"{replies[RetryReply.RETRIED]:,} are due now")
+    if count := replies[RetryReply.IN_FLIGHT]:
+        say(f"{count:,} {'is' if count == 1 else 'are'} being sent at the moment")
+    if count := replies[RetryReply.NOT_FOUND]:
+        say(f"{count:,} {'does' if count == 1 else 'do'} not exist (any more)")
+    if replies.total() != replies[RetryReply.RETRIED]:
+        raise typer.Exit(Exit.SOME_FAILED)
+
+
+@app.command()
+def disabled(
+    as_json: AsJson = None,
+    show_url: ShowUrl = False,
+    broker_url: Broker = None,
+    config: Config = None,
+) -> None:
+    """List the URLs that get no more webhooks, because their receivers have answered 410."""
+    with _admin(config, broker_url) as webhooks:
+        found = webhooks.disabled()
+    say(f"{len(found):,} disabled")
+    for url, at_ms in found:
+        shown = shown_url(url, show_url=show_url)
+        if wants_json(as_json):
+            typer.echo(orjson.dumps({"url": shown, "at_ms": at_ms}).decode())
+        else:
+            typer.echo(shown)
+
+
+@app.command()
+def enable(
+    url: Annotated[str, typer.Argument(help="The URL.", show_default=False)],
+    broker_url: Broker = None,
+    config: Config = None,
+) -> None:
+    """Send webhooks to a URL again."""
+    with _admin(config, broker_url) as webhooks:
+        if not webhooks.enable(url):
+            say("it is not disabled")
+            raise typer.Exit(Exit.SOME_FAILED)
+    say("it gets webhooks again; `sentq webhooks retry` sends earlier ones")
+
+
+@app.command()
+def secret(
+    owner: Annotated[
+        str, typer.Option(help="Whose webhooks: the id of a key of the gateway (default: none).")
+    ] = "",
+    config: Config = None,
+) -> None:
+    """Print the secret by which a receiver verifies webhooks; with several secrets in the
+    settings one on each line, the newest first."""
+    for each in load_signer(WebhookSettings.load(config)).secrets_of(owner):
+        typer.echo(each)
+
+
+@app.command("new-secret")
+def make_secret() -> None:
+    """Print a new random secret for SENTQ_WEBHOOKS_SECRETS."""
+    typer.echo(new_secret())
+
+
+def _admin(config: Path | None, broker_url: str | None) -> WebhookAdmin:
+    return WebhookAdmin(Settings.load(config, broker_url=broker_url))
+
+
+def _confirm(rows: list[WebhookRow], *, dry_run: bool, yes: bool) -> None:
+    say(f"{len(rows):,} dead")
+    if not rows or dry_run or yes:
+        return
+    if not sys.stdin.isatty():
+        raise InvalidInput("no terminal to confirm on: add --yes to retry them")
+    if not typer.confirm(f"retry {len(rows):,}?", err=True):
+        raise typer.Exit(Exit.SOME_FAILED)
