@@ -22,20 +22,17 @@ __all__ = ["Address", "Network", "is_allowed", "parse_address"]
 Address: TypeAlias = IPv4Address | IPv6Address
 Network: TypeAlias = IPv4Network | IPv6Network
 
-#: Public addresses that lead to a service of the network itself: the relays of 6to4, and the
-#: service of Azure's hosts, which also gives out credentials.
-_SPECIAL: Final[Sequence[Network]] = (
-    ip_network("192.88.99.0/24"),
-    ip_network("168.63.129.16/32"),
-)
+#: Public addresses that lead to the relays of 6to4, which are out of use.
+_RELAYS: Final = IPv4Network("192.88.99.0/24")
 
 #: What is never called, not even in a network that the operator allows: these have no receivers,
 #: and the metadata services of clouds, with their credentials, are link-local.
 _NEVER: Final[Sequence[Network]] = (
     ip_network("0.0.0.0/8"),
     ip_network("169.254.0.0/16"),
+    ip_network("192.0.0.0/24"),  # of protocols; Oracle's clouds have their metadata service there
     ip_network("224.0.0.0/3"),
-    ip_network("168.63.129.16/32"),
+    ip_network("168.63.129.16/32"),  # a public address, at which Azure's hosts give out credentials
     ip_network("::/128"),
     ip_network("fe80::/10"),
     ip_network("ff00::/8"),
@@ -91,5 +88,5 @@ def _is_public(address: Address) -> bool:
         address.is_global
         and not address.is_multicast
         and not address.is_reserved
-        and not any(address in network for network in _SPECIAL)
+        and address not in _RELAYS
     )

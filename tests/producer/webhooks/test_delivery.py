@@ -40,7 +40,7 @@ def _settings(*receivers: Receiver, **settings: Any) -> WebhookSettings:
 
 @asynccontextmanager
 async def _delivering(redis_server: RedisProcess, settings: WebhookSettings) -> AsyncIterator[None]:
-    deliverer = Deliverer(Settings.load(broker_url=redis_server.url), settings)
+    deliverer = Deliverer(Settings.load(broker_url=redis_server.url_of("webhooks")), settings)
     task = asyncio.create_task(deliverer.run())
     try:
         yield
