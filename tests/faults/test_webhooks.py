@@ -32,7 +32,7 @@ from tests.support.webhooks.deliveries import (
     job_message,
     webhook_environment,
 )
-from tests.support.webhooks.receiver import Receiver, Reply, Request
+from tests.support.webhooks.receiver import ReceivedWebhook, ReceiverReply, WebhookReceiver
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
@@ -53,7 +53,7 @@ class Deliverers:
         self._stack = ExitStack()
         self.running: list[DelivererProcess] = []
 
-    def start(self, url: str, receiver: Receiver) -> DelivererProcess:
+    def start(self, url: str, receiver: WebhookReceiver) -> DelivererProcess:
         """Start one, and wait until it delivers."""
         environment = webhook_environment(receiver.origin, timeout_s=2)
         process = DelivererProcess(self._folder, url, environment)
@@ -74,14 +74,14 @@ def deliverers(tmp_path: Path) -> Iterator[Deliverers]:
     found.close()
 
 
-def _check_signatures(requests: list[Request]) -> None:
+def _check_signatures(requests: list[ReceivedWebhook]) -> None:
     """Check that each request is signed, and was not when it came an old one."""
     (secret,) = load_signer(WebhookSettings.load(secrets=[SECRET])).secrets_of("")
     for request in requests:
         Webhook(secret).verify(request.body, dict(request.headers))
 
 
-def _jobs(requests: list[Request]) -> Counter[str]:
+def _jobs(requests: list[ReceivedWebhook]) -> Counter[str]:
     return Counter(request.json["data"]["job_id"] for request in requests)
 
 
@@ -98,13 +98,13 @@ def test_no_webhook_is_lost_when_deliverers_are_killed(
     accepted: Counter[str] = Counter()
     seed = random.Random(18)
 
-    def answer(request: Request) -> Reply:
-        reply = Reply(500 if seed.random() < 0.05 else 204, delay_s=seed.random() / 10)
+    def answer(request: ReceivedWebhook) -> ReceiverReply:
+        reply = ReceiverReply(500 if seed.random() < 0.05 else 204, delay_s=seed.random() / 10)
         if reply.status == 204:
             accepted[request.id] += 1
         return reply
 
-    with Receiver(answer=answer) as receiver, Client(broker_url=redis_server.url) as client:
+    with WebhookReceiver(answer=answer) as receiver, Client(broker_url=redis_server.url) as client:
         url = redis_server.url_of("webhooks")
         workers.start(redis_server.url)
         for _ in range(2):
@@ -134,12 +134,12 @@ def test_a_process_that_is_killed_during_its_request_leaves_the_webhook_to_anoth
 ) -> None:
     url = redis_server.url_of("webhooks")
 
-    def answer(_: Request) -> Reply:
+    def answer(_: ReceivedWebhook) -> ReceiverReply:
         if len(receiver.requests) == 1:
             first.kill()
-        return Reply()
+        return ReceiverReply()
 
-    with Receiver(answer=answer) as receiver:
+    with WebhookReceiver(answer=answer) as receiver:
         first = deliverers.start(url, receiver)
         server.lpush(LIST, job_message(receiver.url()))
         eventually(lambda: receiver.requests, what="a request")
@@ -168,7 +168,7 @@ def test_a_process_that_is_killed_as_it_settles_sends_again_if_redis_does_not_kn
     trap: Trap,
     requests: int,
 ) -> None:
-    with Receiver() as receiver, Proxy(redis_server.port) as proxy:
+    with WebhookReceiver() as receiver, Proxy(redis_server.port) as proxy:
         first = deliverers.start(proxy.url, receiver)
         trap.action = first.process.kill
         proxy.trap = trap
@@ -183,7 +183,7 @@ def test_a_process_that_is_killed_as_it_settles_sends_again_if_redis_does_not_kn
 def test_a_lost_connection_to_redis_sends_no_webhook_again(
     redis_server: RedisProcess, server: redis.Redis, deliverers: Deliverers
 ) -> None:
-    with Receiver() as receiver, Proxy(redis_server.port) as proxy:
+    with WebhookReceiver() as receiver, Proxy(redis_server.port) as proxy:
         deliverers.start(proxy.url, receiver)
         proxy.trap = Trap(b"delivered", times=3)
         for number in range(20):
@@ -197,7 +197,7 @@ def test_no_webhook_is_lost_when_redis_is_killed(
     own_redis: RedisProcess, workers: ReplaceableWorkers, deliverers: Deliverers
 ) -> None:
     with (
-        Receiver(answer=lambda _: Reply(delay_s=0.02)) as receiver,
+        WebhookReceiver(answer=lambda _: ReceiverReply(delay_s=0.02)) as receiver,
         Client(broker_url=own_redis.url) as client,
         own_redis.client() as server,
     ):
@@ -220,5 +220,5 @@ def test_no_webhook_is_lost_when_redis_is_killed(
     _check_signatures(requests)
 
 
-def _all_came(receiver: Receiver, count: int) -> bool:
+def _all_came(receiver: WebhookReceiver, count: int) -> bool:
     return len(_jobs(list(receiver.requests))) == count

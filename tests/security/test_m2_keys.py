@@ -16,7 +16,7 @@ from celery import group
 
 from sentq import Client
 from sentq.connection.broker import BrokerKeys, BrokerRedis
-from sentq.webhooks.store import Limits, Settlement, settle_steps, take_steps
+from sentq.webhooks.store import Settlement, WebhookLimits, settle_steps, take_steps
 from sentq.wire.dead_letters import dead_letter_fields
 from sentq.wire.lua import load_script
 from sentq_worker.broker.dead_letters import DeadLetterTarget, dead_letter
@@ -96,7 +96,7 @@ def test_the_table_says_of_each_key_how_long_it_is_kept() -> None:
 
 def _leave_webhooks(server: redis.Redis) -> None:
     """Leave a webhook in each place: in the queue, waiting, and dead since its receiver is gone."""
-    limits = Limits(max_waiting=2, max_dead=9, dead_ttl_s=60)
+    limits = WebhookLimits(max_waiting=2, max_dead=9, dead_ttl_s=60)
     for number in range(3):
         server.lpush("sentq.webhooks", job_message("http://receiver.test", f"job-{number}"))
     taken = BrokerRedis(redis=server).run(

@@ -26,20 +26,20 @@ from sentq.results.batch import progress_steps
 from sentq.results.reader import ResultReader
 from sentq.settings import Settings
 from sentq.webhooks.events import Notice, UnreadableMessage, batch_body, job_body, read_notice
-from sentq.webhooks.posting import Answer, Poster
+from sentq.webhooks.posting import Poster, PostResult
 from sentq.webhooks.retries import retry_delay_s
 from sentq.webhooks.settings import WebhookSettings
 from sentq.webhooks.signing import load_signer
 from sentq.webhooks.store import (
     LeasedWebhook,
-    Limits,
     Settlement,
     Taken,
+    WebhookLimits,
     is_disabled_steps,
     settle_steps,
     take_steps,
 )
-from sentq.webhooks.targets import Target, TargetRules
+from sentq.webhooks.targets import TargetRules, WebhookTarget
 from sentq.wire.steps import Steps
 
 __all__ = ["Deliverer"]
@@ -98,7 +98,9 @@ class Deliverer:
         self._settings = webhooks
         self._signer = load_signer(webhooks)
         self._rules = TargetRules(webhooks)
-        self._limits = Limits(webhooks.max_waiting, webhooks.max_dead, settings.dead_letter_ttl_s)
+        self._limits = WebhookLimits(
+            webhooks.max_waiting, webhooks.max_dead, settings.dead_letter_ttl_s
+        )
         self._results = ResultReader.open(settings)
         self._drivers = Drivers(self._results)
         self._poster = Poster(webhooks, self._rules)
@@ -195,7 +197,7 @@ class Deliverer:
         self._in_flight[target.origin] += 1
         try:
             if await self._run(lambda broker: is_disabled_steps(broker, prepared.url)):
-                answer = Answer(None, "the receiver has answered 410 before", is_refused=True)
+                answer = PostResult(None, "the receiver has answered 410 before", is_refused=True)
             else:
                 at_s = now_ms / 1000 + time.monotonic() - taken_s
                 answer = await self._send(webhook, prepared, target, at_s)
@@ -236,16 +238,16 @@ class Deliverer:
         return batch_body(notice.subject_id, progress, at_ms)
 
     async def _send(
-        self, webhook: LeasedWebhook, prepared: _Prepared, target: Target, at_s: float
-    ) -> Answer:
+        self, webhook: LeasedWebhook, prepared: _Prepared, target: WebhookTarget, at_s: float
+    ) -> PostResult:
         headers = self._signer.headers(webhook.id, at_s, prepared.body, owner=prepared.owner)
         return await self._poster.post(target, headers, prepared.body)
 
     async def _conclude(
         self,
         webhook: LeasedWebhook,
-        target: Target,
-        answer: Answer,
+        target: WebhookTarget,
+        answer: PostResult,
         fields: dict[str, object],
         now_ms: int,
     ) -> None:

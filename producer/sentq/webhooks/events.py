@@ -141,8 +141,8 @@ def batch_body(batch_id: str, progress: BatchProgress | None, at_ms: int) -> byt
 
 
 def _outcome_of(end: _JobEnd, keyring: Keyring | None) -> JobOutcome | None:
-    """Return the outcome; None if there is none that can be read. What is not in the contract is
-    left out."""
+    """Return the outcome; None without one that can be read. What is not in the contract is left
+    out."""
     outcome: object = end.outcome
     try:
         if isinstance(outcome, dict) and SEALED_FIELD in outcome:

@@ -21,12 +21,12 @@ import httpcore2
 from sentq.errors import SettingsError
 from sentq.version import VERSION
 from sentq.webhooks.connecting import AddressRefused, CheckedNetwork, HostLookup, LookupFailed
-from sentq.webhooks.targets import Target, TargetRules
+from sentq.webhooks.targets import TargetRules, WebhookTarget
 
 if TYPE_CHECKING:
     from sentq.webhooks.settings import WebhookSettings
 
-__all__ = ["Answer", "Poster"]
+__all__ = ["PostResult", "Poster"]
 
 #: How much of a response is read, so that a receiver that writes a short one sees no error.
 _READ_BYTES: Final = 16 * 1024
@@ -47,7 +47,7 @@ _HEADERS: Final = {
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class PostResult:
     """What became of a request.
 
     Attributes:
@@ -88,28 +88,32 @@ class Poster:
             network_backend=CheckedNetwork(rules, HostLookup()),
         )
 
-    async def post(self, target: Target, headers: Mapping[str, str], body: bytes) -> Answer:
+    async def post(
+        self, target: WebhookTarget, headers: Mapping[str, str], body: bytes
+    ) -> PostResult:
         """Send one request, and return what became of it within the time limit."""
         try:
             async with asyncio.timeout(self._timeout_s):
                 return await self._post(target, headers, body)
         except TimeoutError:
-            return Answer(None, f"no response within {self._timeout_s:g} s")
+            return PostResult(None, f"no response within {self._timeout_s:g} s")
         except AddressRefused as error:
-            return Answer(None, str(error), is_refused=True)
+            return PostResult(None, str(error), is_refused=True)
         except LookupFailed as error:
-            return Answer(None, str(error))
+            return PostResult(None, str(error))
         except httpcore2.ConnectError as error:
             # The message of TLS says what is wrong with a certificate, and quotes no URL.
-            return Answer(None, f"cannot connect: {error}")
+            return PostResult(None, f"cannot connect: {error}")
         except _BROKEN as error:
-            return Answer(None, f"the connection failed ({type(error).__name__})")
+            return PostResult(None, f"the connection failed ({type(error).__name__})")
 
     async def aclose(self) -> None:
         """Close all connections."""
         await self._pool.aclose()
 
-    async def _post(self, target: Target, headers: Mapping[str, str], body: bytes) -> Answer:
+    async def _post(
+        self, target: WebhookTarget, headers: Mapping[str, str], body: bytes
+    ) -> PostResult:
         # Of the parts, so that httpcore does not read the URL in a way of its own.
         url = httpcore2.URL(
             scheme=target.scheme, host=target.host, port=target.port, target=target.path
@@ -126,13 +130,13 @@ class Poster:
             return _answer(response)
 
 
-def _answer(response: httpcore2.Response) -> Answer:
+def _answer(response: httpcore2.Response) -> PostResult:
     status = response.status
     if status in _OK:
-        return Answer(status)
+        return PostResult(status)
     if status in _REDIRECTS:
-        return Answer(status, f"status {status}: redirects are not followed")
-    return Answer(status, f"status {status}", retry_after_s=_retry_after_s(response))
+        return PostResult(status, f"status {status}: redirects are not followed")
+    return PostResult(status, f"status {status}", retry_after_s=_retry_after_s(response))
 
 
 def _retry_after_s(response: httpcore2.Response) -> float | None:

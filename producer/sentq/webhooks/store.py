@@ -27,10 +27,10 @@ from sentq.wire.steps import Command, RoundTrip, ScriptCall, Steps
 __all__ = [
     "PAGE_SIZE",
     "LeasedWebhook",
-    "Limits",
     "RetryReply",
     "Settlement",
     "Taken",
+    "WebhookLimits",
     "WebhookPlace",
     "WebhookRow",
     "admit_steps",
@@ -64,7 +64,7 @@ PAGE_SIZE: Final = 200
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class WebhookLimits:
     """How many webhooks may be where.
 
     Attributes:
@@ -167,7 +167,7 @@ def take_steps(
     *,
     most: int,
     lease_s: float,
-    limits: Limits,
+    limits: WebhookLimits,
     most_per_host: int,
     in_flight: Mapping[str, int],
 ) -> Steps[Taken]:
@@ -199,7 +199,7 @@ def settle_steps(
     webhook: LeasedWebhook,
     settlement: Settlement,
     *,
-    limits: Limits,
+    limits: WebhookLimits,
     delay_s: float = 0.0,
     fields: Mapping[str, object] | None = None,
 ) -> Steps[bool]:

@@ -18,7 +18,14 @@ from sentq.webhooks.addresses import Address, Network, is_allowed, parse_address
 if TYPE_CHECKING:
     from sentq.webhooks.settings import WebhookSettings
 
-__all__ = ["HostPattern", "Target", "TargetRules", "parse_network", "parse_pattern", "parse_target"]
+__all__ = [
+    "HostPattern",
+    "TargetRules",
+    "WebhookTarget",
+    "parse_network",
+    "parse_pattern",
+    "parse_target",
+]
 
 _MAX_URL_CHARS: Final = 2048
 _MAX_HOST_CHARS: Final = 253
@@ -41,7 +48,7 @@ _NUMERIC: Final = re.compile(r"[0-9]+|0x[0-9a-f]*", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
-class Target:
+class WebhookTarget:
     """A URL in parts.
 
     Attributes:
@@ -68,7 +75,7 @@ class Target:
         return host if self.port == _PORTS[self.scheme] else f"{host}:{self.port}"
 
 
-def parse_target(url: object) -> Target:
+def parse_target(url: object) -> WebhookTarget:
     """Read a URL.
 
     Raises:
@@ -96,7 +103,7 @@ def parse_target(url: object) -> Target:
         raise WebhookRefused("callback_url must start with https://")
     host, port = _host_and_port(found["authority"], scheme)
     path = found["path"] or "/"
-    return Target(scheme, host, port, path if path.startswith("/") else f"/{path}")
+    return WebhookTarget(scheme, host, port, path if path.startswith("/") else f"/{path}")
 
 
 def _host_and_port(authority: str, scheme: str) -> tuple[str, int]:
@@ -111,7 +118,7 @@ def _host_and_port(authority: str, scheme: str) -> tuple[str, int]:
 
 
 def _host(found: re.Match[str]) -> str | None:
-    """Return the host in the form that is compared; None if it is none."""
+    """Return the host in the form that is compared; None for what is no host."""
     if found["six"] is not None:
         address = parse_address(found["six"])
         return str(address) if isinstance(address, IPv6Address) else None
@@ -138,7 +145,7 @@ class HostPattern:
     host: str
     port: int
 
-    def allows(self, target: Target) -> bool:
+    def allows(self, target: WebhookTarget) -> bool:
         """Return whether the entry allows a target."""
         if (self.scheme, self.port) != (target.scheme, target.port):
             return False
@@ -147,7 +154,7 @@ class HostPattern:
         return target.host == self.host
 
     @classmethod
-    def of(cls, target: Target, *, is_suffix: bool) -> Self:
+    def of(cls, target: WebhookTarget, *, is_suffix: bool) -> Self:
         """Return the entry for the origin of a target."""
         return cls(target.scheme, f".{target.host}" if is_suffix else target.host, target.port)
 
@@ -173,7 +180,7 @@ def parse_pattern(text: str) -> HostPattern:
     return HostPattern.of(target, is_suffix=is_suffix)
 
 
-def _is_address(target: Target) -> bool:
+def _is_address(target: WebhookTarget) -> bool:
     return parse_address(target.host) is not None
 
 
@@ -200,7 +207,7 @@ class TargetRules:
         self._patterns = tuple(map(parse_pattern, settings.hosts))
         self._networks = tuple(map(parse_network, settings.private_networks))
 
-    def check(self, url: object) -> Target:
+    def check(self, url: object) -> WebhookTarget:
         """Read a URL that the operator allows. Addresses of names are checked later, as they are
         connected to.
 

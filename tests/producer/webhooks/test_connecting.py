@@ -18,11 +18,11 @@ import pytest
 
 from sentq.webhooks import addresses
 from sentq.webhooks.connecting import HostLookup, LookupFailed
-from sentq.webhooks.posting import Answer, Poster
+from sentq.webhooks.posting import Poster, PostResult
 from sentq.webhooks.settings import WebhookSettings
 from sentq.webhooks.targets import TargetRules
 from tests.support.tls.certificates import Authority
-from tests.support.webhooks.receiver import Receiver, Reply
+from tests.support.webhooks.receiver import ReceiverReply, WebhookReceiver
 
 NAME: Final = "receiver.test"
 
@@ -63,15 +63,16 @@ def public_loopback(monkeypatch: pytest.MonkeyPatch) -> None:
     )
 
 
-def _settings(*receivers: Receiver, **settings: Any) -> WebhookSettings:
+def _settings(*receivers: WebhookReceiver, **settings: Any) -> WebhookSettings:
     hosts = [each.url("", host=NAME) for each in receivers]
-    return WebhookSettings.load(**{"hosts": hosts, "timeout_s": 5} | settings)
+    values: dict[str, Any] = {"hosts": hosts, "timeout_s": 5}
+    return WebhookSettings.load(**values | settings)
 
 
-def _post(url: str, settings: WebhookSettings, count: int = 1) -> list[Answer]:
+def _post(url: str, settings: WebhookSettings, count: int = 1) -> list[PostResult]:
     """Send requests to a URL, one after the other."""
 
-    async def main() -> list[Answer]:
+    async def main() -> list[PostResult]:
         rules = TargetRules(settings)
         poster = Poster(settings, rules)
         try:
@@ -89,7 +90,10 @@ def _post(url: str, settings: WebhookSettings, count: int = 1) -> list[Answer]:
 def test_a_name_that_changes_its_address_is_connected_to_where_it_was_checked(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    with Receiver(host=PUBLIC) as public, Receiver(host=PRIVATE, port=public.port) as private:
+    with (
+        WebhookReceiver(host=PUBLIC) as public,
+        WebhookReceiver(host=PRIVATE, port=public.port) as private,
+    ):
         server = NameServer(monkeypatch, lambda n: [PRIVATE] if n % 2 else [PUBLIC])
         url = public.url(host=NAME)
         # A program that checks an address and then connects to the name reaches the private one.
@@ -99,7 +103,7 @@ def test_a_name_that_changes_its_address_is_connected_to_where_it_was_checked(
         assert (len(public.requests), len(private.requests)) == (0, 1)
         server.lookups = 0
         first, second = _post(url, _settings(public), count=2)
-        assert first == Answer(204)
+        assert first == PostResult(204)
         assert server.lookups == 2, "one look-up for each request"
         assert second.is_refused
         assert (len(public.requests), private.connections) == (1, 1)
@@ -122,7 +126,10 @@ def test_a_name_that_changes_its_address_is_connected_to_where_it_was_checked(
 def test_a_name_with_a_private_address_is_not_connected_to(
     monkeypatch: pytest.MonkeyPatch, found: list[str]
 ) -> None:
-    with Receiver(host=PUBLIC) as public, Receiver(host=PRIVATE, port=public.port) as private:
+    with (
+        WebhookReceiver(host=PUBLIC) as public,
+        WebhookReceiver(host=PRIVATE, port=public.port) as private,
+    ):
         NameServer(monkeypatch, lambda _: found)
         (answer,) = _post(public.url(host=NAME), _settings(public))
         assert answer.is_refused
@@ -130,26 +137,26 @@ def test_a_name_with_a_private_address_is_not_connected_to(
 
 
 def test_an_allowed_network_is_connected_to(monkeypatch: pytest.MonkeyPatch) -> None:
-    with Receiver() as receiver:
+    with WebhookReceiver() as receiver:
         NameServer(monkeypatch, lambda _: [PRIVATE])
         settings = _settings(receiver, private_networks="127.0.0.0/30")
-        assert _post(receiver.url(host=NAME), settings) == [Answer(204)]
+        assert _post(receiver.url(host=NAME), settings) == [PostResult(204)]
 
 
 def test_an_address_that_does_not_answer_is_followed_by_the_next(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    with Receiver(host="127.0.0.3") as receiver:
+    with WebhookReceiver(host="127.0.0.3") as receiver:
         NameServer(monkeypatch, lambda _: [PRIVATE, "127.0.0.3"])
         settings = _settings(receiver, private_networks="127.0.0.0/8")
-        assert _post(receiver.url(host=NAME), settings) == [Answer(204)]
+        assert _post(receiver.url(host=NAME), settings) == [PostResult(204)]
 
 
 def test_a_name_without_an_address_fails(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(_: int) -> Sequence[str]:
         raise socket.gaierror(socket.EAI_NONAME, "unknown")
 
-    with Receiver() as receiver:
+    with WebhookReceiver() as receiver:
         NameServer(monkeypatch, fail)
         (answer,) = _post(receiver.url(host=NAME), _settings(receiver))
     assert (answer.error, answer.is_refused) == ("the host has no address", False)
@@ -200,9 +207,9 @@ def test_look_ups_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
 def test_redirects_are_not_followed(status: int) -> None:
-    with Receiver() as elsewhere:
-        reply = Reply(status, {"location": elsewhere.url()})
-        with Receiver(answer=lambda _: reply) as receiver:
+    with WebhookReceiver() as elsewhere:
+        reply = ReceiverReply(status, {"location": elsewhere.url()})
+        with WebhookReceiver(answer=lambda _: reply) as receiver:
             settings = _settings(receiver, hosts=[receiver.origin], private_networks="127.0.0.0/8")
             (answer,) = _post(receiver.url(), settings)
         assert answer.status == status
@@ -216,11 +223,11 @@ def test_proxies_and_passwords_of_the_environment_are_not_used(
     netrc = tmp_path / "netrc"
     netrc.write_text("default login user password secret\n")
     monkeypatch.setenv("NETRC", str(netrc))
-    with Receiver() as proxy, Receiver() as receiver:
+    with WebhookReceiver() as proxy, WebhookReceiver() as receiver:
         for name in ("http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "ALL_PROXY"):
             monkeypatch.setenv(name, proxy.url(""))
         settings = _settings(receiver, hosts=[receiver.origin], private_networks="127.0.0.0/8")
-        assert _post(receiver.url(), settings) == [Answer(204)]
+        assert _post(receiver.url(), settings) == [PostResult(204)]
         assert not proxy.connections
         assert "authorization" not in receiver.requests[0].headers
 
@@ -234,12 +241,12 @@ def test_a_certificate_is_checked_for_the_name(
     trusted = allowed | {"tls_ca_file": authority.file}
     right = authority.certificate("right", address=f"DNS:{NAME}")
     other = authority.certificate("other", address=f"DNS:other.test,IP:{PRIVATE}")
-    with Receiver(certificate=right) as receiver:
+    with WebhookReceiver(certificate=right) as receiver:
         url = receiver.url(host=NAME)
-        assert _post(url, _settings(receiver, **trusted)) == [Answer(204)]
+        assert _post(url, _settings(receiver, **trusted)) == [PostResult(204)]
         (answer,) = _post(url, _settings(receiver, **allowed))
         assert "certificate verify failed" in (answer.error or ""), "an unknown authority"
-    with Receiver(certificate=other) as receiver:
+    with WebhookReceiver(certificate=other) as receiver:
         (answer,) = _post(receiver.url(host=NAME), _settings(receiver, **trusted))
         assert "certificate verify failed" in (answer.error or ""), "another name"
         assert not receiver.requests
@@ -248,22 +255,24 @@ def test_a_certificate_is_checked_for_the_name(
 # --- Time and memory -------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("reply", [Reply(delay_s=30), Reply(drips=True, headers={"x": "y" * 900})])
-def test_a_slow_receiver_has_the_time_limit(reply: Reply) -> None:
-    with Receiver(answer=lambda _: reply) as receiver:
+@pytest.mark.parametrize(
+    "reply", [ReceiverReply(delay_s=30), ReceiverReply(drips=True, headers={"x": "y" * 900})]
+)
+def test_a_slow_receiver_has_the_time_limit(reply: ReceiverReply) -> None:
+    with WebhookReceiver(answer=lambda _: reply) as receiver:
         settings = _settings(
             receiver, hosts=[receiver.origin], private_networks="127.0.0.0/8", timeout_s=1
         )
         started_s = time.monotonic()
         (answer,) = _post(receiver.url(), settings)
-        assert answer == Answer(None, "no response within 1 s")
+        assert answer == PostResult(None, "no response within 1 s")
         assert time.monotonic() - started_s < 15
 
 
 @pytest.mark.parametrize("status", [200, 500])
 def test_a_huge_response_is_not_read(status: int) -> None:
-    reply = Reply(status, body_chunks=4096)  # 256 MiB
-    with Receiver(answer=lambda _: reply) as receiver:
+    reply = ReceiverReply(status, body_chunks=4096)  # 256 MiB
+    with WebhookReceiver(answer=lambda _: reply) as receiver:
         settings = _settings(receiver, hosts=[receiver.origin], private_networks="127.0.0.0/8")
         tracemalloc.start()
         (answer,) = _post(receiver.url(), settings)
@@ -276,8 +285,8 @@ def test_a_huge_response_is_not_read(status: int) -> None:
 
 
 def test_endless_headers_are_refused() -> None:
-    reply = Reply(204, {f"x-{number}": "y" * 1000 for number in range(300)})
-    with Receiver(answer=lambda _: reply) as receiver:
+    reply = ReceiverReply(204, {f"x-{number}": "y" * 1000 for number in range(300)})
+    with WebhookReceiver(answer=lambda _: reply) as receiver:
         settings = _settings(receiver, hosts=[receiver.origin], private_networks="127.0.0.0/8")
         (answer,) = _post(receiver.url(), settings)
     assert "RemoteProtocolError" in (answer.error or "")
@@ -288,7 +297,7 @@ def test_endless_headers_are_refused() -> None:
     [("120", 120.0), ("", None), ("soon", None), ("-5", None), ("99999999999999", 999_999_999.0)],
 )
 def test_what_a_receiver_asks_for_is_read(value: str, seconds: float | None) -> None:
-    with Receiver(answer=lambda _: Reply(503, {"retry-after": value})) as receiver:
+    with WebhookReceiver(answer=lambda _: ReceiverReply(503, {"retry-after": value})) as receiver:
         settings = _settings(receiver, hosts=[receiver.origin], private_networks="127.0.0.0/8")
         (answer,) = _post(receiver.url(), settings)
     assert answer.retry_after_s == seconds

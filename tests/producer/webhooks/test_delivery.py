@@ -22,12 +22,12 @@ from sentq.webhooks.settings import WebhookSettings
 from sentq.webhooks.signing import load_signer
 from tests.support.processes import RedisProcess, eventually
 from tests.support.webhooks.deliveries import SECRET, job_message
-from tests.support.webhooks.receiver import Receiver, Reply, Request
+from tests.support.webhooks.receiver import ReceivedWebhook, ReceiverReply, WebhookReceiver
 
 LIST = "sentq.webhooks"
 
 
-def _settings(*receivers: Receiver, **settings: Any) -> WebhookSettings:
+def _settings(*receivers: WebhookReceiver, **settings: Any) -> WebhookSettings:
     return WebhookSettings.load(
         **{
             "secrets": [SECRET],
@@ -64,8 +64,8 @@ def _deliver(
 def _record(server: redis.Redis) -> dict[bytes, bytes]:
     """Return the only webhook that Redis has."""
     (key,) = list(server.scan_iter("sentq.webhook:*"))
-    found: dict[bytes, bytes] = server.hgetall(key)
-    return found
+    found: Any = server.hgetall(key)
+    return dict(found)
 
 
 def _is_settled(server: redis.Redis) -> bool:
@@ -81,7 +81,7 @@ def fast_retries(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_webhook_is_delivered_once_and_nothing_of_it_is_left(
     redis_server: RedisProcess, server: redis.Redis
 ) -> None:
-    with Receiver() as receiver:
+    with WebhookReceiver() as receiver:
         server.lpush(LIST, job_message(receiver.url("/hook?a=%20b"), "job-7"))
         _deliver(redis_server, _settings(receiver), lambda: receiver.requests)
         (request,) = receiver.requests
@@ -96,7 +96,7 @@ def test_the_signature_is_that_of_the_library_and_of_an_independent_computation(
     redis_server: RedisProcess, server: redis.Redis
 ) -> None:
     other = "whsec_" + base64.b64encode(b"another secret of tests!").decode()
-    with Receiver() as receiver:
+    with WebhookReceiver() as receiver:
         settings = _settings(receiver, secrets=[other, SECRET])
         server.lpush(LIST, job_message(receiver.url(), owner="key-1"))
         _deliver(redis_server, settings, lambda: receiver.requests)
@@ -123,7 +123,7 @@ def test_a_failed_webhook_is_tried_again_with_the_same_id_and_body(
     redis_server: RedisProcess, server: redis.Redis
 ) -> None:
     statuses = iter([500, 404, 302, 204])
-    with Receiver(answer=lambda _: Reply(next(statuses))) as receiver:
+    with WebhookReceiver(answer=lambda _: ReceiverReply(next(statuses))) as receiver:
         server.lpush(LIST, job_message(receiver.url()))
         _deliver(redis_server, _settings(receiver), lambda: len(receiver.requests) == 4)
         requests = receiver.requests
@@ -138,7 +138,7 @@ def test_a_failed_webhook_is_tried_again_with_the_same_id_and_body(
 def test_the_state_of_a_failed_webhook_is_kept(
     redis_server: RedisProcess, server: redis.Redis
 ) -> None:
-    with Receiver(answer=lambda _: Reply(503, {"retry-after": "600"})) as receiver:
+    with WebhookReceiver(answer=lambda _: ReceiverReply(503, {"retry-after": "600"})) as receiver:
         server.lpush(LIST, job_message(receiver.url(), "job-9"))
         _deliver(redis_server, _settings(receiver), lambda: receiver.requests)
     record = _record(server)
@@ -146,17 +146,18 @@ def test_the_state_of_a_failed_webhook_is_kept(
     assert record[b"subject_id"] == b"job-9"
     assert record[b"last_error"] == b"status 503"
     assert b"message" not in record
-    ((_, due_ms),) = server.zrange("sentq.webhooks.due", 0, -1, withscores=True)
+    waiting: Any = server.zrange("sentq.webhooks.due", 0, -1, withscores=True)
+    ((_, due_ms),) = waiting
     assert 590 <= due_ms / 1000 - time.time() <= 610, "Retry-After is kept to"
 
 
 def test_a_receiver_that_is_gone_disables_its_url_and_no_other(
     redis_server: RedisProcess, server: redis.Redis
 ) -> None:
-    def answer(request: Request) -> Reply:
-        return Reply(410 if request.path == "/gone" else 204)
+    def answer(request: ReceivedWebhook) -> ReceiverReply:
+        return ReceiverReply(410 if request.path == "/gone" else 204)
 
-    with Receiver(answer=answer) as receiver:
+    with WebhookReceiver(answer=answer) as receiver:
         settings = _settings(receiver)
         server.lpush(LIST, job_message(receiver.url("/gone"), "job-1"))
         _deliver(redis_server, settings, lambda: server.zcard("sentq.webhooks.dead"))
@@ -170,7 +171,7 @@ def test_a_receiver_that_is_gone_disables_its_url_and_no_other(
 def test_a_webhook_is_dead_when_its_lifetime_is_over(
     redis_server: RedisProcess, server: redis.Redis
 ) -> None:
-    with Receiver(answer=lambda _: Reply(500, {"retry-after": "61"})) as receiver:
+    with WebhookReceiver(answer=lambda _: ReceiverReply(500, {"retry-after": "61"})) as receiver:
         settings = _settings(receiver, lifetime_s=60)
         server.lpush(LIST, job_message(receiver.url()))
         # Retry-After is read of 429 and 503 as of all others: 61 s are beyond the lifetime.
@@ -192,7 +193,7 @@ def test_a_webhook_is_dead_when_its_lifetime_is_over(
 def test_a_url_that_is_not_allowed_is_never_called(
     redis_server: RedisProcess, server: redis.Redis, url: str, reason: str
 ) -> None:
-    with Receiver() as receiver:
+    with WebhookReceiver() as receiver:
         server.lpush(LIST, job_message(url.format(port=receiver.port)))
         settings = _settings(receiver)
         _deliver(redis_server, settings, lambda: server.zcard("sentq.webhooks.dead"))
@@ -204,7 +205,7 @@ def test_a_url_that_is_not_allowed_is_never_called(
 def test_a_message_that_is_no_webhook_is_dead_at_once(
     redis_server: RedisProcess, server: redis.Redis, message: bytes
 ) -> None:
-    with Receiver() as receiver:
+    with WebhookReceiver() as receiver:
         server.lpush(LIST, message, job_message(receiver.url()))
         _deliver(
             redis_server,
@@ -218,8 +219,8 @@ def test_a_slow_host_does_not_delay_others_and_has_few_requests_at_a_time(
     redis_server: RedisProcess, server: redis.Redis
 ) -> None:
     with (
-        Receiver(answer=lambda _: Reply(delay_s=1.5)) as slow,
-        Receiver(host="127.0.0.2") as other,
+        WebhookReceiver(answer=lambda _: ReceiverReply(delay_s=1.5)) as slow,
+        WebhookReceiver(host="127.0.0.2") as other,
     ):
         for number in range(300):
             server.lpush(LIST, job_message(slow.url(), f"slow-{number}"))
@@ -236,7 +237,7 @@ def test_a_slow_host_does_not_delay_others_and_has_few_requests_at_a_time(
 def test_new_webhooks_stay_in_their_queue_while_too_many_wait(
     redis_server: RedisProcess, server: redis.Redis
 ) -> None:
-    with Receiver(answer=lambda _: Reply(503, {"retry-after": "60"})) as receiver:
+    with WebhookReceiver(answer=lambda _: ReceiverReply(503, {"retry-after": "60"})) as receiver:
         for number in range(10):
             server.lpush(LIST, job_message(receiver.url(), f"job-{number}"))
         settings = _settings(receiver, max_waiting=4)
@@ -248,7 +249,7 @@ def test_new_webhooks_stay_in_their_queue_while_too_many_wait(
 def test_webhooks_are_delivered_while_redis_is_full(
     redis_server: RedisProcess, server: redis.Redis
 ) -> None:
-    with Receiver() as receiver:
+    with WebhookReceiver() as receiver:
         server.lpush(LIST, job_message(receiver.url()))
         server.config_set("maxmemory", 1)
         try:

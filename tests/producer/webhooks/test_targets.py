@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from sentq.errors import SettingsError, WebhookRefused
 from sentq.webhooks.settings import WebhookSettings
 from sentq.webhooks.signing import load_signer
-from sentq.webhooks.targets import Target, TargetRules, parse_target
+from sentq.webhooks.targets import TargetRules, WebhookTarget, parse_target
 
 
 def _rules(**settings: Any) -> TargetRules:
@@ -21,17 +21,20 @@ def _rules(**settings: Any) -> TargetRules:
 @pytest.mark.parametrize(
     ("url", "target"),
     [
-        ("https://example.com", Target("https", "example.com", 443, "/")),
-        ("HTTPS://Example.COM./a?b=%20", Target("https", "example.com", 443, "/a?b=%20")),
-        ("http://example.com:8080/", Target("http", "example.com", 8080, "/")),
-        ("https://example.com?x=1", Target("https", "example.com", 443, "/?x=1")),
-        ("https://192.0.2.7/", Target("https", "192.0.2.7", 443, "/")),
-        ("https://[2606:4700::0001]/x", Target("https", "2606:4700::1", 443, "/x")),
-        ("https://xn--mnchen-3ya.example/", Target("https", "xn--mnchen-3ya.example", 443, "/")),
-        ("https://a_b-c.example/", Target("https", "a_b-c.example", 443, "/")),
+        ("https://example.com", WebhookTarget("https", "example.com", 443, "/")),
+        ("HTTPS://Example.COM./a?b=%20", WebhookTarget("https", "example.com", 443, "/a?b=%20")),
+        ("http://example.com:8080/", WebhookTarget("http", "example.com", 8080, "/")),
+        ("https://example.com?x=1", WebhookTarget("https", "example.com", 443, "/?x=1")),
+        ("https://192.0.2.7/", WebhookTarget("https", "192.0.2.7", 443, "/")),
+        ("https://[2606:4700::0001]/x", WebhookTarget("https", "2606:4700::1", 443, "/x")),
+        (
+            "https://xn--mnchen-3ya.example/",
+            WebhookTarget("https", "xn--mnchen-3ya.example", 443, "/"),
+        ),
+        ("https://a_b-c.example/", WebhookTarget("https", "a_b-c.example", 443, "/")),
     ],
 )
-def test_a_url_is_read_in_parts(url: str, target: Target) -> None:
+def test_a_url_is_read_in_parts(url: str, target: WebhookTarget) -> None:
     assert parse_target(url) == target
 
 

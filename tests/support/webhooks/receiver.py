@@ -14,13 +14,13 @@ import orjson
 
 from tests.support.tls.certificates import Certificate
 
-__all__ = ["Receiver", "Reply", "Request"]
+__all__ = ["ReceivedWebhook", "ReceiverReply", "WebhookReceiver"]
 
 _CHUNK: Final = b"x" * 65_536
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
+class ReceivedWebhook:
     """A request that came.
 
     Attributes:
@@ -47,7 +47,7 @@ class Request:
 
 
 @dataclass(frozen=True, slots=True)
-class Reply:
+class ReceiverReply:
     """What is answered.
 
     Attributes:
@@ -65,7 +65,7 @@ class Reply:
     drips: bool = False
 
 
-class Receiver:
+class WebhookReceiver:
     """A server. Requests are answered by threads.
 
     Args:
@@ -80,9 +80,9 @@ class Receiver:
         host: str = "127.0.0.1",
         port: int = 0,
         certificate: Certificate | None = None,
-        answer: Callable[[Request], Reply] | None = None,
+        answer: Callable[[ReceivedWebhook], ReceiverReply] | None = None,
     ) -> None:
-        self.requests: list[Request] = []
+        self.requests: list[ReceivedWebhook] = []
         #: How many connections were opened.
         self.connections = 0
         #: How many bytes of bodies were sent.
@@ -91,8 +91,8 @@ class Receiver:
         self.most_at_once = 0
         self._at_once = 0
         self._lock = threading.Lock()
-        self.answer = answer or (lambda _: Reply())
-        self._server = _Server((host, port), _handler(self))
+        self.answer = answer or (lambda _: ReceiverReply())
+        self._server = _RecordingServer((host, port), _handler(self))
         self._server.receiver = self
         self.scheme = "http"
         if certificate is not None:
@@ -117,7 +117,7 @@ class Receiver:
         """Return the ids of the webhooks that came, in order."""
         return [each.id for each in list(self.requests)]
 
-    def handle(self, request: Request) -> Reply:
+    def handle(self, request: ReceivedWebhook) -> ReceiverReply:
         """Record a request, and return what is answered."""
         with self._lock:
             self._at_once += 1
@@ -141,12 +141,12 @@ class Receiver:
         self._thread.join()
 
 
-class _Server(ThreadingHTTPServer):
+class _RecordingServer(ThreadingHTTPServer):
     daemon_threads = True
     block_on_close = False
     request_queue_size = 128
     context: ssl.SSLContext | None = None
-    receiver: Receiver
+    receiver: WebhookReceiver
 
     def finish_request(self, request: Any, client_address: Any) -> None:
         """Handle a connection in its thread, so that no handshake delays others."""
@@ -155,20 +155,20 @@ class _Server(ThreadingHTTPServer):
             super().finish_request(request, client_address)
             return
         with self.context.wrap_socket(request, server_side=True) as encrypted:
-            super().finish_request(encrypted, client_address)  # type: ignore[arg-type]
+            super().finish_request(encrypted, client_address)
 
     def handle_error(self, request: object, client_address: object) -> None:
         """Ignore clients that end a connection: tests look at what they did."""
 
 
-def _handler(receiver: Receiver) -> type[BaseHTTPRequestHandler]:
+def _handler(receiver: WebhookReceiver) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers.get("content-length", 0)))
             headers = {name.lower(): value for name, value in self.headers.items()}
-            reply = receiver.handle(Request(self.path, headers, body, time.time()))
+            reply = receiver.handle(ReceivedWebhook(self.path, headers, body, time.time()))
             lines = [f"HTTP/1.1 {reply.status} Reason"]
             lines += [f"{name}: {value}" for name, value in reply.headers.items()]
             lines += [f"content-length: {reply.body_chunks * len(_CHUNK)}", "connection: close"]

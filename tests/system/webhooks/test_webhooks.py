@@ -29,7 +29,7 @@ from tests.support.webhooks.deliveries import (
     job_message,
     webhook_environment,
 )
-from tests.support.webhooks.receiver import Receiver, Reply, Request
+from tests.support.webhooks.receiver import ReceivedWebhook, ReceiverReply, WebhookReceiver
 
 ROOT: Final = Path(__file__).parents[3]
 STANDIN: Final = ("tests.support.workers.standin",)
@@ -38,13 +38,15 @@ LIST: Final = "sentq.webhooks"
 
 
 @pytest.fixture(scope="module")
-def receiver() -> Iterator[Receiver]:
-    with Receiver() as receiver:
+def receiver() -> Iterator[WebhookReceiver]:
+    with WebhookReceiver() as receiver:
         yield receiver
 
 
 @pytest.fixture(scope="module")
-def service(tmp_path_factory: pytest.TempPathFactory, receiver: Receiver) -> Iterator[RedisProcess]:
+def service(
+    tmp_path_factory: pytest.TempPathFactory, receiver: WebhookReceiver
+) -> Iterator[RedisProcess]:
     """A Redis with its users, a worker with the rules of the presets, and a deliverer."""
     folder = tmp_path_factory.mktemp("service")
     with users_server(folder) as server:
@@ -78,10 +80,10 @@ def client(service: RedisProcess) -> Iterator[Client]:
         yield client
 
 
-def _request(receiver: Receiver, subject_id: str) -> Request:
+def _request(receiver: WebhookReceiver, subject_id: str) -> ReceivedWebhook:
     """Wait for the webhook of a job or a batch."""
 
-    def find() -> Request | None:
+    def find() -> ReceivedWebhook | None:
         for each in list(receiver.requests):
             if subject_id in (each.json["data"].get("job_id"), each.json["data"].get("batch_id")):
                 return each
@@ -104,7 +106,7 @@ def _secret(owner: str = "") -> str:
 
 
 def test_a_job_sends_a_webhook_with_its_outcomes_and_no_text(
-    client: Client, receiver: Receiver
+    client: Client, receiver: WebhookReceiver
 ) -> None:
     then = webhook(receiver.url("/scored"), outcomes=True, owner="key-1")
     job = client.submit(["CANARY one", "CANARY two"], then=then)
@@ -117,7 +119,9 @@ def test_a_job_sends_a_webhook_with_its_outcomes_and_no_text(
     assert b"CANARY" not in request.body
 
 
-def test_a_batch_sends_one_webhook_with_its_counts(client: Client, receiver: Receiver) -> None:
+def test_a_batch_sends_one_webhook_with_its_counts(
+    client: Client, receiver: WebhookReceiver
+) -> None:
     batch = client.batch([f"text {n}" for n in range(30)], then=webhook(receiver.url("/batch")))
     body = _request(receiver, batch.id).json
     assert body["type"] == "batch.complete"
@@ -127,7 +131,7 @@ def test_a_batch_sends_one_webhook_with_its_counts(client: Client, receiver: Rec
 
 
 def test_a_job_with_an_eta_and_one_that_is_too_late_send_theirs(
-    client: Client, receiver: Receiver
+    client: Client, receiver: WebhookReceiver
 ) -> None:
     scheduled = client.submit("text", then=webhook(receiver.url()), delay=0.5)
     late = client.submit("late", deadline=0.001, then=webhook(receiver.url()))
@@ -137,10 +141,10 @@ def test_a_job_with_an_eta_and_one_that_is_too_late_send_theirs(
 
 @pytest.mark.slow
 def test_the_commands_list_and_retry_and_say_what_happened(
-    service: RedisProcess, receiver: Receiver
+    service: RedisProcess, receiver: WebhookReceiver
 ) -> None:
     run = CliRun(as_role(service.url, "operator"))
-    receiver.answer = lambda request: Reply(410 if request.path == "/secret-path" else 204)
+    receiver.answer = lambda request: ReceiverReply(410 if request.path == "/secret-path" else 204)
     with service.client() as root:
         root.lpush(LIST, job_message(receiver.url("/secret-path"), "job-of-commands"))
         eventually(lambda: root.zcard("sentq.webhooks.dead"), what="a dead webhook")
@@ -155,7 +159,7 @@ def test_the_commands_list_and_retry_and_say_what_happened(
         # Its URL is disabled: others are dead at once, and an operator ends that.
         shown = run("webhooks", "disabled", "--show-url", "--json")
         assert json.loads(shown.stdout)["url"] == receiver.url("/secret-path")
-        receiver.answer = lambda _: Reply()
+        receiver.answer = lambda _: ReceiverReply()
         assert run("webhooks", "retry").returncode == 2
         assert run("webhooks", "retry", "--all").returncode == 2, "no terminal to confirm on"
         assert run("webhooks", "retry", "--all", "--dry-run").returncode == 0
@@ -183,7 +187,7 @@ def test_a_deliverer_without_a_secret_does_not_start(service: RedisProcess, tmp_
 def test_sigterm_finishes_the_requests_that_are_under_way(
     redis_server: RedisProcess, server: redis.Redis, tmp_path: Path
 ) -> None:
-    with Receiver(answer=lambda _: Reply(delay_s=1.5)) as receiver:
+    with WebhookReceiver(answer=lambda _: ReceiverReply(delay_s=1.5)) as receiver:
         environment = webhook_environment(receiver.origin)
         deliverer = DelivererProcess(tmp_path, redis_server.url_of("webhooks"), environment)
         deliverer.wait_until_ready()

@@ -37,7 +37,7 @@ Examples:
   sentq webhooks deliver
   sentq webhooks list
   sentq webhooks list --dead --json | jq -r .last_error | sort | uniq -c
-  sentq webhooks retry msg_3f0c1d2e4b5a69788796a5b4c3d2e1f001234567
+  sentq webhooks retry msg_3f0c1d2e4b5a69788796a5b4c3d2e1f0
   sentq webhooks retry --all --dry-run
   sentq webhooks disabled
   sentq webhooks enable https://example.com/hook

@@ -19,6 +19,10 @@ from sentq.webhooks.targets import parse_target
 
 __all__ = ["shown_url", "write_json", "write_table"]
 
+#: The width of the table, if the terminal is narrower: a webhook is one line, which the terminal
+#: may wrap.
+_MIN_WIDTH: Final = 200
+
 _COLUMNS: Final = ("id", "place", "at", "url", "subject_id", "attempts", "last_error")
 
 
@@ -37,11 +41,13 @@ def write_table(rows: Iterable[WebhookRow], *, show_url: bool) -> None:
         fields = _fields(row, show_url=show_url)
         shown = (fields[name] for name in _COLUMNS)
         table.add_row(*("" if each is None else printable(str(each)) for each in shown))
-    Console(highlight=False, markup=False).print(table)
+    console = Console(highlight=False, markup=False)
+    console.width = max(console.width, _MIN_WIDTH)
+    console.print(table)
 
 
 def shown_url(url: str | None, *, show_url: bool) -> str | None:
-    """Return a URL, or its origin alone; None if there is none yet."""
+    """Return a URL, or its origin alone; None for a webhook that has no URL yet."""
     if url is None or show_url:
         return url
     try:

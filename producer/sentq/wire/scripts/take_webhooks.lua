@@ -30,7 +30,7 @@ for place = 6, #ARGV, 2 do in_flight[ARGV[place]] = tonumber(ARGV[place + 1]) en
 for _ = 1, math.min(most, tonumber(ARGV[4]) - redis.call('ZCARD', KEYS[2])) do
   local message = redis.call('LINDEX', KEYS[1], -1)
   if not message then break end
-  local id = 'msg_' .. redis.sha1hex(message)
+  local id = 'msg_' .. string.sub(redis.sha1hex(message), 1, 32)
   if redis.call('EXISTS', ARGV[1] .. id) == 0 then
     redis.call('HSET', ARGV[1] .. id, 'message', message, 'first_ms', now, 'attempts', 0)
   end
