@@ -25,7 +25,7 @@ def __getattr__(name: str) -> Celery:
 @cache
 def _app() -> Celery:
     from sentq_worker.extras import install_advice
-    from sentq_worker.starting import without_garbage_collection
+    from sentq_worker.garbage import without_garbage_collection
 
     try:
         with without_garbage_collection():

@@ -6,7 +6,7 @@ import sys
 
 from sentq_worker.exit_codes import EX_USAGE
 from sentq_worker.extras import install_advice
-from sentq_worker.starting import without_garbage_collection
+from sentq_worker.garbage import without_garbage_collection
 
 __all__ = ["main"]
 

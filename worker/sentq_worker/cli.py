@@ -17,9 +17,9 @@ from sentq_worker.celery_worker.shutdown import exit_at_sigterm
 from sentq_worker.engine.base import EngineError
 from sentq_worker.evaluate.command import evaluate
 from sentq_worker.exit_codes import EX_CONFIG, EX_USAGE
+from sentq_worker.garbage import without_garbage_collection
 from sentq_worker.inference.model_files import find_model
 from sentq_worker.settings import WorkerSettings, load_all
-from sentq_worker.starting import without_garbage_collection
 from sentq_worker.training.command import train
 
 __all__ = ["app", "main"]

@@ -52,7 +52,7 @@ from sentq_worker.broker.intake.waiting import Look, MessageWait
 from sentq_worker.broker.message import Envelope, read_envelope
 from sentq_worker.broker.protocols import DeliveredMessage, Headers, RepeatingEventLoop
 from sentq_worker.broker.qos import UnackedQoS, UnackedTags
-from sentq_worker.freed_memory import CelerysGarbage
+from sentq_worker.garbage import CelerysGarbage
 
 __all__ = ["Channel", "ChannelDelegate", "Transport", "install", "is_connection_error"]
 

@@ -29,7 +29,7 @@ from sentq_worker.celery_worker.strategy import JobIntake
 from sentq_worker.clock import WorkerClock
 from sentq_worker.engine.base import DeviceLost, EngineError
 from sentq_worker.exit_codes import EX_CONFIG, EX_UNAVAILABLE
-from sentq_worker.freed_memory import tune_garbage_collector
+from sentq_worker.garbage import tune_garbage_collector
 
 if TYPE_CHECKING:
     from celery import Celery

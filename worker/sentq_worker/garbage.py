@@ -1,19 +1,20 @@
-"""Memory that a worker no longer uses: the garbage of Python, and what the C library keeps.
+"""Python's garbage collector: when it runs, and the memory that it frees.
 
-    tune_garbage_collector    at start, for plain jobs: they leave no garbage, so it runs seldom
-    CelerysGarbage            for messages that go through Celery: collected by their size
+    without_garbage_collection    while modules are imported and the model is loaded: not at all
+    tune_garbage_collector        for plain jobs: they leave no garbage, so it runs seldom
+    CelerysGarbage                for messages that go through Celery: it runs by their size
 
-Python counts objects and not their bytes, so its own limits do not bound the second kind.
+Python counts objects and not their bytes, so its own limits do not bound the last kind.
 """
 
 from __future__ import annotations
 
-import ctypes
+import contextlib
 import gc
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Final
 
-__all__ = ["CelerysGarbage", "tune_garbage_collector"]
+__all__ = ["CelerysGarbage", "tune_garbage_collector", "without_garbage_collection"]
 
 #: Celery's errors leave cycles that hold the message, and the positions of each instruction of the
 #: functions in the traceback. Python counts objects and not their bytes, and positions not at all:
@@ -24,6 +25,19 @@ _BYTES_OF_AN_ERROR: Final = 64 * 1024
 #: The C library keeps what was freed between blocks in use: 30 MiB after 10,000 hostile messages.
 #: To return it takes some milliseconds, so that is done after so many collections.
 _COLLECTIONS_PER_RETURN: Final = 8
+
+
+@contextlib.contextmanager
+def without_garbage_collection() -> Iterator[None]:
+    """Do not collect garbage in the block. Imports make a million objects that stay, and Python
+    would look through all of them again and again, for a tenth of the time of the imports."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
 
 
 def tune_garbage_collector() -> None:
@@ -58,6 +72,8 @@ class CelerysGarbage:
 
 def _malloc_trim() -> Callable[[], object]:
     """Return what makes the C library return memory. Only that of GNU has such a function."""
+    import ctypes  # Not needed to start: `sentq-worker health` imports this module too.
+
     try:
         trim = ctypes.CDLL(None).malloc_trim
     except (AttributeError, OSError, TypeError):

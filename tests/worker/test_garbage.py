@@ -1,4 +1,4 @@
-"""Garbage of messages that go through Celery is collected by their size, and memory returned."""
+"""When garbage is collected: not during imports, and after messages of Celery by their size."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from sentq_worker.freed_memory import CelerysGarbage
+from sentq_worker.garbage import CelerysGarbage, without_garbage_collection
 
 MEGABYTE = 1024 * 1024
 
@@ -23,13 +23,29 @@ class Frame:
         self.error = self
 
 
-@pytest.fixture(autouse=True)
-def _without_automatic_collection() -> Iterator[None]:
+def test_garbage_is_not_collected_in_the_block_and_is_after_it() -> None:
+    with without_garbage_collection():
+        assert not gc.isenabled()
+        with without_garbage_collection():
+            assert not gc.isenabled()
+        assert not gc.isenabled()
+    assert gc.isenabled()
+
+
+def test_garbage_is_collected_after_an_error() -> None:
+    with pytest.raises(ImportError), without_garbage_collection():
+        raise ImportError
+    assert gc.isenabled()
+
+
+@pytest.fixture
+def without_automatic_collection() -> Iterator[None]:
     gc.disable()
     yield
     gc.enable()
 
 
+@pytest.mark.usefixtures("without_automatic_collection")
 @pytest.mark.parametrize(
     ("messages", "size_bytes"), [(1, 3 * MEGABYTE), (100, 1000)], ids=["one-large", "many-small"]
 )
@@ -42,12 +58,14 @@ def test_cycles_are_collected_after_so_many_bytes_or_messages(
     assert cycle() is None
 
 
+@pytest.mark.usefixtures("without_automatic_collection")
 def test_nothing_is_collected_after_one_small_message() -> None:
     garbage, cycle = CelerysGarbage(), weakref.ref(Frame())
     garbage.add(1000)
     assert cycle() is not None
 
 
+@pytest.mark.usefixtures("without_automatic_collection")
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another C library")
 def test_memory_that_the_c_library_keeps_is_returned_after_many_messages() -> None:
     garbage = CelerysGarbage()
