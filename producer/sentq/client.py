@@ -10,13 +10,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from sentq.admin.dead import DeadLetters
 from sentq.admin.functions import load_into_redis
 from sentq.admin.status import ServiceStatus, read_status
 from sentq.batch import Batch
-from sentq.connection.app import close_app
 from sentq.contract import JobOutcome, Outcome, check_timeout
 from sentq.errors import JobError
 from sentq.job import Job, id_of
@@ -31,6 +30,9 @@ from sentq.sending.submitter import MAP_JOBS_IN_FLIGHT, MAP_TEXTS_PER_JOB, Submi
 from sentq.settings import Settings
 from sentq.stream import stream
 from sentq.wire.ids import new_job_ids
+
+if TYPE_CHECKING:
+    from celery import Celery
 
 __all__ = ["Client", "Job"]
 
@@ -49,7 +51,6 @@ class Client:
     def __init__(self, settings: Settings | None = None, **overrides: object) -> None:
         self._settings = Settings.load_over(settings, **overrides)
         self._results = ResultReader.open(self._settings)
-        self._app = self._results.app
         self._submitter = Submitter(self._settings, self._results)
 
     def submit(
@@ -342,6 +343,10 @@ class Client:
         """
         load_into_redis(self._app, self._settings)
 
+    @property
+    def _app(self) -> Celery:
+        return self._results.app
+
     def _add_to_batch(
         self,
         batch_id: str,
@@ -363,7 +368,7 @@ class Client:
 
     def close(self) -> None:
         """Close the connections. Jobs are not affected, and the client may be used again."""
-        close_app(self._app)
+        self._results.close()
 
     def __enter__(self) -> Self:
         return self

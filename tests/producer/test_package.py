@@ -27,6 +27,31 @@ def test_import_sentq_imports_no_heavy_package() -> None:
     assert _run(program).split() == []
 
 
+def test_a_client_is_made_and_closed_without_celery() -> None:
+    program = """
+import sys
+from sentq import Client
+with Client(broker_url="redis://localhost:1") as client:
+    client.job("0192f0c1-7d3c-7aaa-8bbb-000000000001"), client.dead
+imported = {name.partition(".")[0] for name in sys.modules}
+print(*imported & {"celery", "kombu", "amqp", "billiard"})
+"""
+    assert _run(program).split() == []
+
+
+def test_threads_that_use_a_client_first_share_its_app() -> None:
+    program = """
+import threading
+from sentq import Client
+client, found = Client(broker_url="redis://localhost:1"), []
+threads = [threading.Thread(target=lambda: found.append(client._app)) for _ in range(8)]
+for each in threads: each.start()
+for each in threads: each.join()
+print(len(found), len(set(map(id, found))))
+"""
+    assert _run(program).split() == ["8", "1"]
+
+
 def test_errors_can_be_caught_without_a_heavy_package() -> None:
     program = f"""
 import sys, sentq

@@ -54,7 +54,6 @@ class DeadLetters:
 
     def __init__(self, results: ResultReader, settings: Settings) -> None:
         self._results = results
-        self._app = results.app
         self._settings = settings
 
     def count(self, selection: Selection = ALL) -> Counter[str]:
@@ -115,4 +114,4 @@ class DeadLetters:
         return self._run(partial(drop_steps, dead_letter_ids=dead_letter_ids))
 
     def _run(self, make_steps: Callable[[BrokerKeys], Steps[T]]) -> T:
-        return run_on_broker(self._app, make_steps)
+        return run_on_broker(self._results.app, make_steps)

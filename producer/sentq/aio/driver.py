@@ -15,7 +15,6 @@ import redis
 from sentq.aio.commands import ConnectionsClosed
 from sentq.aio.links import ChannelListener, Link, RedisLink, StandInLink, drive
 from sentq.aio.turns import Turns
-from sentq.connection.app import close_app
 from sentq.connection.broker import BrokerKeys, broker_unavailable, run_on_broker
 from sentq.connection.stand_in import stand_in
 from sentq.errors import BrokerUnavailable, ResultsUnavailable
@@ -199,5 +198,5 @@ class Drivers:
                 # It may end now, and run nothing more.
                 await asyncio.wait([asyncio.wrap_future(closing)], timeout=_OTHER_LOOP_S)
         if thread is not None:
-            await asyncio.wrap_future(thread.submit(close_app, self._results.app))
+            await asyncio.wrap_future(thread.submit(self._results.close))
             thread.shutdown(wait=False)

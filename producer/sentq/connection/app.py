@@ -1,5 +1,7 @@
 """The Celery app of client and worker: addresses, queues, serialization, time-outs.
 
+Celery is imported when an app is made. That takes a third of the time of a client's other imports.
+
 Every time-out is set, because the defaults block for too long. Without them, sending to a broker
 that drops packets takes 40 seconds; a worker on a half-open connection hangs for over two minutes.
 """
@@ -7,20 +9,26 @@ that drops packets takes 40 seconds; a worker on a half-open connection hangs fo
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable
-from typing import Any, Final
-
-from celery import Celery
-from celery.app import backends
-from kombu import Exchange, Queue, pools
-from kombu.utils.collections import eqhash
+from collections.abc import Iterable, Mapping
+from threading import Lock
+from typing import TYPE_CHECKING, Any, Final
 
 from sentq.connection.passwords import with_password
 from sentq.connection.tls import TlsAddress, sentinel_options, tls_address, warn_if_insecure
 from sentq.contract import TASK_NAME
 from sentq.settings import Settings
 
-__all__ = ["close_app", "document_keys", "key_with_result_prefix", "make_app", "own_backend"]
+if TYPE_CHECKING:
+    from celery import Celery
+    from kombu import Queue
+
+__all__ = [
+    "AppOfClient",
+    "document_keys",
+    "key_with_result_prefix",
+    "make_app",
+    "own_backend",
+]
 
 
 #: Kombu's own Redis transport, in clients and in Flower, would requeue the messages of workers, by
@@ -33,27 +41,72 @@ _NO_REQUEUE_BY_KOMBU: Final = {"visibility_timeout": 10 * 366 * 24 * 60 * 60}
 _POOL_MARKER: Final = "sentq_client"
 
 
-def make_app(
-    settings: Settings, *, set_as_current: bool = False, has_own_pool: bool = False
-) -> Celery:
+class AppOfClient:
+    """The app of one client, made when it is first used. Thread-safe.
+
+    It shares no connections to the broker with other apps of this process that have the same
+    settings, so that `close` can close them.
+
+    Raises:
+        SettingsError: As `make_app`, at once.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._addresses = _addresses(settings)
+        self._lock = Lock()
+        self._app: Celery | None = None
+
+    def get(self) -> Celery:
+        """Return the app, the same one each time."""
+        if self._app is None:
+            with self._lock:
+                if self._app is None:
+                    marker = {_POOL_MARKER: uuid.uuid4().hex}
+                    self._app = _make_app(self._settings, self._addresses, marker)
+        return self._app
+
+    def close(self) -> None:
+        """Close its connections. It may be used again."""
+        if self._app is not None:
+            _close_app(self._app)
+
+
+def make_app(settings: Settings, *, set_as_current: bool = False) -> Celery:
     """Make a Celery app for these settings.
 
     Args:
         settings: The addresses of broker and results, and the time-outs.
         set_as_current: Make it Celery's current app. Only a worker should do so: the client runs
             inside applications that have a Celery app of their own.
-        has_own_pool: Share no connections to the broker with other apps of this process that have
-            the same settings, so that `close_app` can close them.
 
     Raises:
         SettingsError: An option of TLS is refused, or a file of TLS or of the password cannot be
             used.
     """
+    return _make_app(settings, _addresses(settings), {}, set_as_current=set_as_current)
+
+
+def _addresses(settings: Settings) -> tuple[TlsAddress, TlsAddress]:
+    """Return the addresses of broker and results."""
     broker_url = with_password(settings.broker_url.get_secret_value(), settings)
     broker = tls_address(broker_url, settings, name="broker_url")
     result_url = with_password(settings.result_backend_url.get_secret_value(), settings)
     results = tls_address(result_url, settings, name="result_url")
     warn_if_insecure(broker, results)
+    return broker, results
+
+
+def _make_app(
+    settings: Settings,
+    addresses: tuple[TlsAddress, TlsAddress],
+    marker: Mapping[str, str],
+    *,
+    set_as_current: bool = False,
+) -> Celery:
+    from celery import Celery
+
+    broker, results = addresses
     app = Celery("sentq", set_as_current=set_as_current)
     app.conf.update(
         # Read and write URL are set too: they override a CELERY_BROKER_URL that is meant for the
@@ -76,7 +129,7 @@ def make_app(
             **(_NO_REQUEUE_BY_KOMBU if settings.broker_is_redis else {}),
             **_transport_options(broker, settings),
             **broker.marker,
-            **({_POOL_MARKER: uuid.uuid4().hex} if has_own_pool else {}),
+            **marker,
         },
         redis_backend_use_ssl=_options(results),
         redis_socket_connect_timeout=settings.connect_timeout_s,
@@ -105,12 +158,15 @@ def make_app(
     return app
 
 
-def close_app(app: Celery) -> None:
-    """Close the connections of an app that has its own pool. It may be used again.
+def _close_app(app: Celery) -> None:
+    """Close the connections of an app that has its own pool.
 
     Celery's own `close` leaves them open, in a pool of kombu's that all apps share that have the
     same settings.
     """
+    from kombu import pools
+    from kombu.utils.collections import eqhash
+
     pool, address = app.pool, app.connection_for_write()
     app.close()
     # The pool of producers has no connections but these.
@@ -128,6 +184,8 @@ def own_backend(app: Celery) -> Any:
 
     Threads that share a pool open a further connection when they first use it at the same time.
     """
+    from celery.app import backends
+
     backend, url = backends.by_url(app.backend_cls, app.loader)
     return backend(app=app, url=url)
 
@@ -166,4 +224,6 @@ def _transport_options(address: TlsAddress, settings: Settings) -> dict[str, Any
 
 
 def _queue(name: str) -> Queue:
+    from kombu import Exchange, Queue
+
     return Queue(name, Exchange(name, type="direct"), routing_key=name)

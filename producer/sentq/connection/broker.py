@@ -9,7 +9,6 @@ from functools import partial
 from typing import TYPE_CHECKING, Final, TypeVar
 
 import redis
-from kombu.exceptions import OperationalError
 
 from sentq.connection.blocking import perform
 from sentq.connection.stand_in import stand_in
@@ -22,6 +21,7 @@ if TYPE_CHECKING:
 __all__ = [
     "BrokerKeys",
     "BrokerRedis",
+    "broker_errors",
     "broker_unavailable",
     "how_to_start_redis",
     "open_broker",
@@ -139,7 +139,7 @@ def open_broker(app: Celery) -> Iterator[BrokerRedis]:
                 f"{channel.global_keyprefix}{channel.unacked_index_key}",
                 redis=client,
             )
-    except (OperationalError, redis.RedisError, OSError) as error:
+    except broker_errors() as error:
         raise broker_unavailable(error) from error
 
 
@@ -156,6 +156,13 @@ def run_on_broker(app: Celery, make_steps: Callable[[BrokerKeys], Steps[T]]) -> 
     """
     with open_broker(app) as broker:
         return broker.run(make_steps(broker))
+
+
+def broker_errors(*others: type[Exception]) -> tuple[type[Exception], ...]:
+    """Return `others`, and what redis-py and kombu raise if the broker cannot be used."""
+    from kombu.exceptions import OperationalError
+
+    return OperationalError, redis.RedisError, OSError, *others
 
 
 def broker_unavailable(error: Exception) -> BrokerUnavailable:

@@ -15,13 +15,10 @@ import logging
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-import redis
-from kombu.exceptions import OperationalError
-
 from sentq.connection.app import key_with_result_prefix
+from sentq.connection.broker import broker_errors
 from sentq.contract import JobStatus
 from sentq.errors import ResultsUnavailable
-from sentq.results.revocation import revocation
 from sentq.wire.batches import BATCH_KEY_PREFIX, COMPLETE_BATCHES_KEY
 from sentq.wire.documents import cancelled_document, is_final, parse_document, status_of
 from sentq.wire.functions import FUNCTIONS
@@ -85,10 +82,12 @@ def notify_workers_steps(results: ResultSteps, job_id: str) -> Steps[None]:
     """Tell workers at once that a job, or a batch of jobs, is cancelled, if the user may."""
     try:
         if results.is_single_redis:
+            from sentq.results.revocation import revocation  # It needs kombu.
+
             yield revocation(results.app, job_id)
         else:
             yield Blocking(partial(results.app.control.revoke, job_id))
-    except (ResultsUnavailable, OperationalError, redis.RedisError, OSError) as error:
+    except broker_errors(ResultsUnavailable) as error:
         # The broadcast only saves work: a worker that misses it may score the job in vain.
         logger.debug("workers were not notified of a cancelled job: %s", type(error).__name__)
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
 
 import redis
 
-from sentq.connection.app import make_app
+from sentq.connection.app import AppOfClient
 from sentq.connection.blocking import perform
 from sentq.connection.stand_in import StandInSubscription, stand_in
 from sentq.contract import JobOutcome, JobStatus
@@ -42,7 +42,7 @@ class ResultReader(ResultSteps):
             SettingsError: An option of TLS, a file or a key of the settings cannot be used.
         """
         return cls(
-            make_app(settings, has_own_pool=True),
+            AppOfClient(settings),
             ttl_s=settings.result_ttl_s,
             keyring=load_keyring(settings),
             is_single_redis=settings.is_single_redis,

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 import redis
 
-from sentq.connection.app import document_keys, key_with_result_prefix
+from sentq.connection.app import AppOfClient, document_keys, key_with_result_prefix
 from sentq.connection.broker import unusable
 from sentq.connection.stand_in import stand_in
 from sentq.contract import JobOutcome, JobStatus
@@ -94,7 +94,7 @@ class ResultSteps:
     `ResultsUnavailable`, or an error of redis-py for `Subscribe` and `Listen`.
 
     Args:
-        app: The Celery app of the results. It defines the names of keys.
+        app: The Celery app of broker and results. It defines the names of keys.
         ttl_s: How long Redis keeps outcomes.
         keyring: Decrypts outcomes that workers have encrypted.
         is_single_redis: Whether messages and results are in the same database of one Redis.
@@ -102,18 +102,27 @@ class ResultSteps:
 
     def __init__(
         self,
-        app: Celery,
+        app: AppOfClient,
         *,
         ttl_s: int,
         keyring: Keyring | None = None,
         is_single_redis: bool = False,
     ) -> None:
-        self.app = app
+        self._app = app
         self.ttl_s = ttl_s
         self.keyring = keyring
         self._is_single_redis = is_single_redis
         #: The backlog that was read last, None if it could not be read, and the monotonic time.
         self._backlog: tuple[Backlog | None, float] | None = None
+
+    @property
+    def app(self) -> Celery:
+        """The Celery app of broker and results. The first use of it imports Celery."""
+        return self._app.get()
+
+    def close(self) -> None:
+        """Close the connections. It may be used again."""
+        self._app.close()
 
     @property
     def is_single_redis(self) -> bool:

@@ -12,8 +12,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final, Literal, get_args
 
-from kombu.utils.json import dumps
-
 from sentq.errors import InvalidInput
 from sentq.tracing.spans import current_headers
 from sentq.wire.ids import new_job_ids
@@ -78,6 +76,8 @@ def _parts(signature: object) -> dict[str, Any]:
 
 def _as_json(parts: Mapping[str, object]) -> str:
     try:
+        from kombu.utils.json import dumps
+
         text: str = dumps(parts)
     except (TypeError, ValueError, RecursionError) as error:
         raise InvalidInput("the arguments of `then` cannot be written as JSON") from error

@@ -12,12 +12,7 @@ from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
-import redis
-from kombu.exceptions import OperationalError
-from kombu.utils.json import dumps
-
-from sentq.connection.broker import BrokerKeys, run_on_broker, with_advice
-from sentq.connection.capture import capturing_producer
+from sentq.connection.broker import BrokerKeys, broker_errors, run_on_broker, with_advice
 from sentq.connection.stand_in import stand_in
 from sentq.contract import BATCH_HEADER, MAX_BYTES_PER_MESSAGE, SEALED_FIELD, TASK_NAME, redacted
 from sentq.errors import BrokerUnavailable, ResultsUnavailable, UnknownJob
@@ -48,8 +43,7 @@ class Publisher:
     """Publishes jobs to one queue.
 
     Args:
-        app: The Celery app of the broker.
-        results: Makes jobs known before they are sent.
+        results: Makes jobs known before they are sent. Its app is that of the broker too.
         queue: The queue.
         limits: The limits of the queue.
         headers: Headers of each message, in addition to Celery's, or in place of these.
@@ -58,7 +52,6 @@ class Publisher:
 
     def __init__(
         self,
-        app: Celery,
         results: ResultReader,
         queue: str,
         *,
@@ -66,7 +59,7 @@ class Publisher:
         headers: Mapping[str, int | bool | str],
         keyring: Keyring | None = None,
     ) -> None:
-        self._app = app
+        self._app = results.app
         self._results = results
         self._queue = queue
         self._limits = limits
@@ -120,7 +113,7 @@ class Publisher:
         except ResultsUnavailable as error:
             self._undo(job_id if step else None, reservation, step)
             raise BrokerUnavailable(f"the job was not sent: {error}") from error
-        except (OperationalError, redis.RedisError, OSError) as error:
+        except broker_errors() as error:
             self._undo(job_id, reservation, step)
             raise BrokerUnavailable(f"the job was not sent: {with_advice(error)}") from error
         if reservation:
@@ -196,6 +189,10 @@ class Publisher:
             with self._app.producer_or_acquire() as producer:
                 yield producer
             return
+        from kombu.utils.json import dumps
+
+        from sentq.connection.capture import capturing_producer
+
         with capturing_producer(self._app) as (producer, messages):
             yield producer
         for message in messages:

@@ -21,7 +21,6 @@ from functools import partial
 from typing import TYPE_CHECKING, Final
 
 import redis
-from celery import signals
 
 from sentq.connection.broker import open_broker, run_on_broker
 from sentq.connection.clock import RedisClock
@@ -46,7 +45,7 @@ from sentq.sending.limits import QueueLimitExceeded, QueueLimits, queue_full_err
 from sentq.sending.publish import Publisher
 from sentq.sending.push import SendGroup, push_steps
 from sentq.sending.template import MessageTemplate
-from sentq.tracing.spans import is_tracing_receiver, messaging_system, send_span
+from sentq.tracing.spans import is_tracing_receiver, send_span
 from sentq.wire.ids import new_job_ids
 from sentq.wire.lua import with_cause
 from sentq.wire.reports import WorkerReport, report_steps
@@ -55,8 +54,6 @@ from sentq.wire.sealing import Keyring
 from sentq.wire.steps import Blocking, Steps
 
 if TYPE_CHECKING:
-    from celery import Celery
-
     from sentq.results.reader import ResultReader
 
 __all__ = ["SendOptions", "Sender"]
@@ -71,11 +68,8 @@ _BYTES_PER_GROUP: Final = 4 * 1024 * 1024
 #: Celery's header of the time at which a job is due.
 _ETA: Final = "eta"
 
-_PUBLISH_SIGNALS: Final = (
-    signals.before_task_publish,
-    signals.after_task_publish,
-    signals.task_sent,
-)
+#: Celery's signals of publishing.
+_PUBLISH_SIGNALS: Final = ("before_task_publish", "after_task_publish", "task_sent")
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,8 +103,9 @@ class Sender:
     """Sends jobs to the broker. Thread-safe.
 
     Args:
-        app: The Celery app of the broker. It defines the form of messages.
-        results: Makes jobs known before they are sent.
+        results: Makes jobs known before they are sent. Its app is that of the broker too, and
+            defines the form of messages.
+        system: The broker's name in spans.
         limits: The limits of each queue.
         max_eta_s: How far away the time may be at which a job is due, in seconds.
         keyring: Encrypts the texts; None leaves them as they are.
@@ -119,22 +114,21 @@ class Sender:
 
     def __init__(
         self,
-        app: Celery,
         results: ResultReader,
         *,
+        system: str,
         limits: QueueLimits,
         max_eta_s: float,
         keyring: Keyring | None = None,
         key_namespace: str = "",
     ) -> None:
-        self._app = app
         self._results = results
         self._limits = limits
         self._max_eta_s = max_eta_s
         self._keyring = keyring
         self._keys = IdempotencyKeys(key_namespace, keyring)
         self._clock = RedisClock(self._ask_time_steps)
-        self._system = messaging_system(str(app.conf.broker_url))
+        self._system = system
         self._jobs_per_group = min(_JOBS_PER_GROUP, limits.jobs or _JOBS_PER_GROUP)
         self._bytes_per_group = min(_BYTES_PER_GROUP, limits.bytes or _BYTES_PER_GROUP)
         self._templates: dict[tuple[str, int], MessageTemplate] = {}
@@ -185,7 +179,6 @@ class Sender:
                     )
             else:
                 publisher = Publisher(
-                    self._app,
                     self._results,
                     queue,
                     limits=self._limits,
@@ -270,10 +263,12 @@ class Sender:
     def _is_publishing_observed(self) -> bool:
         """Whether the application uses signals or events that Celery sends as it publishes.
         Those of OpenTelemetry's instrumentation of Celery do not count: sentq records a span."""
-        return bool(self._app.conf.task_send_sent_event) or any(
+        from celery import signals
+
+        return bool(self._results.app.conf.task_send_sent_event) or any(
             not is_tracing_receiver(receiver)
-            for signal in _PUBLISH_SIGNALS
-            for _, receiver in signal.receivers or ()
+            for name in _PUBLISH_SIGNALS
+            for _, receiver in getattr(signals, name).receivers or ()
         )
 
     def _due_time(self, options: SendOptions, now_s: float) -> DueTime | None:
@@ -334,7 +329,7 @@ class Sender:
         # A message names the process that sent it, and this process may be a fork.
         key = queue, os.getpid()
         if key not in self._templates:
-            self._templates[key] = MessageTemplate(self._app, queue, self._keyring)
+            self._templates[key] = MessageTemplate(self._results.app, queue, self._keyring)
         return self._templates[key]
 
     def _queue_full_steps(
@@ -352,7 +347,7 @@ class Sender:
         return error
 
     def _reports_of_broker(self) -> list[WorkerReport]:
-        return run_on_broker(self._app, lambda broker: report_steps(broker.prefix))
+        return run_on_broker(self._results.app, lambda broker: report_steps(broker.prefix))
 
     def _key_conflict(self, place: int, count: int, accepted: list[str]) -> KeyConflict:
         """Return the error for a job whose key belongs to other texts. It quotes neither."""
@@ -375,7 +370,7 @@ class Sender:
 
     def _time_of_broker(self) -> float:
         try:
-            with open_broker(self._app) as broker:
+            with open_broker(self._results.app) as broker:
                 seconds, microseconds = broker.redis.time()
         except SettingsError:
             return time.time()  # Other brokers have no clock to read.

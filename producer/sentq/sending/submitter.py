@@ -31,6 +31,7 @@ from sentq.sending.capacity import capacity_steps
 from sentq.sending.limits import QueueLimits
 from sentq.sending.sender import Sender, SendOptions
 from sentq.stream import JobWindow
+from sentq.tracing.spans import messaging_system
 from sentq.wire.steps import Pause, Steps
 
 if TYPE_CHECKING:
@@ -59,8 +60,8 @@ class Submitter:
         self._results = results
         self._limits = settings.sender_limits
         self._sender = Sender(
-            results.app,
             results,
+            system=messaging_system(settings.broker_url.get_secret_value()),
             limits=QueueLimits(settings.max_queued_jobs, settings.max_queued_bytes),
             max_eta_s=settings.max_eta_s,
             keyring=results.keyring,

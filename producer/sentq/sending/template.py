@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
-from sentq.connection.capture import captured_message
 from sentq.contract import BATCH_HEADER, SEALED_FIELD, TASK_NAME, redacted
 from sentq.wire.sealing import Keyring, Purpose
 
@@ -113,6 +112,8 @@ def _made_by_celery(
     app: Celery, queue: str, args: list[object], kwargs: Mapping[str, object]
 ) -> tuple[dict[str, Any], str]:
     """Return a message in kombu's envelope, with placeholders, and its decoded body."""
+    from sentq.connection.capture import captured_message  # It needs kombu.
+
     message = app.amqp.create_task_message(
         _ID, TASK_NAME, args=args, kwargs=kwargs, argsrepr=_COUNT, kwargsrepr="{}"
     )

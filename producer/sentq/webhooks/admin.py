@@ -12,7 +12,7 @@ from functools import partial
 from types import TracebackType
 from typing import Self, TypeVar
 
-from sentq.connection.app import close_app, make_app
+from sentq.connection.app import AppOfClient
 from sentq.connection.broker import BrokerKeys, run_on_broker
 from sentq.settings import Settings
 from sentq.webhooks.store import (
@@ -45,7 +45,7 @@ class WebhookAdmin:
     """
 
     def __init__(self, settings: Settings) -> None:
-        self._app = make_app(settings, has_own_pool=True)
+        self._app = AppOfClient(settings)
 
     def counts(self) -> dict[WebhookPlace, int]:
         """Count the webhooks that wait, and those after their last attempt."""
@@ -76,7 +76,7 @@ class WebhookAdmin:
 
     def close(self) -> None:
         """Close the connections."""
-        close_app(self._app)
+        self._app.close()
 
     def __enter__(self) -> Self:
         return self
@@ -90,4 +90,4 @@ class WebhookAdmin:
         self.close()
 
     def _run(self, make_steps: Callable[[BrokerKeys], Steps[T]]) -> T:
-        return run_on_broker(self._app, make_steps)
+        return run_on_broker(self._app.get(), make_steps)
