@@ -3,20 +3,24 @@
     python -m benchmarks.lifecycle.start [--json] [--before FOLDER] [--rounds N]
 
 Each number is the least of all rounds: other work on the machine only makes them larger. With an
-older checkout, rounds of both come in turn. The worker has the bundled model, so `sentq-model` must
-be installed.
+older checkout, rounds of both come in turn. Times of the processor (`_cpu_s`) are those of the
+whole process, with its end. A first start finds no results of trials that an earlier one has kept.
+All modules are compiled before. The worker has the bundled model, so `sentq-model` must be
+installed.
 """
 
 from __future__ import annotations
 
+import os
 import resource
 import subprocess
 import sys
 import tempfile
 import time
 from collections import defaultdict
+from collections.abc import Callable
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from benchmarks.attacks.checkout import Checkout
 from benchmarks.figures import show
@@ -25,49 +29,79 @@ from sentq import Client
 from sentq.dev.embedded import find_redis_server
 from tests.support.processes import RedisProcess, WorkerProcess
 
-__all__ = ["import_s", "main", "start_s"]
+__all__ = ["StartCost", "main", "start"]
 
 _TIMEOUT_S: Final = 300
 
-_IMPORTS: Final = {
+_PROGRAMS: Final = {
+    "python": "pass",
     "import_sentq": "import sentq",
-    "import_client": "from sentq import Client",
-    "import_and_make_client": "from sentq import Client; Client(broker_url='redis://localhost:1')",
+    "make_client": "from sentq import Client; Client(broker_url='redis://localhost:1')",
 }
 
-
-def import_s(checkout: Checkout, statement: str) -> float:
-    """Return how much longer a Python takes that runs a statement than one that runs none."""
-    return _run_s(checkout, statement) - _run_s(checkout, "pass")
+#: After so many starts a worker uses the results of trials that are kept.
+_STARTS_WITH_TRIALS: Final = 2
 
 
-def start_s(checkout: Checkout) -> tuple[float, float]:
-    """Return the time from the start of a worker to its first outcome, and the worker's time of
-    the processor up to then and its end."""
+class StartCost(NamedTuple):
+    """What something has taken: the time, the time of the processor, and memory in MiB."""
+
+    s: float
+    cpu_s: float
+    mib: float = 0.0
+
+
+def start(checkout: Checkout, cache: Path) -> StartCost:
+    """Start a worker that has a job to score; return what it takes until the outcome is there.
+
+    Args:
+        checkout: The version of the worker.
+        cache: The user's cache folder, as the worker sees it.
+    """
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         server = RedisProcess(find_redis_server(), folder).start()
         try:
             with Client(broker_url=server.url) as client:
                 job = client.submit("The first job.")
-                cpu_before_s = _children_cpu_s()
-                began_at = time.perf_counter()
-                environment = checkout.environment(SENTQ_BROKER_URL=server.url)
-                worker = WorkerProcess(folder, environment, ("sentq_worker",))
-                try:
-                    job.result(timeout=_TIMEOUT_S)
-                    taken_s = time.perf_counter() - began_at
-                finally:
-                    worker.stop()
-                return taken_s, _children_cpu_s() - cpu_before_s
+                environment = _environment(
+                    checkout, SENTQ_BROKER_URL=server.url, XDG_CACHE_HOME=str(cache)
+                )
+                mib = 0.0
+
+                def run() -> float:
+                    nonlocal mib
+                    began_at = time.perf_counter()
+                    worker = WorkerProcess(folder, environment, ("sentq_worker",))
+                    try:
+                        job.result(timeout=_TIMEOUT_S)
+                        taken_s = time.perf_counter() - began_at
+                        mib = _resident_mib(worker.process.pid)
+                    finally:
+                        worker.stop()
+                    return taken_s
+
+                return _measured(run)._replace(mib=mib)
         finally:
             server.stop()
 
 
-def _run_s(checkout: Checkout, statement: str) -> float:
-    began_at = time.perf_counter()
-    subprocess.run([sys.executable, "-c", statement], env=checkout.environment(), check=True)
-    return time.perf_counter() - began_at
+def _run(checkout: Checkout, program: str) -> StartCost:
+    command = [sys.executable, "-c", program]
+
+    def run() -> float:
+        began_at = time.perf_counter()
+        subprocess.run(command, env=_environment(checkout), check=True)
+        return time.perf_counter() - began_at
+
+    return _measured(run)
+
+
+def _measured(run: Callable[[], float]) -> StartCost:
+    """Return what `run` takes, which returns the time, in processes that have ended then."""
+    before_s = _children_cpu_s()
+    taken_s = run()
+    return StartCost(taken_s, _children_cpu_s() - before_s)
 
 
 def _children_cpu_s() -> float:
@@ -76,24 +110,49 @@ def _children_cpu_s() -> float:
     return usage.ru_utime + usage.ru_stime
 
 
+def _resident_mib(pid: int) -> float:
+    pages = int(Path(f"/proc/{pid}/statm").read_text(encoding="ascii").split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
+
+
+def _environment(checkout: Checkout, **variables: str) -> dict[str, str]:
+    # Modules of an installed package are compiled. Here they are as they are first imported.
+    return checkout.environment(PYTHONDONTWRITEBYTECODE="", **variables)
+
+
+def _figures(checkout: Checkout, kept: Path) -> dict[str, float]:
+    """Measure all once."""
+    with tempfile.TemporaryDirectory() as empty:
+        taken = {"first_start": start(checkout, Path(empty)), "start": start(checkout, kept)}
+    taken |= {name: _run(checkout, program) for name, program in _PROGRAMS.items()}
+    return {
+        f"{name}_{unit}": value
+        for name, each in taken.items()
+        for unit, value in each._asdict().items()
+        if value
+    }
+
+
 def main() -> None:
     """Measure, and print the figures."""
     parser = parser_with_before(__doc__)
     parser.add_argument("--rounds", type=int, default=5, help="how often to measure")
     options = parser.parse_args()
     measured: defaultdict[str, list[float]] = defaultdict(list)
-    for _ in range(options.rounds):
-        for checkout_name, checkout in checkouts(options).items():
-            figures = {f"{name}_s": import_s(checkout, code) for name, code in _IMPORTS.items()}
-            figures["start_s"], figures["start_cpu_s"] = start_s(checkout)
-            for name, value in named(checkout_name, figures).items():
-                measured[name].append(value)
+    with tempfile.TemporaryDirectory() as folder:
+        versions = {name: (each, Path(folder, name)) for name, each in checkouts(options).items()}
+        for checkout, kept in versions.values():
+            for _ in range(_STARTS_WITH_TRIALS):
+                start(checkout, kept)
+        for _ in range(options.rounds):
+            for version, (checkout, kept) in versions.items():
+                for name, value in named(version, _figures(checkout, kept)).items():
+                    measured[name].append(value)
     least = {name: round(min(values), 3) for name, values in measured.items()}
     if options.before is not None:
-        for name in ("import_sentq_s", "start_s", "start_cpu_s"):
-            least[f"now_to_before_{name}"] = round(
-                least[f"now_{name}"] / max(least[f"before_{name}"], 0.001), 2
-            )
+        for name in ("start_s", "start_cpu_s", "start_mib", "make_client_cpu_s"):
+            ratio = least[f"now_{name}"] / least[f"before_{name}"]
+            least[f"now_to_before_{name}"] = round(ratio, 2)
     show(least, as_json=options.json)
 
 
