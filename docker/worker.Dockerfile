@@ -74,6 +74,7 @@ COPY --from=builder /opt/sentq /opt/sentq
 ENV PATH=/opt/sentq/bin:$PATH \
     PYTHONUNBUFFERED=1 \
     HF_HOME=/var/cache/sentq \
+    XDG_CACHE_HOME=/var/cache/sentq \
     SENTQ_WORKER_NAME=celery@%h \
     SENTQ_WORKER_METRICS_HOST=0.0.0.0 \
     SENTQ_WORKER_METRICS_PORT=9464 \

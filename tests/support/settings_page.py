@@ -103,7 +103,11 @@ GROUPS: Final = (
         Settings,
         ("texts_per_job", "chars_per_text", "bytes_per_message", "dead_letter_max_bytes"),
     ),
-    Group("Model and device", WorkerSettings, ("model", "revision", "device", "dtype", "labels")),
+    Group(
+        "Model and device",
+        WorkerSettings,
+        ("model", "revision", "device", "dtype", "keep_trials", "labels"),
+    ),
     Group(
         "Computation",
         WorkerSettings,

@@ -106,6 +106,15 @@ class WorkerSettings(LayeredSettings):
             "one for each core.",
         ),
     ] = None
+    keep_trials: Annotated[
+        bool,
+        Field(
+            description="Keep which way to run the model on a CPU is exact and fastest here, so "
+            "that later starts need no trials: in `~/.cache/sentq/trials`, or below "
+            "`XDG_CACHE_HOME`. A start with another processor, model, torch or version of sentq "
+            "makes trials again. A folder that cannot be written is no error."
+        ),
+    ] = True
     batch_tokens: Annotated[
         _Tokens, Field(description="Most tokens of one forward pass, padding included.")
     ] = 2048

@@ -21,14 +21,14 @@ from transformers import AutoModelForSequenceClassification
 
 from sentq_worker.engine.base import DeviceUnavailable, Window
 from sentq_worker.inference import model as local
-from sentq_worker.inference import select_cuda as cuda
 from sentq_worker.inference.attention_cuda import VarlenAttention, find_varlen
-from sentq_worker.inference.equivalence import Forward
 from sentq_worker.inference.model import LocalEngine
 from sentq_worker.inference.model_files import find_model
 from sentq_worker.inference.packed import PackedForward
 from sentq_worker.inference.padded import PaddedForward
-from sentq_worker.inference.select_cuda import Timer, best_turn_s, choose_on_cuda
+from sentq_worker.inference.trials import cuda
+from sentq_worker.inference.trials.cuda import Timer, best_turn_s, choose_on_cuda
+from sentq_worker.inference.trials.equivalence import Forward
 from tests.support.models.families import PACKED, PADDED, make_family_model
 from tests.support.models.varlen import standin_varlen_attn
 

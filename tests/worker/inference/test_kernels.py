@@ -9,8 +9,8 @@ import torch
 from torch import nn
 from transformers.activations import ACT2FN
 
-from sentq_worker.inference import kernels
-from sentq_worker.inference.kernels import PrepackedLayers, choose_kernel
+from sentq_worker.inference.trials import kernels
+from sentq_worker.inference.trials.kernels import PrepackedLayers, Way, fastest, time_kernels
 
 
 class _Block(nn.Module):
@@ -59,9 +59,9 @@ def test_layers_in_nested_lists_are_replaced_once() -> None:
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_a_configured_dtype_is_used(dtype: torch.dtype) -> None:
-    kernel, chosen = choose_kernel(_Model(_Block("gelu")), [dtype])
-    assert kernel in {"torch", "onednn"}
-    assert chosen is dtype
+    times_s = time_kernels(_Model(_Block("gelu")), [dtype])
+    assert Way("torch", dtype) in times_s
+    assert all(way.dtype is dtype and time_s > 0 for way, time_s in times_s.items())
 
 
 class _Clock:
@@ -89,18 +89,18 @@ def test_bf16_is_used_where_it_is_clearly_faster(
     share: float, width: int, expected: torch.dtype, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(kernels, "_time_s", _Clock(share).time_s)
-    model = _Model(nn.Linear(width, width))
-    assert choose_kernel(model, [torch.float32, torch.bfloat16])[1] is expected
+    times_s = time_kernels(_Model(nn.Linear(width, width)), [torch.float32, torch.bfloat16])
+    assert fastest(times_s, torch.float32).dtype is expected
 
 
 def test_torch_kernels_are_used_without_linear_layers_or_without_onednn(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     both = [torch.float32, torch.bfloat16]
-    assert choose_kernel(_Model(), both) == ("torch", torch.float32)
+    assert [*time_kernels(_Model(), both)] == [Way("torch", torch.float32)]
 
     def missing(*_: object, **__: object) -> None:
         raise AttributeError("no such operator")
 
     monkeypatch.setattr(kernels, "PrepackedLinear", missing)
-    assert choose_kernel(_Model(_Block("gelu")), both) == ("torch", torch.float32)
+    assert [*time_kernels(_Model(_Block("gelu")), both)] == [Way("torch", torch.float32)]

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Final
 
 import torch
-from transformers import PreTrainedModel
 
 from sentq_worker.engine.base import DeviceUnavailable
+from sentq_worker.inference.classifier import Classifier
 
 __all__ = ["best_dtype", "choose_device", "device_works", "move_model"]
 
@@ -54,12 +54,10 @@ def best_dtype(device: torch.device) -> torch.dtype:
 
 
 def move_model(
-    model: PreTrainedModel, device: torch.device, dtype: torch.dtype | None = None
-) -> PreTrainedModel:
+    model: Classifier, device: torch.device, dtype: torch.dtype | None = None
+) -> Classifier:
     """Move a model to a device, cast it to a dtype if one is given, and return it."""
-    # The declaration of Transformers' `to` lacks `self`.
-    moved: PreTrainedModel = model.to(device, dtype)  # type: ignore[arg-type]
-    return moved
+    return model.to(device, dtype)
 
 
 def device_works(device: torch.device) -> bool:

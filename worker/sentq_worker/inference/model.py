@@ -1,42 +1,33 @@
-"""The local engine: a Transformers sequence-classification model in this process."""
+"""The local engine: a sequence-classification model in this process."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Final, cast
+from importlib.metadata import version
+from pathlib import Path
+from typing import Final
 
 import torch
-from safetensors import SafetensorError
-from transformers import (
-    AutoConfig,
-    AutoModelForSequenceClassification,
-    AutoTokenizer,
-    PreTrainedConfig,
-    PreTrainedModel,
-    PreTrainedTokenizerFast,
-)
-from transformers.utils.logging import disable_progress_bar
 
 from sentq_worker.engine.base import (
     DeviceLost,
     EngineInfo,
-    ModelUnavailable,
     OutOfMemory,
     Window,
 )
 from sentq_worker.inference.attention_cuda import find_varlen
+from sentq_worker.inference.classifier import Classifier, ClassifierConfig
 from sentq_worker.inference.device import best_dtype, choose_device, device_works, move_model
-from sentq_worker.inference.equivalence import Forward, trial_windows
+from sentq_worker.inference.loading.load import load_model
 from sentq_worker.inference.model_files import ModelFiles
 from sentq_worker.inference.padded import PaddedForward
 from sentq_worker.inference.positions import first_position
-from sentq_worker.inference.select_cpu import choose_forward
-from sentq_worker.inference.select_cuda import choose_on_cuda
-
-if TYPE_CHECKING:
-    from tokenizers import Tokenizer
+from sentq_worker.inference.trials.cache import TrialCache, inputs_of_machine
+from sentq_worker.inference.trials.cpu import choose_forward
+from sentq_worker.inference.trials.cuda import choose_on_cuda
+from sentq_worker.inference.trials.equivalence import Forward, trial_windows
 
 __all__ = ["LocalEngine"]
 
@@ -52,6 +43,7 @@ class LocalEngine:
         device: `auto`, `cpu`, `mps`, `cuda` or `cuda:N`.
         dtype: `auto`, or the name of a dtype of torch.
         threads: Threads that compute on a CPU; None for torch's own choice.
+        trial_folder: Where the results of trials on a CPU are kept; None keeps none.
 
     Raises:
         ModelUnavailable: The files are not a sequence-classification model, or cannot be loaded
@@ -60,16 +52,24 @@ class LocalEngine:
     """
 
     def __init__(
-        self, files: ModelFiles, *, device: str = "auto", dtype: str = "auto", threads: int | None
+        self,
+        files: ModelFiles,
+        *,
+        device: str = "auto",
+        dtype: str = "auto",
+        threads: int | None,
+        trial_folder: Path | None = None,
     ) -> None:
         self._device = choose_device(device)
         if threads is not None:
             torch.set_num_threads(threads)
         self._files = files
-        model, self._config, tokenizer = _load(files)
-        self.tokenizer: Tokenizer = tokenizer.backend_tokenizer
-        self.special_tokens = tokenizer.num_special_tokens_to_add()
-        self.window_tokens = _window_tokens(self._config, tokenizer.model_max_length)
+        self._trial_folder = trial_folder
+        loaded = load_model(files)
+        model, self._config = loaded.model, loaded.model.config
+        self.tokenizer = loaded.tokenizer
+        self.special_tokens = loaded.special_tokens
+        self.window_tokens = _window_tokens(self._config, loaded.max_tokens)
         self._forward = self._choose_forward(
             model, None if dtype == "auto" else getattr(torch, dtype)
         )
@@ -82,12 +82,16 @@ class LocalEngine:
             labels=_labels(self._config),
         )
 
-    def _choose_forward(self, model: PreTrainedModel, dtype: torch.dtype | None) -> Forward:
+    def _choose_forward(self, model: Classifier, dtype: torch.dtype | None) -> Forward:
         """Move the model to its device, in a dtype or the best one for the device."""
         pad_id = self._config.pad_token_id
         if self._device.type == "cpu":
             return choose_forward(
-                model, dtype=dtype, pad_id=pad_id, window_tokens=self.window_tokens
+                model,
+                dtype=dtype,
+                pad_id=pad_id,
+                window_tokens=self.window_tokens,
+                cache=self._trial_cache(model, dtype),
             )
         dtype = dtype or best_dtype(self._device)
         if self._device.type == "cuda":
@@ -100,6 +104,19 @@ class LocalEngine:
                 varlen=find_varlen(),
             )
         return PaddedForward(move_model(model, self._device, dtype), pad_id=pad_id)
+
+    def _trial_cache(self, model: Classifier, dtype: torch.dtype | None) -> TrialCache | None:
+        if self._trial_folder is None:
+            return None
+        inputs = {
+            "model": f"{self._files.name} {self._files.revision}",
+            "class": type(model).__qualname__,
+            "transformers": version("transformers"),
+            "dtype": str(dtype),
+            "pad_id": str(self._config.pad_token_id),
+            "window_tokens": str(self.window_tokens),
+        }
+        return TrialCache(self._trial_folder, inputs_of_machine() | inputs)
 
     @property
     def has_idle_core(self) -> bool:
@@ -137,8 +154,9 @@ class LocalEngine:
 
     @cached_property
     def _precise_forward(self) -> Forward:
-        model, _, _ = _load(self._files)
-        return PaddedForward(move_model(model, self._device), pad_id=self._config.pad_token_id)
+        model = load_model(self._files).model
+        move_model(model, self._device, torch.float32)
+        return PaddedForward(model, pad_id=self._config.pad_token_id)
 
     def _probabilities(self, forward: Forward, batch: Sequence[Window]) -> list[list[float]]:
         with torch.inference_mode():
@@ -147,12 +165,11 @@ class LocalEngine:
         return rows
 
 
-def _labels(config: PreTrainedConfig) -> tuple[str, ...]:
-    names = cast("dict[int, str]", config.id2label)
-    return tuple(names[index] for index in range(len(names)))
+def _labels(config: ClassifierConfig) -> tuple[str, ...]:
+    return tuple(config.id2label[index] for index in range(len(config.id2label)))
 
 
-def _activated(config: PreTrainedConfig, logits: torch.Tensor) -> torch.Tensor:
+def _activated(config: ClassifierConfig, logits: torch.Tensor) -> torch.Tensor:
     """Return the scores that the pipeline of Transformers computes from logits."""
     if config.problem_type == "regression":
         return logits
@@ -173,41 +190,7 @@ def _is_out_of_memory(error: BaseException) -> bool:
     )
 
 
-def _load(
-    files: ModelFiles,
-) -> tuple[PreTrainedModel, PreTrainedConfig, PreTrainedTokenizerFast]:
-    # The progress bars would become lines of the worker's log.
-    disable_progress_bar()
-    options = {"trust_remote_code": False, "local_files_only": True}
-    try:
-        config = AutoConfig.from_pretrained(files.folder, **options)
-        tokenizer = AutoTokenizer.from_pretrained(files.folder, **options)
-        model, loading = AutoModelForSequenceClassification.from_pretrained(
-            files.folder,
-            config=config,
-            # A config.json may name a kernel, which transformers would fetch and run.
-            attn_implementation=None,
-            dtype=torch.float32,
-            use_safetensors=True,
-            output_loading_info=True,
-            **options,
-        )
-    except (OSError, ValueError, KeyError, ImportError, RuntimeError, SafetensorError) as error:
-        raise ModelUnavailable(f"{files.name} cannot be loaded: {error}") from error
-    if missing := sorted(loading["missing_keys"]):
-        # Transformers fills them with random numbers: the scores would be random.
-        raise ModelUnavailable(
-            f"{files.name} is not trained to classify: it has no {', '.join(missing[:3])}"
-        )
-    if not any((files.folder / name).is_file() for name in tokenizer.vocab_files_names.values()):
-        # Transformers makes an empty tokenizer: every word would be unknown.
-        raise ModelUnavailable(f"{files.name} has no tokenizer (tokenizer.json)")
-    if not tokenizer.is_fast:
-        raise ModelUnavailable(f"{files.name} has no fast tokenizer (tokenizer.json)")
-    return model.eval(), config, cast("PreTrainedTokenizerFast", tokenizer)
-
-
-def _window_tokens(config: PreTrainedConfig, tokenizer_limit: int) -> int:
+def _window_tokens(config: ClassifierConfig, tokenizer_limit: int) -> int:
     """Return the most tokens that the model reads at once.
 
     The limit of a tokenizer without one is 1e30.

@@ -8,25 +8,32 @@ of the row down to it as a keyword. The model's own modules do all the rest.
               (1, T)                        (1, T, H)  (n, 1, H)         (n, labels)
 
 If possible, the last layer works on the first tokens only: such a head reads no other token. That
-all this gives a model's own logits is not assumed but shown by a trial: see `select_cpu` and
-`select_cuda`.
+all this gives a model's own logits is not assumed but shown by a trial: see `trials`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final, Protocol
 
 import torch
 from torch import nn
 from torch.nn.functional import pad
-from transformers import AttentionInterface, PreTrainedModel
 
 from sentq_worker.engine.base import Window
+from sentq_worker.inference.classifier import Classifier
 from sentq_worker.inference.positions import packed_positions
 
-__all__ = ["CannotPack", "PackedForward", "PackedWindows", "WindowAttention"]
+__all__ = [
+    "CannotPack",
+    "Layout",
+    "PackedForward",
+    "PackedWindows",
+    "WindowAttention",
+    "packed_attention",
+]
 
 #: The name under which Transformers finds the attention of this module.
 _ATTENTION: Final = "sentq_packed"
@@ -88,8 +95,8 @@ class WindowAttention(Protocol):
 
 
 @dataclass(slots=True)
-class _Layout:
-    """The positions of the windows in the row."""
+class Layout:
+    """The positions of the windows in the row. A model passes it from layer to layer."""
 
     windows: PackedWindows
     #: The position of each window's first token, and zeros that round up the count, shape (n,).
@@ -108,7 +115,7 @@ class PackedForward:
     """Makes a model read packed windows; `undo` restores it. See `Forward` in `equivalence`.
 
     Args:
-        model: A sequence-classification model of Transformers.
+        model: The model.
         attention: How windows attend to themselves.
         last_layer_whole: Compute the last layer for all tokens, as models need whose layers
             normalise before attention.
@@ -121,28 +128,25 @@ class PackedForward:
 
     def __init__(
         self,
-        model: PreTrainedModel,
+        model: Classifier,
         attention: WindowAttention,
         *,
         last_layer_whole: bool = False,
     ) -> None:
-        if not getattr(model, "_supports_attention_backend", False):
-            raise CannotPack("the model computes its attention itself")
         self._model = model
         self._attention = attention
-        self._usual_attention = model.config._attn_implementation  # noqa: SLF001 - no public name
         layers, encoder = _layers(model)
+        self._restore_attention = _replace_attention(model)
         self._hooks = [encoder.register_forward_hook(_windows_as_rows, with_kwargs=True)]
         if not last_layer_whole:
             before_last = layers[-1].register_forward_pre_hook(_keep_first, with_kwargs=True)
             self._hooks.append(before_last)
-        model.set_attn_implementation(_ATTENTION)
 
     def undo(self) -> None:
         """Restore the model."""
         for hook in self._hooks:
             hook.remove()
-        self._model.set_attn_implementation(self._usual_attention)
+        self._restore_attention()
 
     def logits(self, batch: Sequence[Window]) -> torch.Tensor:
         """Return the logits, shape (windows, labels), in the order of the batch."""
@@ -162,7 +166,7 @@ class PackedForward:
         logits: torch.Tensor = self._model(
             input_ids=row.unsqueeze(0),  # (1, T)
             position_ids=positions.unsqueeze(0),  # (1, T)
-            sentq_layout=_Layout(self._attention.prepare(lengths, starts), starts),
+            sentq_layout=Layout(self._attention.prepare(lengths, starts), starts),
         ).logits
         if logits.shape[0] != len(starts):
             raise CannotPack(f"{logits.shape[0]} rows for {len(batch)} windows")
@@ -173,7 +177,25 @@ class PackedForward:
         return pad(numbers, (0, self._attention.rounded_up(len(numbers)) - len(numbers)))
 
 
-def _layers(model: PreTrainedModel) -> tuple[nn.ModuleList, nn.Module]:
+def _replace_attention(model: Any) -> Callable[[], object]:
+    """Let a model compute its attention here where a call has a layout; return what undoes that.
+
+    Raises:
+        CannotPack: The model computes its attention itself.
+    """
+    if getattr(model, "takes_layout", False):
+        return lambda: None
+    if not getattr(model, "_supports_attention_backend", False):
+        raise CannotPack("the model computes its attention itself")
+    from transformers import AttentionInterface
+
+    AttentionInterface.register(_ATTENTION, packed_attention)
+    usual = model.config._attn_implementation  # noqa: SLF001 - it has no public name
+    model.set_attn_implementation(_ATTENTION)
+    return partial(model.set_attn_implementation, usual)
+
+
+def _layers(model: Classifier) -> tuple[nn.ModuleList, nn.Module]:
     """Return the list of the model's layers, and the module that calls them in turn."""
     for module in model.base_model.modules():
         for child in module.children():
@@ -186,7 +208,7 @@ def _keep_first(
     _layer: nn.Module, args: tuple[torch.Tensor, ...], kwargs: dict[str, Any]
 ) -> tuple[tuple[torch.Tensor, ...], dict[str, Any]]:
     """Before the last layer: pass the first tokens, and keep all others for its attention."""
-    layout: _Layout = kwargs["sentq_layout"]
+    layout: Layout = kwargs["sentq_layout"]
     layout.hidden = args[0]
     return (args[0][:, layout.starts], *args[1:]), kwargs  # (1, n, H)
 
@@ -195,7 +217,7 @@ def _windows_as_rows(
     _encoder: nn.Module, _args: object, kwargs: dict[str, Any], output: _EncoderOutput
 ) -> _EncoderOutput:
     """After the layers: one row for each window, so that the head finds its first token."""
-    layout: _Layout = kwargs["sentq_layout"]
+    layout: Layout = kwargs["sentq_layout"]
     hidden = output.last_hidden_state  # (1, T, H), or (1, n, H) after `_keep_first`
     if layout.hidden is None:
         hidden = hidden[:, layout.starts]
@@ -203,14 +225,14 @@ def _windows_as_rows(
     return output
 
 
-def _attention(
+def packed_attention(
     module: nn.Module,
     query: torch.Tensor,
     key: torch.Tensor,
     value: torch.Tensor,
     attention_mask: torch.Tensor | None,
     *,
-    sentq_layout: _Layout,
+    sentq_layout: Layout,
     scaling: float | None = None,
     **options: object,
 ) -> tuple[torch.Tensor, None]:
@@ -253,6 +275,3 @@ def _keys_and_values(
             value = getattr(module, value_name)(hidden).view(shape).transpose(1, 2)
             return key, value
     raise CannotPack(f"{type(module).__name__} makes keys and values in an unknown way")
-
-
-AttentionInterface.register(_ATTENTION, _attention)

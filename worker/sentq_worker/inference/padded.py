@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from typing import Final
 
 import torch
-from transformers import PreTrainedModel
 
 from sentq_worker.engine.base import Window
+from sentq_worker.inference.classifier import Classifier
 
 __all__ = ["PaddedForward"]
 
@@ -18,7 +18,7 @@ class PaddedForward:
 
     name: Final = "padded"
 
-    def __init__(self, model: PreTrainedModel, *, pad_id: int | None) -> None:
+    def __init__(self, model: Classifier, *, pad_id: int | None) -> None:
         self._model = model
         self._pad_id = pad_id
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 from typing import Final
 
 import torch
-from transformers import PreTrainedConfig
+
+from sentq_worker.inference.classifier import ClassifierConfig
 
 __all__ = ["first_position", "packed_positions"]
 
@@ -24,13 +25,13 @@ _OFFSET_FAMILIES: Final = {
 }
 
 
-def first_position(config: PreTrainedConfig) -> int:
+def first_position(config: ClassifierConfig) -> int:
     """Return the position of a window's first token."""
     return _padding_position(config) + 1 if config.model_type in _OFFSET_FAMILIES else 0
 
 
 def packed_positions(
-    config: PreTrainedConfig, ids: torch.Tensor, lengths: torch.Tensor
+    config: ClassifierConfig, ids: torch.Tensor, lengths: torch.Tensor
 ) -> torch.Tensor:
     """Return positions that begin again with each window, shape (T,).
 
@@ -49,5 +50,5 @@ def packed_positions(
     return (counted - before) * counts + padding
 
 
-def _padding_position(config: PreTrainedConfig) -> int:
+def _padding_position(config: ClassifierConfig) -> int:
     return config.pad_token_id or 0

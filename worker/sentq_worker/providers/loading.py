@@ -7,16 +7,18 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
+import platformdirs
+
 from sentq.contract import Limits
 from sentq_worker.engine.base import ModelUnavailable
 from sentq_worker.engine.provider import JobScorer
+from sentq_worker.garbage import without_garbage_collection
 from sentq_worker.inference.model_files import find_model
 from sentq_worker.scoring.labels import Labels
 from sentq_worker.scoring.scorer import Scorer
 from sentq_worker.scoring.tokenizer_cost import find_slow_input
 from sentq_worker.scoring.windows import TextTokenizer
 from sentq_worker.settings import WorkerSettings
-from sentq_worker.starting import without_garbage_collection
 
 __all__ = ["LoadScorer", "load_scorer"]
 
@@ -41,7 +43,13 @@ def load_scorer(settings: WorkerSettings, limits: Limits) -> Scorer:
         started = time.monotonic()
         files = find_model(settings.model, settings.revision)
         engine = LocalEngine(
-            files, device=settings.device, dtype=settings.dtype, threads=settings.threads
+            files,
+            device=settings.device,
+            dtype=settings.dtype,
+            threads=settings.threads,
+            trial_folder=platformdirs.user_cache_path("sentq") / "trials"
+            if settings.keep_trials
+            else None,
         )
     labels = _labels(engine.info.labels, settings.labels)
     tokenizer = TextTokenizer(

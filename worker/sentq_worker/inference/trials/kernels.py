@@ -10,18 +10,25 @@ measured at start, on the model's own shapes, in some tenths of a second.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Final, Literal
+from typing import Final, Literal, NamedTuple
 
 import torch
 from torch import nn
-from transformers.activations import GELUActivation
 
-__all__ = ["Kernel", "PrepackedLayers", "choose_kernel"]
+__all__ = ["Kernel", "PrepackedLayers", "Way", "fastest", "time_kernels"]
 
 #: The library that multiplies: torch's own choice, or oneDNN with its own order of weights.
 Kernel = Literal["torch", "onednn"]
+
+
+class Way(NamedTuple):
+    """A way to multiply."""
+
+    kernel: Kernel
+    dtype: torch.dtype
+
 
 #: Rows of the timed product: some short texts.
 _TIMED_ROWS: Final = 256
@@ -40,40 +47,50 @@ _WORTH_ROUNDING_WEIGHTS: Final = 1 << 17
 #: The families' names of a linear layer and of the activation behind it.
 _LINEAR_AND_ACTIVATION: Final = (("dense", "intermediate_act_fn"), ("lin1", "activation"))
 
+#: The exact GELU of Transformers. By name, because a worker may not have imported Transformers.
+_GELU_OF_TRANSFORMERS: Final = "transformers.activations.GELUActivation"
 
-def choose_kernel(model: nn.Module, dtypes: Sequence[torch.dtype]) -> tuple[Kernel, torch.dtype]:
-    """Time the ways to multiply on the model's largest linear layer; return the fastest.
+
+def time_kernels(model: nn.Module, dtypes: Sequence[torch.dtype]) -> dict[Way, float]:
+    """Time the ways to multiply on the model's largest linear layer.
 
     Args:
         model: The model, on the CPU.
-        dtypes: The first one is chosen unless another is clearly faster.
+        dtypes: The dtypes to try. All but the first are left out if the layer is too small.
+
+    Returns:
+        The least time of each way, in seconds.
     """
     linears = _linears(model)
     if not linears:
-        return "torch", dtypes[0]
+        return {Way("torch", dtypes[0]): 0.0}
     parent, name, largest = max(linears, key=lambda each: each[2].weight.numel())
     has_gelu = _gelu_behind(parent, name) is not None
     if largest.weight.numel() < _WORTH_ROUNDING_WEIGHTS:
         dtypes = dtypes[:1]
     with torch.inference_mode():
         products = {
-            (kernel, dtype): product
+            Way(kernel, dtype): product
             for dtype in dtypes
             for kernel, product in _products(largest, dtype, has_gelu=has_gelu)
         }
         # In turns, so that a busy machine slows down all of them.
-        times_s: list[dict[tuple[Kernel, torch.dtype], float]] = []
+        times_s: list[dict[Way, float]] = []
         until_s = time.monotonic() + _TURNS_S
         while len(times_s) < _MIN_TURNS or (
             len(times_s) < _MAX_TURNS and time.monotonic() < until_s
         ):
             times_s.append({way: _time_s(product) for way, product in products.items()})
+    return {way: min(each[way] for each in times_s) for way in products}
 
-    def handicapped_s(way: tuple[Kernel, torch.dtype]) -> float:
-        handicap = 1.0 if way[1] is dtypes[0] else _WORTH_ROUNDING
-        return handicap * min(each[way] for each in times_s)
 
-    return min(products, key=handicapped_s)
+def fastest(times_s: Mapping[Way, float], usual: torch.dtype) -> Way:
+    """Return the fastest way. Another dtype than the usual one must be clearly faster."""
+
+    def handicapped_s(way: Way) -> float:
+        return times_s[way] * (1.0 if way.dtype is usual else _WORTH_ROUNDING)
+
+    return min(times_s, key=handicapped_s)
 
 
 def _products(
@@ -152,7 +169,7 @@ def _linears(model: nn.Module) -> list[tuple[nn.Module, str, nn.Linear]]:
         (parent, name, child)
         for parent in parents
         for name, child in parent.named_children()
-        if type(child) is nn.Linear
+        if isinstance(child, nn.Linear) and type(child).forward is nn.Linear.forward
     ]
 
 
@@ -160,6 +177,13 @@ def _gelu_behind(parent: nn.Module, linear: str) -> str | None:
     """Return the name of the exact GELU that follows, which oneDNN computes with the product."""
     for linear_name, activation_name in _LINEAR_AND_ACTIVATION:
         activation = getattr(parent, activation_name, None)
-        if linear == linear_name and isinstance(activation, GELUActivation):
+        if linear == linear_name and _is_exact_gelu(activation):
             return activation_name
     return None
+
+
+def _is_exact_gelu(activation: object) -> bool:
+    if isinstance(activation, nn.GELU):
+        return activation.approximate == "none"
+    found = type(activation)
+    return f"{found.__module__}.{found.__qualname__}" == _GELU_OF_TRANSFORMERS

@@ -18,15 +18,15 @@ from dataclasses import dataclass
 from typing import Final
 
 import torch
-from transformers import PreTrainedModel
 
 from sentq_worker.engine.base import DeviceUnavailable, Window
 from sentq_worker.inference.attention_cpu import GroupedAttention
 from sentq_worker.inference.attention_cuda import VarlenAttention
+from sentq_worker.inference.classifier import Classifier
 from sentq_worker.inference.device import device_works, move_model
-from sentq_worker.inference.equivalence import Forward, is_exact, trial_logits, trial_windows
 from sentq_worker.inference.packed import CannotPack, PackedForward
 from sentq_worker.inference.padded import PaddedForward
+from sentq_worker.inference.trials.equivalence import Forward, is_exact, trial_logits, trial_windows
 
 __all__ = ["choose_on_cuda"]
 
@@ -71,7 +71,7 @@ def best_turn_s(forward: Forward, batch: Sequence[Window]) -> float:
 
 
 def choose_on_cuda(
-    model: PreTrainedModel,
+    model: Classifier,
     *,
     device: torch.device,
     dtype: torch.dtype,
@@ -83,7 +83,7 @@ def choose_on_cuda(
     """Find the fastest exact way to run a model; cast it and move it to its device.
 
     Args:
-        model: The model on the CPU, in fp32.
+        model: The model on the CPU. Trials cast it to fp32 first.
         device: The device.
         dtype: The dtype of the result. In fp32 the model is padded.
         pad_id: The id of the padding token.
@@ -98,6 +98,7 @@ def choose_on_cuda(
     windows = trial_windows(model.config, window_tokens=window_tokens, lengths=_TRIAL_TOKENS)
     reference = None
     if varlen is not None and dtype in _FLASH_DTYPES:
+        move_model(model, torch.device("cpu"), torch.float32)
         reference = _reference(model, padded, windows)
     move_model(model, device, dtype)
     forward: Forward = padded
@@ -127,7 +128,7 @@ class _Reference:
 
 @torch.inference_mode()
 def _reference(
-    model: PreTrainedModel, padded: PaddedForward, windows: Sequence[Window]
+    model: Classifier, padded: PaddedForward, windows: Sequence[Window]
 ) -> _Reference | None:
     found = {whole: _packed_logits(model, windows, last_layer_whole=whole) for whole in _WAYS}
     if all(logits is None for logits in found.values()):
@@ -141,7 +142,7 @@ def _reference(
 
 
 def _packed_logits(
-    model: PreTrainedModel, windows: Sequence[Window], *, last_layer_whole: bool
+    model: Classifier, windows: Sequence[Window], *, last_layer_whole: bool
 ) -> torch.Tensor | None:
     try:
         packed = PackedForward(model, GroupedAttention(), last_layer_whole=last_layer_whole)
@@ -193,7 +194,7 @@ class _Trial:
 
 @torch.inference_mode()
 def _packed(
-    model: PreTrainedModel,
+    model: Classifier,
     varlen: VarlenAttention,
     ways: Sequence[bool],
     trial: _Trial,

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from typing import Final, Protocol
 
 import torch
-from transformers import PreTrainedConfig
 
 from sentq_worker.engine.base import Window
+from sentq_worker.inference.classifier import ClassifierConfig
 
 __all__ = ["Forward", "is_exact", "trial_logits", "trial_windows"]
 
@@ -37,7 +37,7 @@ class Forward(Protocol):
 
 
 def trial_windows(
-    config: PreTrainedConfig, *, window_tokens: int, lengths: Sequence[int] = _TRIAL_TOKENS
+    config: ClassifierConfig, *, window_tokens: int, lengths: Sequence[int] = _TRIAL_TOKENS
 ) -> list[Window]:
     """Return windows of random tokens, the same each time, without padding tokens."""
     rng = random.Random(0)  # noqa: S311 - nothing secret
