@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections.abc import Mapping
-from contextlib import aclosing
+from contextlib import AbstractAsyncContextManager, aclosing, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -28,8 +28,9 @@ if TYPE_CHECKING:
 
 __all__ = ["PostResult", "Poster"]
 
-#: How much of a response is read, so that a receiver that writes a short one sees no error.
+#: How much of the body of a response is read, and for how long, in seconds.
 _READ_BYTES: Final = 16 * 1024
+_READ_S: Final = 1.0
 
 _BROKEN: Final = (httpcore2.NetworkError, httpcore2.ProtocolError, httpcore2.TimeoutException)
 
@@ -92,11 +93,14 @@ class Poster:
         self, target: WebhookTarget, headers: Mapping[str, str], body: bytes
     ) -> PostResult:
         """Send one request, and return what became of it within the time limit."""
+        result: PostResult | None = None
         try:
             async with asyncio.timeout(self._timeout_s):
-                return await self._post(target, headers, body)
+                async with self._response(target, headers, body) as response:
+                    result = _result(response)
+                    await _read_some(response)
         except TimeoutError:
-            return PostResult(None, f"no response within {self._timeout_s:g} s")
+            return result or PostResult(None, f"no response within {self._timeout_s:g} s")
         except AddressRefused as error:
             return PostResult(None, str(error), is_refused=True)
         except LookupFailed as error:
@@ -105,32 +109,37 @@ class Poster:
             # The message of TLS says what is wrong with a certificate, and quotes no URL.
             return PostResult(None, f"cannot connect: {error}")
         except _BROKEN as error:
-            return PostResult(None, f"the connection failed ({type(error).__name__})")
+            return result or PostResult(None, f"the connection failed ({type(error).__name__})")
+        return result
 
     async def aclose(self) -> None:
         """Close all connections."""
         await self._pool.aclose()
 
-    async def _post(
+    def _response(
         self, target: WebhookTarget, headers: Mapping[str, str], body: bytes
-    ) -> PostResult:
+    ) -> AbstractAsyncContextManager[httpcore2.Response]:
         # Of the parts, so that httpcore does not read the URL in a way of its own.
         url = httpcore2.URL(
             scheme=target.scheme, host=target.host, port=target.port, target=target.path
         )
         sent = [("host", target.authority), *_HEADERS.items(), *headers.items()]
-        stream = self._pool.stream("POST", url, headers=sent, content=body)
-        async with stream as response:
-            read = 0
-            async with aclosing(response.aiter_stream()) as parts:
-                async for part in parts:
-                    read += len(part)
-                    if read > _READ_BYTES:
-                        break
-            return _answer(response)
+        return self._pool.stream("POST", url, headers=sent, content=body)
 
 
-def _answer(response: httpcore2.Response) -> PostResult:
+async def _read_some(response: httpcore2.Response) -> None:
+    """Read the beginning of a body, so that a receiver that writes a short one sees no error. What
+    became of the request is known before."""
+    read = 0
+    with suppress(TimeoutError):
+        async with asyncio.timeout(_READ_S), aclosing(response.aiter_stream()) as parts:
+            async for part in parts:
+                read += len(part)
+                if read > _READ_BYTES:
+                    return
+
+
+def _result(response: httpcore2.Response) -> PostResult:
     status = response.status
     if status in _OK:
         return PostResult(status)

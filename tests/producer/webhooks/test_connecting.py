@@ -269,6 +269,18 @@ def test_a_slow_receiver_has_the_time_limit(reply: ReceiverReply) -> None:
         assert time.monotonic() - started_s < 15
 
 
+@pytest.mark.parametrize("status", [200, 410])
+def test_a_response_counts_though_its_body_never_comes(status: int) -> None:
+    reply = ReceiverReply(status, body_chunks=1, hangs=True)
+    with WebhookReceiver(answer=lambda _: reply) as receiver:
+        settings = _settings(receiver, hosts=[receiver.origin], private_networks="127.0.0.0/8")
+        started_s = time.monotonic()
+        (result,) = _post(receiver.url(), settings)
+        assert result.status == status
+        assert (result.error is None) == (status == 200)
+        assert time.monotonic() - started_s < 4.5, "it is not waited for"
+
+
 @pytest.mark.parametrize("status", [200, 500])
 def test_a_huge_response_is_not_read(status: int) -> None:
     reply = ReceiverReply(status, body_chunks=4096)  # 256 MiB

@@ -55,7 +55,8 @@ class ReceiverReply:
         headers: The headers.
         body_chunks: How many chunks of 64 KiB the body has; each is sent by itself.
         delay_s: How long it takes until the response begins, in seconds.
-        drips: Whether the response is sent byte by byte, ten a second.
+        drips: Whether the head of the response is sent byte by byte, ten a second.
+        hangs: Whether the body is never sent.
     """
 
     status: int = 204
@@ -63,6 +64,7 @@ class ReceiverReply:
     body_chunks: int = 0
     delay_s: float = 0.0
     drips: bool = False
+    hangs: bool = False
 
 
 class WebhookReceiver:
@@ -179,6 +181,8 @@ def _handler(receiver: WebhookReceiver) -> type[BaseHTTPRequestHandler]:
                     time.sleep(0.1)
             else:
                 self.wfile.write(head)
+            if reply.hangs:
+                time.sleep(30)
             for _ in range(reply.body_chunks):
                 self.wfile.write(_CHUNK)
                 receiver.sent_bytes += len(_CHUNK)
