@@ -120,5 +120,5 @@ $(VENV)/.runtime: pyproject.toml constraints.txt model/pyproject.toml | $(BIN)/p
 	@touch $@
 
 $(VENV)/.tools: $(VENV)/.runtime
-	$(PIP) --editable ".[dev,django,encryption,fastapi,flask,flower,otel,training,webhooks]"
+	$(PIP) --editable ".[dev,django,encryption,fastapi,flask,flower,gateway,otel,training,webhooks]"
 	@touch $@

@@ -2,9 +2,9 @@
 
 Unknown keys are rejected. The file is optional; the caller names it (`--config`), or `SENTQ_CONFIG`
 does. Its table `[worker]`, and variables that start with `SENTQ_WORKER_`, belong to the worker:
-`sentq_worker.settings` reads them with the same code, and the client ignores them. `[webhooks]` and
-`SENTQ_WEBHOOKS_` are those of `sentq.webhooks.settings`. So one file and one environment can serve
-all of them.
+`sentq_worker.settings` reads them with the same code, and the client ignores them. `[gateway]` and
+`SENTQ_GATEWAY_` are those of `sentq.gateway.settings`, `[webhooks]` and `SENTQ_WEBHOOKS_` those of
+`sentq.webhooks.settings`. So one file and one environment can serve all of them.
 """
 
 from __future__ import annotations
@@ -279,8 +279,8 @@ def explained(problems: Iterable[str]) -> str:
 class Settings(LayeredSettings):
     """The settings that client and worker share, and the time-outs for Redis."""
 
-    foreign_tables = frozenset({"worker", "webhooks"})
-    foreign_prefixes = ("SENTQ_WORKER_", "SENTQ_WEBHOOKS_")
+    foreign_tables = frozenset({"gateway", "webhooks", "worker"})
+    foreign_prefixes = ("SENTQ_WORKER_", "SENTQ_GATEWAY_", "SENTQ_WEBHOOKS_")
 
     broker_url: Annotated[
         SecretStr, Field(description="Where jobs are sent: a Celery broker URL.")

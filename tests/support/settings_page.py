@@ -1,4 +1,4 @@
-"""The page docs/settings.md, generated from the settings of client and worker.
+"""The page docs/settings.md, generated from the settings of client, worker and gateway.
 
 `make docs` writes it: `python -m tests.support.settings_page`. A test compares the page with the
 models, so a new setting needs a description and a place in `GROUPS`.
@@ -16,6 +16,7 @@ from annotated_types import Ge, Gt, Le
 from pydantic import SecretStr
 from pydantic.fields import FieldInfo
 
+from sentq.gateway.settings import GatewaySettings
 from sentq.settings import LayeredSettings, Settings
 from sentq.webhooks.settings import WebhookSettings
 from sentq_worker.settings import HubSettings, WorkerSettings
@@ -34,8 +35,8 @@ variable, the TOML file (`--config` or `SENTQ_CONFIG`), the default. An unknown 
 refused, and the error names the nearest known one. In the environment, tables are JSON:
 `SENTQ_WORKER_LABELS='{"LABEL_0": "negative"}'`.
 
-One file serves client and worker. The client reads the top level; the worker also reads `[worker]`
-and `[worker.hub]`, and what delivers webhooks `[webhooks]`:
+One file serves client, worker and gateway. The client reads the top level; the worker also reads
+`[worker]` and `[worker.hub]`, the gateway `[gateway]`, and what delivers webhooks `[webhooks]`:
 
 ```toml
 result_ttl_s = 3600
@@ -45,6 +46,9 @@ device = "cpu"
 
 [worker.hub]
 calls_per_day = 10000
+
+[gateway]
+max_wait_s = 30
 ```
 """
 
@@ -192,6 +196,16 @@ GROUPS: Final = (
         HubSettings,
         ("breaker_failures", "probe_interval_s", "backlog_limit_s"),
     ),
+    Group(
+        "The gateway",
+        GatewaySettings,
+        ("host", "port", "cors_origins", "max_connections", "shutdown_grace_s"),
+    ),
+    Group(
+        "The gateway: what a request may take",
+        GatewaySettings,
+        ("default_wait_s", "max_wait_s", "heartbeat_s", "max_body_bytes", "body_timeout_s"),
+    ),
 )
 
 
@@ -211,7 +225,7 @@ def names() -> set[str]:
 
 
 def _check_groups() -> None:
-    for model in (Settings, WebhookSettings, WorkerSettings, HubSettings):
+    for model in (Settings, WebhookSettings, WorkerSettings, HubSettings, GatewaySettings):
         grouped = [key for group in GROUPS if group.model is model for key in group.keys]
         if sorted(grouped) != sorted(model.model_fields):
             odd = sorted(set(grouped) ^ set(model.model_fields)) or "a key that stands twice"

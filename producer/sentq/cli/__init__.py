@@ -13,6 +13,7 @@ import typer
 
 from sentq.cli import admin, dead, doctor, local, score, status
 from sentq.cli.common import exit_code, notes
+from sentq.cli.gateway import serve
 from sentq.cli.monitoring import exporter, flower
 from sentq.cli.webhooks import app as webhooks_app
 from sentq.errors import SentqError
@@ -32,6 +33,7 @@ app.command(help=score.HELP)(score.score)
 app.command(help=status.HELP)(status.status)
 app.command(help=doctor.HELP)(doctor.doctor)
 app.command(help=exporter.HELP)(exporter.exporter)
+app.add_typer(serve.app, name="gateway")
 app.add_typer(dead.app, name="dead")
 app.add_typer(admin.app, name="admin")
 app.add_typer(webhooks_app, name="webhooks")

@@ -23,7 +23,15 @@ import orjson
 from sentq import errors
 from sentq.errors import BatchError, JobError, JobFailed, Overloaded, SentqError, WaitTimeout
 
-__all__ = ["MEDIA_TYPE", "PROBLEM_TYPES", "Problem", "ProblemType", "log_problem", "problem_of"]
+__all__ = [
+    "MEDIA_TYPE",
+    "PROBLEM_TYPES",
+    "Problem",
+    "ProblemType",
+    "log_problem",
+    "problem_of",
+    "type_of",
+]
 
 logger = logging.getLogger(__name__)
 
@@ -160,7 +168,7 @@ class Problem:
     status: HTTPStatus
     detail: str
     retry_after_s: int | None = None
-    members: Mapping[str, str | int] = field(default_factory=dict)
+    members: Mapping[str, object] = field(default_factory=dict)
 
     @property
     def headers(self) -> dict[str, str]:
@@ -168,7 +176,7 @@ class Problem:
         return {} if self.retry_after_s is None else {"Retry-After": str(self.retry_after_s)}
 
     @property
-    def document(self) -> dict[str, str | int]:
+    def document(self) -> dict[str, object]:
         """The members of the document."""
         return {
             "type": self.type,
@@ -196,7 +204,7 @@ def problem_of(error: SentqError) -> Problem:
     known = next(each for each in kind.__mro__ if each in PROBLEM_TYPES)
     about = PROBLEM_TYPES[known]
     return Problem(
-        type=_URN + _kebab(known.__name__),
+        type=type_of(known),
         title=about.title,
         status=about.status,
         detail=str(error) if about.detail is None else about.detail,
@@ -211,8 +219,9 @@ def log_problem(error: SentqError, problem: Problem) -> None:
         logger.warning("%s: %s", type(error).__name__, error)
 
 
-def _kebab(name: str) -> str:
-    return re.sub(r"(?<!^)(?=[A-Z])", "-", name).lower()
+def type_of(kind: type[Exception]) -> str:
+    """Return the URN of a class of errors: `urn:sentq:problem:queue-full` for `QueueFull`."""
+    return _URN + re.sub(r"(?<!^)(?=[A-Z])", "-", kind.__name__).lower()
 
 
 def _retry_after_s(error: SentqError) -> int:

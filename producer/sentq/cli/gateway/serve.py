@@ -1,0 +1,92 @@
+"""`sentq gateway`: sentq over HTTP."""
+
+from __future__ import annotations
+
+import logging
+from importlib.util import find_spec
+from typing import Annotated, Final
+
+import typer
+
+from sentq.cli.common import Broker, Config, say
+from sentq.errors import SettingsError
+from sentq.gateway.settings import GatewaySettings
+from sentq.logs import JsonFormatter, log_as_json
+from sentq.settings import Settings
+
+__all__ = ["app"]
+
+_HELP: Final = """Serve sentq over HTTP, until SIGTERM or Ctrl-C.
+
+\b
+Pages:
+  POST /v1/score       texts in, outcomes out; waits some seconds
+  POST /v1/jobs        accept a job, answer at once
+  GET  /v1/jobs/{id}   its status, and its outcomes
+  GET  /v1/status      the backlog and the workers
+  GET  /openapi.json   all pages
+  GET  /livez, /readyz  probes
+
+It needs no torch. Any number of gateways may serve one Redis. It has no TLS: outside a private
+network, put a proxy before it. Settings are in the table [gateway], or SENTQ_GATEWAY_*.
+
+\b
+Examples:
+  sentq gateway
+  sentq gateway --host 0.0.0.0 --port 8200
+  curl -s http://127.0.0.1:8200/v1/score -H 'Content-Type: application/json' \\
+    -d '{"texts": "What a lovely day!"}'
+
+\b
+Exit codes:
+  0  ended by SIGTERM or Ctrl-C
+  2  a wrong option or setting, the port is in use, or a package is missing
+  3  Redis is not available
+"""
+
+#: What a gateway needs beyond a client.
+_PACKAGES: Final = ("fastapi", "uvicorn")
+
+app = typer.Typer(invoke_without_command=True, rich_markup_mode=None, help=_HELP)
+
+
+@app.callback()
+def gateway(
+    context: typer.Context,
+    host: Annotated[
+        str | None,
+        typer.Option(help="The address to listen on (default: 127.0.0.1).", metavar="ADDRESS"),
+    ] = None,
+    port: Annotated[
+        int | None,
+        typer.Option(
+            help="The port; 0 chooses a free one (default: 8200).",
+            min=0,
+            max=65_535,
+            metavar="PORT",
+        ),
+    ] = None,
+    broker_url: Broker = None,
+    config: Config = None,
+) -> None:
+    """See `_HELP`."""
+    if context.invoked_subcommand is not None:
+        return
+    settings = Settings.load(config, broker_url=broker_url)
+    own = GatewaySettings.load(config, host=host, port=port)
+    if any(find_spec(package) is None for package in _PACKAGES):
+        raise SettingsError('the gateway needs FastAPI and uvicorn: pip install "sentq[gateway]"')
+    if not own.is_on_loopback:
+        raise SettingsError(f"without keys, the gateway listens on loopback only, not {own.host}")
+    # Other commands do without a server.
+    from sentq.gateway.server import GatewayServer
+
+    if settings.log_format == "json":
+        log_as_json(JsonFormatter(), level=logging.INFO)
+    else:
+        logging.basicConfig(
+            level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
+        )
+    server = GatewayServer(settings, own)
+    say(f"gateway: {server.url}")
+    server.serve()

@@ -1,0 +1,74 @@
+"""The client of a gateway: `AsyncClient`, and steps of the gateway's own on its connections."""
+
+from __future__ import annotations
+
+import time
+from typing import Final, TypeVar
+
+from sentq.aio import AsyncClient
+from sentq.connection.app import key_with_result_prefix
+from sentq.contract import Limits
+from sentq.errors import BrokerUnavailable, SettingsError
+from sentq.settings import Settings
+from sentq.wire.steps import Steps
+
+__all__ = ["GatewayClient"]
+
+T = TypeVar("T")
+
+#: For how long an estimate of the wait is given to all requests, in seconds.
+_ESTIMATE_VALID_S: Final = 1.0
+
+#: The shortest and the longest time after which a client is told to ask again, in seconds.
+_ASK_AGAIN_S: Final = (1, 60)
+
+
+class GatewayClient(AsyncClient):
+    """Sends the jobs of requests, and reads and writes what a gateway keeps in Redis.
+
+    What a gateway keeps is in the Redis of the results, beside the outcomes.
+
+    Args:
+        settings: As for `AsyncClient`.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        super().__init__(settings)
+        self._ask_again_s = _ASK_AGAIN_S[0]
+        self._estimated_at_s = float("-inf")
+
+    @property
+    def settings(self) -> Settings:
+        """The settings shared with clients and workers."""
+        return self._settings
+
+    @property
+    def limits(self) -> Limits:
+        """The limits of a job."""
+        return self._settings.sender_limits
+
+    def key(self, name: str) -> bytes:
+        """Return the key of this name in the Redis of the results."""
+        return key_with_result_prefix(self._results.app, name)
+
+    async def run(self, steps: Steps[T]) -> T:
+        """Run steps in the Redis of the results, on the connections of the client.
+
+        Raises:
+            ResultsUnavailable: Redis did not answer, or refused.
+        """
+        return await self._drivers.current().run(steps)
+
+    async def ask_again_s(self) -> int:
+        """Return in how many seconds a job that is sent now has probably ended, by the backlog and
+        the pace of the workers."""
+        now_s = time.monotonic()
+        if now_s - self._estimated_at_s >= _ESTIMATE_VALID_S:
+            self._estimated_at_s = now_s
+            try:
+                wait_s = (await self.backlog()).wait_s or 0.0
+            except (BrokerUnavailable, SettingsError):
+                wait_s = 0.0  # No right to read it, or a broker other than Redis.
+            least_s, most_s = _ASK_AGAIN_S
+            self._ask_again_s = round(min(max(wait_s, least_s), most_s))
+        return self._ask_again_s

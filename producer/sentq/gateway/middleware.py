@@ -1,0 +1,91 @@
+"""What surrounds each request: its id, one line of the log, and the answer to unexpected errors."""
+
+from __future__ import annotations
+
+import logging
+import re
+import time
+import traceback
+import uuid
+from typing import Final
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import ClientDisconnect
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from sentq.gateway.problems import gateway_problem
+
+__all__ = ["REQUEST_ID_HEADER", "RequestFrame"]
+
+logger = logging.getLogger(__name__)
+
+REQUEST_ID_HEADER: Final = "X-Request-ID"
+
+#: An id that a client may choose.
+_REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
+
+#: What the log says of a request whose client has gone: nginx' status.
+_CLIENT_GONE: Final = 499
+
+
+class RequestFrame:
+    """Gives each request an id, logs it, and answers errors that nothing has handled.
+
+    A line of the log has the path as the routes write it, so that it holds nothing which a client
+    has put into the path, and no query.
+
+    Args:
+        app: The application.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle a request, or the life of the application."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        given = Headers(scope=scope).get(REQUEST_ID_HEADER, "")
+        request_id = given if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
+        started_s = time.perf_counter()
+        status = 0
+
+        async def send_with_id(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                MutableHeaders(scope=message)[REQUEST_ID_HEADER] = request_id
+            await send(message)
+
+        try:
+            await self._app(scope, receive, send_with_id)
+        except ClientDisconnect:
+            status = status or _CLIENT_GONE
+        except Exception as error:  # noqa: BLE001 - the client gets an answer, the log the cause
+            _log_unexpected(error, request_id)
+            if status:
+                raise ResponseBroken from None  # The server ends the connection.
+            await gateway_problem(error)(scope, receive, send_with_id)
+        finally:
+            took_ms = (time.perf_counter() - started_s) * 1000
+            logger.info(
+                "%s %s: %d in %.1f ms; request %s",
+                scope["method"],
+                getattr(scope.get("route"), "path", "no page"),
+                status,
+                took_ms,
+                request_id,
+            )
+
+
+class ResponseBroken(Exception):
+    """A response cannot be completed. The client notices, because its end is missing."""
+
+
+def _log_unexpected(error: Exception, request_id: str) -> None:
+    """Log where an error was raised, and its class. Its message might quote a text."""
+    frames = "".join(traceback.format_tb(error.__traceback__))
+    logger.error(
+        "%s was not handled in request %s:\n%s", type(error).__name__, request_id, frames.rstrip()
+    )

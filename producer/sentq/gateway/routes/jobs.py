@@ -1,0 +1,138 @@
+"""`/v1/jobs`: send a job, ask for it, cancel it."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Final
+
+from fastapi import APIRouter, Depends, Path
+from starlette.responses import Response
+
+from sentq.aio import AsyncJob
+from sentq.contract import JobStatus
+from sentq.errors import UnknownJob
+from sentq.gateway.bodies.json_body import json_body
+from sentq.gateway.documents import JobBody, JobDocument
+from sentq.gateway.errors import JobNotCancelled
+from sentq.gateway.openapi import body_of, problems, with_headers
+from sentq.gateway.prefer import Preference, PreferHeader, preference_of
+from sentq.gateway.routes.waiting import job_document
+from sentq.gateway.services import GatewayServices, Services
+
+__all__ = ["JobOfPath", "accepted", "job_of_path", "path_of", "router"]
+
+router: Final = APIRouter(tags=["jobs"])
+
+_UUID: Final = re.compile("[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+
+_JSON: Final = "application/json"
+
+
+def path_of(job: AsyncJob) -> str:
+    """Return where a client asks for a job."""
+    return f"/v1/jobs/{job.id}"
+
+
+async def accepted(
+    services: GatewayServices, document: JobDocument, preference: Preference
+) -> Response:
+    """Return the response for a job that was accepted and has no outcome yet."""
+    headers = {
+        "Location": f"/v1/jobs/{document.id}",
+        "Retry-After": str(await services.client.ask_again_s()),
+        **preference.headers,
+    }
+    return Response(document.to_json(), status_code=202, headers=headers, media_type=_JSON)
+
+
+async def job_of_path(
+    services: Services,
+    job_id: Annotated[
+        str,
+        Path(
+            description="The id of a job, as `Location` has it.",
+            json_schema_extra={"format": "uuid"},
+        ),
+    ],
+) -> AsyncJob:
+    """Return the job that a path names.
+
+    Raises:
+        UnknownJob: It names none.
+    """
+    if not _UUID.fullmatch(job_id):
+        raise UnknownJob("the path has no id of a job: it is a UUID in lower case", job_id)
+    return services.client.job(job_id)
+
+
+JobOfPath = Annotated[AsyncJob, Depends(job_of_path)]
+
+
+@router.post(
+    "/v1/jobs",
+    status_code=202,
+    summary="Send a job, and return at once",
+    response_model=JobDocument,
+    responses={
+        202: with_headers("The job was accepted", "Location", "Retry-After", "Prefer"),
+        **problems(400, 408, 409, 413, 415, 422, 500, 503),
+    },
+    openapi_extra=body_of(JobBody),
+)
+async def send_job(
+    services: Services,
+    body: Annotated[JobBody, Depends(json_body(JobBody))],
+    prefer: PreferHeader = None,
+) -> Response:
+    """Accept texts to be scored. `Location` is where to ask for the outcomes, and `Retry-After`
+    when they are likely to be there."""
+    preference = preference_of(prefer, default_s=0, max_s=0)
+    job = await services.client.submit(
+        body.texts,
+        bulk=body.bulk,
+        deadline=body.deadline_s,
+        local_only=body.local_only,
+        delay=body.delay_s,
+    )
+    status = JobStatus.SCHEDULED if body.delay_s else JobStatus.QUEUED
+    applied = Preference(0, preference.applied if preference.applied == "respond-async" else "")
+    return await accepted(services, JobDocument(id=job.id, status=status), applied)
+
+
+@router.get(
+    "/v1/jobs/{job_id}",
+    summary="Ask for a job",
+    response_model=JobDocument,
+    responses={
+        200: with_headers("The job, with its outcomes if it is done", "Retry-After", "Prefer"),
+        **problems(404, 410, 422, 500, 503),
+    },
+)
+async def read_job(services: Services, job: JobOfPath, prefer: PreferHeader = None) -> Response:
+    """Return the status of a job, and its outcomes if it is done. With `Prefer: wait=N` the request
+    waits for its end."""
+    max_s = services.settings.max_wait_s
+    preference = preference_of(prefer, default_s=0, max_s=max_s)
+    document = await job_document(job, preference.wait_s, services.closing)
+    headers = preference.headers
+    if document.outcome is None and document.problem is None:
+        headers["Retry-After"] = str(await services.client.ask_again_s())
+    return _json(document, headers)
+
+
+@router.delete(
+    "/v1/jobs/{job_id}",
+    summary="Cancel a job",
+    response_model=JobDocument,
+    responses=problems(404, 409, 410, 500, 503),
+)
+async def cancel_job(services: Services, job: JobOfPath) -> Response:
+    """Cancel a job that no worker has started. It may be repeated."""
+    if not await job.cancel():
+        raise JobNotCancelled("the job runs or has ended: ask for it")
+    return _json(await job_document(job, 0, services.closing), {})
+
+
+def _json(document: JobDocument, headers: dict[str, str]) -> Response:
+    headers["Cache-Control"] = "no-store"
+    return Response(document.to_json(), headers=headers, media_type=_JSON)

@@ -1,0 +1,58 @@
+"""`POST /v1/score`: score texts while the client waits."""
+
+from __future__ import annotations
+
+from typing import Annotated, Final
+
+from fastapi import APIRouter, Depends, Response
+
+from sentq.contract import JobOutcome, JobStatus
+from sentq.gateway.bodies.json_body import json_body
+from sentq.gateway.documents import JobDocument, ScoreBody
+from sentq.gateway.openapi import body_of, problems, with_headers
+from sentq.gateway.prefer import PreferHeader, preference_of
+from sentq.gateway.routes.jobs import accepted, path_of
+from sentq.gateway.routes.waiting import outcome_within
+from sentq.gateway.services import Services
+
+__all__ = ["router"]
+
+router: Final = APIRouter(tags=["jobs"])
+
+
+@router.post(
+    "/v1/score",
+    summary="Score texts, and wait for the outcomes",
+    response_model=JobOutcome,
+    responses={
+        200: with_headers("The outcomes, in the order of the texts", "Location", "Prefer"),
+        202: with_headers(
+            "There are no outcomes yet: ask for the job", "Location", "Retry-After", "Prefer"
+        )
+        | {"model": JobDocument},
+        **problems(400, 408, 409, 413, 415, 422, 500, 502, 503),
+    },
+    openapi_extra=body_of(ScoreBody),
+)
+async def score(
+    services: Services,
+    body: Annotated[ScoreBody, Depends(json_body(ScoreBody))],
+    response: Response,
+    prefer: PreferHeader = None,
+) -> object:
+    """Texts in, outcomes out, in the same order. The request waits for some seconds, or as long as
+    `Prefer: wait=N` says. If there are no outcomes by then, the job goes on, the response is that
+    of `POST /v1/jobs`, and `Location` is where to ask for the outcomes."""
+    settings = services.settings
+    preference = preference_of(prefer, default_s=settings.default_wait_s, max_s=settings.max_wait_s)
+    job = await services.client.submit(
+        body.texts, deadline=body.deadline_s, local_only=body.local_only
+    )
+    response.headers.update(preference.headers)
+    if preference.wait_s:
+        outcome = await outcome_within(job, preference.wait_s, services.closing)
+        if outcome is not None:
+            response.headers["Location"] = path_of(job)
+            return outcome
+    document = JobDocument(id=job.id, status=JobStatus.QUEUED)
+    return await accepted(services, document, preference)

@@ -1,0 +1,103 @@
+"""Run a gateway under uvicorn until SIGTERM or Ctrl-C."""
+
+from __future__ import annotations
+
+import signal
+import socket
+from types import FrameType
+from typing import Final
+
+import uvicorn
+
+from sentq.errors import SettingsError
+from sentq.gateway.app import make_gateway
+from sentq.gateway.closing import Closing
+from sentq.gateway.settings import GatewaySettings
+from sentq.settings import Settings
+
+__all__ = ["GatewayServer"]
+
+#: How many connections the system keeps until they are accepted.
+_BACKLOG: Final = 1024
+
+#: How long a connection may be idle between two requests, in seconds.
+_KEEP_ALIVE_S: Final = 30
+
+
+class GatewayServer:
+    """A gateway that listens.
+
+    Args:
+        settings: The settings shared with clients and workers.
+        gateway: The settings of the gateway.
+
+    Raises:
+        SettingsError: It is not possible to listen there. The message says why.
+
+    Attributes:
+        url: The address that was opened, without a path.
+    """
+
+    def __init__(self, settings: Settings, gateway: GatewaySettings) -> None:
+        closing = Closing()
+        config = uvicorn.Config(
+            make_gateway(settings, gateway, closing),
+            access_log=False,
+            backlog=_BACKLOG,
+            date_header=True,
+            limit_concurrency=gateway.max_connections,
+            log_config=None,
+            proxy_headers=False,
+            server_header=False,
+            timeout_graceful_shutdown=round(gateway.shutdown_grace_s),
+            timeout_keep_alive=_KEEP_ALIVE_S,
+        )
+        self._socket = _listen(gateway.host, gateway.port)
+        self._server = _StoppableServer(config, closing)
+        host = f"[{gateway.host}]" if ":" in gateway.host else gateway.host
+        self.url = f"http://{host}:{self._socket.getsockname()[1]}"
+
+    def serve(self) -> None:
+        """Serve until SIGTERM or Ctrl-C, and until requests in flight have ended."""
+        # The server raises the signal again when it has ended.
+        before = {each: signal.signal(each, _ignore) for each in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            with self._socket:
+                self._server.run(sockets=[self._socket])
+        finally:
+            for each, handler in before.items():
+                signal.signal(each, handler)
+
+
+class _StoppableServer(uvicorn.Server):
+    """Tells the application as soon as the server ends."""
+
+    def __init__(self, config: uvicorn.Config, closing: Closing) -> None:
+        super().__init__(config)
+        self._closing = closing
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Let requests end that wait, then the server."""
+        self._closing.begin()
+        await super().shutdown(sockets)
+
+
+def _ignore(_number: int, _frame: FrameType | None) -> None:
+    """Do nothing."""
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    try:
+        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        listening = socket.socket(family, socket.SOCK_STREAM)
+        try:
+            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listening.bind(address)
+        except OSError:
+            listening.close()
+            raise
+    except OSError as error:
+        raise SettingsError(
+            f"cannot listen on port {port} of {host}: {error.strerror or error}"
+        ) from error
+    return listening

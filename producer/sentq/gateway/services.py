@@ -1,0 +1,47 @@
+"""What the parts of a gateway share while it runs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from fastapi import Depends
+from starlette.requests import Request
+
+from sentq.gateway.client import GatewayClient
+from sentq.gateway.closing import Closing
+from sentq.gateway.settings import GatewaySettings
+
+__all__ = ["GatewayServices", "Services", "services_of"]
+
+
+@dataclass(frozen=True, slots=True)
+class GatewayServices:
+    """What a gateway has while it runs. Nothing of it is kept for later requests.
+
+    Attributes:
+        client: Sends jobs, and reads and writes Redis.
+        settings: The settings of the gateway.
+        closing: Whether it ends.
+    """
+
+    client: GatewayClient
+    settings: GatewaySettings
+    closing: Closing
+
+
+def services_of(request: Request) -> GatewayServices:
+    """Return what the gateway has, in a request.
+
+    Raises:
+        RuntimeError: The lifespan of the application has not run.
+    """
+    try:
+        services: GatewayServices = request.state.gateway
+    except AttributeError:
+        raise RuntimeError("start the gateway with a server that runs lifespans") from None
+    return services
+
+
+#: What the gateway has, as the parameter of an operation.
+Services = Annotated[GatewayServices, Depends(services_of)]

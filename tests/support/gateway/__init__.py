@@ -1,0 +1,1 @@
+"""Gateways in processes of their own, and clients of them."""

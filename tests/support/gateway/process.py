@@ -1,0 +1,106 @@
+"""A gateway in a process of its own, as `sentq gateway` starts it."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Final, Self
+
+import httpx2 as httpx
+
+from tests.support.logs import register_log
+from tests.support.processes import eventually, free_port
+
+__all__ = ["PROBLEMS", "GatewayProcess"]
+
+#: What the command prints once it listens.
+_LISTENS: Final = re.compile(r"gateway: (http://\S+)")
+
+#: What the log must not have.
+PROBLEMS: Final = re.compile(
+    r"Traceback|was not handled|never retrieved|never awaited|Task was destroyed|ResourceWarning"
+)
+
+
+class GatewayProcess:
+    """A gateway.
+
+    Args:
+        folder: Its log is written there.
+        broker_url: The Redis of its jobs.
+        options: Options of the command.
+        variables: Variables of its environment.
+    """
+
+    def __init__(self, folder: Path, broker_url: str, *options: str, **variables: str) -> None:
+        self.log_file = register_log(folder / f"gateway-{free_port()}.log")
+        with self.log_file.open("wb") as log:
+            self.process = subprocess.Popen(
+                [
+                    *(sys.executable, "-W", "default::ResourceWarning", "-m", "sentq.cli"),
+                    *("gateway", "--port", "0", *options),
+                ],
+                env=os.environ | {"SENTQ_BROKER_URL": broker_url, **variables},
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+            )
+
+    @property
+    def log(self) -> str:
+        """Its output so far."""
+        return self.log_file.read_text(errors="replace")
+
+    @property
+    def url(self) -> str:
+        """The address on which it listens, without a path."""
+        found = _LISTENS.search(self.log)
+        assert found is not None, self.log
+        return found[1]
+
+    def wait_until_ready(self) -> Self:
+        """Wait until it takes requests."""
+        eventually(lambda: self._is_ready() or self.process.poll() is not None, within_s=60)
+        assert self.process.poll() is None, self.log
+        return self
+
+    def client(self, key: str | None = None, *, timeout_s: float = 60) -> httpx.Client:
+        """Return a client of the gateway.
+
+        Args:
+            key: The key of its requests; None for none.
+            timeout_s: How long it waits.
+        """
+        headers = {} if key is None else {"Authorization": f"Bearer {key}"}
+        return httpx.Client(base_url=self.url, headers=headers, timeout=timeout_s)
+
+    def terminate(self) -> None:
+        """Send SIGTERM, and return at once."""
+        self.process.send_signal(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """Kill it."""
+        self.process.kill()
+        self.process.wait()
+
+    def stop(self, *, within_s: float = 40) -> int:
+        """Stop it, and return its exit code."""
+        if self.process.poll() is None:
+            self.terminate()
+        try:
+            return self.process.wait(within_s)
+        except subprocess.TimeoutExpired:
+            self.kill()
+            raise
+
+    def _is_ready(self) -> bool:
+        if _LISTENS.search(self.log) is None:
+            return False
+        try:
+            return httpx.get(f"{self.url}/readyz", timeout=5).status_code == 200
+        except httpx.TransportError:
+            return False

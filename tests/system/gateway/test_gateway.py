@@ -1,0 +1,82 @@
+"""The command `sentq gateway` with uvicorn, Redis and a worker: requests, and the end of it."""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import Any
+
+import pytest
+
+from tests.support.commands.cli import CliRun
+from tests.support.gateway.process import PROBLEMS, GatewayProcess
+from tests.support.processes import RedisProcess, eventually
+from tests.support.workers.standin import has_hash_scores
+from tests.system.gateway.conftest import StartGateway
+
+pytestmark = pytest.mark.slow
+
+CANARY = "canary-text-of-a-user"
+
+
+def test_texts_are_scored_over_http_and_are_not_in_the_log(start_gateway: StartGateway) -> None:
+    gateway = start_gateway()
+    texts = [CANARY, "a film"]
+    with gateway.client() as http:
+        score = http.post("/v1/score", json={"texts": texts})
+        assert score.status_code == 200
+        assert has_hash_scores(score.json(), *texts)
+        sent = http.post("/v1/jobs", json={"texts": texts})
+        assert sent.status_code == 202
+        job = http.get(sent.headers["location"], headers={"Prefer": "wait=30"}).json()
+        assert has_hash_scores(job["outcome"], *texts)
+        assert http.get("/v1/status").json()["live_workers"] == 1
+        assert http.post("/v1/jobs", json={CANARY: CANARY}).status_code == 422
+        assert http.get(f"/{CANARY}?{CANARY}").status_code == 404
+    assert gateway.stop() == 0
+    assert CANARY not in gateway.log
+    assert "POST /v1/score: 200" in gateway.log
+    assert not PROBLEMS.search(gateway.log), gateway.log
+
+
+def _post_later(gateway: GatewayProcess, body: object, found: list[Any]) -> threading.Thread:
+    def post() -> None:
+        with gateway.client() as http:
+            found.append(http.post("/v1/score", json=body, headers={"Prefer": "wait=50"}))
+
+    thread = threading.Thread(target=post)
+    thread.start()
+    return thread
+
+
+def test_a_request_that_waits_is_answered_when_the_gateway_ends(
+    start_gateway: StartGateway, scored_redis: RedisProcess
+) -> None:
+    gateway = start_gateway(SENTQ_QUEUE="no-worker-reads-this")
+    found: list[Any] = []
+    thread = _post_later(gateway, {"texts": "x"}, found)
+    with scored_redis.client() as redis:
+        eventually(lambda: redis.llen("no-worker-reads-this"))
+    started_s = time.monotonic()
+    assert gateway.stop() == 0
+    thread.join(10)
+    assert time.monotonic() - started_s < 15
+    assert found[0].status_code == 202
+    assert found[0].headers["location"].startswith("/v1/jobs/")
+    assert not PROBLEMS.search(gateway.log), gateway.log
+
+
+def test_a_port_in_use_and_a_wrong_setting_are_told_in_one_line(
+    start_gateway: StartGateway, scored_redis: RedisProcess
+) -> None:
+    gateway = start_gateway()
+    run = CliRun(scored_redis.url)
+    port = gateway.url.rpartition(":")[2]
+    for arguments, told in (
+        (("--port", port), f"cannot listen on port {port} of 127.0.0.1"),
+        (("--host", "no-such-host.invalid"), "no-such-host.invalid"),
+    ):
+        done = run("gateway", *arguments)
+        assert done.returncode == 2
+        assert told in done.stderr
+        assert "Traceback" not in done.stderr
