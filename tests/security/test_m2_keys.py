@@ -13,9 +13,13 @@ from typing import Any, Final
 import pytest
 import redis
 from celery import group
+from fastapi.testclient import TestClient
 
-from sentq import Client
+from sentq import Client, Settings
 from sentq.connection.broker import BrokerKeys, BrokerRedis
+from sentq.gateway.app import make_gateway
+from sentq.gateway.closing import Closing
+from sentq.gateway.settings import GatewaySettings
 from sentq.webhooks.store import Settlement, WebhookLimits, settle_steps, take_steps
 from sentq.wire.dead_letters import dead_letter_fields
 from sentq.wire.lua import load_script
@@ -24,6 +28,7 @@ from sentq_worker.providers.breaker import Breaker
 from sentq_worker.providers.breaker_store import SharedBreakerState
 from sentq_worker.providers.hub.budget import Budget, BudgetLimits
 from tests.support.celery.site import stock_app
+from tests.support.gateway.keys import with_new_key
 from tests.support.processes import RedisProcess, WorkerProcess, eventually
 from tests.support.webhooks.deliveries import job_message
 
@@ -88,6 +93,13 @@ def _check(server: redis.Redis) -> set[str]:
     return set(found)
 
 
+def _use_a_gateway(settings: Settings) -> None:
+    key = with_new_key(settings, requests_per_minute=1).key
+    with TestClient(make_gateway(settings, GatewaySettings.load(), Closing())) as http:
+        headers = {"Authorization": f"Bearer {key}"}
+        assert http.post("/v1/jobs", json={"texts": "x"}, headers=headers).status_code == 202
+
+
 @pytest.mark.unit
 def test_the_table_says_of_each_key_how_long_it_is_kept() -> None:
     assert len(KEYS) >= 12
@@ -133,6 +145,7 @@ def test_every_key_is_known_and_expires_or_is_bounded(
         stock.send_task("sentq.score", args=[["low"]], queue="sentq", priority=9)
         stock.send_task("sentq.score", args=[["bulk"]], queue="sentq.bulk")
         stock.send_task("sentq.score", args=[["later"]], queue="sentq", countdown=3600)
+        _use_a_gateway(Settings.load(broker_url=redis_server.url))
         seen |= _check(server)
         try:
             worker.wait_until_ready()

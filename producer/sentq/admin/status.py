@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
 import orjson
 from pydantic import BaseModel, ConfigDict
+from redis.exceptions import NoPermissionError
 
 from sentq.connection.broker import BrokerKeys, run_on_broker
 from sentq.version import VERSION
@@ -44,7 +45,7 @@ class QueueStatus(BaseModel):
         waiting_by_priority: The same for each list, by its priority: 0, 3, 6 and 9. 0 is taken
             first.
         oldest_s: How long the oldest one has waited, in seconds; None if none waits or its id does
-            not tell when it was sent.
+            not tell when it was sent, or this user may not read it.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -143,27 +144,34 @@ def read_status(app: Celery, settings: Settings) -> ServiceStatus:
 def service_status_steps(broker: BrokerKeys, settings: Settings) -> Steps[ServiceStatus]:
     """Read the status from the broker's Redis, which has these keys.
 
-    It takes three round trips, and as many commands for any number of jobs.
+    It takes three round trips, and as many commands for any number of jobs. To a user who may not
+    read messages, the age of those that wait is not known.
     """
     names = settings.queue, settings.bulk_queue
     lists = [key for name in names for key in broker.lists(name)]
-    time, in_flight_jobs, scheduled_jobs, dead_letters, *found = yield RoundTrip(
-        [
-            ("TIME",),
-            ("ZCARD", broker.unacked_index_key),
-            ("ZCARD", broker.key(SCHEDULED_KEY)),
-            ("XLEN", broker.key(DEAD_LETTERS_KEY)),
-            *(command for key in lists for command in (("LLEN", key), ("LINDEX", key, -1))),
-        ]
+    counts = (
+        ("TIME",),
+        ("ZCARD", broker.unacked_index_key),
+        ("ZCARD", broker.key(SCHEDULED_KEY)),
+        ("XLEN", broker.key(DEAD_LETTERS_KEY)),
+        *(("LLEN", key) for key in lists),
     )
+    ends = tuple(("LINDEX", key, -1) for key in lists)
+    try:
+        found = yield RoundTrip([*counts, *ends])
+    except NoPermissionError:
+        # A gateway may count messages, and not read them.
+        found = [*(yield RoundTrip(counts)), *(None for _ in ends)]
+    time, in_flight_jobs, scheduled_jobs, dead_letters, *found = found
+    lengths, ends_found = found[: len(lists)], found[len(lists) :]
     now_s = float(time[0]) + float(time[1]) / 1e6
     later_jobs = 0
     if scheduled_jobs:
         due_by_ms = round((now_s + _DUE_WITHIN_S) * 1000)
         later_jobs = yield ("ZCOUNT", broker.key(SCHEDULED_KEY), f"({due_by_ms}", "+inf")
     reports = tuple((yield from report_steps(broker.prefix)))
-    oldest = [_oldest(raw, now_s) for raw in found[1::2]]
-    queues = _queues(names, found[::2], oldest, broker)
+    oldest = [_oldest(raw, now_s) for raw in ends_found]
+    queues = _queues(names, lengths, oldest, broker)
     waiting_jobs = sum(queue.waiting_jobs for queue in queues)
     backlog_jobs = waiting_jobs + in_flight_jobs + scheduled_jobs
     ready_jobs = backlog_jobs - later_jobs

@@ -48,6 +48,7 @@ class RequestFrame:
             return
         given = Headers(scope=scope).get(REQUEST_ID_HEADER, "")
         request_id = given if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
+        scope.setdefault("state", {})
         started_s = time.perf_counter()
         status = 0
 
@@ -55,7 +56,9 @@ class RequestFrame:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                MutableHeaders(scope=message)[REQUEST_ID_HEADER] = request_id
+                headers = MutableHeaders(scope=message)
+                headers[REQUEST_ID_HEADER] = request_id
+                headers.update(scope["state"].get("headers", {}))
             await send(message)
 
         try:
@@ -70,12 +73,13 @@ class RequestFrame:
         finally:
             took_ms = (time.perf_counter() - started_s) * 1000
             logger.info(
-                "%s %s: %d in %.1f ms; request %s",
+                "%s %s: %d in %.1f ms; request %s, %s",
                 scope["method"],
                 getattr(scope.get("route"), "path", "no page"),
                 status,
                 took_ms,
                 request_id,
+                f"key {key_id}" if (key_id := scope["state"].get("key_id")) else "no key",
             )
 
 

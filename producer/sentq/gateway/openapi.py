@@ -16,7 +16,10 @@ from pydantic.json_schema import models_json_schema
 from sentq.contrib.problems import MEDIA_TYPE
 from sentq.gateway.documents import JobBody, ProblemDocument, ScoreBody
 
-__all__ = ["body_of", "make_document", "problems", "with_headers"]
+__all__ = ["OF_CALLER", "body_of", "make_document", "problems", "with_headers"]
+
+#: The statuses of requests that are refused because of who sends them.
+OF_CALLER: Final = (401, 403, 421, 429)
 
 _COMPONENTS: Final = "#/components/schemas/{model}"
 
@@ -59,7 +62,7 @@ _PROBLEMS: Final = {
     503: "The service has no capacity now, or Redis is not available",
 }
 
-#: Responses of all operations: their statuses.
+#: The statuses of responses that say when to try again.
 _WITH_RETRY: Final = (409, 429, 503)
 
 

@@ -24,7 +24,10 @@ from redis.exceptions import NoPermissionError, ResponseError
 from sentq.wire.lua import Script, execute, load_script
 from sentq.wire.steps import Steps
 
-__all__ = ["FUNCTIONS", "LIBRARY_NAME", "ClientFunction", "load_functions"]
+__all__ = ["FUNCTIONS", "GATEWAY_NAMES", "LIBRARY_NAME", "ClientFunction", "load_functions"]
+
+#: The scripts of gateways alone.
+GATEWAY_NAMES: Final = ("take_tokens",)
 
 #: The scripts of clients and operators. Those of workers are no functions.
 _NAMES: Final = (
@@ -44,6 +47,7 @@ _NAMES: Final = (
     "retry_webhook",
     "settle_webhook",
     "take_webhooks",
+    *GATEWAY_NAMES,
 )
 
 _FLAGS: Final = re.compile(r"^-- Flag: ([a-z-]+)$", re.MULTILINE)

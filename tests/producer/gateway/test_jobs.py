@@ -12,19 +12,13 @@ from fastapi.testclient import TestClient
 
 from sentq.gateway.closing import Closing
 from sentq.testing import Kit
+from tests.support.gateway.responses import problem_in
 
 pytestmark = pytest.mark.unit
 
 TEXTS: Final = ["What a lovely day!", "I hate it."]
 
 UNKNOWN: Final = "0192f0c1-7d3c-7aaa-8bbb-0123456789ab"
-
-
-def _problem(response: Any) -> tuple[int, str]:
-    assert response.headers["content-type"] == "application/problem+json"
-    document = response.json()
-    assert document["status"] == response.status_code
-    return response.status_code, document["type"].removeprefix("urn:sentq:problem:")
 
 
 # --- Scoring ---------------------------------------------------------------------------------
@@ -130,26 +124,26 @@ def test_a_job_is_cancelled_once_and_stays_so(http: TestClient, kit: Kit) -> Non
 
 def test_a_job_that_has_ended_cannot_be_cancelled(http: TestClient) -> None:
     path = http.post("/v1/jobs", json={"texts": "x"}).headers["location"]
-    assert _problem(http.delete(path)) == (409, "job-not-cancelled")
+    assert problem_in(http.delete(path)) == (409, "job-not-cancelled")
 
 
-def test_a_failed_job_has_a_problem(http: TestClient, kit: Kit) -> None:
+def test_a_failed_job_has_aproblem_in(http: TestClient, kit: Kit) -> None:
     kit.fail_next("TooManyTokens")
     document = http.get(http.post("/v1/jobs", json={"texts": "x"}).headers["location"]).json()
     assert document["status"] == "failed"
     assert document["problem"]["type"] == "urn:sentq:problem:too-many-tokens"
     kit.fail_next("ScoringFailed")
-    assert _problem(http.post("/v1/score", json={"texts": "x"})) == (502, "scoring-failed")
+    assert problem_in(http.post("/v1/score", json={"texts": "x"})) == (502, "scoring-failed")
 
 
 def test_an_unknown_job_is_not_found_and_an_expired_one_is_gone(http: TestClient, kit: Kit) -> None:
-    assert _problem(http.get(f"/v1/jobs/{uuid.uuid4()}")) == (404, "unknown-job")
-    assert _problem(http.get("/v1/jobs/no-id")) == (404, "unknown-job")
-    assert _problem(http.get(f"/v1/jobs/{UNKNOWN}")) == (410, "job-expired")
+    assert problem_in(http.get(f"/v1/jobs/{uuid.uuid4()}")) == (404, "unknown-job")
+    assert problem_in(http.get("/v1/jobs/no-id")) == (404, "unknown-job")
+    assert problem_in(http.get(f"/v1/jobs/{UNKNOWN}")) == (410, "job-expired")
     path = http.post("/v1/jobs", json={"texts": "x"}).headers["location"]
     kit.clock.advance(kit.settings.result_ttl_s + 1)
     for method in ("GET", "DELETE"):
-        assert _problem(http.request(method, path)) == (410, "job-expired")
+        assert problem_in(http.request(method, path)) == (410, "job-expired")
 
 
 # --- Bodies ----------------------------------------------------------------------------------
@@ -173,7 +167,7 @@ def test_a_body_that_does_not_fit_is_refused_and_not_quoted(
     http: TestClient, body: object, where: str
 ) -> None:
     response = http.post("/v1/jobs", json=body)
-    assert _problem(response) == (422, "invalid-request")
+    assert problem_in(response) == (422, "invalid-request")
     assert where in {each["where"] for each in response.json()["errors"]}
     assert "SECRET" not in response.text
 
@@ -190,20 +184,20 @@ def test_a_body_that_does_not_fit_is_refused_and_not_quoted(
 def test_limits_of_the_contract_have_types_of_their_own(
     http: TestClient, texts: list[str], kind: str
 ) -> None:
-    assert _problem(http.post("/v1/jobs", json={"texts": texts})) == (422, kind)
+    assert problem_in(http.post("/v1/jobs", json={"texts": texts})) == (422, kind)
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"\xff", b'{"texts": NaN}', b'{"texts":"\\ud800"}'])
 def test_a_body_that_is_not_json_is_refused(http: TestClient, content: bytes) -> None:
     response = http.post("/v1/jobs", content=content, headers={"Content-Type": "application/json"})
-    assert _problem(response) == (400, "malformed-request")
+    assert problem_in(response) == (400, "malformed-request")
 
 
 @pytest.mark.parametrize("kind", ["text/plain", "application/x-www-form-urlencoded", None])
 def test_a_body_of_another_type_is_refused(http: TestClient, kind: str | None) -> None:
     headers = {} if kind is None else {"Content-Type": kind}
     response = http.post("/v1/jobs", content=b'{"texts": "x"}', headers=headers)
-    assert _problem(response) == (415, "unsupported-body")
+    assert problem_in(response) == (415, "unsupported-body")
 
 
 def _gzipped(http: TestClient, content: bytes, encoding: str = "gzip") -> Any:
@@ -222,15 +216,15 @@ def test_a_compressed_body_is_bounded_by_what_it_decompresses_to(http: TestClien
     bomb = gzip.compress(b'{"texts": "' + b"x" * 20_000_000 + b'"}')
     assert len(bomb) < 64 * 1024
     response = _gzipped(http, bomb)
-    assert _problem(response) == (413, "body-too-large")
+    assert problem_in(response) == (413, "body-too-large")
     assert response.headers["connection"] == "close"
 
 
 def test_a_body_that_is_not_gzip_is_refused(http: TestClient) -> None:
     whole = gzip.compress(b'{"texts": "x"}')
     for content in (b"{}", whole[:-4], whole + b"more"):
-        assert _problem(_gzipped(http, content)) == (400, "malformed-request")
-    assert _problem(_gzipped(http, whole, "br")) == (415, "unsupported-body")
+        assert problem_in(_gzipped(http, content)) == (400, "malformed-request")
+    assert problem_in(_gzipped(http, whole, "br")) == (415, "unsupported-body")
 
 
 def test_a_large_response_is_compressed(http: TestClient) -> None:
@@ -249,16 +243,20 @@ def test_a_large_response_is_compressed(http: TestClient) -> None:
 def test_a_full_queue_says_when_to_come_back(http: TestClient, kit: Kit) -> None:
     with kit.queue_full():
         response = http.post("/v1/jobs", json={"texts": "x"})
-    assert _problem(response) == (503, "queue-full")
+    assert problem_in(response) == (503, "queue-full")
     assert int(response.headers["retry-after"]) >= 1
 
 
 def test_an_outage_of_redis_is_a_problem_for_every_operation(http: TestClient, kit: Kit) -> None:
     path = http.post("/v1/jobs", json={"texts": "x"}).headers["location"]
     with kit.broker_down():
-        assert _problem(http.post("/v1/jobs", json={"texts": "x"})) == (503, "broker-unavailable")
-        assert _problem(http.get(path)) == (503, "results-unavailable")
-        assert _problem(http.get("/v1/status")) == (503, "broker-unavailable")
+        for response in (
+            http.post("/v1/jobs", json={"texts": "x"}),
+            http.get(path),
+            http.get("/v1/status"),
+        ):
+            assert problem_in(response) == (503, "results-unavailable")
+            assert int(response.headers["retry-after"]) >= 1
         assert http.get("/readyz").status_code == 503
         assert http.get("/livez").status_code == 200
     assert http.get("/readyz").status_code == 200
@@ -273,9 +271,9 @@ def test_the_status_has_backlog_and_pace(http: TestClient, kit: Kit) -> None:
 
 
 def test_other_pages_and_methods_are_problems(http: TestClient) -> None:
-    assert _problem(http.get("/v2/jobs")) == (404, "page-not-found")
+    assert problem_in(http.get("/v2/jobs")) == (404, "page-not-found")
     response = http.get("/v1/score")
-    assert _problem(response) == (405, "wrong-method")
+    assert problem_in(response) == (405, "wrong-method")
     assert response.headers["allow"] == "POST"
 
 

@@ -21,7 +21,7 @@ from sentq.testing.memory.database import MemoryDatabase
 from sentq.testing.memory.scripts import SCRIPTS, run_script
 from sentq.wire.batches import BatchPlace, batch_document, packed_ids
 from sentq.wire.documents import scheduled_document
-from sentq.wire.functions import FUNCTIONS
+from sentq.wire.functions import FUNCTIONS, GATEWAY_NAMES
 from sentq.wire.ids import new_job_ids
 from sentq.wire.steps import Command, ScriptCall
 from tests.support.processes import RedisProcess
@@ -120,9 +120,9 @@ def both(redis_server: RedisProcess) -> Iterable[BothServers]:
 
 
 def test_the_kit_has_every_script_that_clients_run() -> None:
-    # It has no deliverer of webhooks.
-    webhooks = {"take_webhooks", "settle_webhook", "retry_webhook"}
-    assert SCRIPTS.keys() == FUNCTIONS.keys() - webhooks
+    # It has no deliverer of webhooks, and no gateway.
+    others = {"take_webhooks", "settle_webhook", "retry_webhook", *GATEWAY_NAMES}
+    assert SCRIPTS.keys() == FUNCTIONS.keys() - others
 
 
 def test_jobs_are_pushed(both: BothServers) -> None:

@@ -25,7 +25,7 @@ WRITTEN_BY_PRODUCERS = {
     *("sentq-batch-", "sentq.batches"),
 }
 READING = {"get", "mget", "llen", "lindex", "memory usage", "zrange", "smembers", "exists"}
-READING |= {"xlen", "xrange", "zcard"}
+READING |= {"xlen", "xrange", "zcard", "zcount"}
 
 #: They run no command of their own: Redis checks the rights for each command in them.
 CALLING = {"fcall", "eval", "evalsha"}
@@ -81,6 +81,16 @@ def test_a_producer_writes_only_what_is_its_own(rights: dict[str, table.KeyRight
     assert written == WRITTEN_BY_PRODUCERS
 
 
+def test_a_gateway_writes_what_a_producer_does_and_its_own_keys(
+    rights: dict[str, table.KeyRights],
+) -> None:
+    for name, commands in rights["gateway"].by_key.items():
+        more = commands - rights["producer"].by_key[name] - READING
+        assert not more or name.startswith("sentq-gateway-"), (name, more)
+    # It cannot make keys for itself.
+    assert rights["gateway"].by_key["sentq.gateway.keys"] == {"exists", "hget"}
+
+
 def test_only_workers_write_what_workers_tell(rights: dict[str, table.KeyRights]) -> None:
     told = [
         *("sentq.worker:<name>", "sentq.workers", "sentq.hub.budget", "sentq.cache<hash>"),
@@ -94,7 +104,7 @@ def test_only_workers_write_what_workers_tell(rights: dict[str, table.KeyRights]
 def test_texts_are_read_by_workers_and_operators_only(rights: dict[str, table.KeyRights]) -> None:
     reading = {"lrange", "lindex", "lpop", "rpop", "brpop", "blmove", "hget", "hmget", "xrange"}
     reading |= {"get", "mget", "dump", "sort", "copy", "getrange", "lmove", "hgetall", "xread"}
-    for role in ("producer", "flower", "administrator"):
+    for role in ("producer", "gateway", "flower", "administrator"):
         for name in ("sentq", "sentq.bulk", "sentq<priority>", "unacked", "sentq.dead"):
             assert not rights[role].by_key[name] & reading, (role, name)
 

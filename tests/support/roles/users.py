@@ -35,7 +35,10 @@ __all__ = [
 
 CONFIGS: Final = Path(__file__).parents[3] / "configs"
 
-ROLES: Final = ("producer", "worker", "flower", "webhooks", "operator", "administrator")
+ROLES: Final = (
+    *("producer", "gateway", "worker", "flower", "webhooks"),
+    *("operator", "administrator"),
+)
 
 #: Whether each Redis of the tests has the users. Read once: tests see no settings of the machine.
 ARE_TESTED: Final = os.environ.get("TEST_ROLES", "") == "yes"
@@ -47,6 +50,7 @@ _MORE_USERS: Final = (
     "worker (~followup* ~celery ~celery??[369] -@all +lpush +llen)",
     "producer (~tests.moved* ~followup* -@all +lpush +llen)",
     "producer (~_kombu.binding*.tests.moved ~_kombu.binding*.followup -@all +sadd +smembers)",
+    "gateway (~tests.unread* -@all +lpush +llen)",
 )
 
 #: The first version with selectors and functions.

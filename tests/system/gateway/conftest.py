@@ -8,6 +8,7 @@ from typing import TypeAlias
 
 import pytest
 
+from sentq.gateway.keys.store import KEYS_KEY
 from tests.support.gateway.process import GatewayProcess
 from tests.support.processes import RedisProcess
 
@@ -21,10 +22,15 @@ def start_gateway(scored_redis: RedisProcess, tmp_path: Path) -> Iterator[StartG
     started: list[GatewayProcess] = []
 
     def start(*options: str, **variables: str) -> GatewayProcess:
-        started.append(GatewayProcess(tmp_path, scored_redis.url, *options, **variables))
+        started.append(
+            GatewayProcess(tmp_path, scored_redis.url_of("gateway"), *options, **variables)
+        )
         return started[-1].wait_until_ready()
 
     yield start
     for each in started:
         if each.process.poll() is None:
             each.kill()
+    with scored_redis.client() as redis:
+        # Other tests use gateways without keys.
+        redis.delete(KEYS_KEY)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 from typing import Any
@@ -52,11 +53,11 @@ def _post_later(gateway: GatewayProcess, body: object, found: list[Any]) -> thre
 def test_a_request_that_waits_is_answered_when_the_gateway_ends(
     start_gateway: StartGateway, scored_redis: RedisProcess
 ) -> None:
-    gateway = start_gateway(SENTQ_QUEUE="no-worker-reads-this")
+    gateway = start_gateway(SENTQ_QUEUE="tests.unread")
     found: list[Any] = []
     thread = _post_later(gateway, {"texts": "x"}, found)
     with scored_redis.client() as redis:
-        eventually(lambda: redis.llen("no-worker-reads-this"))
+        eventually(lambda: redis.llen("tests.unread"))
     started_s = time.monotonic()
     assert gateway.stop() == 0
     thread.join(10)
@@ -80,3 +81,55 @@ def test_a_port_in_use_and_a_wrong_setting_are_told_in_one_line(
         assert done.returncode == 2
         assert told in done.stderr
         assert "Traceback" not in done.stderr
+
+
+# --- Keys ------------------------------------------------------------------------------------
+
+
+def test_a_key_is_made_shown_once_listed_and_revoked(
+    start_gateway: StartGateway, scored_redis: RedisProcess
+) -> None:
+    run = CliRun(scored_redis.url_of("operator"))
+    outside = ("gateway", "--host", "0.0.0.0", "--port", "0")  # noqa: S104
+    refused = CliRun(scored_redis.url_of("gateway"))(*outside)
+    assert refused.returncode == 2
+    assert "sentq gateway keys create" in refused.stderr
+    open_gateway = start_gateway()
+
+    made = run("gateway", "keys", "create", "shop", "--texts-per-minute", "9")
+    assert made.returncode == 0, made.stderr
+    key = made.stdout.strip()
+    assert key not in made.stderr
+    gateway = start_gateway("--host", "0.0.0.0")  # noqa: S104
+    with gateway.client(key) as http:
+        assert http.post("/v1/score", json={"texts": "x"}).status_code == 200
+    for each in (gateway, open_gateway):
+        with each.client() as http:
+            assert http.post("/v1/score", json={"texts": "x"}).status_code == 401
+
+    taken = run("gateway", "keys", "create", "shop")
+    assert (taken.returncode, taken.stdout) == (2, "")
+    listed = run("gateway", "keys", "list", "--json")
+    (shown,) = map(json.loads, listed.stdout.splitlines())
+    assert (shown["name"], shown["scopes"]) == ("shop", ["read", "submit"])
+    assert (shown["texts_per_minute"], shown["revoked_at"]) == (9, None)
+    assert "digest" not in shown
+    assert "shop" in run("gateway", "keys", "list").stdout
+
+    assert run("gateway", "keys", "revoke", "shop").returncode == 0
+    assert run("gateway", "keys", "revoke", "shop").returncode == 2
+    with gateway.client(key) as http:
+        assert http.post("/v1/score", json={"texts": "x"}).status_code == 401
+    for log in (gateway.log, open_gateway.log):
+        assert key not in log
+        assert not PROBLEMS.search(log), log
+
+
+def test_a_key_as_json_names_all_of_it(scored_redis: RedisProcess) -> None:
+    run = CliRun(scored_redis.url_of("operator"))
+    made = run("gateway", "keys", "create", "boss", "--scope", "admin", "--json")
+    shown = json.loads(made.stdout)
+    assert shown["key"].startswith(f"sentq_{shown['id']}_")
+    assert shown["scopes"] == ["admin"]
+    assert run("gateway", "keys", "create", "", "--json").returncode == 2
+    assert run("gateway", "keys", "revoke", shown["id"]).returncode == 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from importlib.util import find_spec
 from typing import Annotated, Final
@@ -9,6 +10,7 @@ from typing import Annotated, Final
 import typer
 
 from sentq.cli.common import Broker, Config, say
+from sentq.cli.gateway import keys
 from sentq.errors import SettingsError
 from sentq.gateway.settings import GatewaySettings
 from sentq.logs import JsonFormatter, log_as_json
@@ -27,12 +29,14 @@ Pages:
   GET  /openapi.json   all pages
   GET  /livez, /readyz  probes
 
-It needs no torch. Any number of gateways may serve one Redis. It has no TLS: outside a private
-network, put a proxy before it. Settings are in the table [gateway], or SENTQ_GATEWAY_*.
+It needs no torch. Any number of gateways may serve one Redis. Without a key it listens on a
+loopback address only, and is open to this machine. It has no TLS: outside a private network, put a
+proxy before it. Settings are in the table [gateway], or SENTQ_GATEWAY_*.
 
 \b
 Examples:
   sentq gateway
+  sentq gateway keys create shop --scope submit --scope read
   sentq gateway --host 0.0.0.0 --port 8200
   curl -s http://127.0.0.1:8200/v1/score -H 'Content-Type: application/json' \\
     -d '{"texts": "What a lovely day!"}'
@@ -48,6 +52,7 @@ Exit codes:
 _PACKAGES: Final = ("fastapi", "uvicorn")
 
 app = typer.Typer(invoke_without_command=True, rich_markup_mode=None, help=_HELP)
+app.add_typer(keys.app, name="keys")
 
 
 @app.callback()
@@ -76,8 +81,12 @@ def gateway(
     own = GatewaySettings.load(config, host=host, port=port)
     if any(find_spec(package) is None for package in _PACKAGES):
         raise SettingsError('the gateway needs FastAPI and uvicorn: pip install "sentq[gateway]"')
-    if not own.is_on_loopback:
-        raise SettingsError(f"without keys, the gateway listens on loopback only, not {own.host}")
+    has_keys = asyncio.run(keys.has_keys(settings))
+    if not (has_keys or own.is_on_loopback):
+        raise SettingsError(
+            f"there is no key, so the gateway listens on loopback only, not on {own.host}: make "
+            "one with `sentq gateway keys create`"
+        )
     # Other commands do without a server.
     from sentq.gateway.server import GatewayServer
 
@@ -89,4 +98,6 @@ def gateway(
         )
     server = GatewayServer(settings, own)
     say(f"gateway: {server.url}")
+    if not has_keys:
+        say("there is no key: every program of this machine may use the gateway")
     server.serve()

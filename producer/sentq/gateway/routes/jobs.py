@@ -14,7 +14,9 @@ from sentq.errors import UnknownJob
 from sentq.gateway.bodies.json_body import json_body
 from sentq.gateway.documents import JobBody, JobDocument
 from sentq.gateway.errors import JobNotCancelled
-from sentq.gateway.openapi import body_of, problems, with_headers
+from sentq.gateway.keys.admission import Reader, Sender
+from sentq.gateway.openapi import OF_CALLER, body_of, problems, with_headers
+from sentq.gateway.owners import check_owner, record_owner
 from sentq.gateway.prefer import Preference, PreferHeader, preference_of
 from sentq.gateway.routes.waiting import job_document
 from sentq.gateway.services import GatewayServices, Services
@@ -47,6 +49,7 @@ async def accepted(
 
 async def job_of_path(
     services: Services,
+    caller: Reader,
     job_id: Annotated[
         str,
         Path(
@@ -58,10 +61,12 @@ async def job_of_path(
     """Return the job that a path names.
 
     Raises:
-        UnknownJob: It names none.
+        UnknownJob, JobExpired: It names none, or one that the caller may not read.
     """
     if not _UUID.fullmatch(job_id):
         raise UnknownJob("the path has no id of a job: it is a UUID in lower case", job_id)
+    if not caller.is_admin:
+        await check_owner(services.client, job_id, caller.key_id)
     return services.client.job(job_id)
 
 
@@ -75,18 +80,20 @@ JobOfPath = Annotated[AsyncJob, Depends(job_of_path)]
     response_model=JobDocument,
     responses={
         202: with_headers("The job was accepted", "Location", "Retry-After", "Prefer"),
-        **problems(400, 408, 409, 413, 415, 422, 500, 503),
+        **problems(*OF_CALLER, 400, 408, 409, 413, 415, 422, 500, 503),
     },
     openapi_extra=body_of(JobBody),
 )
 async def send_job(
     services: Services,
+    caller: Sender,
     body: Annotated[JobBody, Depends(json_body(JobBody))],
     prefer: PreferHeader = None,
 ) -> Response:
     """Accept texts to be scored. `Location` is where to ask for the outcomes, and `Retry-After`
     when they are likely to be there."""
     preference = preference_of(prefer, default_s=0, max_s=0)
+    await caller.take_texts(body.texts)
     job = await services.client.submit(
         body.texts,
         bulk=body.bulk,
@@ -94,6 +101,7 @@ async def send_job(
         local_only=body.local_only,
         delay=body.delay_s,
     )
+    await record_owner(services.client, job.id, caller.key_id, delay_s=body.delay_s or 0)
     status = JobStatus.SCHEDULED if body.delay_s else JobStatus.QUEUED
     applied = Preference(0, preference.applied if preference.applied == "respond-async" else "")
     return await accepted(services, JobDocument(id=job.id, status=status), applied)
@@ -105,7 +113,7 @@ async def send_job(
     response_model=JobDocument,
     responses={
         200: with_headers("The job, with its outcomes if it is done", "Retry-After", "Prefer"),
-        **problems(404, 410, 422, 500, 503),
+        **problems(*OF_CALLER, 404, 410, 422, 500, 503),
     },
 )
 async def read_job(services: Services, job: JobOfPath, prefer: PreferHeader = None) -> Response:
@@ -124,7 +132,7 @@ async def read_job(services: Services, job: JobOfPath, prefer: PreferHeader = No
     "/v1/jobs/{job_id}",
     summary="Cancel a job",
     response_model=JobDocument,
-    responses=problems(404, 409, 410, 500, 503),
+    responses=problems(*OF_CALLER, 404, 409, 410, 500, 503),
 )
 async def cancel_job(services: Services, job: JobOfPath) -> Response:
     """Cancel a job that no worker has started. It may be repeated."""

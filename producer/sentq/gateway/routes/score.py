@@ -9,7 +9,9 @@ from fastapi import APIRouter, Depends, Response
 from sentq.contract import JobOutcome, JobStatus
 from sentq.gateway.bodies.json_body import json_body
 from sentq.gateway.documents import JobDocument, ScoreBody
-from sentq.gateway.openapi import body_of, problems, with_headers
+from sentq.gateway.keys.admission import Sender
+from sentq.gateway.openapi import OF_CALLER, body_of, problems, with_headers
+from sentq.gateway.owners import record_owner
 from sentq.gateway.prefer import PreferHeader, preference_of
 from sentq.gateway.routes.jobs import accepted, path_of
 from sentq.gateway.routes.waiting import outcome_within
@@ -30,12 +32,13 @@ router: Final = APIRouter(tags=["jobs"])
             "There are no outcomes yet: ask for the job", "Location", "Retry-After", "Prefer"
         )
         | {"model": JobDocument},
-        **problems(400, 408, 409, 413, 415, 422, 500, 502, 503),
+        **problems(*OF_CALLER, 400, 408, 409, 413, 415, 422, 500, 502, 503),
     },
     openapi_extra=body_of(ScoreBody),
 )
 async def score(
     services: Services,
+    caller: Sender,
     body: Annotated[ScoreBody, Depends(json_body(ScoreBody))],
     response: Response,
     prefer: PreferHeader = None,
@@ -45,9 +48,11 @@ async def score(
     of `POST /v1/jobs`, and `Location` is where to ask for the outcomes."""
     settings = services.settings
     preference = preference_of(prefer, default_s=settings.default_wait_s, max_s=settings.max_wait_s)
+    await caller.take_texts(body.texts)
     job = await services.client.submit(
         body.texts, deadline=body.deadline_s, local_only=body.local_only
     )
+    await record_owner(services.client, job.id, caller.key_id)
     response.headers.update(preference.headers)
     if preference.wait_s:
         outcome = await outcome_within(job, preference.wait_s, services.closing)

@@ -9,7 +9,8 @@ from starlette.responses import PlainTextResponse
 
 from sentq.errors import BrokerUnavailable
 from sentq.gateway.documents import StatusDocument
-from sentq.gateway.openapi import problems
+from sentq.gateway.keys.admission import Reader
+from sentq.gateway.openapi import OF_CALLER, problems
 from sentq.gateway.services import Services
 
 __all__ = ["router"]
@@ -22,13 +23,15 @@ router: Final = APIRouter(tags=["service"])
     summary="Ask for the backlog and the workers",
     response_model=StatusDocument,
     response_model_exclude_none=True,
-    responses=problems(500, 503),
+    responses=problems(*OF_CALLER, 500, 503),
 )
-async def read_status(services: Services, response: Response) -> StatusDocument:
-    """Return how much waits, how long that takes, and what the workers report."""
+async def read_status(services: Services, caller: Reader, response: Response) -> StatusDocument:
+    """Return how much waits, and how long that takes. Keys with the scope `admin` also get the
+    reports of the workers."""
     response.headers["Cache-Control"] = "no-store"
     status = await services.client.service_status()
-    return StatusDocument.model_validate(status.model_dump())
+    hidden = set() if caller.is_admin else {"workers", "dead_letters", "disagreements"}
+    return StatusDocument.model_validate(status.model_dump(exclude=hidden))
 
 
 @router.get(
