@@ -96,7 +96,7 @@ def _check(server: redis.Redis) -> set[str]:
 def _use_a_gateway(settings: Settings) -> None:
     key = with_new_key(settings, requests_per_minute=1).key
     with TestClient(make_gateway(settings, GatewaySettings.load(), Closing())) as http:
-        headers = {"Authorization": f"Bearer {key}"}
+        headers = {"Authorization": f"Bearer {key}", "Idempotency-Key": "key"}
         assert http.post("/v1/jobs", json={"texts": "x"}, headers=headers).status_code == 202
 
 

@@ -5,16 +5,21 @@ from __future__ import annotations
 import time
 from typing import Final, TypeVar
 
-from sentq.aio import AsyncClient
+from sentq.aio import AsyncClient, AsyncJob
 from sentq.connection.app import key_with_result_prefix
-from sentq.contract import Limits
+from sentq.contract import JobStatus, Limits
 from sentq.errors import BrokerUnavailable, SettingsError
+from sentq.results.steps import Listen, Subscribe
 from sentq.settings import Settings
-from sentq.wire.steps import Steps
+from sentq.wire.steps import Deadline, Steps
 
 __all__ = ["GatewayClient"]
 
 T = TypeVar("T")
+
+#: How long a follower of a job waits for a notice before it reads the status again, in seconds: a
+#: half-open connection delivers nothing.
+_POLL_INTERVAL_S: Final = 4.0
 
 #: For how long an estimate of the wait is given to all requests, in seconds.
 _ESTIMATE_VALID_S: Final = 1.0
@@ -58,6 +63,27 @@ class GatewayClient(AsyncClient):
             ResultsUnavailable: Redis did not answer, or refused.
         """
         return await self._drivers.current().run(steps)
+
+    async def next_status(self, job: AsyncJob, known: JobStatus, timeout_s: float) -> JobStatus:
+        """Wait until a job has another status than the known one, or time has passed; return its
+        status.
+
+        Raises:
+            ResultsUnavailable: Redis did not answer, or refused.
+        """
+        results, deadline = self._results, Deadline(timeout_s)
+
+        def steps() -> Steps[JobStatus]:
+            yield Subscribe(results.key(job.id))
+            while True:
+                status = yield from results.status_steps(job.id)
+                if status is not known or deadline.has_passed:
+                    return status
+                # What a worker publishes is the document: it is read, because it may be one of an
+                # attempt that was replaced.
+                yield Listen(min(_POLL_INTERVAL_S, deadline.remaining_s))
+
+        return await self.run(steps())
 
     async def ask_again_s(self) -> int:
         """Return in how many seconds a job that is sent now has probably ended, by the backlog and

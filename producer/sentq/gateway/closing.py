@@ -22,6 +22,11 @@ class Closing:
         for wait in self._waits:
             wait.reschedule(asyncio.get_running_loop().time())
 
+    @property
+    def waiting(self) -> int:
+        """How many blocks wait now."""
+        return len(self._waits)
+
     @asynccontextmanager
     async def interrupts(self) -> AsyncIterator[None]:
         """Interrupt the block when the gateway ends; go on after it, then.

@@ -126,9 +126,6 @@ class BodyTooSlow(GatewayError):
 
     about = ProblemType(HTTPStatus.REQUEST_TIMEOUT, "The body took too long")
 
-    def __init__(self, detail: str) -> None:
-        super().__init__(detail, headers={"Connection": "close"})
-
 
 class RequestInProgress(GatewayError):
     """A request with the same idempotency key has not ended."""
@@ -146,9 +143,6 @@ class BodyTooLarge(GatewayError):
     """The body has too many bytes. The rest of it is not read."""
 
     about = ProblemType(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "The body is too large")
-
-    def __init__(self, detail: str) -> None:
-        super().__init__(detail, headers={"Connection": "close"})
 
 
 class UnsupportedBody(GatewayError):

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import re
 import time
 import traceback
 import uuid
+from contextlib import suppress
 from typing import Final
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -23,6 +25,10 @@ REQUEST_ID_HEADER: Final = "X-Request-ID"
 
 #: An id that a client may choose.
 _REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
+
+#: How much is read of a body after an early response, in bytes and seconds.
+_DISCARDED_BYTES: Final = 8 * 1024 * 1024
+_DISCARD_S: Final = 1.0
 
 #: What the log says of a request whose client has gone: nginx' status.
 _CLIENT_GONE: Final = 499
@@ -52,6 +58,8 @@ class RequestFrame:
         started_s = time.perf_counter()
         status = 0
 
+        rest = _RestOfBody(scope, receive)
+
         async def send_with_id(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
@@ -59,10 +67,16 @@ class RequestFrame:
                 headers = MutableHeaders(scope=message)
                 headers[REQUEST_ID_HEADER] = request_id
                 headers.update(scope["state"].get("headers", {}))
+                if rest.is_left:
+                    headers["Connection"] = "close"
+            elif rest.is_left and not message.get("more_body"):
+                await send(message | {"more_body": True})
+                await rest.discard()
+                message = {"type": message["type"], "body": b""}
             await send(message)
 
         try:
-            await self._app(scope, receive, send_with_id)
+            await self._app(scope, rest.receive, send_with_id)
         except ClientDisconnect:
             status = status or _CLIENT_GONE
         except Exception as error:  # noqa: BLE001 - the client gets an answer, the log the cause
@@ -81,6 +95,39 @@ class RequestFrame:
                 request_id,
                 f"key {key_id}" if (key_id := scope["state"].get("key_id")) else "no key",
             )
+
+
+class _RestOfBody:
+    """What an early response leaves of the body of a request.
+
+    The server ends the connection after such a response. If it did so while the client still sends,
+    the client would get a reset in place of the response. So some of the rest is read first.
+
+    Args:
+        scope: The request.
+        receive: Receives its body.
+    """
+
+    def __init__(self, scope: Scope, receive: Receive) -> None:
+        headers = Headers(scope=scope)
+        has_body = headers.get("content-length", "0") != "0" or "transfer-encoding" in headers
+        self.is_left = has_body
+        self._receive = receive
+
+    async def receive(self) -> Message:
+        """Receive a part of the body."""
+        message = await self._receive()
+        if not message.get("more_body"):
+            self.is_left = False
+        return message
+
+    async def discard(self) -> None:
+        """Read some more, and forget it."""
+        left_bytes = _DISCARDED_BYTES
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_DISCARD_S):
+                while self.is_left and left_bytes > 0:
+                    left_bytes -= len((await self.receive()).get("body", b""))
 
 
 class ResponseBroken(Exception):

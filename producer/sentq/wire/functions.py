@@ -27,7 +27,7 @@ from sentq.wire.steps import Steps
 __all__ = ["FUNCTIONS", "GATEWAY_NAMES", "LIBRARY_NAME", "ClientFunction", "load_functions"]
 
 #: The scripts of gateways alone.
-GATEWAY_NAMES: Final = ("take_tokens",)
+GATEWAY_NAMES: Final = ("begin_request", "end_request", "take_tokens")
 
 #: The scripts of clients and operators. Those of workers are no functions.
 _NAMES: Final = (

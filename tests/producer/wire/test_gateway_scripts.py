@@ -40,3 +40,52 @@ def test_a_clock_that_was_set_back_gives_no_tokens(server: redis.Redis) -> None:
     _take(server, 100, 100)
     server.hset("bucket", "at_ms", round(time.time() * 1000) + 3_600_000)
     assert _take(server, 100, 1)[0] == 0
+
+
+# --- Attempts of requests --------------------------------------------------------------------
+
+
+def _begin(
+    server: redis.Redis,
+    attempt: str,
+    *,
+    fingerprint: str = "f",
+    lasts_ms: int = 5000,
+    made: str = "",
+) -> list[bytes | int]:
+    arguments = [fingerprint, attempt, lasts_ms, 60, made]
+    reply: list[bytes | int] = FUNCTIONS["begin_request"].run(server, ["record"], arguments)
+    return reply
+
+
+def _end(server: redis.Redis, attempt: str) -> int:
+    reply: int = FUNCTIONS["end_request"].run(server, ["record"], [attempt])
+    return reply
+
+
+def test_one_attempt_runs_at_a_time(server: redis.Redis) -> None:
+    assert _begin(server, "one", made="batch") == [b"begun", b"batch"]
+    state, left_ms = _begin(server, "two")
+    assert state == b"in progress"
+    assert isinstance(left_ms, int)
+    assert 0 < left_ms <= 5000
+    # It renews itself, and what was made stays.
+    assert _begin(server, "one", made="other") == [b"begun", b"batch"]
+    assert _end(server, "two") == 0
+    assert _end(server, "one") == 1
+    assert _begin(server, "two", made="other") == [b"begun", b"batch"]
+    assert 0 < server.ttl("record") <= 60  # type: ignore[operator]
+
+
+def test_a_lost_attempt_gives_way_and_does_not_end_the_next_one(server: redis.Redis) -> None:
+    _begin(server, "one", lasts_ms=0)
+    assert _begin(server, "two")[0] == b"begun"
+    assert _end(server, "one") == 0
+    assert _begin(server, "one")[0] == b"in progress"
+
+
+def test_an_attempt_with_other_content_is_refused_also_when_none_runs(server: redis.Redis) -> None:
+    _begin(server, "one")
+    assert _begin(server, "one", fingerprint="g") == [b"conflict"]
+    _end(server, "one")
+    assert _begin(server, "two", fingerprint="g") == [b"conflict"]

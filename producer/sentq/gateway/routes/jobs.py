@@ -14,6 +14,7 @@ from sentq.errors import UnknownJob
 from sentq.gateway.bodies.json_body import json_body
 from sentq.gateway.documents import JobBody, JobDocument
 from sentq.gateway.errors import JobNotCancelled
+from sentq.gateway.idempotency import IdempotencyHeader, one_attempt
 from sentq.gateway.keys.admission import Reader, Sender
 from sentq.gateway.openapi import OF_CALLER, body_of, problems, with_headers
 from sentq.gateway.owners import check_owner, record_owner
@@ -89,19 +90,29 @@ async def send_job(
     caller: Sender,
     body: Annotated[JobBody, Depends(json_body(JobBody))],
     prefer: PreferHeader = None,
+    idempotency_key: IdempotencyHeader = None,
 ) -> Response:
     """Accept texts to be scored. `Location` is where to ask for the outcomes, and `Retry-After`
     when they are likely to be there."""
     preference = preference_of(prefer, default_s=0, max_s=0)
-    await caller.take_texts(body.texts)
-    job = await services.client.submit(
-        body.texts,
-        bulk=body.bulk,
-        deadline=body.deadline_s,
-        local_only=body.local_only,
-        delay=body.delay_s,
-    )
-    await record_owner(services.client, job.id, caller.key_id, delay_s=body.delay_s or 0)
+    async with one_attempt(
+        services.client,
+        caller.key_id,
+        idempotency_key,
+        "job",
+        content=body.model_dump_json().encode(),
+        lasts_s=0,
+    ) as key:
+        await caller.take_texts(body.texts)
+        job = await services.client.submit(
+            body.texts,
+            bulk=body.bulk,
+            key=key,
+            deadline=body.deadline_s,
+            local_only=body.local_only,
+            delay=body.delay_s,
+        )
+        await record_owner(services.client, job.id, caller.key_id, delay_s=body.delay_s or 0)
     status = JobStatus.SCHEDULED if body.delay_s else JobStatus.QUEUED
     applied = Preference(0, preference.applied if preference.applied == "respond-async" else "")
     return await accepted(services, JobDocument(id=job.id, status=status), applied)

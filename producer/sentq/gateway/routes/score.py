@@ -9,6 +9,7 @@ from fastapi import APIRouter, Depends, Response
 from sentq.contract import JobOutcome, JobStatus
 from sentq.gateway.bodies.json_body import json_body
 from sentq.gateway.documents import JobDocument, ScoreBody
+from sentq.gateway.idempotency import IdempotencyHeader, one_attempt
 from sentq.gateway.keys.admission import Sender
 from sentq.gateway.openapi import OF_CALLER, body_of, problems, with_headers
 from sentq.gateway.owners import record_owner
@@ -42,22 +43,32 @@ async def score(
     body: Annotated[ScoreBody, Depends(json_body(ScoreBody))],
     response: Response,
     prefer: PreferHeader = None,
+    idempotency_key: IdempotencyHeader = None,
 ) -> object:
     """Texts in, outcomes out, in the same order. The request waits for some seconds, or as long as
     `Prefer: wait=N` says. If there are no outcomes by then, the job goes on, the response is that
     of `POST /v1/jobs`, and `Location` is where to ask for the outcomes."""
     settings = services.settings
     preference = preference_of(prefer, default_s=settings.default_wait_s, max_s=settings.max_wait_s)
-    await caller.take_texts(body.texts)
-    job = await services.client.submit(
-        body.texts, deadline=body.deadline_s, local_only=body.local_only
-    )
-    await record_owner(services.client, job.id, caller.key_id)
+    async with one_attempt(
+        services.client,
+        caller.key_id,
+        idempotency_key,
+        "score",
+        content=body.model_dump_json().encode(),
+        lasts_s=preference.wait_s,
+    ) as key:
+        await caller.take_texts(body.texts)
+        job = await services.client.submit(
+            body.texts, key=key, deadline=body.deadline_s, local_only=body.local_only
+        )
+        await record_owner(services.client, job.id, caller.key_id)
+        outcome = None
+        if preference.wait_s:
+            outcome = await outcome_within(job, preference.wait_s, services.closing)
+    if outcome is None:
+        document = JobDocument(id=job.id, status=JobStatus.QUEUED)
+        return await accepted(services, document, preference)
     response.headers.update(preference.headers)
-    if preference.wait_s:
-        outcome = await outcome_within(job, preference.wait_s, services.closing)
-        if outcome is not None:
-            response.headers["Location"] = path_of(job)
-            return outcome
-    document = JobDocument(id=job.id, status=JobStatus.QUEUED)
-    return await accepted(services, document, preference)
+    response.headers["Location"] = path_of(job)
+    return outcome

@@ -7,13 +7,18 @@ from typing import Final
 from sentq.aio import AsyncJob
 from sentq.contract import JobOutcome, JobStatus
 from sentq.contrib.problems import problem_of
-from sentq.errors import JobCancelled, JobError, JobExpired, JobFailed, UnknownJob, WaitTimeout
+from sentq.errors import JobCancelled, JobError, JobFailed, WaitTimeout
 from sentq.gateway.closing import Closing
 from sentq.gateway.documents import JobDocument, ProblemDocument
 
-__all__ = ["ended_document", "job_document", "outcome_within"]
+__all__ = ["has_ended", "job_document", "outcome_within"]
 
 _ENDED: Final = (JobStatus.DONE, JobStatus.FAILED, JobStatus.CANCELLED)
+
+
+def has_ended(status: JobStatus) -> bool:
+    """Return whether a job of this status has ended."""
+    return status in _ENDED
 
 
 async def outcome_within(job: AsyncJob, wait_s: float, closing: Closing) -> JobOutcome | None:
@@ -39,12 +44,12 @@ async def job_document(job: AsyncJob, wait_s: float, closing: Closing) -> JobDoc
         ResultsUnavailable: Redis is not available.
     """
     status = await job.status()
-    if wait_s > 0 or status in _ENDED or status is JobStatus.UNKNOWN:
+    if wait_s > 0 or has_ended(status) or status is JobStatus.UNKNOWN:
         # A job that has ended, or is not known, is read without a wait.
         try:
             outcome = await outcome_within(job, wait_s, closing)
         except JobError as error:
-            return ended_document(job, error)
+            return _ended_document(job, error)
         if outcome is not None:
             return JobDocument(id=job.id, status=JobStatus.DONE, outcome=outcome)
         status = await job.status()
@@ -52,16 +57,9 @@ async def job_document(job: AsyncJob, wait_s: float, closing: Closing) -> JobDoc
     return JobDocument(id=job.id, status=status, due_at=due_at)
 
 
-def ended_document(job: AsyncJob, error: JobError) -> JobDocument:
-    """Describe a job that has ended without an outcome.
-
-    Raises:
-        UnknownJob, JobExpired: The error says that there is no such job.
-    """
-    if isinstance(error, (UnknownJob, JobExpired)) or not isinstance(
-        error, (JobCancelled, JobFailed)
-    ):
-        raise error
+def _ended_document(job: AsyncJob, error: JobError) -> JobDocument:
+    if not isinstance(error, (JobCancelled, JobFailed)):
+        raise error  # There is no such job, or no longer.
     status = JobStatus.CANCELLED if isinstance(error, JobCancelled) else JobStatus.FAILED
     problem = ProblemDocument.model_validate(problem_of(error).document)
     return JobDocument(id=job.id, status=status, problem=problem)
