@@ -98,6 +98,10 @@ def _use_a_gateway(settings: Settings) -> None:
     with TestClient(make_gateway(settings, GatewaySettings.load(), Closing())) as http:
         headers = {"Authorization": f"Bearer {key}", "Idempotency-Key": "key"}
         assert http.post("/v1/jobs", json={"texts": "x"}, headers=headers).status_code == 202
+    uploader = with_new_key(settings, "uploader").key
+    with TestClient(make_gateway(settings, GatewaySettings.load(), Closing())) as http:
+        headers = {"Authorization": f"Bearer {uploader}", "Content-Type": "application/jsonl"}
+        assert http.post("/v1/batches", content=b'"x"', headers=headers).status_code == 202
 
 
 @pytest.mark.unit

@@ -19,7 +19,7 @@ from sentq.gateway.closing import Closing
 from sentq.gateway.middleware import REQUEST_ID_HEADER, RequestFrame
 from sentq.gateway.openapi import make_document
 from sentq.gateway.problems import HANDLERS
-from sentq.gateway.routes import events, jobs, score, status
+from sentq.gateway.routes import batches, events, jobs, score, status
 from sentq.gateway.services import GatewayServices
 from sentq.gateway.settings import GatewaySettings
 from sentq.settings import Settings
@@ -31,7 +31,7 @@ __all__ = ["make_gateway"]
 _GZIP_FROM_BYTES: Final = 1024
 _GZIP_LEVEL: Final = 4
 
-_ROUTERS: Final = (score.router, jobs.router, events.router, status.router)
+_ROUTERS: Final = (score.router, jobs.router, events.router, batches.router, status.router)
 
 _DESCRIPTION: Final = """\
 Score the sentiment of texts with sentq workers.

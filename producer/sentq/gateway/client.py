@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import time
+from collections.abc import AsyncGenerator, Iterable, Sequence
 from typing import Final, TypeVar
 
 from sentq.aio import AsyncClient, AsyncJob
 from sentq.connection.app import key_with_result_prefix
-from sentq.contract import JobStatus, Limits
-from sentq.errors import BrokerUnavailable, SettingsError
+from sentq.contract import JobOutcome, JobStatus, Limits
+from sentq.errors import BrokerUnavailable, JobError, SettingsError
+from sentq.gateway.errors import RequestInProgress
+from sentq.results.batch_outcomes import BatchReader
 from sentq.results.steps import Listen, Subscribe
+from sentq.sending.batch import PlaceTaken
 from sentq.settings import Settings
 from sentq.wire.steps import Deadline, Steps
 
@@ -84,6 +88,61 @@ class GatewayClient(AsyncClient):
                 yield Listen(min(_POLL_INTERVAL_S, deadline.remaining_s))
 
         return await self.run(steps())
+
+    async def open_batch_as(self, batch_id: str) -> int:
+        """Open a batch with this id, unless there is one; return how many jobs it has.
+
+        Raises:
+            BrokerUnavailable, RedisFull, ResultsUnavailable: Redis did not accept it.
+        """
+        await self.run(self._submitter.open_batch_steps(batch_id, None))
+        return (await self.batch_by_id(batch_id).progress()).total
+
+    async def add_to_batch(
+        self,
+        batch_id: str,
+        jobs: Iterable[Sequence[str]],
+        first: int,
+        *,
+        local_only: bool,
+        timeout_s: float,
+    ) -> None:
+        """Add jobs of checked texts to a batch that has so many jobs.
+
+        Args:
+            batch_id: The batch.
+            jobs: The texts of each job.
+            first: How many jobs the batch has. A step whose reply was lost may be repeated.
+            local_only: Whether the texts must not be sent to the Hugging Face Hub.
+            timeout_s: How long to wait for capacity of the queue, in seconds.
+
+        Raises:
+            RequestInProgress: The batch has other jobs: another upload adds to it.
+            BatchClosed, BatchTooLarge, UnknownBatch: The batch takes no more jobs.
+            Overloaded, BrokerUnavailable: There was no capacity in time, or no Redis.
+        """
+        sender = self._submitter.batch_sender(
+            bulk=True, deadline=None, local_only=local_only, timeout=timeout_s
+        )
+        try:
+            await self.run(sender.add_steps(batch_id, jobs, first=first, is_exact=True))
+        except PlaceTaken:
+            raise RequestInProgress(
+                "another upload adds to the same batch", retry_after_s=1
+            ) from None
+
+    async def batch_outcomes(
+        self, batch_id: str, first: int
+    ) -> AsyncGenerator[JobOutcome | JobError, None]:
+        """Yield the outcomes of the jobs of a batch from a place on, in their order. It waits for
+        those that have not ended.
+
+        Raises:
+            UnknownBatch, ResultsUnavailable: The batch is kept no longer, or Redis was away.
+        """
+        reader = BatchReader(self._results, batch_id, timeout_s=None, first=first)
+        while (outcome := await self.run(reader.ordered_steps())) is not None:
+            yield outcome
 
     async def ask_again_s(self) -> int:
         """Return in how many seconds a job that is sent now has probably ended, by the backlog and

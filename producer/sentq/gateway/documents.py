@@ -13,7 +13,9 @@ from sentq.wire.agreement import Disagreement
 from sentq.wire.reports import WorkerReport
 
 __all__ = [
+    "BatchDocument",
     "JobBody",
+    "JobCounts",
     "JobDocument",
     "ProblemDocument",
     "ScoreBody",
@@ -115,6 +117,7 @@ class ProblemDocument(BaseModel):
     batch_id: str | None = None
     job_status: JobStatus | None = None
     errors: list[WrongValue] | None = None
+    line: int | None = None
 
 
 class JobDocument(BaseModel):
@@ -137,6 +140,42 @@ class JobDocument(BaseModel):
     def to_json(self) -> str:
         """Return the document, without members that say nothing about this job."""
         return self.model_dump_json(exclude={name for name, value in self if value is None})
+
+
+class JobCounts(BaseModel):
+    """How many jobs of a batch there are, and how many have ended in which way.
+
+    Attributes:
+        total: How many were accepted.
+        done: How many were scored.
+        failed: How many failed as a whole, or expired.
+        cancelled: How many were cancelled.
+        remaining: How many have not ended.
+    """
+
+    total: int
+    done: int
+    failed: int
+    cancelled: int
+    remaining: int
+
+
+class BatchDocument(BaseModel):
+    """A batch.
+
+    Attributes:
+        id: Its id.
+        texts: How many texts were accepted; None if the batch was not uploaded.
+        jobs: The jobs into which the texts were cut.
+        is_closed: Whether the upload has ended, so that `texts` is final.
+        is_complete: Whether all jobs have ended, too.
+    """
+
+    id: str
+    texts: int | None
+    jobs: JobCounts
+    is_closed: bool
+    is_complete: bool
 
 
 class StatusDocument(Scale):

@@ -8,8 +8,10 @@
     ├── BodyTooSlow, BodyTooLarge
     ├── RequestInProgress      a request with the same idempotency key has not ended
     ├── JobNotCancelled        it runs or has ended
+    ├── BatchExpired           its outcomes are kept no longer
     ├── UnsupportedBody        its type, or its encoding
     ├── InvalidRequest         the body is JSON, and not what the operation takes
+    ├── InvalidLine            a line of an upload cannot be used
     ├── MisdirectedRequest     a name that is not the gateway's
     ├── RateLimited            the key has sent too much
     ├── GatewayStopping        this gateway ends
@@ -28,11 +30,13 @@ from typing import ClassVar
 from sentq.contrib.problems import Problem, ProblemType, type_of
 
 __all__ = [
+    "BatchExpired",
     "BodyTooLarge",
     "BodyTooSlow",
     "Forbidden",
     "GatewayError",
     "GatewayStopping",
+    "InvalidLine",
     "InvalidRequest",
     "JobNotCancelled",
     "MalformedRequest",
@@ -139,6 +143,12 @@ class JobNotCancelled(GatewayError):
     about = ProblemType(HTTPStatus.CONFLICT, "The job cannot be cancelled any more")
 
 
+class BatchExpired(GatewayError):
+    """The batch was kept for its time."""
+
+    about = ProblemType(HTTPStatus.GONE, "The batch has expired")
+
+
 class BodyTooLarge(GatewayError):
     """The body has too many bytes. The rest of it is not read."""
 
@@ -176,6 +186,31 @@ class InvalidRequest(GatewayError):
     def members(self) -> Mapping[str, object]:
         """The wrong values."""
         return {"errors": self.errors} if self.errors else {}
+
+
+class InvalidLine(GatewayError):
+    """A line of an upload cannot be used. The jobs of the lines before it were accepted.
+
+    Args:
+        line: Its number, counted from 1.
+        what: What is wrong with it.
+
+    Attributes:
+        batch_id: The batch that has the lines before it, if it may be continued.
+    """
+
+    about = ProblemType(HTTPStatus.UNPROCESSABLE_ENTITY, "A line cannot be used")
+
+    def __init__(self, line: int, what: str) -> None:
+        super().__init__(f"line {line}: {what}")
+        self.line = line
+        self.batch_id: str | None = None
+
+    @property
+    def members(self) -> Mapping[str, object]:
+        """The number of the line, and the batch."""
+        batch = {} if self.batch_id is None else {"batch_id": self.batch_id}
+        return {"line": self.line, **batch}
 
 
 class RateLimited(GatewayError):

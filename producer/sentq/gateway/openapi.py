@@ -16,7 +16,7 @@ from pydantic.json_schema import models_json_schema
 from sentq.contrib.problems import MEDIA_TYPE
 from sentq.gateway.documents import JobBody, ProblemDocument, ScoreBody
 
-__all__ = ["OF_CALLER", "body_of", "make_document", "problems", "with_headers"]
+__all__ = ["OF_CALLER", "body_of", "make_document", "problems", "upload_of", "with_headers"]
 
 #: The statuses of requests that are refused because of who sends them.
 OF_CALLER: Final = (401, 403, 421, 429)
@@ -85,6 +85,12 @@ def with_headers(description: str, *headers: str) -> dict[str, Any]:
     """Return the description of a response that has these headers."""
     named = {_NAMES.get(name, name): _HEADERS[name] for name in headers}
     return {"description": description, "headers": named}
+
+
+def upload_of(*media_types: str) -> dict[str, Any]:
+    """Return the description of a body of any size."""
+    content = {each: {"schema": {"type": "string"}} for each in media_types}
+    return {"requestBody": {"required": True, "content": content}}
 
 
 def body_of(model: type[BaseModel]) -> dict[str, Any]:

@@ -45,25 +45,28 @@ _PAGES: Final = 64
 
 
 class BatchReader:
-    """Reads the outcomes of a batch, from its first job on. One caller at a time may use it.
+    """Reads the outcomes of a batch. One caller at a time may use it.
 
     Args:
         results: The steps that read outcomes.
         batch_id: The batch. It may be open.
         timeout_s: Seconds that each of the steps waits at most; None waits without end.
+        first: How many jobs, or ends of jobs, are left out at the beginning.
 
     Raises, from all steps:
         UnknownBatch: Redis has no such batch.
         ResultsUnavailable: Redis was not available for too long.
     """
 
-    def __init__(self, results: ResultSteps, batch_id: str, *, timeout_s: float | None) -> None:
+    def __init__(
+        self, results: ResultSteps, batch_id: str, *, timeout_s: float | None, first: int = 0
+    ) -> None:
         self._results = results
         self._batch_id = batch_id
         self._timeout_s = timeout_s
         self._ordered = OrderedResults(results, timeout_s=timeout_s)
         #: How many jobs were read, and how many of these are expected by `ordered_steps`.
-        self._seen = 0
+        self._seen = first
         self._expected = 0
         self._pages: OrderedDict[int, list[str]] = OrderedDict()
 

@@ -57,6 +57,7 @@ class BatchSender:
         *,
         first: int | None = None,
         closes: bool = False,
+        is_exact: bool = False,
     ) -> Steps[int]:
         """Add jobs of checked texts; return how many there were.
 
@@ -65,8 +66,11 @@ class BatchSender:
             jobs: At most 500 are read ahead.
             first: How many jobs the batch has; None asks Redis.
             closes: Whether the batch is closed with the last one.
+            is_exact: Whether the jobs must come right after the `first` ones, so that nothing is
+                sent if another sender has added some.
 
         Raises:
+            PlaceTaken: Another sender has, and `is_exact`.
             BatchClosed, BatchTooLarge, UnknownBatch: The batch cannot take a job.
             Overloaded, BrokerUnavailable: There was no capacity for a job, or no Redis.
             InvalidInput: Reading `jobs` raised it.
@@ -78,7 +82,9 @@ class BatchSender:
                 first = (yield from progress_steps(self._results, batch_id)).total
             place = BatchPlace(batch_id, first)
             for step, is_last in _steps(jobs):
-                place = yield from self._send_steps(step, place, closes=closes and is_last)
+                place = yield from self._send_steps(
+                    step, place, closes=closes and is_last, is_exact=is_exact
+                )
                 count += len(step)
             if closes and not count:
                 yield from self._sender.close_batch_steps(batch_id)
@@ -89,7 +95,9 @@ class BatchSender:
             raise
         return count
 
-    def _send_steps(self, jobs: _Jobs, first: BatchPlace, *, closes: bool) -> Steps[BatchPlace]:
+    def _send_steps(
+        self, jobs: _Jobs, first: BatchPlace, *, closes: bool, is_exact: bool
+    ) -> Steps[BatchPlace]:
         """Send one step; return the place after it."""
         left, place = jobs, first.place
 
@@ -113,6 +121,8 @@ class BatchSender:
             try:
                 yield from capacity_steps(send_steps, timeout_s=self._timeout_s)
             except PlaceTaken as error:
+                if is_exact:
+                    raise
                 place = error.jobs
         return BatchPlace(first.batch_id, place)
 
