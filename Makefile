@@ -79,10 +79,11 @@ chaos: $(VENV)/.tools ## break everything at once, beside stock Celery: two hour
 newcomer: ## install from a clone as the README says, and score a text
 	$(PYTHON) tests/packaging/newcomer.py
 
-# The page of all settings, from the models, and that of all rights, from a Redis 7 with
-# configs/users.acl. Tests fail while they are stale.
-docs: $(VENV)/.tools ## write docs/settings.md and docs/roles.md
+# The page of all settings, from the models; the document of the gateway's operations; the page of all
+# rights, from a Redis 7 with configs/users.acl. Tests fail while they are stale.
+docs: $(VENV)/.tools ## write docs/settings.md, docs/openapi.json and docs/roles.md
 	$(BIN)/python -m tests.support.settings_page
+	$(BIN)/python -m tests.support.gateway.document
 	$(BIN)/python -m tests.support.roles.table --write
 
 # Versions come from constraints.txt. uv asks the registry that is configured for uv, not for pip.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import re
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -22,6 +23,8 @@ from tests.support.commands.bundled import bundled_worker
 from tests.support.commands.parsing import CannotParse, parse_command
 from tests.support.commands.shell import Shell
 from tests.support.commands.snippets import DOCUMENTS, Snippet, commands, snippets
+from tests.support.gateway.process import GatewayProcess
+from tests.support.missing import skip_without
 
 ALL: Final = [snippet for document in DOCUMENTS for snippet in snippets(document)]
 TESTED: Final = [snippet for snippet in ALL if not snippet.mark.startswith("not run, ")]
@@ -59,6 +62,7 @@ def test_every_block_is_of_a_kind_that_is_tested_here() -> None:
     assert kinds.keys() <= {
         ("console", ""),
         ("console", "parsed"),
+        ("console", "gateway"),
         ("console", "not run"),
         ("python", ""),
         ("python", "from"),
@@ -150,6 +154,27 @@ def test_a_command_prints_what_the_document_shows(
             assert code == 0, f"{command}\n{printed}"
             if shown:
                 assert printed == shown, command
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("document", [*{one.document for one in _tested("console", "gateway")}])
+def test_commands_beside_a_gateway_print_what_the_document_shows(
+    document: Path, tmp_path: Path, bundled: str
+) -> None:
+    for program in ("curl", "jq"):
+        if shutil.which(program) is None:
+            skip_without(program, f"no {program}")
+    shell = Shell(tmp_path, bundled)
+    for name, content in FILES.items():
+        (tmp_path / name).write_bytes(content)
+    gateway = GatewayProcess(tmp_path, bundled).wait_until_ready()
+    try:
+        for snippet in _tested("console", "gateway"):
+            code = snippet.code.replace("http://127.0.0.1:8200", gateway.url)
+            for command, shown in commands(code if snippet.document == document else ""):
+                assert shell.run(command) == (0, shown), command
+    finally:
+        gateway.stop()
 
 
 @pytest.mark.parametrize("snippet", _tested("python", "test"), ids=_ids)

@@ -63,6 +63,7 @@ def make_gateway(settings: Settings, gateway: GatewaySettings, closing: Closing)
         lifespan=lifespan,
         exception_handlers=HANDLERS,
         middleware=_middleware(gateway),
+        generate_unique_id_function=lambda route: route.name,
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,

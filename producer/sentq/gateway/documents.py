@@ -14,8 +14,8 @@ from sentq.wire.reports import WorkerReport
 
 __all__ = [
     "BatchDocument",
+    "BatchJobs",
     "JobBody",
-    "JobCounts",
     "JobDocument",
     "ProblemDocument",
     "ScoreBody",
@@ -142,7 +142,7 @@ class JobDocument(BaseModel):
         return self.model_dump_json(exclude={name for name, value in self if value is None})
 
 
-class JobCounts(BaseModel):
+class BatchJobs(BaseModel):
     """How many jobs of a batch there are, and how many have ended in which way.
 
     Attributes:
@@ -173,7 +173,7 @@ class BatchDocument(BaseModel):
 
     id: str
     texts: int | None
-    jobs: JobCounts
+    jobs: BatchJobs
     is_closed: bool
     is_complete: bool
 

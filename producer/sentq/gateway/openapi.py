@@ -125,4 +125,12 @@ def make_document(app: FastAPI) -> dict[str, Any]:
     schemas |= {name: each for name, each in definitions["$defs"].items() if name not in schemas}
     for unused in ("HTTPValidationError", "ValidationError"):
         schemas.pop(unused, None)
+    for schema in schemas.values():
+        # What follows is for readers of the code.
+        schema["description"] = schema.get("description", "").partition("\n\n")[0]
+    for operations in document["paths"].values():
+        for operation in operations.values():
+            # FastAPI's own, for parameters that take every value.
+            if "HTTPValidationError" in str(operation["responses"].get("422")):
+                del operation["responses"]["422"]
     return document

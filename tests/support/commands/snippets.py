@@ -5,6 +5,8 @@ A comment on the line before a block says how it is tested:
 - none: it is run, and what it prints is what the document shows;
 - `<!-- snippet: parsed -->`: its commands are read by the option parsers of the programs, and not
   run: they would not end, or need a model, a host or files of the reader's;
+- `<!-- snippet: gateway -->`: it is run beside a gateway, and what it prints is what the document
+  shows; the blocks of a document are run in their order;
 - `<!-- snippet: from FILE -->`: its lines stand in this file, which has tests of its own;
 - `<!-- snippet: test -->`: it holds tests, which pytest runs with the plugin of sentq;
 - `<!-- snippet: not run, REASON -->`: it is not tested.

@@ -91,7 +91,7 @@ class BatchRecords:
         """Refuse to tell a key of the batch of another; return what is kept of the batch.
 
         Raises:
-            UnknownBatch: It is the batch of another key, or there is none.
+            UnknownBatch: It is the batch of another key, or no batch.
             BatchExpired: It was kept for its time, if there was one. Every key is told so.
         """
         record = await self.read()

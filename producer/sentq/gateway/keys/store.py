@@ -41,7 +41,7 @@ class KeyStore:
         self._key = client.key(KEYS_KEY)
 
     async def find(self, key_id: str) -> KeyRecord | None:
-        """Return the record of a key by its id, also of a revoked one; None if there is none."""
+        """Return the record of a key by its id, also of a revoked one; None for an unknown id."""
 
         def steps() -> Steps[bytes | None]:
             found: bytes | None = yield ("HGET", self._key, key_id)

@@ -19,7 +19,7 @@ from sentq.gateway.batches.upload import ATTEMPT_S, BatchUpload, JobCutter
 from sentq.gateway.bodies.incoming import IncomingBody
 from sentq.gateway.bodies.json_body import check_type
 from sentq.gateway.bodies.lines import UPLOAD_TYPES, texts_in
-from sentq.gateway.documents import BatchDocument, JobCounts
+from sentq.gateway.documents import BatchDocument, BatchJobs
 from sentq.gateway.errors import InvalidLine
 from sentq.gateway.idempotency import Attempt, IdempotencyHeader, attempt_of
 from sentq.gateway.keys.admission import Reader, Sender
@@ -271,7 +271,7 @@ def _document(progress: BatchProgress, record: BatchRecord | None) -> BatchDocum
     return BatchDocument(
         id=progress.id,
         texts=None if record is None else record.texts,
-        jobs=JobCounts(
+        jobs=BatchJobs(
             total=progress.total,
             done=progress.done,
             failed=progress.failed,

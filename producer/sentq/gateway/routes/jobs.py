@@ -16,9 +16,9 @@ from sentq.gateway.documents import JobBody, JobDocument
 from sentq.gateway.errors import JobNotCancelled
 from sentq.gateway.idempotency import IdempotencyHeader, one_attempt
 from sentq.gateway.keys.admission import Reader, Sender
+from sentq.gateway.keys.owners import check_owner, record_owner
 from sentq.gateway.openapi import OF_CALLER, body_of, problems, with_headers
-from sentq.gateway.owners import check_owner, record_owner
-from sentq.gateway.prefer import Preference, PreferHeader, preference_of
+from sentq.gateway.routes.prefer import Preference, PreferHeader, preference_of
 from sentq.gateway.routes.waiting import job_document
 from sentq.gateway.services import GatewayServices, Services
 

@@ -11,10 +11,10 @@ from sentq.gateway.bodies.json_body import json_body
 from sentq.gateway.documents import JobDocument, ScoreBody
 from sentq.gateway.idempotency import IdempotencyHeader, one_attempt
 from sentq.gateway.keys.admission import Sender
+from sentq.gateway.keys.owners import record_owner
 from sentq.gateway.openapi import OF_CALLER, body_of, problems, with_headers
-from sentq.gateway.owners import record_owner
-from sentq.gateway.prefer import PreferHeader, preference_of
 from sentq.gateway.routes.jobs import accepted, path_of
+from sentq.gateway.routes.prefer import PreferHeader, preference_of
 from sentq.gateway.routes.waiting import outcome_within
 from sentq.gateway.services import Services
 
