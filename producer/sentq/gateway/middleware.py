@@ -15,6 +15,8 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from sentq.errors import SentqError
+from sentq.gateway.errors import GatewayError
 from sentq.gateway.problems import gateway_problem
 
 __all__ = ["REQUEST_ID_HEADER", "RequestFrame"]
@@ -80,9 +82,12 @@ class RequestFrame:
         except ClientDisconnect:
             status = status or _CLIENT_GONE
         except Exception as error:  # noqa: BLE001 - the client gets an answer, the log the cause
-            _log_unexpected(error, request_id)
+            if not isinstance(error, (GatewayError, SentqError)):
+                _log_unexpected(error, request_id)
             if status:
-                raise ResponseBroken from None  # The server ends the connection.
+                # The server ends the connection: the client sees that the end is missing.
+                logger.warning("%s in request %s: cut off", type(error).__name__, request_id)
+                return
             await gateway_problem(error)(scope, receive, send_with_id)
         finally:
             took_ms = (time.perf_counter() - started_s) * 1000
@@ -128,10 +133,6 @@ class _RestOfBody:
             async with asyncio.timeout(_DISCARD_S):
                 while self.is_left and left_bytes > 0:
                     left_bytes -= len((await self.receive()).get("body", b""))
-
-
-class ResponseBroken(Exception):
-    """A response cannot be completed. The client notices, because its end is missing."""
 
 
 def _log_unexpected(error: Exception, request_id: str) -> None:
