@@ -139,7 +139,8 @@ class JobDocument(BaseModel):
 
     def to_json(self) -> str:
         """Return the document, without members that say nothing about this job."""
-        return self.model_dump_json(exclude={name for name, value in self if value is None})
+        unused = {name for name, value in self if value is None}
+        return self.model_dump_json(exclude=unused, exclude_unset=True)
 
 
 class BatchJobs(BaseModel):

@@ -10,6 +10,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.routing import Match
 
 from sentq.contrib.problems import MEDIA_TYPE, Problem, log_problem, problem_of
 from sentq.errors import SentqError
@@ -57,17 +58,26 @@ async def _handle(_request: Request, error: Exception) -> Response:
     return gateway_problem(error)
 
 
-async def _handle_http(_request: Request, error: Exception) -> Response:
+async def _handle_http(request: Request, error: Exception) -> Response:
     """Handle what the framework raises: paths and methods that do not exist."""
     assert isinstance(error, HTTPException)  # noqa: S101 - it is registered for this class
     match error.status_code:
         case HTTPStatus.NOT_FOUND:
             return gateway_problem(PageNotFound("see /openapi.json for all pages"))
         case HTTPStatus.METHOD_NOT_ALLOWED:
-            allowed = dict(error.headers or {})
-            detail = f"the page takes {allowed.get('Allow', 'other methods')}"
-            return gateway_problem(WrongMethod(detail, headers=allowed))
+            allowed = ", ".join(sorted(_methods_of(request)))
+            return gateway_problem(
+                WrongMethod(f"the page takes {allowed}", headers={"Allow": allowed})
+            )
     return gateway_problem(MalformedRequest("the request cannot be read"))
+
+
+def _methods_of(request: Request) -> set[str]:
+    """Return the methods that the path of a request has. The framework names those of one route."""
+    matching = [
+        route for route in request.app.routes if route.matches(request.scope)[0] is not Match.NONE
+    ]
+    return {method for route in matching for method in getattr(route, "methods", None) or ()}
 
 
 async def _handle_parameters(_request: Request, error: Exception) -> Response:

@@ -119,6 +119,7 @@ def test_a_job_is_cancelled_once_and_stays_so(http: TestClient, kit: Kit) -> Non
             assert response.status_code == 200
             assert response.json()["status"] == "cancelled"
             assert response.json()["problem"]["type"] == "urn:sentq:problem:job-cancelled"
+            assert None not in response.json()["problem"].values()
     assert http.get(path).json()["status"] == "cancelled"
 
 
@@ -274,6 +275,8 @@ def test_other_pages_and_methods_are_problems(http: TestClient) -> None:
     response = http.get("/v1/score")
     assert problem_in(response) == (405, "wrong-method")
     assert response.headers["allow"] == "POST"
+    for path in ("/v1/jobs/x", "/v1/batches/x"):
+        assert http.options(path).headers["allow"] == "DELETE, GET"
 
 
 def test_each_response_has_the_id_of_its_request(http: TestClient) -> None:

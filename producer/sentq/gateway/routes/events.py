@@ -57,7 +57,7 @@ _HEADERS: Final = {
         200: {
             "description": "Server-sent events: `status` with each change, `end` as the last one. "
             "The data of each is a job, as `GET /v1/jobs/{job_id}` returns it.",
-            "content": {_EVENT_STREAM: {"schema": {"type": "string"}}},
+            "content": {_EVENT_STREAM: {}},
         },
         **problems(*OF_CALLER, 404, 410, 500, 503),
     },

@@ -22,7 +22,7 @@ router: Final = APIRouter(tags=["service"])
     "/v1/status",
     summary="Ask for the backlog and the workers",
     response_model=StatusDocument,
-    response_model_exclude_none=True,
+    response_model_exclude_unset=True,
     responses=problems(*OF_CALLER, 500, 503),
 )
 async def read_status(services: Services, caller: Reader, response: Response) -> StatusDocument:
