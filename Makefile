@@ -19,7 +19,7 @@ PYTEST := $(BIN)/pytest -n $(PROCESSES)
 # again; `make check` then does not run them once more.
 COVERAGE ?=
 
-.PHONY: help demo test check roles long attacks faults chaos newcomer install lint types layers fast docs lock sbom wheels format clean
+.PHONY: help demo test check roles long attacks faults cases chaos newcomer install lint types layers fast docs lock sbom wheels format clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1	\2/p' Makefile
@@ -69,6 +69,11 @@ attacks: $(VENV)/.tools ## jobs of others beside each attack, and 10,000 hostile
 # Each process of the system tests connects to Redis 7 as the user of its role in configs/users.acl.
 roles: $(VENV)/.tools ## run the system tests with the rights of the roles
 	TEST_ROLES=yes $(PYTEST) tests/system
+
+# All checks of schemathesis, some 5,000 cases: minutes. For more, say `make cases CASES=1000`.
+CASES ?= 180
+cases: $(VENV)/.tools ## send generated requests to a gateway, with a worker behind it
+	$(BIN)/python -m tests.support.gateway.cases --examples $(CASES)
 
 # A million jobs while everything breaks, beside stock Celery: two hours. For less, say
 # `make chaos CHAOS="--jobs 100000 --minutes 5 --kills 30 --slope-jobs 0"`, and see --help.

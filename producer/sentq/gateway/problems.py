@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from typing import Any, Final
@@ -10,7 +11,6 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Match
 
 from sentq.contrib.problems import MEDIA_TYPE, Problem, log_problem, problem_of
 from sentq.errors import SentqError
@@ -65,19 +65,22 @@ async def _handle_http(request: Request, error: Exception) -> Response:
         case HTTPStatus.NOT_FOUND:
             return gateway_problem(PageNotFound("see /openapi.json for all pages"))
         case HTTPStatus.METHOD_NOT_ALLOWED:
-            allowed = ", ".join(sorted(_methods_of(request)))
+            allowed = _methods_of(request) or (error.headers or {}).get("Allow", "other methods")
             return gateway_problem(
                 WrongMethod(f"the page takes {allowed}", headers={"Allow": allowed})
             )
     return gateway_problem(MalformedRequest("the request cannot be read"))
 
 
-def _methods_of(request: Request) -> set[str]:
-    """Return the methods that the path of a request has. The framework names those of one route."""
-    matching = [
-        route for route in request.app.routes if route.matches(request.scope)[0] is not Match.NONE
-    ]
-    return {method for route in matching for method in getattr(route, "methods", None) or ()}
+def _methods_of(request: Request) -> str:
+    """Return the methods that the path of a request has; empty for a path that is not described.
+
+    The framework names the methods of one route only.
+    """
+    for path, operations in request.app.openapi()["paths"].items():
+        if re.fullmatch(re.sub(r"\{\w+\}", "[^/]+", path), request.url.path):
+            return ", ".join(sorted(operations)).upper()
+    return ""
 
 
 async def _handle_parameters(_request: Request, error: Exception) -> Response:

@@ -23,10 +23,10 @@ from tests.support.gateway.process import GatewayProcess
 from tests.support.missing import redis_program
 from tests.support.processes import RedisProcess, WorkerProcess
 
-__all__ = ["CasesRun", "run_cases"]
+__all__ = ["VARIABLES", "CasesRun", "run_cases"]
 
 #: Requests wait for outcomes for a moment only: some cases are sent for later.
-_VARIABLES: Final = {"SENTQ_GATEWAY_DEFAULT_WAIT_S": "1", "SENTQ_GATEWAY_MAX_WAIT_S": "1"}
+VARIABLES: Final = {"SENTQ_GATEWAY_DEFAULT_WAIT_S": "1", "SENTQ_GATEWAY_MAX_WAIT_S": "1"}
 
 _HOOKS: Final = "tests.support.gateway.hooks"
 
@@ -98,7 +98,7 @@ def main() -> None:
         environment = {"SENTQ_BROKER_URL": server.url}
         worker = WorkerProcess(folder, environment, ("tests.support.workers.standin",))
         key = with_new_key(Settings.load(broker_url=server.url), "cases", "admin").key
-        gateway = GatewayProcess(folder, server.url, **_VARIABLES)
+        gateway = GatewayProcess(folder, server.url, **VARIABLES)
         try:
             worker.wait_until_ready()
             found = run_cases(gateway.wait_until_ready(), folder, examples=examples, key=key)
