@@ -72,7 +72,7 @@ class RequestFrame:
                 if rest.is_left:
                     headers["Connection"] = "close"
             elif rest.is_left and not message.get("more_body"):
-                await send(message | {"more_body": True})
+                await send({**message, "more_body": True})
                 await rest.discard()
                 message = {"type": message["type"], "body": b""}
             await send(message)

@@ -165,7 +165,7 @@ def test_an_upload_that_cannot_be_continued_is_cancelled(
 ) -> None:
     content = _json_lines([*TEXTS, 7])
     assert problem_in(_upload(idle, content)) == (422, "invalid-line")
-    (key,) = [name for name in server.keys("sentq-batch-*") if b":" not in name]  # type: ignore[union-attr]
+    (key,) = [name for name in server.keys("sentq-batch-*") if b":" not in name]
     counts: Any = server.hgetall(key)
     assert counts[b"total"] == counts[b"cancelled"] == b"4"
 

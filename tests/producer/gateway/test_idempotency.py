@@ -90,7 +90,7 @@ def test_an_attempt_whose_gateway_died_counts_as_lost_after_a_time(
     http: TestClient, settings: Settings, server: redis.Redis
 ) -> None:
     first = _send(http, "order")
-    (name,) = server.keys("sentq-gateway-request-*")  # type: ignore[misc]
+    (name,) = server.keys("sentq-gateway-request-*")
     server.hset(name, mapping={"attempt": "dead", "until_ms": 10**14})
     assert problem_in(_send(http, "order")) == (409, "request-in-progress")
     server.hset(name, "until_ms", 1)
@@ -104,7 +104,7 @@ def test_redis_holds_no_text_of_a_request_and_no_plain_hash(
     _send(http, "second")
     names: Any = server.keys("sentq-gateway-request-*")
     records = [server.hgetall(name) for name in names]
-    assert len({record[b"fingerprint"] for record in records}) == 2  # type: ignore[index]
+    assert len({record[b"fingerprint"] for record in records}) == 2
     assert b"private" not in repr(records).encode()
     for name in names:
-        assert 0 < server.ttl(name) <= 2 * settings.result_ttl_s  # type: ignore[operator]
+        assert 0 < server.ttl(name) <= 2 * settings.result_ttl_s

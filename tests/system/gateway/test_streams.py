@@ -119,7 +119,7 @@ def test_an_upload_goes_on_at_another_gateway_when_the_first_one_ends(
         assert response.status_code in (202, 409), response.text
         return response if response.status_code == 202 else None
 
-    sent = eventually(repeated, within_s=90, what="the end of the lost attempt")
+    sent: Any = eventually(repeated, within_s=90, what="the end of the lost attempt")
     with second.client() as http:
         _check_results(http, sent.headers["location"])
         document = http.get(sent.headers["location"]).json()
