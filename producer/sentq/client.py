@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Self
 
 from sentq.admin.dead import DeadLetters
 from sentq.admin.functions import load_into_redis
+from sentq.admin.history import read_history
 from sentq.admin.status import ServiceStatus, read_status
 from sentq.batch import Batch
 from sentq.contract import JobOutcome, Outcome, check_timeout
@@ -29,6 +30,7 @@ from sentq.sending.callback import ThenArgument
 from sentq.sending.submitter import MAP_JOBS_IN_FLIGHT, MAP_TEXTS_PER_JOB, Submitter
 from sentq.settings import Settings
 from sentq.stream import stream
+from sentq.wire.history.reading import HistorySlot
 from sentq.wire.ids import new_job_ids
 
 if TYPE_CHECKING:
@@ -319,6 +321,15 @@ class Client:
             SettingsError: The broker is not Redis.
         """
         return read_status(self._app, self._settings)
+
+    def service_history(self) -> list[HistorySlot]:
+        """Return what all workers completed in the last hour, in slots of 15 s, the oldest first.
+
+        Raises:
+            BrokerUnavailable: Redis did not answer.
+            SettingsError: The broker is not Redis.
+        """
+        return read_history(self._app)
 
     def backlog(self) -> Backlog:
         """Return how many jobs wait in the queues, how many for their time, and the reports of the

@@ -16,6 +16,7 @@ from types import TracebackType
 from typing import Self
 
 from sentq.admin.functions import load_into_redis
+from sentq.admin.history import service_history_steps
 from sentq.admin.status import ServiceStatus, service_status_steps
 from sentq.aio.batch import AsyncBatch
 from sentq.aio.completed import completed_jobs
@@ -34,6 +35,7 @@ from sentq.sending.callback import ThenArgument
 from sentq.sending.submitter import MAP_JOBS_IN_FLIGHT, MAP_TEXTS_PER_JOB, Submitter
 from sentq.settings import Settings
 from sentq.stream import JobWindow
+from sentq.wire.history.reading import HistorySlot
 from sentq.wire.ids import new_job_ids
 
 __all__ = ["AsyncClient"]
@@ -324,6 +326,15 @@ class AsyncClient:
         """
         steps = partial(service_status_steps, settings=self._settings)
         return await self._drivers.current().run_on_broker(steps)
+
+    async def service_history(self) -> list[HistorySlot]:
+        """Return what all workers completed in the last hour, in slots of 15 s, the oldest first.
+
+        Raises:
+            BrokerUnavailable: Redis did not answer.
+            SettingsError: The broker is not Redis.
+        """
+        return await self._drivers.current().run_on_broker(service_history_steps)
 
     async def backlog(self) -> Backlog:
         """Return how many jobs wait in the queues, how many for their time, and the reports of the

@@ -25,7 +25,7 @@ WRITTEN_BY_PRODUCERS = {
     *("sentq-batch-", "sentq.batches"),
 }
 READING = {"get", "mget", "llen", "lindex", "memory usage", "zrange", "smembers", "exists"}
-READING |= {"xlen", "xrange", "zcard", "zcount"}
+READING |= {"xlen", "xrange", "zcard", "zcount", "hgetall"}
 
 #: They run no command of their own: Redis checks the rights for each command in them.
 CALLING = {"fcall", "eval", "evalsha"}
@@ -95,6 +95,7 @@ def test_only_workers_write_what_workers_tell(rights: dict[str, table.KeyRights]
     told = [
         *("sentq.worker:<name>", "sentq.workers", "sentq.hub.budget", "sentq.cache<hash>"),
         *("sentq.breaker:<host>", "sentq.deliveries:<job id>", "unacked", "unacked_index"),
+        "sentq.history:<slot>",
     ]
     for role in set(ROLES) - {"worker"}:
         for name in told:

@@ -15,6 +15,7 @@ from sentq.errors import TooManyTokens
 from sentq_worker.engine.base import EngineInfo
 from sentq_worker.engine.counts import EngineCounts, counts_of
 from sentq_worker.monitoring import histogram
+from sentq_worker.monitoring.history import history_totals
 from sentq_worker.monitoring.job_counts import SECONDS, CountedEnd, JobCounts, Redelivery
 from sentq_worker.providers.local import LocalProvider
 from sentq_worker.scoring.batcher import Batcher
@@ -96,6 +97,23 @@ def test_jobs_are_counted_by_queue_and_end_and_texts_by_code() -> None:
     assert read.job_seconds["sentq"].sum == pytest.approx(0.030)
     assert read.queue_seconds["sentq.bulk"].counts[-1] == 0, "its id does not tell"
     assert read.batch_texts.sum == 4
+
+
+def test_the_counts_are_fields_of_the_history() -> None:
+    counts, results = JobCounts(), _Results()
+    counts.name_queues(["sentq"])
+    results.add("sentq", [{"label": "positive"}, {"code": "empty"}])
+    results.add("sentq", [{"label": "positive"}], queued_ms=2e6)
+    results.fail("sentq", TooManyTokens("too many"))
+    counts.add_completed(results.rows, since_start_s=0.01)
+    totals = {name: total for name, total in history_totals(counts.read()).items() if total}
+    assert totals == {
+        "texts": 3,
+        "jobs:done:sentq": 2,
+        "jobs:failed:sentq": 1,
+        "seconds:0.01:0.025:sentq": 1,
+        "seconds:1800:inf:sentq": 1,
+    }
 
 
 def test_queues_that_a_message_invents_share_one_label() -> None:

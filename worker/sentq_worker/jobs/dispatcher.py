@@ -46,6 +46,7 @@ from sentq_worker.jobs.loop import LoopCallbacks
 from sentq_worker.jobs.outcomes import SealResult
 from sentq_worker.jobs.pending import DiscardedJobs, PendingJobs
 from sentq_worker.jobs.retry import EngineBackoff
+from sentq_worker.monitoring.history import history_totals
 from sentq_worker.monitoring.job_counts import JobCounts, Redelivery
 from sentq_worker.reports.heartbeat import WorkerSnapshot
 from sentq_worker.tracing.batches import BatchTrace, BatchTracer
@@ -178,6 +179,7 @@ class Dispatcher:
             texts_finished=self._counts.texts_finished,
             occupied_s=self._occupied_s,
             oldest_sent_at_ms=self._oldest_sent_at_ms(),
+            totals=history_totals(self._counts.read()),
         )
 
     @property

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Final, Protocol
 
 import redis
@@ -19,6 +19,7 @@ from sentq.wire.reports import (
     write_report,
 )
 from sentq_worker.engine.base import EngineInfo
+from sentq_worker.reports.history import HistoryWriter
 from sentq_worker.reports.pace import Pace
 from sentq_worker.reports.peers import PeerComparison
 
@@ -42,6 +43,7 @@ class WorkerSnapshot:
         occupied_s: For how many seconds there were jobs in the engine since it started.
         oldest_sent_at_ms: When the oldest job in flight was sent, in Unix milliseconds by its
             sender's clock; None without one, or if its id does not tell.
+        totals: What it has completed since it started, by field of the history.
         engine: The engine that scores; None while no model is loaded.
         breaker: The state of the Hub's breaker, if there is one.
         local_breaker: The state of the local engine's breaker, if there is one.
@@ -57,6 +59,7 @@ class WorkerSnapshot:
     texts_finished: int = 0
     occupied_s: float = 0.0
     oldest_sent_at_ms: float | None = None
+    totals: Mapping[str, int] = field(default_factory=dict)
 
 
 class _ReportingChannel(Protocol):
@@ -93,22 +96,26 @@ class HeartbeatWriter:
         self._finished_then = 0
         self._jobs_per_s = 0.0
         self._pace = Pace()
+        self._history = HistoryWriter()
 
     def write(
         self, channel: _ReportingChannel, connection: redis.Redis, *, now_s: float, tick_s: float
     ) -> None:
-        """Write a report of the worker that uses a channel, and compare it with others.
+        """Write a report of the worker that uses a channel, and compare it with others. Add what
+        was completed since the last report to the history.
 
         Raises:
-            redis.RedisError: It was not written.
+            redis.RedisError: One of them was not written.
         """
         if channel.worker is None:
             return
         prefix = channel.full_key("")
-        report = self.report(channel.worker, channel.active_queues, now_s=now_s)
+        snapshot = self._snapshot()
+        report = self._report(snapshot, channel.worker, channel.active_queues, now_s=now_s)
         self._peers.compare(report, connection, prefix=prefix)
         lifetime_s = max(MIN_REPORT_LIFETIME_S, round(_MISSED_TICKS * tick_s))
         write_report(connection, report, lifetime_s=lifetime_s, prefix=prefix)
+        self._history.write(connection, snapshot.totals, now_s=now_s, prefix=prefix)
 
     def report(self, worker: str, queues: Collection[str], *, now_s: float) -> WorkerReport:
         """Return a report of this process.
@@ -118,7 +125,11 @@ class HeartbeatWriter:
             queues: The queues that it reads.
             now_s: Redis' time, in Unix seconds.
         """
-        snapshot = self._snapshot()
+        return self._report(self._snapshot(), worker, queues, now_s=now_s)
+
+    def _report(
+        self, snapshot: WorkerSnapshot, worker: str, queues: Collection[str], *, now_s: float
+    ) -> WorkerReport:
         if self._started_at_s is None:
             self._started_at_s = now_s
         engine, oldest_ms = snapshot.engine, snapshot.oldest_sent_at_ms
@@ -150,13 +161,16 @@ class HeartbeatWriter:
         )
 
     def withdraw(self, channel: _ReportingChannel, connection: redis.Redis) -> None:
-        """Remove the report: the worker ends.
+        """Remove the report, and add the last jobs to the history: the worker ends.
 
         Raises:
-            redis.RedisError: The last report stays for some seconds.
+            redis.RedisError: The last report stays for some seconds, or the last jobs are missing.
         """
         if channel.worker is not None:
-            remove_report(connection, channel.worker, prefix=channel.full_key(""))
+            prefix = channel.full_key("")
+            remove_report(connection, channel.worker, prefix=prefix)
+            now_s = float(connection.time()[0])
+            self._history.write(connection, self._snapshot().totals, now_s=now_s, prefix=prefix)
 
     def _rate(self, finished: int) -> float:
         """Return the jobs completed a second, measured from one window to the next."""

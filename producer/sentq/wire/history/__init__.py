@@ -1,0 +1,4 @@
+"""History: what workers completed in the last hour, kept in Redis for charts.
+
+May import `wire`.
+"""
