@@ -24,6 +24,9 @@ from sentq.gateway.services import GatewayServices
 from sentq.gateway.settings import GatewaySettings
 from sentq.settings import Settings
 from sentq.version import VERSION
+from sentq.webhooks.admission import WebhookAdmission
+from sentq.webhooks.running import delivering, make_deliverer
+from sentq.webhooks.settings import WebhookSettings
 
 __all__ = ["make_gateway"]
 
@@ -40,19 +43,33 @@ Errors are problem details (RFC 9457) with a type for each cause.
 """
 
 
-def make_gateway(settings: Settings, gateway: GatewaySettings, closing: Closing) -> FastAPI:
+def make_gateway(
+    settings: Settings,
+    gateway: GatewaySettings,
+    closing: Closing,
+    webhooks: WebhookSettings | None = None,
+) -> FastAPI:
     """Return the application.
 
     Args:
         settings: The settings shared with clients and workers.
         gateway: The settings of the gateway.
         closing: Is begun by the server when it ends.
+        webhooks: The settings of webhooks; without them, or a secret in them, there are none.
+
+    Raises:
+        SettingsError: Webhooks cannot be delivered with these settings.
     """
+    admission = WebhookAdmission(webhooks)
+    deliverer = make_deliverer(settings, webhooks) if webhooks and webhooks.is_enabled else None
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[Mapping[str, Any]]:
-        async with GatewayClient(settings) as client:
-            yield {"gateway": GatewayServices(client, gateway, closing)}
+        async with (
+            GatewayClient(settings) as client,
+            delivering(deliverer, grace_s=gateway.shutdown_grace_s),
+        ):
+            yield {"gateway": GatewayServices(client, gateway, closing, admission)}
 
     app = _Gateway(
         title="sentq",

@@ -89,13 +89,17 @@ class GatewayClient(AsyncClient):
 
         return await self.run(steps())
 
-    async def open_batch_as(self, batch_id: str) -> int:
+    async def open_batch_as(self, batch_id: str, then: object = None) -> int:
         """Open a batch with this id, unless there is one; return how many jobs it has.
+
+        Args:
+            batch_id: The id.
+            then: Its callback, as for `open_batch`.
 
         Raises:
             BrokerUnavailable, RedisFull, ResultsUnavailable: Redis did not accept it.
         """
-        await self.run(self._submitter.open_batch_steps(batch_id, None))
+        await self.run(self._submitter.open_batch_steps(batch_id, then))
         return (await self.batch_by_id(batch_id).progress()).total
 
     async def add_to_batch(

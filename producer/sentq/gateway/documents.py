@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Final
+from typing import Annotated, Final, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from sentq.admin.status import QueueStatus, Scale
 from sentq.contract import MAX_CHARS_PER_TEXT, MAX_TEXTS_PER_JOB, JobOutcome, JobStatus
+from sentq.webhooks.network.targets import MAX_URL_CHARS
 from sentq.wire.agreement import Disagreement
 from sentq.wire.reports import WorkerReport
 
 __all__ = [
     "BatchDocument",
     "BatchJobs",
+    "CallbackUrl",
     "JobBody",
     "JobDocument",
     "ProblemDocument",
@@ -29,6 +31,17 @@ _LONGEST_DEADLINE_S: Final = 30 * 24 * 60 * 60
 #: The limits of the contract are checked by the client, with errors of types of their own. The
 #: document of OpenAPI has them too.
 _Text = Annotated[str, Field(json_schema_extra={"maxLength": MAX_CHARS_PER_TEXT})]
+
+
+#: Where a webhook is sent. What the operator allows is checked when it is read.
+CallbackUrl: TypeAlias = Annotated[
+    Annotated[str, Field(max_length=MAX_URL_CHARS)] | None,
+    Field(
+        description="Where a webhook is sent when all has ended; see docs/webhooks.md. The "
+        "operator says which hosts are allowed.",
+        examples=["https://hooks.example.com/scored"],
+    ),
+]
 
 
 class _Body(BaseModel):
@@ -79,6 +92,8 @@ class JobBody(ScoreBody):
     Attributes:
         bulk: Whether it waits behind single jobs.
         delay_s: In how many seconds it is due.
+        callback_url: Where a webhook is sent when it has ended.
+        callback_outcomes: Whether the webhook has its outcomes.
     """
 
     bulk: Annotated[bool, Field(description="Whether the job waits behind single jobs.")] = False
@@ -90,6 +105,11 @@ class JobBody(ScoreBody):
             description="In how many seconds the job is due. It is not scored before.",
         ),
     ] = None
+    callback_url: CallbackUrl = None
+    callback_outcomes: Annotated[
+        bool,
+        Field(description="Whether the webhook has the outcomes, and not only their counts."),
+    ] = False
 
 
 class WrongValue(BaseModel):

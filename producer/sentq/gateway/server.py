@@ -16,6 +16,7 @@ from sentq.gateway.app import make_gateway
 from sentq.gateway.closing import Closing
 from sentq.gateway.settings import GatewaySettings
 from sentq.settings import Settings
+from sentq.webhooks.settings import WebhookSettings
 
 __all__ = ["GatewayServer"]
 
@@ -32,18 +33,22 @@ class GatewayServer:
     Args:
         settings: The settings shared with clients and workers.
         gateway: The settings of the gateway.
+        webhooks: The settings of webhooks; None for none.
 
     Raises:
-        SettingsError: It is not possible to listen there. The message says why.
+        SettingsError: It is not possible to listen there, or webhooks cannot be delivered. The
+            message says why.
 
     Attributes:
         url: The address that was opened, without a path.
     """
 
-    def __init__(self, settings: Settings, gateway: GatewaySettings) -> None:
+    def __init__(
+        self, settings: Settings, gateway: GatewaySettings, webhooks: WebhookSettings | None = None
+    ) -> None:
         closing = Closing()
         config = uvicorn.Config(
-            make_gateway(settings, gateway, closing),
+            make_gateway(settings, gateway, closing, webhooks),
             access_log=False,
             backlog=_BACKLOG,
             date_header=True,

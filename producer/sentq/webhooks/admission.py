@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 from sentq.connection.broker import BrokerKeys
 from sentq.errors import WebhookRefused
 from sentq.webhooks.callback import webhook
+from sentq.webhooks.network.targets import TargetRules
 from sentq.webhooks.store import admit_steps
-from sentq.webhooks.targets import TargetRules
 from sentq.wire.steps import Steps
 
 if TYPE_CHECKING:
@@ -21,13 +21,12 @@ class WebhookAdmission:
     """Accepts the URLs of callers, as the operator allows them.
 
     Args:
-        settings: The hosts that may be called, and how many webhooks may wait.
+        settings: The hosts that may be called, and how many webhooks may wait. Without them, or a
+            secret in them, no webhooks are accepted.
     """
 
-    def __init__(self, settings: WebhookSettings) -> None:
-        self._is_enabled = settings.is_enabled
-        self._rules = TargetRules(settings)
-        self._max_waiting = settings.max_waiting
+    def __init__(self, settings: WebhookSettings | None) -> None:
+        self._settings = settings if settings is not None and settings.is_enabled else None
 
     def then_steps(self, url: str, *, outcomes: bool = False, owner: str = "") -> Steps[Any]:
         """Return the `then` of a job or a batch, in one round trip.
@@ -40,11 +39,11 @@ class WebhookAdmission:
                 receiver wants no more.
             WebhooksFull: As many webhooks wait as may.
         """
-        if not self._is_enabled:
+        if self._settings is None:
             raise WebhookRefused(
                 "no webhooks are sent here: the operator has set no webhooks.secrets"
             )
-        self._rules.check(url)
+        TargetRules(self._settings).check(url)
         then = webhook(url, outcomes=outcomes, owner=owner)
-        yield from admit_steps(BrokerKeys(), url, max_waiting=self._max_waiting)
+        yield from admit_steps(BrokerKeys(), url, max_waiting=self._settings.max_waiting)
         return then

@@ -14,7 +14,7 @@ import re
 from typing import Any, Final
 
 from sentq.errors import WebhookRefused
-from sentq.webhooks.targets import parse_target
+from sentq.webhooks.network.targets import parse_target
 
 __all__ = ["WEBHOOKS_QUEUE", "WEBHOOK_TASK", "webhook"]
 

@@ -26,7 +26,8 @@ from sentq.results.batch import progress_steps
 from sentq.results.reader import ResultReader
 from sentq.settings import Settings
 from sentq.webhooks.events import Notice, UnreadableMessage, batch_body, job_body, read_notice
-from sentq.webhooks.posting import Poster, PostResult
+from sentq.webhooks.network.posting import Poster, PostResult
+from sentq.webhooks.network.targets import TargetRules, WebhookTarget
 from sentq.webhooks.retries import retry_delay_s
 from sentq.webhooks.settings import WebhookSettings
 from sentq.webhooks.signing import load_signer
@@ -39,7 +40,6 @@ from sentq.webhooks.store import (
     settle_steps,
     take_steps,
 )
-from sentq.webhooks.targets import TargetRules, WebhookTarget
 from sentq.wire.steps import Steps
 
 __all__ = ["Deliverer"]

@@ -9,8 +9,8 @@ from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import NoDecode, SettingsConfigDict
 
 from sentq.settings import LayeredSettings, split_at_commas
+from sentq.webhooks.network.targets import parse_network, parse_pattern
 from sentq.webhooks.signing import parse_secret
-from sentq.webhooks.targets import parse_network, parse_pattern
 
 __all__ = ["WebhookSettings"]
 

@@ -14,6 +14,7 @@ from sentq import Settings
 from sentq.gateway.app import make_gateway
 from sentq.gateway.client import GatewayClient
 from sentq.gateway.closing import Closing
+from sentq.gateway.documents import JobBody
 from sentq.gateway.idempotency import Attempt
 from sentq.gateway.settings import GatewaySettings
 from tests.support.gateway.keys import with_new_key
@@ -74,8 +75,8 @@ def test_a_request_in_progress_is_refused_and_may_be_repeated_when_it_has_ended(
     async def while_in_progress() -> Any:
         async with GatewayClient(settings) as client:
             attempt = Attempt(client, "", "order", "job")
-            content = b'{"texts":["a private text","x"],"deadline_s":null,"local_only":false'
-            await attempt.begin(content + b',"bulk":false,"delay_s":null}', lasts_s=30)
+            content = JobBody(texts=["a private text", "x"]).model_dump_json().encode()
+            await attempt.begin(content, lasts_s=30)
             response = await asyncio.to_thread(_send, http, "order")
             await attempt.end()
             return response

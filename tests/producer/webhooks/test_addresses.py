@@ -6,7 +6,7 @@ from ipaddress import ip_address, ip_network
 
 import pytest
 
-from sentq.webhooks.addresses import is_allowed, parse_address
+from sentq.webhooks.network.addresses import is_allowed, parse_address
 
 PUBLIC = (
     *("8.8.8.8", "1.1.1.1", "93.184.216.34", "100.63.255.255", "172.15.0.1", "192.167.1.1"),

@@ -16,11 +16,11 @@ from typing import Any, Final
 import httpx2
 import pytest
 
-from sentq.webhooks import addresses
-from sentq.webhooks.connecting import HostLookup, LookupFailed
-from sentq.webhooks.posting import Poster, PostResult
+from sentq.webhooks.network import addresses
+from sentq.webhooks.network.connecting import HostLookup, LookupFailed
+from sentq.webhooks.network.posting import Poster, PostResult
+from sentq.webhooks.network.targets import TargetRules
 from sentq.webhooks.settings import WebhookSettings
-from sentq.webhooks.targets import TargetRules
 from tests.support.tls.certificates import Authority
 from tests.support.webhooks.receiver import ReceiverReply, WebhookReceiver
 

@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sentq.errors import SettingsError, WebhookRefused
+from sentq.webhooks.network.targets import TargetRules, WebhookTarget, parse_target
 from sentq.webhooks.settings import WebhookSettings
 from sentq.webhooks.signing import load_signer
-from sentq.webhooks.targets import TargetRules, WebhookTarget, parse_target
 
 
 def _rules(**settings: Any) -> TargetRules:

@@ -15,6 +15,7 @@ from sentq.errors import SettingsError
 from sentq.gateway.settings import GatewaySettings
 from sentq.logs import JsonFormatter, log_as_json
 from sentq.settings import Settings
+from sentq.webhooks.settings import WebhookSettings
 
 __all__ = ["app"]
 
@@ -31,7 +32,8 @@ Pages:
 
 It needs no torch. Any number of gateways may serve one Redis. Without a key it listens on a
 loopback address only, and is open to this machine. It has no TLS: outside a private network, put a
-proxy before it. Settings are in the table [gateway], or SENTQ_GATEWAY_*.
+proxy before it. Settings are in the table [gateway], or SENTQ_GATEWAY_*. With a secret in
+[webhooks], jobs and batches may have a callback_url, and the gateway delivers webhooks.
 
 \b
 Examples:
@@ -79,6 +81,7 @@ def gateway(
         return
     settings = Settings.load(config, broker_url=broker_url)
     own = GatewaySettings.load(config, host=host, port=port)
+    webhooks = WebhookSettings.load(config)
     if any(find_spec(package) is None for package in _PACKAGES):
         raise SettingsError('the gateway needs FastAPI and uvicorn: pip install "sentq[gateway]"')
     has_keys = asyncio.run(keys.has_keys(settings))
@@ -96,7 +99,7 @@ def gateway(
         logging.basicConfig(
             level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
         )
-    server = GatewayServer(settings, own)
+    server = GatewayServer(settings, own, webhooks)
     say(f"gateway: {server.url}")
     if not has_keys:
         say("there is no key: every program of this machine may use the gateway")

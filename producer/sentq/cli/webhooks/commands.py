@@ -18,9 +18,10 @@ import typer
 from sentq.cli.common import Broker, Config, Exit, say
 from sentq.cli.dead_letters import wants_json
 from sentq.cli.webhooks.rendering import shown_url, write_json, write_table
-from sentq.errors import InvalidInput, SettingsError
+from sentq.errors import InvalidInput
 from sentq.settings import Settings
 from sentq.webhooks.admin import WebhookAdmin
+from sentq.webhooks.running import make_deliverer
 from sentq.webhooks.settings import WebhookSettings
 from sentq.webhooks.signing import load_signer, new_secret
 from sentq.webhooks.store import RetryReply, WebhookPlace, WebhookRow
@@ -52,8 +53,6 @@ Exit codes:
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help=_HELP)
 
-_MISSING: Final = 'webhooks need the packages of an extra: pip install "sentq[webhooks]"'
-
 AsJson = Annotated[
     bool | None,
     typer.Option("--json/--table", help="JSON lines or a table (default: by terminal)."),
@@ -66,16 +65,11 @@ ShowUrl = Annotated[
 @app.command()
 def deliver(broker_url: Broker = None, config: Config = None) -> None:
     """Deliver webhooks until SIGTERM or Ctrl-C. Several processes may do so, and a gateway does."""
-    try:
-        from sentq.webhooks.delivery import Deliverer
-    except ImportError as error:
-        raise SettingsError(f"{_MISSING} ({error.name} is missing)") from error
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     # It logs whole requests, with URLs.
     logging.getLogger("httpcore2").setLevel(logging.WARNING)
-    deliverer = Deliverer(
-        Settings.load(config, broker_url=broker_url), WebhookSettings.load(config)
-    )
+    settings = Settings.load(config, broker_url=broker_url)
+    deliverer = make_deliverer(settings, WebhookSettings.load(config))
 
     async def main() -> None:
         loop = asyncio.get_running_loop()

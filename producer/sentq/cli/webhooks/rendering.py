@@ -14,8 +14,8 @@ from rich.table import Table
 
 from sentq.errors import WebhookRefused
 from sentq.rendering import printable
+from sentq.webhooks.network.targets import parse_target
 from sentq.webhooks.store import WebhookPlace, WebhookRow
-from sentq.webhooks.targets import parse_target
 
 __all__ = ["shown_url", "write_json", "write_table"]
 

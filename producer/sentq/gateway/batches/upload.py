@@ -124,14 +124,18 @@ class BatchUpload:
         self._known_jobs = 0
         self._renewed_s = time.monotonic()
 
-    async def begin(self, owner: str) -> None:
+    async def begin(self, owner: str, then: object = None) -> None:
         """Open the batch, or find what it has.
+
+        Args:
+            owner: The id of the key that uploads it.
+            then: Its callback. That of a batch that is there already stays.
 
         Raises:
             BrokerUnavailable, RedisFull, ResultsUnavailable: Redis did not accept it.
         """
         await self._records.open(owner)
-        self._known_jobs = await self._client.open_batch_as(self._id)
+        self._known_jobs = await self._client.open_batch_as(self._id, then)
 
     async def add(self, job: list[str]) -> None:
         """Take the texts of the next job.

@@ -26,6 +26,7 @@ from sentq.gateway.keys.admission import Reader, Sender
 from sentq.gateway.openapi import OF_CALLER, problems, upload_of, with_headers
 from sentq.gateway.services import GatewayServices, Services
 from sentq.results.batch import BatchProgress
+from sentq.webhooks.network.targets import MAX_URL_CHARS
 from sentq.wire.batches import is_batch_id
 from sentq.wire.ids import new_job_ids
 
@@ -70,6 +71,13 @@ async def upload_batch(
     local_only: Annotated[  # noqa: FBT002 - a parameter of a query
         bool, Query(description="Whether the texts must not be sent to the Hugging Face Hub.")
     ] = False,
+    callback_url: Annotated[
+        str | None,
+        Query(
+            max_length=MAX_URL_CHARS,
+            description="Where a webhook is sent when all jobs have ended; see docs/webhooks.md.",
+        ),
+    ] = None,
     idempotency_key: IdempotencyHeader = None,
 ) -> Response:
     """Accept texts of any number, one on each line: JSON lines (a string, or an object with the
@@ -80,6 +88,8 @@ async def upload_batch(
     line that it names, and repeat. Without a key such a batch is cancelled."""
     media_type = check_type(request, UPLOAD_TYPES)
     operation = f"batch {field} {texts_per_job} {local_only}"
+    operation += f" {callback_url}" if callback_url else ""
+    then = await services.webhook(callback_url, owner=caller.key_id)
     attempt = attempt_of(services.client, caller.key_id, idempotency_key, operation)
     (batch_id,) = new_job_ids(1)
     if attempt is not None:
@@ -102,7 +112,7 @@ async def upload_batch(
         max_bytes=services.settings.max_body_bytes,
     )
     try:
-        await upload.begin(caller.key_id)
+        await upload.begin(caller.key_id, then)
         await _take(upload, JobCutter(limits, texts_per_job), texts)
     except BaseException as error:
         if isinstance(error, (InvalidLine, SentqError)) and attempt is not None:

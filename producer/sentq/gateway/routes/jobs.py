@@ -103,6 +103,9 @@ async def send_job(
         content=body.model_dump_json().encode(),
         lasts_s=0,
     ) as key:
+        then = await services.webhook(
+            body.callback_url, owner=caller.key_id, outcomes=body.callback_outcomes
+        )
         await caller.take_texts(body.texts)
         job = await services.client.submit(
             body.texts,
@@ -111,6 +114,7 @@ async def send_job(
             deadline=body.deadline_s,
             local_only=body.local_only,
             delay=body.delay_s,
+            then=then,
         )
         await record_owner(services.client, job.id, caller.key_id, delay_s=body.delay_s or 0)
     status = JobStatus.SCHEDULED if body.delay_s else JobStatus.QUEUED

@@ -17,8 +17,8 @@ from typing import Any, Final
 
 import httpcore2
 
-from sentq.webhooks.addresses import Address, parse_address
-from sentq.webhooks.targets import TargetRules
+from sentq.webhooks.network.addresses import Address, parse_address
+from sentq.webhooks.network.targets import TargetRules
 
 __all__ = ["AddressRefused", "CheckedNetwork", "HostLookup", "LookupFailed"]
 

@@ -20,8 +20,13 @@ import httpcore2
 
 from sentq.errors import SettingsError
 from sentq.version import VERSION
-from sentq.webhooks.connecting import AddressRefused, CheckedNetwork, HostLookup, LookupFailed
-from sentq.webhooks.targets import TargetRules, WebhookTarget
+from sentq.webhooks.network.connecting import (
+    AddressRefused,
+    CheckedNetwork,
+    HostLookup,
+    LookupFailed,
+)
+from sentq.webhooks.network.targets import TargetRules, WebhookTarget
 
 if TYPE_CHECKING:
     from sentq.webhooks.settings import WebhookSettings

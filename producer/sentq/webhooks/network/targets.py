@@ -13,12 +13,13 @@ from ipaddress import IPv6Address, ip_network
 from typing import TYPE_CHECKING, Final, Self
 
 from sentq.errors import WebhookRefused
-from sentq.webhooks.addresses import Address, Network, is_allowed, parse_address
+from sentq.webhooks.network.addresses import Address, Network, is_allowed, parse_address
 
 if TYPE_CHECKING:
     from sentq.webhooks.settings import WebhookSettings
 
 __all__ = [
+    "MAX_URL_CHARS",
     "HostPattern",
     "TargetRules",
     "WebhookTarget",
@@ -27,7 +28,7 @@ __all__ = [
     "parse_target",
 ]
 
-_MAX_URL_CHARS: Final = 2048
+MAX_URL_CHARS: Final = 2048
 _MAX_HOST_CHARS: Final = 253
 _MAX_PORT: Final = 65_535
 _PORTS: Final = {"https": 443, "http": 80}
@@ -84,9 +85,9 @@ def parse_target(url: object) -> WebhookTarget:
     """
     if not isinstance(url, str) or not url:
         raise WebhookRefused("callback_url must be a URL such as https://example.com/hook")
-    if len(url) > _MAX_URL_CHARS:
+    if len(url) > MAX_URL_CHARS:
         raise WebhookRefused(
-            f"callback_url has {len(url):,} characters; the limit is {_MAX_URL_CHARS:,}"
+            f"callback_url has {len(url):,} characters; the limit is {MAX_URL_CHARS:,}"
         )
     found = _URL.fullmatch(url)
     if found is None:
