@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 from typing import Self
 
+import httpx2 as httpx
 import pytest
 
 from sentq import Client, JobStatus
@@ -22,13 +23,13 @@ pytestmark = pytest.mark.slow
 class DevProcess:
     """Runs `sentq dev` as a process."""
 
-    def __init__(self, data: Path, model: Path) -> None:
+    def __init__(self, data: Path, model: Path, *options: str) -> None:
         self._output = data.parent / "dev.log"
         environment = worker_environment("", model) | {"COLUMNS": "200"}
         del environment["SENTQ_BROKER_URL"]
         with self._output.open("wb") as output:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "sentq.cli", "dev", "--data", data.name],
+                [sys.executable, "-m", "sentq.cli", "dev", "--data", data.name, *options],
                 cwd=data.parent,
                 stdout=output,
                 stderr=subprocess.STDOUT,
@@ -93,6 +94,24 @@ def test_sentq_dev_serves_keeps_queued_jobs_and_leaves_no_process_running(
             assert len(client.job(behind.id).result(timeout=120).outcomes) == 1
             assert len(client.job(waiting.id).result(timeout=120).outcomes) == 10
         assert dev.stop(signal.SIGTERM) == 128 + signal.SIGTERM
+    assert _processes_of(data) == []
+
+
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="looks for processes in /proc")
+def test_sentq_dev_serves_over_http_and_prints_a_command_that_works(
+    tmp_path: Path, tiny_model: Path
+) -> None:
+    data = tmp_path / "data"
+    with DevProcess(data, tiny_model, "--gateway", "--gateway-port", "0") as dev:
+        dev.broker_url()
+        found = eventually(lambda: re.search(r"^curl .+$", dev.printed, re.M), within_s=30)
+        assert found is not None
+        url = found[0].split()[2]
+        with httpx.Client() as http:
+            response = http.post(url, json={"texts": "a good day"}, timeout=30)
+        assert response.json()["backend"] == "local:cpu"
+        assert dev.stop(signal.SIGINT) == 0
+        assert "Traceback" not in dev.printed
     assert _processes_of(data) == []
 
 

@@ -18,6 +18,7 @@ from sentq.cli.common import Exit, notes, say
 from sentq.cli.demo import run_demo
 from sentq.client import Client
 from sentq.dev.fakehub import fake_hub, fake_hub_settings
+from sentq.dev.gateway import local_gateway
 from sentq.dev.stack import WorkerDidNotStart, local_stack
 
 __all__ = ["DEMO_HELP", "DEV_HELP", "demo", "dev"]
@@ -29,11 +30,15 @@ Jobs that are queued when it stops are kept for the next run.
 \b
 Examples:
   sentq dev
+  sentq dev --gateway
   sentq dev --redis-server ~/bin/valkey-server
   SENTQ_WORKER_MODEL=./my-model sentq dev
   sentq dev --hub fake
   SENTQ_WORKER_PROVIDER=hub sentq dev --hub fake
 """
+
+
+_GATEWAY_PORT: Final = 8200
 
 
 class HubKind(StrEnum):
@@ -57,6 +62,13 @@ def dev(
         HubKind | None,
         typer.Option(help="Use a Hub on this machine as the fallback; it can simulate faults."),
     ] = None,
+    gateway: Annotated[
+        bool, typer.Option("--gateway", help="Serve sentq over HTTP, too (`sentq gateway`).")
+    ] = False,
+    gateway_port: Annotated[
+        int,
+        typer.Option(help="The port of the gateway; 0 chooses a free one.", min=0, max=65_535),
+    ] = _GATEWAY_PORT,
 ) -> None:
     """See `DEV_HELP`."""
     # Redis works in this folder, where a relative path would lead elsewhere.
@@ -74,6 +86,15 @@ def dev(
         say("ready. In another terminal:")
         typer.echo(f"\nexport SENTQ_BROKER_URL='{stack.broker_url}'")
         typer.echo('sentq score "What a lovely day"\n')
+        if gateway:
+            address = running.enter_context(
+                local_gateway(stack.settings, stack.folder, port=gateway_port)
+            )
+            typer.echo(
+                f"curl -s {address}/v1/score -H 'Content-Type: application/json' "
+                '-d \'{"texts": "What a lovely day"}\'\n'
+            )
+            say(f"the gateway is {address}, and open to this machine")
         say(f"the worker's log is {stack.worker_log}")
         say("Ctrl-C stops everything; queued jobs are kept")
         code = stack.worker.wait()
