@@ -71,7 +71,7 @@ roles: $(VENV)/.tools ## run the system tests with the rights of the roles
 	TEST_ROLES=yes $(PYTEST) tests/system
 
 # All checks of schemathesis, some 5,000 cases: minutes. For more, say `make cases CASES=1000`.
-CASES ?= 180
+CASES ?= 300
 cases: $(VENV)/.tools ## send generated requests to a gateway, with a worker behind it
 	$(BIN)/python -m tests.support.gateway.cases --examples $(CASES)
 

@@ -28,6 +28,8 @@ __all__ = ["VARIABLES", "CasesRun", "run_cases"]
 #: Requests wait for outcomes for a moment only: some cases are sent for later.
 VARIABLES: Final = {"SENTQ_GATEWAY_DEFAULT_WAIT_S": "1", "SENTQ_GATEWAY_MAX_WAIT_S": "1"}
 
+_ROOT: Final = Path(__file__).parents[3]
+
 _HOOKS: Final = "tests.support.gateway.hooks"
 
 #: Cases that break a limit by their size get status 413.
@@ -76,7 +78,9 @@ def run_cases(gateway: GatewayProcess, folder: Path, *, examples: int, key: str)
             *("--max-examples", str(examples), "--seed", "1"),
             *("--request-timeout", "30", "--no-color", "--generation-database", "none"),
         ],
-        env=os.environ | {"SCHEMATHESIS_HOOKS": _HOOKS, "COLUMNS": "120"},
+        # It keeps what it found in the folder in which it runs.
+        cwd=folder,
+        env=os.environ | {"SCHEMATHESIS_HOOKS": _HOOKS, "PYTHONPATH": str(_ROOT), "COLUMNS": "120"},
         capture_output=True,
         text=True,
         check=False,

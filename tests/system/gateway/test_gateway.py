@@ -7,6 +7,7 @@ import threading
 import time
 from typing import Any
 
+import httpx2 as httpx
 import pytest
 
 from tests.support.commands.cli import CliRun
@@ -133,3 +134,25 @@ def test_a_key_as_json_names_all_of_it(scored_redis: RedisProcess) -> None:
     assert shown["scopes"] == ["admin"]
     assert run("gateway", "keys", "create", "", "--json").returncode == 2
     assert run("gateway", "keys", "revoke", shown["id"]).returncode == 0
+
+
+def test_a_request_whose_client_has_gone_waits_no_longer(
+    start_gateway: StartGateway, scored_redis: RedisProcess
+) -> None:
+    gateway = start_gateway(SENTQ_QUEUE="tests.unread")
+    headers = {"Prefer": "wait=50", "Idempotency-Key": "once"}
+    with gateway.client(timeout_s=0.5) as http, pytest.raises(httpx.TimeoutException):
+        http.post("/v1/score", json={"texts": "x"}, headers=headers)
+
+    def repeated() -> bool:
+        with gateway.client() as http:
+            response = http.post("/v1/jobs", json={"texts": "y"}, headers=headers)
+        assert response.status_code in (409, 422), response.text
+        return response.status_code == 422
+
+    # The key was used for another request, which has ended.
+    eventually(repeated, within_s=10)
+    with gateway.client() as http:
+        headers["Prefer"] = "respond-async"
+        assert http.post("/v1/score", json={"texts": "x"}, headers=headers).status_code == 202
+    assert not PROBLEMS.search(gateway.log), gateway.log

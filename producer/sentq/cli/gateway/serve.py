@@ -25,7 +25,9 @@ _HELP: Final = """Serve sentq over HTTP, until SIGTERM or Ctrl-C.
 Pages:
   POST /v1/score       texts in, outcomes out; waits some seconds
   POST /v1/jobs        accept a job, answer at once
-  GET  /v1/jobs/{id}   its status, and its outcomes
+  GET  /v1/jobs/{id}   its status, and its outcomes; /events follows it
+  POST /v1/batches     upload texts of any number: JSON lines, CSV
+  GET  /v1/batches/{id}  progress; /results streams the outcomes
   GET  /v1/status      the backlog and the workers
   GET  /openapi.json   all pages
   GET  /livez, /readyz  probes

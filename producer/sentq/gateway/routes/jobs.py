@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Annotated, Final
 
-from fastapi import APIRouter, Depends, Path
+from fastapi import APIRouter, Depends, Path, Request
 from starlette.responses import Response
 
 from sentq.aio import AsyncJob
@@ -131,12 +131,14 @@ async def send_job(
         **problems(*OF_CALLER, 404, 410, 422, 500, 503),
     },
 )
-async def read_job(services: Services, job: JobOfPath, prefer: PreferHeader = None) -> Response:
+async def read_job(
+    request: Request, services: Services, job: JobOfPath, prefer: PreferHeader = None
+) -> Response:
     """Return the status of a job, and its outcomes if it is done. With `Prefer: wait=N` the request
     waits for its end."""
     max_s = services.settings.max_wait_s
     preference = preference_of(prefer, default_s=0, max_s=max_s)
-    document = await job_document(job, preference.wait_s, services.closing)
+    document = await job_document(job, preference.wait_s, services.closing, request)
     headers = preference.headers
     if document.outcome is None and document.problem is None:
         headers["Retry-After"] = str(await services.client.ask_again_s())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Final
 
-from fastapi import APIRouter, Depends, Response
+from fastapi import APIRouter, Depends, Request, Response
 
 from sentq.contract import JobOutcome, JobStatus
 from sentq.gateway.bodies.json_body import json_body
@@ -38,6 +38,7 @@ router: Final = APIRouter(tags=["jobs"])
     openapi_extra=body_of(ScoreBody),
 )
 async def score(
+    request: Request,
     services: Services,
     caller: Sender,
     body: Annotated[ScoreBody, Depends(json_body(ScoreBody))],
@@ -65,7 +66,7 @@ async def score(
         await record_owner(services.client, job.id, caller.key_id)
         outcome = None
         if preference.wait_s:
-            outcome = await outcome_within(job, preference.wait_s, services.closing)
+            outcome = await outcome_within(job, preference.wait_s, services.closing, request)
     if outcome is None:
         document = JobDocument(id=job.id, status=JobStatus.QUEUED)
         return await accepted(services, document, preference)

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Final
+
+from starlette.requests import Request
 
 from sentq.aio import AsyncJob
 from sentq.contract import JobOutcome, JobStatus
@@ -21,14 +26,17 @@ def has_ended(status: JobStatus) -> bool:
     return status in _ENDED
 
 
-async def outcome_within(job: AsyncJob, wait_s: float, closing: Closing) -> JobOutcome | None:
-    """Return the outcome of a job; None without one in time, or if the gateway ends.
+async def outcome_within(
+    job: AsyncJob, wait_s: float, closing: Closing, request: Request
+) -> JobOutcome | None:
+    """Return the outcome of a job; None without one in time, or if the gateway ends or the client
+    has gone.
 
     Raises:
         JobError: The job has ended without an outcome, or is not known.
         ResultsUnavailable: Redis is not available.
     """
-    async with closing.interrupts():
+    async with closing.interrupts(), _client_is_there(request):
         try:
             return await job.result(timeout=wait_s)
         except WaitTimeout:
@@ -36,8 +44,39 @@ async def outcome_within(job: AsyncJob, wait_s: float, closing: Closing) -> JobO
     return None
 
 
-async def job_document(job: AsyncJob, wait_s: float, closing: Closing) -> JobDocument:
+@asynccontextmanager
+async def _client_is_there(request: Request) -> AsyncIterator[None]:
+    """Interrupt the block when the client has gone; go on after it, then."""
+    wait = asyncio.timeout(None)
+
+    async def watch() -> None:
+        # The body was read; the next message but one at most says that the connection is closed.
+        while (await request.receive())["type"] != "http.disconnect":
+            pass
+        wait.reschedule(asyncio.get_running_loop().time())
+
+    try:
+        async with wait:
+            watching = asyncio.create_task(watch(), name="sentq-gateway-client")
+            try:
+                yield
+            finally:
+                watching.cancel()
+    except TimeoutError:
+        if not wait.expired():
+            raise
+
+
+async def job_document(
+    job: AsyncJob, wait_s: float, closing: Closing, request: Request | None = None
+) -> JobDocument:
     """Describe a job, after a wait for its end if it has not ended.
+
+    Args:
+        job: The job.
+        wait_s: How long to wait, in seconds; 0 not to wait.
+        closing: Whether the gateway ends.
+        request: The request that waits; None for one that does not.
 
     Raises:
         UnknownJob, JobExpired: Redis has no document of the job, or no longer.
@@ -47,7 +86,7 @@ async def job_document(job: AsyncJob, wait_s: float, closing: Closing) -> JobDoc
     if wait_s > 0 or has_ended(status) or status is JobStatus.UNKNOWN:
         # A job that has ended, or is not known, is read without a wait.
         try:
-            outcome = await outcome_within(job, wait_s, closing)
+            outcome = await _outcome(job, wait_s, closing, request)
         except JobError as error:
             return _ended_document(job, error)
         if outcome is not None:
@@ -55,6 +94,17 @@ async def job_document(job: AsyncJob, wait_s: float, closing: Closing) -> JobDoc
         status = await job.status()
     due_at = await job.due_at() if status is JobStatus.SCHEDULED else None
     return JobDocument(id=job.id, status=status, due_at=due_at)
+
+
+async def _outcome(
+    job: AsyncJob, wait_s: float, closing: Closing, request: Request | None
+) -> JobOutcome | None:
+    if request is not None and wait_s > 0:
+        return await outcome_within(job, wait_s, closing, request)
+    try:
+        return await job.result(timeout=0)
+    except WaitTimeout:
+        return None
 
 
 def _ended_document(job: AsyncJob, error: JobError) -> JobDocument:
