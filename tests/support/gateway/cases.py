@@ -22,11 +22,17 @@ from tests.support.gateway.keys import with_new_key
 from tests.support.gateway.process import GatewayProcess
 from tests.support.missing import redis_program
 from tests.support.processes import RedisProcess, WorkerProcess
+from tests.support.webhooks.deliveries import webhook_environment
 
 __all__ = ["VARIABLES", "CasesRun", "run_cases"]
 
 #: Requests wait for outcomes for a moment only: some cases are sent for later.
-VARIABLES: Final = {"SENTQ_GATEWAY_DEFAULT_WAIT_S": "1", "SENTQ_GATEWAY_MAX_WAIT_S": "1"}
+VARIABLES: Final = {
+    "SENTQ_GATEWAY_DEFAULT_WAIT_S": "1",
+    "SENTQ_GATEWAY_MAX_WAIT_S": "1",
+    # That of the hooks, which this process does not import: they register with schemathesis.
+    **webhook_environment("http://127.0.0.1:9"),
+}
 
 _ROOT: Final = Path(__file__).parents[3]
 

@@ -15,7 +15,12 @@ from typing import Any, Final
 import schemathesis
 from hypothesis import strategies as st
 
-__all__ = ["let_valid_requests_be_accepted"]
+from sentq.webhooks.network.targets import MAX_URL_CHARS
+
+__all__ = ["RECEIVER", "let_valid_requests_be_accepted"]
+
+#: The one receiver that may be called. No server listens there.
+RECEIVER: Final = "http://127.0.0.1:9/hook"
 
 _VALID_KEY: Final = re.compile(r"[!#-~]{1,240}")
 
@@ -46,12 +51,16 @@ schemathesis.openapi.media_type("application/jsonl", _TEXTS.map(_json_lines))
 @schemathesis.hook("before_call")
 def let_valid_requests_be_accepted(_context: Any, case: Any, _kwargs: dict[str, Any]) -> None:
     """Change what a schema cannot say: two valid requests have not one idempotency key, a job is
-    due before its deadline and soon, and the CSV has the column that the query names."""
+    due before its deadline and soon, the CSV has the column that the query names, and the operator
+    allows one receiver."""
     key = (case.headers or {}).get("Idempotency-Key")
     if isinstance(key, str) and _VALID_KEY.fullmatch(key):
         case.headers["Idempotency-Key"] = f"{key}-{next(_numbers)}"
     if isinstance(case.body, dict) and isinstance(case.body.get("delay_s"), (int, float)):
         case.body["delay_s"] = min(case.body["delay_s"], _LONGEST_DELAY_S)
         case.body.pop("deadline_s", None)
+    for values in (case.body, case.query):
+        if isinstance(values, dict) and isinstance(url := values.get("callback_url"), str):
+            values["callback_url"] = RECEIVER if len(url) <= MAX_URL_CHARS else url
     if case.media_type == "text/csv" and isinstance((case.query or {}).get("field"), str):
         case.query["field"] = "text"
