@@ -60,6 +60,15 @@ class ServiceCollector(Collector):
         for state in _WORKER_STATES:
             workers.add_metric((state,), states[state])
         yield workers
+        if reading.webhooks is not None:
+            webhooks = GaugeMetricFamily(
+                "sentq_webhooks",
+                "Webhooks that wait, and those that are kept after their last attempt.",
+                labels=("place",),
+            )
+            for place, number in reading.webhooks.items():
+                webhooks.add_metric((place,), number)
+            yield webhooks
         if reading.memory is not None:
             yield from _memory_families(reading.memory)
 

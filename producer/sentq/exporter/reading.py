@@ -14,6 +14,7 @@ from sentq.admin.status import ServiceStatus, service_status_steps
 from sentq.connection.broker import BrokerKeys, run_on_broker
 from sentq.errors import BrokerUnavailable
 from sentq.exporter.dead_letter_codes import DeadLetterCodes
+from sentq.webhooks.store import WebhookPlace, count_steps
 from sentq.wire.steps import Steps
 
 if TYPE_CHECKING:
@@ -44,11 +45,13 @@ class ServiceReading:
         status: The queues and the workers.
         dead_letters: How many there are, by code.
         memory: The memory of Redis; None if this user may not ask.
+        webhooks: How many wait, and how many are dead; None if this user may not ask.
     """
 
     status: ServiceStatus
     dead_letters: Mapping[str, int]
     memory: RedisMemory | None
+    webhooks: Mapping[WebhookPlace, int] | None
 
 
 class ServiceReader:
@@ -89,7 +92,15 @@ class ServiceReader:
     def _steps(self, broker: BrokerKeys) -> Steps[ServiceReading]:
         status = yield from service_status_steps(broker, self._settings)
         counts = yield from self._codes.count_steps(broker, status.dead_letters)
-        return ServiceReading(status, counts, (yield from _memory_steps()))
+        memory = yield from _memory_steps()
+        return ServiceReading(status, counts, memory, (yield from _webhook_steps(broker)))
+
+
+def _webhook_steps(broker: BrokerKeys) -> Steps[Mapping[WebhookPlace, int] | None]:
+    try:
+        return (yield from count_steps(broker))
+    except ResponseError:
+        return None  # A users.acl of a version before webhooks.
 
 
 def _memory_steps() -> Steps[RedisMemory | None]:

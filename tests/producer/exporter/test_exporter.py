@@ -70,6 +70,9 @@ def test_the_exporter_counts_every_list_and_all_that_is_not_in_one(
         now_ms = time.time() * 1000
         redis.zadd("sentq.scheduled", {"soon": now_ms + 1000, "over": now_ms - 1000})
         redis.zadd("sentq.scheduled", {f"later {n}": now_ms + 1e6 for n in range(5)})
+        redis.lpush("sentq.webhooks", "CANARY")
+        redis.zadd("sentq.webhooks.due", {"1": 1, "2": 2})
+        redis.zadd("sentq.webhooks.dead", {"3": 3})
         lengths = {priority: redis.llen(name) for priority, name in LISTS.items()}
     for code in ("malformed", "worker_lost", "malformed", "of a newer worker"):
         _dead_letter(redis_server, code)
@@ -98,6 +101,7 @@ def test_the_exporter_counts_every_list_and_all_that_is_not_in_one(
         ("worker_lost",): 1,
         ("other",): 1,
     }
+    assert seen.series("sentq_webhooks") == {("waiting",): 3, ("dead",): 1}
     assert seen.value("sentq_redis_up") == 1
     assert seen.value("sentq_redis_memory_used_bytes") > 100_000
     assert seen.value("sentq_redis_memory_max_bytes") == 0

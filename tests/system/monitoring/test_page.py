@@ -14,6 +14,7 @@ from prometheus_client.core import Metric
 from sentq.admin.status import QueueStatus, Scale, ServiceStatus
 from sentq.exporter.collector import ServiceCollector
 from sentq.exporter.reading import RedisMemory, ServiceReading
+from sentq.webhooks.store import WebhookPlace
 from sentq_worker.engine.base import EngineInfo
 from sentq_worker.engine.counts import BudgetUse, EngineCounts
 from sentq_worker.monitoring.collector import WorkerCollector
@@ -87,7 +88,8 @@ def test_the_page_has_each_metric_of_the_exporter() -> None:
         workers=(),
         dead_letters=1,
     )
-    reading = ServiceReading(status, {"malformed": 1}, RedisMemory(1, 2))
+    webhooks = {WebhookPlace.DEAD: 1}
+    reading = ServiceReading(status, {"malformed": 1}, RedisMemory(1, 2), webhooks)
     made = _in_the_code(ServiceCollector(lambda: reading).collect())
     assert made == _in_the_page("Metrics of the exporter")
 
