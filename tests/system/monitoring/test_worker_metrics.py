@@ -10,7 +10,7 @@ import pytest
 from transformers import AutoTokenizer
 
 from sentq import Client
-from sentq.contract import Prediction
+from sentq.contract import ErrorCode, Prediction
 from sentq.version import VERSION
 from tests.support.celery.site import stock_app
 from tests.support.missing import redis_program
@@ -54,7 +54,9 @@ def test_the_metrics_of_a_worker_are_those_of_its_outcomes(
     codes = [row.code for job in done for row in job.outcomes if not isinstance(row, Prediction)]
     scored = sum(isinstance(row, Prediction) for job in done for row in job.outcomes)
     expected = {("", "scored"): scored} | {(code, "error"): codes.count(code) for code in codes}
-    assert seen.series("sentq_texts_total") == expected
+    texts_seen = seen.series("sentq_texts_total")
+    assert {key: n for key, n in texts_seen.items() if n} == expected
+    assert len(texts_seen) == 1 + len(ErrorCode), "each code from the start"
     assert len(expected) == 4, "a prediction, and three codes"
 
     queued_s = {

@@ -89,7 +89,7 @@ def test_jobs_are_counted_by_queue_and_end_and_texts_by_code() -> None:
         ("sentq.bulk", CountedEnd.DONE): 1,
         ("sentq.bulk", CountedEnd.CANCELLED): 1,
     }
-    assert read.texts == {"": 2, "empty": 2}
+    assert {code: n for code, n in read.texts.items() if n} == {"": 2, "empty": 2}
     assert counts.texts_finished == 4
     assert read.redeliveries == {"lease_expired": 3, "device_lost": 0, "put_back": 1}
     assert read.queue_seconds["sentq"].counts[-1] == 2

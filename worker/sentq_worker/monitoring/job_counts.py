@@ -11,6 +11,7 @@ from typing import Final, Protocol, TypedDict
 
 from celery.exceptions import TaskRevokedError
 
+from sentq.contract import ErrorCode
 from sentq_worker.monitoring.histogram import BucketCounts, Histogram
 
 __all__ = [
@@ -26,7 +27,7 @@ __all__ = [
 #: The bounds of durations, in seconds: from a single text on a GPU to a backlog of half an hour.
 SECONDS: Final = (
     *(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5),
-    *(1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 1800.0),
+    *(1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0),
 )
 
 #: The bounds of the number of texts in a batch.
@@ -104,7 +105,8 @@ class JobCounts:
         self._lock = threading.Lock()
         self._queues: set[str] = set()
         self._jobs: Counter[tuple[str, CountedEnd]] = Counter()
-        self._texts: Counter[str] = Counter({"": 0})
+        # A code that appeared with its first error would hide that error from rates.
+        self._texts: Counter[str] = Counter(dict.fromkeys(("", *map(str, ErrorCode)), 0))
         self._redeliveries: Counter[Redelivery] = Counter(dict.fromkeys(Redelivery, 0))
         self._queue_seconds: dict[str, Histogram] = {}
         self._job_seconds: dict[str, Histogram] = {}
