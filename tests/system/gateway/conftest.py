@@ -17,7 +17,17 @@ StartGateway: TypeAlias = Callable[..., GatewayProcess]
 
 
 @pytest.fixture
-def start_gateway(scored_redis: RedisProcess, tmp_path: Path) -> Iterator[StartGateway]:
+def no_keys(scored_redis: RedisProcess) -> Iterator[None]:
+    """Remove the keys that the test makes: other tests use gateways without keys."""
+    yield
+    with scored_redis.client() as redis:
+        redis.delete(KEYS_KEY)
+
+
+@pytest.fixture
+def start_gateway(
+    scored_redis: RedisProcess, tmp_path: Path, no_keys: None
+) -> Iterator[StartGateway]:
     """Start gateways of the Redis whose jobs are scored; each is killed at the end."""
     started: list[GatewayProcess] = []
 
@@ -31,6 +41,3 @@ def start_gateway(scored_redis: RedisProcess, tmp_path: Path) -> Iterator[StartG
     for each in started:
         if each.process.poll() is None:
             each.kill()
-    with scored_redis.client() as redis:
-        # Other tests use gateways without keys.
-        redis.delete(KEYS_KEY)

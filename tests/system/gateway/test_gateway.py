@@ -126,6 +126,7 @@ def test_a_key_is_made_shown_once_listed_and_revoked(
         assert not PROBLEMS.search(log), log
 
 
+@pytest.mark.usefixtures("no_keys")
 def test_a_key_as_json_names_all_of_it(scored_redis: RedisProcess) -> None:
     run = CliRun(scored_redis.url_of("operator"))
     made = run("gateway", "keys", "create", "boss", "--scope", "admin", "--json")
@@ -141,8 +142,11 @@ def test_a_request_whose_client_has_gone_waits_no_longer(
 ) -> None:
     gateway = start_gateway(SENTQ_QUEUE="tests.unread")
     headers = {"Prefer": "wait=50", "Idempotency-Key": "once"}
-    with gateway.client(timeout_s=0.5) as http, pytest.raises(httpx.TimeoutException):
-        http.post("/v1/score", json={"texts": "x"}, headers=headers)
+    with scored_redis.client() as redis:
+        redis.delete("tests.unread")
+        with gateway.client(timeout_s=5) as http, pytest.raises(httpx.TimeoutException):
+            http.post("/v1/score", json={"texts": "x"}, headers=headers)
+        assert redis.llen("tests.unread") == 1
 
     def repeated() -> bool:
         with gateway.client() as http:
