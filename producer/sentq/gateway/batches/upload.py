@@ -26,16 +26,19 @@ from sentq.gateway.keys.limits import RateLimits, tokens_of
 
 __all__ = ["ATTEMPT_S", "BatchUpload", "JobCutter"]
 
-#: A step has so many jobs, or characters, and the job that exceeds them.
+#: A step has so many jobs, or characters, and the job that exceeds them; or what has arrived within
+#: so many seconds.
 _STEP_JOBS: Final = 128
 _STEP_CHARS: Final = 1024 * 1024
+_STEP_S: Final = 5.0
 
 #: How long an attempt goes on without being renewed, and how often that is done, in seconds.
 ATTEMPT_S: Final = 30.0
 _RENEW_S: Final = 5.0
 
-#: How long a step waits for capacity of the queue, in seconds. Meanwhile nothing is read.
-_CAPACITY_S: Final = 60.0
+#: How long a step waits for capacity of the queue, in seconds: shorter than the attempt goes on.
+#: Meanwhile nothing is read.
+_CAPACITY_S: Final = 30.0
 
 #: The longest pause while a key has reached its limit, in seconds.
 _LONGEST_PAUSE_S: Final = 5.0
@@ -122,7 +125,7 @@ class BatchUpload:
         #: The place of the next job, and how many jobs the batch has.
         self._place = 0
         self._known_jobs = 0
-        self._renewed_s = time.monotonic()
+        self._renewed_s = self._flushed_s = time.monotonic()
 
     async def begin(self, owner: str, then: object = None) -> None:
         """Open the batch, or find what it has.
@@ -151,7 +154,8 @@ class BatchUpload:
         """
         self._step.append(job)
         self._step_chars += sum(map(len, job))
-        if len(self._step) >= _STEP_JOBS or self._step_chars >= _STEP_CHARS:
+        is_full = len(self._step) >= _STEP_JOBS or self._step_chars >= _STEP_CHARS
+        if is_full or time.monotonic() - self._flushed_s > _STEP_S:
             await self.flush()
 
     async def end(self) -> None:
@@ -174,6 +178,7 @@ class BatchUpload:
             As `add` does.
         """
         jobs, self._step, self._step_chars = self._step, [], 0
+        self._flushed_s = time.monotonic()
         if not jobs:
             return
         if self._closing.has_begun:
