@@ -199,7 +199,7 @@ def test_the_users_of_users_acl_have_the_rights_of_their_roles(
     if role == "producer":
         assert levels["broker: version, persistence, eviction, memory"] == "unknown"
     else:  # An operator may read INFO, for `sentq exporter`.
-        assert levels["broker: version"] == "ok"
+        assert levels.keys() > {"broker: version", "broker: eviction", "broker: memory"}
     assert code == 0, output
 
 
