@@ -102,6 +102,7 @@ def _use_a_gateway(settings: Settings) -> None:
     with TestClient(make_gateway(settings, GatewaySettings.load(), Closing())) as http:
         headers = {"Authorization": f"Bearer {uploader}", "Content-Type": "application/jsonl"}
         assert http.post("/v1/batches", content=b'"x"', headers=headers).status_code == 202
+        assert http.post("/console/login", data={"key": uploader}).status_code == 200
 
 
 @pytest.mark.unit

@@ -199,7 +199,14 @@ GROUPS: Final = (
     Group(
         "The gateway",
         GatewaySettings,
-        ("host", "port", "cors_origins", "max_connections", "shutdown_grace_s"),
+        (
+            "host",
+            "port",
+            "cors_origins",
+            "console_shows_texts",
+            "max_connections",
+            "shutdown_grace_s",
+        ),
     ),
     Group(
         "The gateway: what a request may take",

@@ -16,6 +16,7 @@ from starlette.middleware.gzip import GZipMiddleware
 
 from sentq.gateway.client import GatewayClient
 from sentq.gateway.closing import Closing
+from sentq.gateway.console.router import router as console
 from sentq.gateway.middleware import REQUEST_ID_HEADER, RequestFrame
 from sentq.gateway.openapi import make_document
 from sentq.gateway.problems import HANDLERS
@@ -85,7 +86,7 @@ def make_gateway(
         redoc_url=None,
         redirect_slashes=False,
     )
-    for router in _ROUTERS:
+    for router in (*_ROUTERS, console):
         app.include_router(router)
     return app
 

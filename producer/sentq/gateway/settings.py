@@ -81,6 +81,13 @@ class GatewaySettings(LayeredSettings):
             "Without any, browsers let only pages of the gateway itself do so."
         ),
     ] = ()
+    console_shows_texts: Annotated[
+        bool,
+        Field(
+            description="Whether the console shows the texts of dead letters to keys with the "
+            "scope `admin`."
+        ),
+    ] = False
     shutdown_grace_s: Annotated[
         _Seconds,
         Field(

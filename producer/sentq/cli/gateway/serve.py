@@ -31,6 +31,7 @@ Pages:
   GET  /v1/status      the backlog and the workers
   GET  /openapi.json   all pages
   GET  /livez, /readyz  probes
+  GET  /console        the console, for people
 
 It needs no torch. Any number of gateways may serve one Redis. Without a key it listens on a
 loopback address only, and is open to this machine. It has no TLS: outside a private network, put a
@@ -53,7 +54,7 @@ Exit codes:
 """
 
 #: What a gateway needs beyond a client.
-_PACKAGES: Final = ("fastapi", "uvicorn")
+_PACKAGES: Final = ("fastapi", "jinja2", "uvicorn")
 
 app = typer.Typer(invoke_without_command=True, rich_markup_mode=None, help=_HELP)
 app.add_typer(keys.app, name="keys")
@@ -85,7 +86,7 @@ def gateway(
     own = GatewaySettings.load(config, host=host, port=port)
     webhooks = WebhookSettings.load(config)
     if any(find_spec(package) is None for package in _PACKAGES):
-        raise SettingsError('the gateway needs FastAPI and uvicorn: pip install "sentq[gateway]"')
+        raise SettingsError('the gateway lacks a package: pip install "sentq[gateway]"')
     has_keys = asyncio.run(keys.has_keys(settings))
     if not (has_keys or own.is_on_loopback):
         raise SettingsError(
@@ -103,6 +104,7 @@ def gateway(
         )
     server = GatewayServer(settings, own, webhooks)
     say(f"gateway: {server.url}")
+    say(f"console: {server.url}/console")
     if not has_keys:
         say("there is no key: every program of this machine may use the gateway")
     server.serve()

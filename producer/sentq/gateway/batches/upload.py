@@ -17,6 +17,7 @@ import orjson
 
 from sentq.contract import Limits, message_bytes
 from sentq.errors import KeyConflict
+from sentq.gateway.batches.recent import record_recent_batch
 from sentq.gateway.batches.records import BatchRecords, JobRecord
 from sentq.gateway.client import GatewayClient
 from sentq.gateway.closing import Closing
@@ -138,6 +139,7 @@ class BatchUpload:
             BrokerUnavailable, RedisFull, ResultsUnavailable: Redis did not accept it.
         """
         await self._records.open(owner)
+        await record_recent_batch(self._client, self._id, owner)
         self._known_jobs = await self._client.open_batch_as(self._id, then)
 
     async def add(self, job: list[str]) -> None:

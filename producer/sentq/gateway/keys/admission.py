@@ -23,7 +23,7 @@ from sentq.gateway.keys.records import KeyRecord, KeyScope, id_in
 from sentq.gateway.keys.store import KeyStore
 from sentq.gateway.services import GatewayServices, Services
 
-__all__ = ["Caller", "Reader", "Sender", "verified_key"]
+__all__ = ["Caller", "Reader", "Sender", "caller_without_key", "verified_key"]
 
 _BEARER: Final = HTTPBearer(
     scheme_name="key", auto_error=False, description="A key of `sentq gateway keys create`."
@@ -79,7 +79,7 @@ def _caller_with(scope: KeyScope) -> Callable[..., Awaitable[Caller]]:
         credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_BEARER)],
     ) -> Caller:
         if credentials is None:
-            return await _without_key(request, services)
+            return await caller_without_key(request, services)
         record = await verified_key(services, credentials.credentials)
         if record is None:
             raise Unauthorized(f"the key is not valid, or was revoked; {_HOW}")
@@ -94,7 +94,13 @@ def _caller_with(scope: KeyScope) -> Callable[..., Awaitable[Caller]]:
     return admit
 
 
-async def _without_key(request: Request, services: GatewayServices) -> Caller:
+async def caller_without_key(request: Request, services: GatewayServices) -> Caller:
+    """Return who sends a request without a key, to an open gateway.
+
+    Raises:
+        Unauthorized: There are keys, or others than the machine reach the gateway.
+        MisdirectedRequest: The request names another host than the machine.
+    """
     if not services.settings.is_on_loopback or not await KeyStore(services.client).is_empty():
         raise Unauthorized(_HOW)
     if not _names_this_machine(request.headers.get("host", "")):

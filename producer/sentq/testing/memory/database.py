@@ -159,6 +159,10 @@ class MemoryDatabase:
         except (KeyError, IndexError):
             return None
 
+    def lrange(self, key: bytes, first: int, last: int) -> list[bytes]:
+        """Return values of a list, up to a place that counts from its front."""
+        return list(self._lists.get(key, ()))[first : last + 1]
+
     def list_keys(self) -> list[bytes]:
         """Return the keys of all lists."""
         return list(self._lists)
@@ -176,6 +180,10 @@ class MemoryDatabase:
     def hget(self, key: bytes, field: bytes) -> bytes | None:
         """Return a field of a hash."""
         return self._hashes.get(key, {}).get(field)
+
+    def hgetall(self, key: bytes) -> dict[bytes, bytes]:
+        """Return all fields of a hash."""
+        return dict(self._hashes.get(key, {}))
 
     def hdel(self, key: bytes, *fields: bytes) -> int:
         """Remove fields of a hash; return how many there were."""

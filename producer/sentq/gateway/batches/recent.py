@@ -1,0 +1,65 @@
+"""The batches that were uploaded last, for people who look at them.
+
+sentq-gateway-recent             list   the ids of the last 50, the latest first
+sentq-gateway-recent:<key id>    list   the same for one key
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from sentq.gateway.client import GatewayClient
+from sentq.wire.steps import RoundTrip, Steps
+
+__all__ = ["last_batches", "record_recent_batch"]
+
+_KEY: Final = "sentq-gateway-recent"
+_KEPT: Final = 50
+
+
+async def record_recent_batch(client: GatewayClient, batch_id: str, owner: str) -> None:
+    """Record that a batch is uploaded.
+
+    Args:
+        client: Writes it.
+        batch_id: The batch.
+        owner: The id of the key that uploads it; empty for an open gateway.
+
+    Raises:
+        ResultsUnavailable: Redis did not answer, or refused.
+    """
+    keys = [client.key(_KEY)] + ([client.key(f"{_KEY}:{owner}")] if owner else [])
+
+    def steps() -> Steps[None]:
+        for key in keys:
+            yield RoundTrip(
+                [
+                    ("LPUSH", key, batch_id),
+                    ("LTRIM", key, 0, _KEPT - 1),
+                    ("EXPIRE", key, 2 * client.settings.result_ttl_s),
+                ]
+            )
+
+    await client.run(steps())
+
+
+async def last_batches(client: GatewayClient, owner: str | None, count: int) -> list[str]:
+    """Return the ids of the batches that were uploaded last, the latest first. One that was
+    continued is in it once.
+
+    Args:
+        client: Reads them.
+        owner: The id of the key that has uploaded them; None for those of all keys.
+        count: Most ids.
+
+    Raises:
+        ResultsUnavailable: Redis did not answer, or refused.
+    """
+    key = client.key(_KEY if owner is None else f"{_KEY}:{owner}")
+
+    def steps() -> Steps[list[bytes]]:
+        found: list[bytes] = yield ("LRANGE", key, 0, _KEPT - 1)
+        return found
+
+    ids = dict.fromkeys(each.decode() for each in await client.run(steps()))
+    return list(ids)[:count]

@@ -1,0 +1,1 @@
+"""A browser that looks at the console, and what it finds."""
