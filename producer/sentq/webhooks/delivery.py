@@ -107,6 +107,8 @@ class Deliverer:
         self._in_flight: Counter[str] = Counter()
         self._tasks: set[asyncio.Task[None]] = set()
         self._stopping = asyncio.Event()
+        #: Whether the last attempt to take webhooks failed.
+        self._is_away = False
 
     def stop(self) -> None:
         """Take no more webhooks: `run` ends when the requests under way have ended."""
@@ -143,9 +145,14 @@ class Deliverer:
                 )
             )
         except RedisUnavailable as error:
-            logger.warning("webhooks cannot be taken: %s", error)
+            if not self._is_away:
+                logger.warning("webhooks cannot be taken until Redis answers: %s", error)
+            self._is_away = True
             await self._wait(_OUTAGE_PAUSE_S)
             return False
+        if self._is_away:
+            logger.warning("webhooks are taken again")
+        self._is_away = False
         for webhook in taken.webhooks:
             self._start(webhook, taken)
         return taken.may_have_more and len(self._tasks) < self._settings.in_flight

@@ -246,6 +246,29 @@ def test_new_webhooks_stay_in_their_queue_while_too_many_wait(
         assert (server.zcard("sentq.webhooks.due"), server.llen(LIST)) == (4, 6)
 
 
+@pytest.mark.slow
+def test_an_outage_of_redis_is_logged_once_and_delivery_goes_on(
+    own_redis: RedisProcess, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def main(receiver: WebhookReceiver) -> None:
+        async with _delivering(own_redis, _settings(receiver)):
+            await asyncio.sleep(0.5)
+            await asyncio.to_thread(own_redis.stop)
+            await asyncio.sleep(3)
+            await asyncio.to_thread(own_redis.start)
+            with own_redis.client() as server:
+                server.lpush(LIST, job_message(receiver.url()))
+            await asyncio.to_thread(eventually, lambda: receiver.requests)
+
+    with WebhookReceiver() as receiver:
+        asyncio.run(main(receiver))
+    said = [each.message for each in caplog.records if "taken" in each.message]
+    assert [each.partition(":")[0] for each in said] == [
+        "webhooks cannot be taken until Redis answers",
+        "webhooks are taken again",
+    ]
+
+
 def test_webhooks_are_delivered_while_redis_is_full(
     redis_server: RedisProcess, server: redis.Redis
 ) -> None:
