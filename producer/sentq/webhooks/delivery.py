@@ -204,15 +204,15 @@ class Deliverer:
         self._in_flight[target.origin] += 1
         try:
             if await self._run(lambda broker: is_disabled_steps(broker, prepared.url)):
-                answer = PostResult(None, "the receiver has answered 410 before", is_refused=True)
+                result = PostResult(None, "the receiver has answered 410 before", is_refused=True)
             else:
                 at_s = now_ms / 1000 + time.monotonic() - taken_s
-                answer = await self._send(webhook, prepared, target, at_s)
+                result = await self._send(webhook, prepared, target, at_s)
         finally:
             self._in_flight[target.origin] -= 1
             self._in_flight += Counter()  # without those of no request
         now_ms += round((time.monotonic() - taken_s) * 1000)
-        await self._conclude(webhook, target, answer, fields, now_ms)
+        await self._conclude(webhook, target, result, fields, now_ms)
 
     async def _prepared(self, webhook: LeasedWebhook) -> _Prepared:
         """Return what is sent. At the first attempt it is made of the message.
@@ -254,21 +254,21 @@ class Deliverer:
         self,
         webhook: LeasedWebhook,
         target: WebhookTarget,
-        answer: PostResult,
+        result: PostResult,
         fields: dict[str, object],
         now_ms: int,
     ) -> None:
         """Decide what becomes of a webhook after an attempt."""
-        if answer.error is None:
+        if result.error is None:
             await self._settle(webhook, Settlement.DELIVERED)
             return
-        status = "" if answer.status is None else answer.status
-        fields |= {"last_ms": now_ms, "last_status": status, "last_error": answer.error}
-        delay_s = retry_delay_s(webhook.attempts, asked_s=answer.retry_after_s)
+        status = "" if result.status is None else result.status
+        fields |= {"last_ms": now_ms, "last_status": status, "last_error": result.error}
+        delay_s = retry_delay_s(webhook.attempts, asked_s=result.retry_after_s)
         ends_ms = webhook.first_ms + self._settings.lifetime_s * 1000
-        if answer.is_gone:
+        if result.is_gone:
             settlement = Settlement.GONE
-        elif answer.is_refused or now_ms + delay_s * 1000 > ends_ms:
+        elif result.is_refused or now_ms + delay_s * 1000 > ends_ms:
             settlement = Settlement.DEAD
         else:
             settlement = Settlement.RETRY
@@ -277,7 +277,7 @@ class Deliverer:
         logger.log(
             level,
             "webhook %s to %s failed at attempt %d: %s; %s",
-            *(webhook.id, target.origin, webhook.attempts, answer.error),
+            *(webhook.id, target.origin, webhook.attempts, result.error),
             f"it is tried again in {delay_s:.0f} s"
             if settlement is Settlement.RETRY
             else "it is tried no more: `sentq webhooks list --dead`",
