@@ -85,8 +85,8 @@ def test_queues_are_shown_with_depth_and_drain_time(
     client.submit("text", bulk=True)
     page = text_of(open_browser().load())
     assert "Waiting 101 jobs" in page
-    assert "Drained in 5.0 s" in page.replace("5.1 s", "5.0 s")
-    assert re.search(r"sentq 100 100 \d\S* \S+ 5\.0 s 100 · 0 · 0 · 0", page)
+    assert "Drained in 5.0 s" in page
+    assert re.search(r"sentq 100 \d\S* \S+ 5\.0 s 100 · 0 · 0 · 0", page)
 
 
 def test_workers_are_shown_with_their_state(open_browser: OpenBrowser, server: redis.Redis) -> None:
