@@ -186,6 +186,7 @@ def test_an_older_redis_has_no_functions_and_the_error_says_so(tmp_path: Path) -
 
 #: Keys and arguments with which each function does what it is for.
 CALLS: dict[str, tuple[list[str], list[object]]] = {
+    "begin_request": (["new request"], ["fingerprint", "attempt", 1000, 60, "job"]),
     "cancel_batch_jobs": (
         ["batch", "batches", "cancelled", "queued"],
         [60, "the batch", 0, '{"status": "REVOKED"}'],
@@ -195,6 +196,7 @@ CALLS: dict[str, tuple[list[str], list[object]]] = {
         ['{"status": "REVOKED"}', 60, "id", "batch-"],
     ),
     "close_batch": (["batch", "batches"], [60]),
+    "end_request": (["request"], ["attempt"]),
     "open_batch": (["opened"], [60, "{}"]),
     "push_batch_jobs": (
         ["list", "sent", "batch", "batches", "list:3"],
@@ -216,6 +218,7 @@ CALLS: dict[str, tuple[list[str], list[object]]] = {
         ["due", "gone", "webhook", "disabled"],
         ["id", 1, "dead", 60, 9, "w:", "last_error", "e"],
     ),
+    "take_tokens": (["bucket"], [10, 1]),
     "take_webhooks": (["list", "due", "gone"], ["w:", 9, 1000, 9, 9]),
 }
 
@@ -237,6 +240,7 @@ def test_a_function_does_what_its_script_does(root: redis.Redis, name: str) -> N
         root.zadd("index", {"w": 1})
         root.set("report:w", "report")
         root.xadd("dead", {"message": "m"}, id="1-1")
+        root.hset("request", "attempt", "attempt")
         root.zadd("due", {"id": 1})
         root.hset("webhook", "attempts", 1)
         before = contents(root)
