@@ -76,10 +76,11 @@
       return;
     }
     const axis = { stroke: colour("--dim"), font: "11px system-ui, sans-serif", ticks: { show: false } };
-    const label = figure.querySelector("svg")?.getAttribute("aria-label") ?? "";
+    const title = figure.closest("section").querySelector("h2").textContent;
+    const label = figure.querySelector("svg")?.getAttribute("aria-label");
     figure.replaceChildren();
     figure.setAttribute("role", "img");
-    figure.setAttribute("aria-label", label);
+    figure.setAttribute("aria-label", label ?? `${title} in the last hour`);
     const plot = new uPlot({
       width: figure.clientWidth,
       height: HEIGHT,
