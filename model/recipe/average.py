@@ -3,9 +3,11 @@
     python model/recipe/average.py FIRST@SHARE SECOND@SHARE ... --out OUT --valid FILE ...
 
 Fine-tunings of one base lie in one basin of the loss, and their mean scores better than each of
-them (Wortsman et al. 2022, Model soups, arXiv:2203.05482). The tokenizer, with its normalisation
-rules, is that of the last fine-tuning. The rows of --valid calibrate the model, and give the
-figures on the card.
+them (Wortsman et al. 2022, Model soups, arXiv:2203.05482). A part may be such a mean itself, from
+which the others were trained: a share of it keeps what they forgot (Wortsman et al. 2021, Robust
+fine-tuning of zero-shot models, arXiv:2109.01903). The tokenizer, with its normalisation rules, is
+that of the last fine-tuning. The rows of --valid calibrate the model, and give the figures on the
+card.
 """
 
 from __future__ import annotations
@@ -123,10 +125,11 @@ def figures(files: Sequence[Rows], scored: Sequence[ScoredRows]) -> list[dict[st
     ]
 
 
-def record_of(folder: Path) -> dict[str, Any]:
-    """Return the training.json of a training."""
-    record: dict[str, Any] = json.loads((folder / "training.json").read_text(encoding="utf-8"))
-    return record
+def records_of(part: Part) -> list[dict[str, Any]]:
+    """Return the record of a training with its share, or those of the trainings of a mean."""
+    record: dict[str, Any] = json.loads((part.folder / "training.json").read_text(encoding="utf-8"))
+    runs: list[dict[str, Any]] = record.get("trainings", [{**record, "share": 1}])
+    return [{**run, "share": round(run["share"] * part.share, 4)} for run in runs]
 
 
 def main() -> None:
@@ -157,7 +160,7 @@ def main() -> None:
         "temperature": round(scaling.temperature, 4),
         "bias": dict(zip(labels, [round(one, 4) for one in scaling.bias], strict=True)),
         "figures": figures(files, scored_by(out, files, threads=options.threads)),
-        "trainings": [{"share": part.share, **record_of(part.folder)} for part in parts],
+        "trainings": [run for part in parts for run in records_of(part)],
     }
     (out / "training.json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
     (out / "README.md").write_text(card(record), encoding="utf-8")

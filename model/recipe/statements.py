@@ -16,6 +16,10 @@ import random
 import re
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 #: Rows to generate of each kind, before duplicates are dropped.
 ROWS_PER_KIND = 700
@@ -335,10 +339,10 @@ _CHOICE = re.compile(r"\[([^\[\]]*)\]")
 _SLOT = re.compile(r"\{([a-z]+)\d?\}")
 
 
-def fill_in(pattern: str, chance: random.Random) -> str:
+def fill_in(pattern: str, chance: random.Random, words: Mapping[str, str] = WORDS) -> str:
     """Fill in a pattern, and capitalise its first letter."""
     text = _CHOICE.sub(lambda found: chance.choice(found[1].split("|")), pattern)
-    text = _SLOT.sub(lambda found: chance.choice(WORDS[found[1]].split("|")), text)
+    text = _SLOT.sub(lambda found: chance.choice(words[found[1]].split("|")), text)
     text = re.sub(r"\b([Aa]) (?=[aeiouAEIOU])", r"\1n ", " ".join(text.split()))
     return text[:1].upper() + text[1:]
 

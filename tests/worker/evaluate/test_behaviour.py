@@ -69,6 +69,7 @@ def test_each_capability_has_enough_cases_for_a_rate() -> None:
     asked |= {"names and places", "typing errors", "contrast", "comparatives", "numbers"}
     asked |= {"change over time", "user names and links"}
     assert asked <= set(counts)
+    assert counts["ratings"] >= 20
 
 
 def test_every_case_can_be_judged() -> None:
