@@ -6,8 +6,8 @@ Fine-tunings of one base lie in one basin of the loss, and their mean scores bet
 them (Wortsman et al. 2022, Model soups, arXiv:2203.05482). A part may be such a mean itself, from
 which the others were trained: a share of it keeps what they forgot (Wortsman et al. 2021, Robust
 fine-tuning of zero-shot models, arXiv:2109.01903). The tokenizer, with its normalisation rules, is
-that of the last fine-tuning. The rows of --valid calibrate the model, and give the figures on the
-card.
+that of the last fine-tuning. The rows of --valid calibrate the model. They and those of --measure
+give the figures on the card.
 """
 
 from __future__ import annotations
@@ -139,6 +139,7 @@ def main() -> None:
     last = parts[-1].folder
     filters = [Filter.parse(one) for one in options.valid_where]
     files = [read_rows(path, filters) for path in options.valid]
+    measured = [*files, *(read_rows(path) for path in options.measure)]
     weights = mean_of(parts)
     with tempfile.TemporaryDirectory() as temporary:
         # float32: the weights must be rounded only once, after the scaling.
@@ -159,7 +160,7 @@ def main() -> None:
         "command": f"python {command_line(sys.argv)}",
         "temperature": round(scaling.temperature, 4),
         "bias": dict(zip(labels, [round(one, 4) for one in scaling.bias], strict=True)),
-        "figures": figures(files, scored_by(out, files, threads=options.threads)),
+        "figures": figures(measured, scored_by(out, measured, threads=options.threads)),
         "trainings": [run for part in parts for run in records_of(part)],
     }
     (out / "training.json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
@@ -171,6 +172,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("parts", type=Part.parse, nargs="+", metavar="FOLDER@SHARE")
     parser.add_argument("--out", type=Path, required=True, metavar="FOLDER")
     parser.add_argument("--valid", type=Path, action="append", required=True, metavar="FILE")
+    parser.add_argument("--measure", type=Path, action="append", default=[], metavar="FILE")
     parser.add_argument("--valid-where", action="append", default=[], metavar="FIELD=VALUE")
     parser.add_argument(
         "--lift", metavar="LABEL", help="raise the logit of this label, if that calibrates better"

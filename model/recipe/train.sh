@@ -5,7 +5,8 @@
 #     sh model/recipe/train.sh DATA BODY OUT
 #
 # DATA holds the files named below; BODY is the folder of all-MiniLM-L6-v2 with its tokenizer.json; OUT gets
-# the folders of the trainings, `mean` and `model`. After a kill, the same command resumes.
+# the folders of the trainings, `mean` (the weights of sentq_model) and `model`, its successor. After a kill, the same
+# command resumes.
 #
 # To make only the later trainings, put the files of the mean into OUT/mean, and the record of the first training
 # into OUT/first/training.json: BODY is not read then.
@@ -144,7 +145,13 @@ set -- \
 later fifth 5 fourth --learning-rate 1e-4 "$@"
 later sixth 6 fourth --learning-rate 1e-4 "$@"
 
+# What was written to deceive a model, and what was made from patterns, must not set the scores of ordinary texts.
 set --
-for file in "$made"/aside/*.jsonl.gz; do set -- "$@" --valid "$file"; done
+for file in "$made"/aside/*.jsonl.gz; do
+  case $file in
+    */adversarial.* | */statements_*) set -- "$@" --measure "$file" ;;
+    *) set -- "$@" --valid "$file" ;;
+  esac
+done
 python "$recipe/average.py" "$out/mean@0.25" "$out/fourth@0.15" "$out/fifth@0.3" "$out/sixth@0.3" \
   --out "$out/model" --lift neutral --threads 1 "$@"
