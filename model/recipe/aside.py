@@ -3,9 +3,9 @@
     python model/recipe/aside.py DATA OUT
 
 OUT/train gets a file per source, OUT/aside a file per kind of text. A row is set aside by the hash
-of the letters and digits of its text, whatever else the data contain. Rows that an earlier training
-held out are never trained on either. Of no row in OUT/aside, a copy that differs only in case,
-spaces or punctuation is in OUT/train, whichever source it is from.
+of the letters and digits of its text, and not by what else the data contain. Rows that an earlier
+training held out are never trained on either. Of no row in OUT/aside, a copy that differs only in
+case, spaces or punctuation is in OUT/train, from any source.
 
 In OUT/train, the labels of most sources have nearly equal shares: a label gets as many rows as the
 label in the middle has, up to a limit. Of a frequent label the others are left out; of a rare one
@@ -39,7 +39,7 @@ MOST_COPIES = 2
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class FileRows:
     """A file of the data: the name of its training rows, and what is set aside of them.
 
     `kind` names the rows set aside, and `share` is how many of the rows they are. `kept` selects
@@ -61,25 +61,29 @@ def _to_learn(row: Row) -> bool:
 
 
 SOURCES = (
-    Source("dynasent_dev", "everyday", "everyday", 0.2, lambda row: "_r1_" in row["source"]),
-    Source("dynasent_dev", "adversarial", "adversarial", 0.4, lambda row: "_r2_" in row["source"]),
-    Source("vader_amazon_snippets", "product_sentences", "product_sentences", 0.2),
-    Source("clothing_reviews", "clothing", "clothing", 0.4),
-    Source("cad_imdb_train", "contrast_reviews", "contrast_reviews", 0.1),
-    Source("mds_reviews_train", "product_reviews", "product_reviews"),
-    Source("imdb_train", "film_reviews", most=3_000),
-    Source("sst2_train", "film_phrases", kept=_to_learn),
-    Source(
+    FileRows("dynasent_dev", "everyday", "everyday", 0.2, lambda row: "_r1_" in row["source"]),
+    FileRows(
+        "dynasent_dev", "adversarial", "adversarial", 0.4, lambda row: "_r2_" in row["source"]
+    ),
+    FileRows("vader_amazon_snippets", "product_sentences", "product_sentences", 0.2),
+    FileRows("clothing_reviews", "clothing", "clothing", 0.4),
+    FileRows("cad_imdb_train", "contrast_reviews", "contrast_reviews", 0.1),
+    FileRows("mds_reviews_train", "product_reviews", "product_reviews"),
+    FileRows("imdb_train", "film_reviews", most=3_000),
+    FileRows("sst2_train", "film_phrases", kept=_to_learn),
+    FileRows(
         "sst5_phrases_train",
         "film_fragments",
         kept=lambda row: _to_learn(row) and not row["root"],
     ),
-    Source("sst5_phrases_train", "film_sentences", kept=lambda row: _to_learn(row) and row["root"]),
-    Source("semeval_tweets_train", "tweets"),
-    Source("tse_tweets_train", "more_tweets"),
-    Source("goemotions_train", "comments"),
-    Source("semeval_tweets_train", "tweets_uneven", even=False),
-    Source("goemotions_train", "comments_uneven", even=False),
+    FileRows(
+        "sst5_phrases_train", "film_sentences", kept=lambda row: _to_learn(row) and row["root"]
+    ),
+    FileRows("semeval_tweets_train", "tweets"),
+    FileRows("tse_tweets_train", "more_tweets"),
+    FileRows("goemotions_train", "comments"),
+    FileRows("semeval_tweets_train", "tweets_uneven", even=False),
+    FileRows("goemotions_train", "comments_uneven", even=False),
 )
 
 #: Of these the second and the third training held 5% out, which stay held out. unseen.py writes
@@ -88,15 +92,15 @@ HELD_OUT_BEFORE = {"product_reviews", "film_reviews"}
 
 #: Files of which all rows are set aside, or those that `kept` selects, and the kind of text.
 VALIDATION = (
-    Source("sst2_train", "", "film_phrases", kept=lambda row: row["split"] == "valid"),
-    Source(
+    FileRows("sst2_train", "", "film_phrases", kept=lambda row: row["split"] == "valid"),
+    FileRows(
         "sst5_phrases_train",
         "",
         "film_sentences",
         kept=lambda row: bool(row["split"] == "valid" and row["root"]),
     ),
-    Source("semeval_tweets_valid", "", "tweets"),
-    Source("goemotions_valid", "", "comments"),
+    FileRows("semeval_tweets_valid", "", "tweets"),
+    FileRows("goemotions_valid", "", "comments"),
 )
 
 
@@ -129,7 +133,7 @@ def mixed(rows: Iterable[Row]) -> list[Row]:
     return sorted(rows, key=lambda row: hashlib.sha256(row["text"].encode()).digest())
 
 
-def split(rows: list[Row], source: Source) -> tuple[list[Row], list[Row]]:
+def split(rows: list[Row], source: FileRows) -> tuple[list[Row], list[Row]]:
     """Return the rows to learn from, and the rows that are set aside."""
     if source.name in HELD_OUT_BEFORE:
         texts = [row["text"] for row in rows]
@@ -145,7 +149,7 @@ def split(rows: list[Row], source: Source) -> tuple[list[Row], list[Row]]:
     )
 
 
-def read(data: Path, source: Source) -> list[Row]:
+def read(data: Path, source: FileRows) -> list[Row]:
     """Return the rows of a source."""
     with gzip.open(data / f"{source.file}.jsonl.gz", "rt", encoding="utf-8") as file:
         rows: list[Row] = [json.loads(line) for line in file]
