@@ -7,7 +7,7 @@ import time
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Final, TypeVar
+from typing import TYPE_CHECKING, Annotated, Final, TypeVar
 
 import orjson
 import typer
@@ -17,10 +17,11 @@ from rich.table import Table
 
 from sentq.cli.common import Broker, Config, say
 from sentq.errors import InvalidInput
-from sentq.gateway.client import GatewayClient
 from sentq.gateway.keys.records import KeyRecord, KeyScope, new_key
-from sentq.gateway.keys.store import KeyStore
 from sentq.settings import Settings
+
+if TYPE_CHECKING:
+    from sentq.gateway.keys.store import KeyStore
 
 __all__ = ["app", "has_keys"]
 
@@ -56,8 +57,7 @@ async def has_keys(settings: Settings) -> bool:
     Raises:
         ResultsUnavailable: Redis did not answer, or refused.
     """
-    async with GatewayClient(settings) as client:
-        return not await KeyStore(client).is_empty()
+    return not await _with_store(settings, lambda store: store.is_empty())
 
 
 @app.command()
@@ -142,11 +142,16 @@ def revoke(
 def _run(
     config: Path | None, broker_url: str | None, call: Callable[[KeyStore], Awaitable[T]]
 ) -> T:
-    async def run() -> T:
-        async with GatewayClient(Settings.load(config, broker_url=broker_url)) as client:
-            return await call(KeyStore(client))
+    return asyncio.run(_with_store(Settings.load(config, broker_url=broker_url), call))
 
-    return asyncio.run(run())
+
+async def _with_store(settings: Settings, call: Callable[[KeyStore], Awaitable[T]]) -> T:
+    # Other commands do without the client for asyncio.
+    from sentq.gateway.client import GatewayClient
+    from sentq.gateway.keys.store import KeyStore
+
+    async with GatewayClient(settings) as client:
+        return await call(KeyStore(client))
 
 
 def _fields(record: KeyRecord) -> dict[str, object]:
