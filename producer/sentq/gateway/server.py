@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import signal
 import socket
 from importlib.util import find_spec
@@ -84,6 +85,12 @@ class _StoppableServer(uvicorn.Server):
     def __init__(self, config: uvicorn.Config, closing: Closing) -> None:
         super().__init__(config)
         self._closing = closing
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start, and let no garbage collection go through all that was imported: some 80 ms."""
+        await super().startup(sockets)
+        gc.collect()
+        gc.freeze()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Let requests end that wait, then the server."""
