@@ -50,7 +50,8 @@ _MORE_USERS: Final = (
     "worker (~followup* ~celery ~celery??[369] -@all +lpush +llen)",
     "producer (~tests.moved* ~followup* -@all +lpush +llen)",
     "producer (~_kombu.binding*.tests.moved ~_kombu.binding*.followup -@all +sadd +smembers)",
-    "gateway (~tests.unread* -@all +lpush +llen)",
+    "gateway (~tests.unread* -@all +lpush +llen +memory|usage)",
+    "gateway (~tests.unread* ~sentq-sent-* ~sentq-key-* ~celery-task-meta-* -@all +fcall)",
 )
 
 #: The first version with selectors and functions.

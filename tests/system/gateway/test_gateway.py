@@ -72,7 +72,7 @@ def test_a_port_in_use_and_a_wrong_setting_are_told_in_one_line(
     start_gateway: StartGateway, scored_redis: RedisProcess
 ) -> None:
     gateway = start_gateway()
-    run = CliRun(scored_redis.url)
+    run = CliRun(scored_redis.url_of("gateway"))
     port = gateway.url.rpartition(":")[2]
     for arguments, told in (
         (("--port", port), f"cannot listen on port {port} of 127.0.0.1"),
