@@ -16,6 +16,7 @@ PUSH: Final = load_script("sentq.wire", "push_jobs")
 PUSH_WITH_CONDITIONS: Final = load_script("sentq.wire", "push_jobs_with_conditions")
 RESERVE_KEY: Final = load_script("sentq.wire", "reserve_key")
 RELEASE_KEY: Final = load_script("sentq.wire", "release_key")
+ADD_TO_HISTORY: Final = load_script("sentq.wire", "add_to_history")
 CANCEL: Final = load_script("sentq.wire", "cancel_job")
 READ_CANCELLED: Final = load_script("sentq.wire", "read_cancelled")
 REQUEUE_RESULT: Final = load_script("sentq.wire", "requeue_one_result")
@@ -463,3 +464,13 @@ def test_codes_of_dead_letters_are_read_without_their_messages(server: redis.Red
 def test_reading_codes_ends_at_a_limit(server: redis.Redis, most: int, most_bytes: int) -> None:
     _write_dead_letters(server, 50, size_bytes=1000)
     assert len(READ_CODES.run(server, ["dead"], ["0", most, most_bytes])) == 2 * 20
+
+
+# --- add_to_history ------------------------------------------------------------------------
+
+
+def test_add_to_history_adds_each_count_and_renews_the_lifetime(server: redis.Redis) -> None:
+    for _ in range(2):
+        assert ADD_TO_HISTORY.run(server, ["slot"], [TTL_S, "texts", 7, "jobs", 1]) is None
+    assert server.hgetall("slot") == {b"texts": b"14", b"jobs": b"2"}
+    assert 0 < cast("int", server.ttl("slot")) <= TTL_S
