@@ -15,11 +15,13 @@ CODE := $(SOURCES) model/recipe tests benchmarks examples docker
 CORES := $(shell getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2)
 PROCESSES ?= $(shell expr \( $(CORES) \* 3 + 1 \) / 2)
 PYTEST := $(BIN)/pytest -n $(PROCESSES)
+# Alerts of this test go by seconds, so it runs alone.
+DAY := tests/system/monitoring/test_day.py
 # `make test COVERAGE=yes` measures the coverage of the fast tests too, which takes half as long
 # again; `make check` then does not run them once more.
 COVERAGE ?=
 
-.PHONY: help demo test check roles long attacks faults cases chaos newcomer install lint types layers fast docs lock sbom wheels format clean
+.PHONY: help demo test check roles long attacks faults cases chaos newcomer pictures install lint types layers fast docs lock sbom wheels format clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1	\2/p' Makefile
@@ -61,7 +63,8 @@ faults: $(VENV)/.tools ## break each step of the protocol a hundred times
 	GENERATED_INPUTS=10000 $(BIN)/pytest tests/system/bad_input/test_generated.py tests/worker/broker/test_message.py
 
 long: $(VENV)/.tools ## a full Redis, fleets, attacks by long jobs, and other tests of minutes
-	$(PYTEST) -m long
+	$(PYTEST) -m long --deselect $(DAY)
+	$(BIN)/pytest -s $(DAY)
 
 attacks: $(VENV)/.tools ## jobs of others beside each attack, and 10,000 hostile messages
 	GENERATED_INPUTS=10000 $(BIN)/pytest -s -m attack --timeout 1800
@@ -83,6 +86,14 @@ chaos: $(VENV)/.tools ## break everything at once, beside stock Celery: two hour
 # What the README tells a newcomer, in clean environments: some minutes, most of them for torch.
 newcomer: ## install from a clone as the README says, and score a text
 	$(PYTHON) tests/packaging/newcomer.py
+
+# One PNG for each row of the dashboard, with the data of the test of a day: some six minutes. It
+# installs matplotlib, which nothing else needs.
+pictures: $(VENV)/.tools ## run the day of monitoring, and draw the dashboard's panels from it
+	$(PIP) matplotlib
+	@mkdir -p dist/pictures
+	MONITORING_RECORD=$(CURDIR)/dist/pictures/day.json $(BIN)/pytest -s $(DAY)
+	$(BIN)/python -m tests.support.monitoring.pictures dist/pictures/day.json dist/pictures
 
 # The page of all settings, from the models; the document of the gateway's operations; the page of all
 # rights, from a Redis 7 with configs/users.acl. Tests fail while they are stale.

@@ -19,6 +19,7 @@ __all__ = [
     "Panel",
     "alerts",
     "expressions",
+    "metrics",
     "metrics_in",
     "panels",
     "recorded",
@@ -61,6 +62,12 @@ def expressions() -> dict[str, str]:
         for letter, (expression, _) in zip("ABCDEF", panel.queries, strict=False)
     }
     return rules | board
+
+
+def metrics() -> set[str]:
+    """Return the names of all metrics of workers and exporter, as docs/metrics.md lists them."""
+    page = (CONFIGS.parents[1] / "docs" / "metrics.md").read_text(encoding="utf-8")
+    return set(re.findall(r"^\| `(sentq_\w+)` \| \w+ \|", page, flags=re.MULTILINE))
 
 
 def metrics_in(expression: str) -> set[str]:

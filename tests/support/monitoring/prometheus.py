@@ -90,6 +90,21 @@ class PrometheusServer:
             written.write_text(json.dumps(targets))
             written.rename(self._targets(name))
 
+    def await_targets(self) -> None:
+        """Wait until it scrapes what `scrape` named last, and nothing else."""
+
+        def is_so() -> bool:
+            wanted = {
+                target
+                for name in ("sentq-worker", "sentq-exporter")
+                for group in json.loads(self._targets(name).read_text())
+                for target in group["targets"]
+            }
+            active = self._ask("targets")["activeTargets"]
+            return wanted == {target["labels"]["instance"] for target in active}
+
+        eventually(is_so, what="the targets")
+
     def __enter__(self) -> Self:
         with self._log_file.open("wb") as log:
             self._process = subprocess.Popen(

@@ -1,0 +1,147 @@
+"""Each expression of the dashboard and of the rules, in a real Prometheus.
+
+It scrapes pages that the collectors of worker and exporter make, with all of their metrics.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
+from prometheus_client.registry import Collector
+
+from sentq.admin.status import QueueStatus, ServiceStatus
+from sentq.exporter.collector import ServiceCollector
+from sentq.exporter.reading import RedisMemory, ServiceReading
+from sentq.serving import Page, PageServer
+from sentq.webhooks.store import WebhookPlace
+from sentq_worker.engine.base import EngineInfo
+from sentq_worker.engine.counts import BudgetUse, EngineCounts
+from sentq_worker.monitoring.collector import WorkerCollector
+from sentq_worker.monitoring.job_counts import JobCounts, Redelivery
+from sentq_worker.monitoring.reading import EngineReading
+from tests.support.monitoring.observability import alerts, expressions, panels, write_short_rules
+from tests.support.monitoring.prometheus import PrometheusServer
+from tests.support.processes import eventually
+
+pytestmark = [pytest.mark.slow, pytest.mark.process]
+
+#: For `$__rate_interval`; the pages are scraped each second.
+RATE_INTERVAL = "5s"
+
+
+@dataclass
+class _CompletedJob:
+    delivery_info: dict[str, object] = field(default_factory=lambda: {"routing_key": "sentq"})
+    lost_deliveries: int = 0
+
+
+class _BusyWorker:
+    """What a worker counts whose breaker is open, more with each scrape."""
+
+    def __init__(self) -> None:
+        self.counts = JobCounts()
+        self.counts.name_queues(["sentq", "sentq.bulk"])
+        self._scrapes = 0
+
+    def read(self) -> EngineReading:
+        self._scrapes = n = self._scrapes + 1
+        self.counts.add_batch(seconds=0.02, texts=2)
+        outcomes: list[dict[str, object]] = [{"label": "positive"}, {"code": "nonfinite"}]
+        self.counts.add_completed(
+            [(_CompletedJob(), {"outcomes": outcomes, "attempts": 1, "queued_ms": 3.0})],
+            since_start_s=0.03,
+        )
+        self.counts.add_redeliveries(Redelivery.LEASE_EXPIRED, 1)
+        return EngineReading(
+            in_flight_jobs=3,
+            busy_s=n * 0.5,
+            engine=EngineInfo("model", "revision", "local:cpu", "float32", ("a", "b")),
+            breakers={"hub": "open"},
+            counts=EngineCounts(
+                Counter(text=n, padding=n),
+                Counter(ok=n),
+                Counter(hits=n, misses=n, forged=n, errors=n),
+                (BudgetUse("day", "calls", 95, 100),),
+            ),
+        )
+
+
+def _read_service() -> ServiceReading:
+    queue = QueueStatus(
+        name="sentq", waiting_jobs=1, waiting_by_priority={0: 1, 3: 0, 6: 0, 9: 0}, oldest_s=1.0
+    )
+    status = ServiceStatus(
+        at_s=time.time(),
+        backlog_jobs=1,
+        ready_jobs=1,
+        backlog_texts=1,
+        waiting_jobs=1,
+        in_flight_jobs=0,
+        scheduled_jobs=0,
+        oldest_s=1.0,
+        pace_jobs_per_s=1.0,
+        drain_s=1.0,
+        live_workers=0,
+        queues=(queue,),
+        workers=(),
+        dead_letters=1,
+    )
+    webhooks = {WebhookPlace.WAITING: 1, WebhookPlace.DEAD: 1}
+    return ServiceReading(status, {"malformed": 1}, RedisMemory(1, 2), webhooks)
+
+
+def _server(collector: Collector) -> PageServer:
+    registry = CollectorRegistry()
+    registry.register(collector)
+    return PageServer(
+        "127.0.0.1",
+        0,
+        {"/metrics": lambda: Page(generate_latest(registry), CONTENT_TYPE_PLAIN_0_0_4)},
+    )
+
+
+@pytest.fixture
+def prometheus(tmp_path: Path) -> Iterator[PrometheusServer]:
+    rules = tmp_path / "rules"
+    rules.mkdir()
+    write_short_rules(rules, {"sentq": 300, "sentq.bulk": 3600, "drain": 900})
+    worker = _BusyWorker()
+    pages = (
+        _server(WorkerCollector(worker.counts, worker.read)),
+        _server(ServiceCollector(_read_service)),
+    )
+    with PrometheusServer(tmp_path, rules) as prometheus:
+        ports = []
+        for page in pages:
+            page.start()
+            ports.append(int(page.url.rpartition(":")[2]))
+        prometheus.scrape(workers=ports[:1], exporter=ports[1])
+        yield prometheus
+        for page in pages:
+            page.stop()
+
+
+def test_each_panel_has_data_and_no_rule_fails(prometheus: PrometheusServer) -> None:
+    queries = [
+        (panel.title, expression)
+        for panel in panels(rate_interval=RATE_INTERVAL)
+        for expression, _ in panel.queries
+    ]
+
+    def without_data() -> list[tuple[str, str]]:
+        return [(title, each) for title, each in queries if not prometheus.query(each)]
+
+    eventually(lambda: not without_data(), within_s=60, what="data in all panels")
+    assert prometheus.problems() == []
+    for name, expression in expressions().items():
+        found = prometheus.query(expression.replace("$__rate_interval", "5s"))
+        assert found or name in alerts(), name
+    legends = [legend for panel in panels() for _, legend in panel.queries]
+    assert len(legends) == len(queries)
