@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -487,6 +488,18 @@ def test_dead_letters_expire(kit: Kit) -> None:
     assert client.dead.count() == {"worker_lost": 1}
     kit.clock.advance(61)
     assert client.dead.count() == {}
+
+
+def test_a_job_is_due_when_just_its_delay_has_passed(
+    kit: Kit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Between two milliseconds, and no time passes but that of the kit.
+    stopped = SimpleNamespace(time=lambda: 1_800_000_000.0005, monotonic=time.monotonic)
+    monkeypatch.setattr("sentq.wire.clock.time", stopped)
+    with Client() as client:
+        job = client.submit("Good.", delay=3600)
+        kit.clock.advance(3600)
+        assert job.status() is JobStatus.DONE
 
 
 def test_time_does_not_run_backwards(kit: Kit) -> None:

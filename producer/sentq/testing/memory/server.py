@@ -18,6 +18,10 @@ from sentq.wire.steps import Blocking, Pause, Request, RoundTrip, ScriptCall
 
 __all__ = ["EndlessWait", "Faults", "MemoryServer"]
 
+#: A job is due at a whole millisecond, up to one later than its delay says. A test that lets just
+#: this delay pass, within that millisecond, expects it to be due.
+_ROUNDING_S: Final = 0.001
+
 #: How much time a wait may skip. One without a time-out would go on for ever.
 _MAX_SKIPPED_S: Final = 60 * 60.0
 
@@ -91,7 +95,7 @@ class MemoryServer:
     def advance(self, seconds: float) -> None:
         """Let time pass, and let workers do what has become due."""
         with self.lock:
-            CLOCK.advance(seconds)
+            CLOCK.advance(seconds + _ROUNDING_S)
             self.database.drop_expired()
             self._work()
             self._channels.wake_all()
