@@ -55,7 +55,7 @@ def test_a_gateway_may_not_read_dead_letters_and_shows_the_other_pages(tmp_path:
 
 
 def test_the_rights_that_the_page_adds_suffice_for_dead_letters(tmp_path: Path) -> None:
-    added = re.search(r"```text\n(\(~sentq\.dead .+)\n```", PAGE.read_text(encoding="utf-8"))
+    added = re.search(r"```\n(\(~sentq\.dead .+)\n```", PAGE.read_text(encoding="utf-8"))
     assert added is not None
     with (
         _server(tmp_path, added[1]) as server,
