@@ -89,6 +89,7 @@ def _is_settled(server: redis.Redis) -> bool:
     return not server.llen(LIST) and not server.zcard("sentq.webhooks.due")
 
 
+@pytest.mark.long
 def test_no_webhook_is_lost_when_deliverers_are_killed(
     redis_server: RedisProcess,
     server: redis.Redis,

@@ -210,6 +210,7 @@ def test_the_table_has_a_row_for_each_file_and_the_columns_of_each_model(tmp_pat
 
 @pytest.mark.slow
 @pytest.mark.timeout(400)
+@pytest.mark.long
 def test_the_script_makes_the_missing_training_and_the_mean(data: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     run: dict[str, Any] = {

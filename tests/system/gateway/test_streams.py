@@ -249,6 +249,7 @@ def test_headers_without_end_are_refused(start_gateway: StartGateway) -> None:
         assert http.get("/livez", headers={"X-Long": "x" * 30_000}).status_code == 200
 
 
+@pytest.mark.long
 def test_a_head_that_does_not_end_is_given_up(start_gateway: StartGateway) -> None:
     gateway = start_gateway()
     for part in (b"", b"GET /livez HTTP/1.1\r\nHo"):
