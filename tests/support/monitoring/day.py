@@ -160,6 +160,7 @@ class Day:
         for worker in self.workers.values():
             worker.process.wait_until_ready()
         self._scrape()
+        self.prometheus.await_targets()  # It may notice new targets five seconds later.
 
     def stop_worker(self, name: str) -> None:
         """Take a worker from the targets of Prometheus, and end it with SIGTERM."""
