@@ -58,6 +58,7 @@ def test_no_job_is_lost_when_workers_redis_and_network_fail(tmp_path: Path) -> N
     assert found.executed_twice.get("nothing", 0) == 0, result.figures
 
 
+@pytest.mark.long
 def test_no_job_is_lost_with_a_real_model(
     tmp_path: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

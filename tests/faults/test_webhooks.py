@@ -194,6 +194,7 @@ def test_a_lost_connection_to_redis_sends_no_webhook_again(
         assert len(receiver.requests) == 20
 
 
+@pytest.mark.long
 def test_no_webhook_is_lost_when_redis_is_killed(
     own_redis: RedisProcess, workers: ReplaceableWorkers, deliverers: Deliverers
 ) -> None:

@@ -16,7 +16,7 @@ from tests.support.gateway.keys import with_new_key
 from tests.support.gateway.process import GatewayProcess
 from tests.support.processes import RedisProcess
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.long]
 
 #: It needs other versions of what sentq's commands need, so it has an environment of its own.
 _GENERATOR: Final = "openapi-python-client==0.29.1"

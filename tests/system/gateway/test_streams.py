@@ -93,7 +93,13 @@ def _jobs_sent(redis_server: RedisProcess) -> int:
         return sum(int(redis.strlen(key)) // 16 for key in keys)
 
 
-@pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGTERM], ids=["killed", "terminated"])
+@pytest.mark.parametrize(
+    "end",
+    [
+        pytest.param(signal.SIGKILL, id="killed"),
+        pytest.param(signal.SIGTERM, id="terminated", marks=pytest.mark.long),
+    ],
+)
 def test_an_upload_goes_on_at_another_gateway_when_the_first_one_ends(
     start_gateway: StartGateway, scored_redis: RedisProcess, end: signal.Signals
 ) -> None:
