@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncGenerator, Iterable, Sequence
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 from sentq.aio import AsyncClient, AsyncJob
 from sentq.connection.app import key_with_result_prefix
@@ -15,7 +15,7 @@ from sentq.results.batch_outcomes import BatchReader
 from sentq.results.steps import Listen, Subscribe
 from sentq.sending.batch import PlaceTaken
 from sentq.settings import Settings
-from sentq.wire.steps import Deadline, Steps
+from sentq.wire.steps import Deadline, Request, Steps
 
 __all__ = ["GatewayClient"]
 
@@ -67,6 +67,19 @@ class GatewayClient(AsyncClient):
             ResultsUnavailable: Redis did not answer, or refused.
         """
         return await self._drivers.current().run(steps)
+
+    async def ask(self, request: Request) -> Any:
+        """Send one command, `RoundTrip` or `ScriptCall` to the Redis of the results; return the
+        reply.
+
+        Raises:
+            ResultsUnavailable: Redis did not answer, or refused.
+        """
+
+        def steps() -> Steps[Any]:
+            return (yield request)
+
+        return await self.run(steps())
 
     async def next_status(self, job: AsyncJob, known: JobStatus, timeout_s: float) -> JobStatus:
         """Wait until a job has another status than the known one, or time has passed; return its

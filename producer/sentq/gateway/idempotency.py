@@ -27,7 +27,7 @@ from sentq.errors import KeyConflict
 from sentq.gateway.client import GatewayClient
 from sentq.gateway.errors import MalformedRequest, RequestInProgress
 from sentq.wire.functions import FUNCTIONS
-from sentq.wire.steps import ScriptCall, Steps
+from sentq.wire.steps import ScriptCall
 
 __all__ = ["Attempt", "IdempotencyHeader", "attempt_of", "one_attempt"]
 
@@ -106,12 +106,7 @@ class Attempt:
             kept_s,
             makes,
         ]
-
-        def steps() -> Steps[list[bytes | int]]:
-            reply: list[bytes | int] = yield ScriptCall(_BEGIN, [self._name], arguments)
-            return reply
-
-        match await self._client.run(steps()):
+        match await self._client.ask(ScriptCall(_BEGIN, [self._name], arguments)):
             case [b"begun", bytes(made)]:
                 return made.decode()
             case [b"in progress", int(left_ms)]:
@@ -127,11 +122,7 @@ class Attempt:
         Raises:
             ResultsUnavailable: Redis did not answer, or refused.
         """
-
-        def steps() -> Steps[None]:
-            yield ScriptCall(_END, [self._name], [self._attempt])
-
-        await self._client.run(steps())
+        await self._client.ask(ScriptCall(_END, [self._name], [self._attempt]))
 
 
 def attempt_of(

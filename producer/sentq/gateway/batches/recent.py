@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Final
 
 from sentq.gateway.client import GatewayClient
-from sentq.wire.steps import RoundTrip, Steps
+from sentq.wire.steps import Command, RoundTrip
 
 __all__ = ["last_batches", "record_recent_batch"]
 
@@ -29,18 +29,14 @@ async def record_recent_batch(client: GatewayClient, batch_id: str, owner: str) 
         ResultsUnavailable: Redis did not answer, or refused.
     """
     keys = [client.key(_KEY)] + ([client.key(f"{_KEY}:{owner}")] if owner else [])
-
-    def steps() -> Steps[None]:
-        for key in keys:
-            yield RoundTrip(
-                [
-                    ("LPUSH", key, batch_id),
-                    ("LTRIM", key, 0, _KEPT - 1),
-                    ("EXPIRE", key, 2 * client.settings.result_ttl_s),
-                ]
-            )
-
-    await client.run(steps())
+    commands: list[Command] = []
+    for key in keys:
+        commands += [
+            ("LPUSH", key, batch_id),
+            ("LTRIM", key, 0, _KEPT - 1),
+            ("EXPIRE", key, 2 * client.settings.result_ttl_s),
+        ]
+    await client.ask(RoundTrip(commands))
 
 
 async def last_batches(client: GatewayClient, owner: str | None, count: int) -> list[str]:
@@ -56,10 +52,6 @@ async def last_batches(client: GatewayClient, owner: str | None, count: int) -> 
         ResultsUnavailable: Redis did not answer, or refused.
     """
     key = client.key(_KEY if owner is None else f"{_KEY}:{owner}")
-
-    def steps() -> Steps[list[bytes]]:
-        found: list[bytes] = yield ("LRANGE", key, 0, _KEPT - 1)
-        return found
-
-    ids = dict.fromkeys(each.decode() for each in await client.run(steps()))
+    found: list[bytes] = await client.ask(("LRANGE", key, 0, _KEPT - 1))
+    ids = dict.fromkeys(each.decode() for each in found)
     return list(ids)[:count]

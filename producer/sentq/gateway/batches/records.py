@@ -18,7 +18,7 @@ from sentq.gateway.client import GatewayClient
 from sentq.gateway.errors import BatchExpired
 from sentq.wire.clock import CLOCK
 from sentq.wire.ids import sent_at_ms
-from sentq.wire.steps import RoundTrip, Steps
+from sentq.wire.steps import Command, RoundTrip
 
 __all__ = ["BatchRecord", "BatchRecords", "JobRecord"]
 
@@ -79,12 +79,7 @@ class BatchRecords:
 
     async def read(self) -> BatchRecord | None:
         """Return what is kept of the batch; None for one that was not uploaded."""
-
-        def steps() -> Steps[list[bytes | None]]:
-            found: list[bytes | None] = yield ("HMGET", self._key, "owner", "texts")
-            return found
-
-        owner, texts = await self._client.run(steps())
+        owner, texts = await self._client.ask(("HMGET", self._key, "owner", "texts"))
         return None if owner is None else BatchRecord(owner.decode(), int(texts or 0))
 
     async def check_owner(self, key_id: str, *, is_admin: bool) -> BatchRecord | None:
@@ -113,52 +108,24 @@ class BatchRecords:
 
     async def open(self, owner: str) -> None:
         """Record whose batch it is."""
-
-        def steps() -> Steps[None]:
-            yield RoundTrip(
-                [
-                    ("HSET", self._key, "owner", owner),
-                    ("EXPIRE", self._key, self._kept_s),
-                ]
-            )
-
-        await self._client.run(steps())
+        await self._write(self._key, ("HSET", self._key, "owner", owner))
 
     async def jobs(self, first: int, count: int) -> list[JobRecord]:
         """Return the records of at most so many jobs, from a place on."""
-
-        def steps() -> Steps[bytes]:
-            last = (first + count) * _JOB_BYTES - 1
-            found: bytes = yield ("GETRANGE", self._jobs_key, first * _JOB_BYTES, last)
-            return found
-
-        packed = await self._client.run(steps())
+        begin, end = first * _JOB_BYTES, (first + count) * _JOB_BYTES - 1
+        packed: bytes = await self._client.ask(("GETRANGE", self._jobs_key, begin, end))
         starts = range(0, len(packed) - _JOB_BYTES + 1, _JOB_BYTES)
         return [JobRecord(packed[at] + 1, packed[at + 1 : at + _JOB_BYTES]) for at in starts]
 
     async def write_jobs(self, first: int, jobs: Sequence[JobRecord]) -> None:
         """Record jobs that are about to be sent, from a place on."""
         packed = b"".join(job.packed() for job in jobs)
-
-        def steps() -> Steps[None]:
-            yield RoundTrip(
-                [
-                    ("SETRANGE", self._jobs_key, first * _JOB_BYTES, packed),
-                    ("EXPIRE", self._jobs_key, self._kept_s),
-                ]
-            )
-
-        await self._client.run(steps())
+        await self._write(self._jobs_key, ("SETRANGE", self._jobs_key, first * _JOB_BYTES, packed))
 
     async def write_texts(self, texts: int) -> None:
         """Record how many texts were accepted."""
+        await self._write(self._key, ("HSET", self._key, "texts", texts))
 
-        def steps() -> Steps[None]:
-            yield RoundTrip(
-                [
-                    ("HSET", self._key, "texts", texts),
-                    ("EXPIRE", self._key, self._kept_s),
-                ]
-            )
-
-        await self._client.run(steps())
+    async def _write(self, key: bytes, command: Command) -> None:
+        """Write to a key, and let it expire only after its time from now on."""
+        await self._client.ask(RoundTrip([command, ("EXPIRE", key, self._kept_s)]))

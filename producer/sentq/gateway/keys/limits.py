@@ -17,7 +17,7 @@ from sentq.gateway.client import GatewayClient
 from sentq.gateway.errors import RateLimited
 from sentq.gateway.keys.records import KeyRecord
 from sentq.wire.functions import FUNCTIONS
-from sentq.wire.steps import ScriptCall, Steps
+from sentq.wire.steps import ScriptCall
 
 __all__ = ["CHARS_PER_TOKEN", "RateLimits", "tokens_of"]
 
@@ -114,11 +114,7 @@ class RateLimits:
 
     async def _run(self, what: str, limit: int, tokens: int) -> _Taken:
         key = self._client.key(f"sentq-gateway-limit-{self._id}:{what}")
-
-        def steps() -> Steps[_Taken]:
-            return _Taken(*(yield ScriptCall(_TAKE, [key], [limit, tokens])))
-
-        return await self._client.run(steps())
+        return _Taken(*await self._client.ask(ScriptCall(_TAKE, [key], [limit, tokens])))
 
 
 def _joined(before: str | None, added: str) -> str:

@@ -12,7 +12,6 @@ from sentq.errors import JobExpired, UnknownJob
 from sentq.gateway.client import GatewayClient
 from sentq.wire.clock import CLOCK
 from sentq.wire.ids import sent_at_ms
-from sentq.wire.steps import Steps
 
 __all__ = ["check_owner", "record_owner"]
 
@@ -28,11 +27,7 @@ async def record_owner(
     if not key_id:
         return
     kept_s = 2 * client.settings.result_ttl_s + round(delay_s)
-
-    def steps() -> Steps[None]:
-        yield ("SET", _key(client, job_id), key_id, "EX", kept_s)
-
-    await client.run(steps())
+    await client.ask(("SET", _key(client, job_id), key_id, "EX", kept_s))
 
 
 async def check_owner(client: GatewayClient, job_id: str, key_id: str) -> None:
@@ -43,12 +38,7 @@ async def check_owner(client: GatewayClient, job_id: str, key_id: str) -> None:
         JobExpired: Its outcome, if there was such a job, is kept no longer. Every key is told so.
         ResultsUnavailable: Redis did not answer, or refused.
     """
-
-    def steps() -> Steps[bytes | None]:
-        found: bytes | None = yield ("GET", _key(client, job_id))
-        return found
-
-    owner = await client.run(steps())
+    owner: bytes | None = await client.ask(("GET", _key(client, job_id)))
     if owner is not None and owner.decode() == key_id:
         return
     sent_ms, ttl_s = sent_at_ms(job_id), client.settings.result_ttl_s

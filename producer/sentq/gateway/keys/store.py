@@ -8,7 +8,6 @@ record of a revoked key stays: a gateway without any key is open to its machine.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Final
 
 from pydantic import ValidationError
@@ -16,7 +15,6 @@ from pydantic import ValidationError
 from sentq.errors import InvalidInput
 from sentq.gateway.client import GatewayClient
 from sentq.gateway.keys.records import KeyRecord
-from sentq.wire.steps import Steps
 
 __all__ = ["KEYS_KEY", "MAX_KEYS", "KeyStore"]
 
@@ -42,30 +40,16 @@ class KeyStore:
 
     async def find(self, key_id: str) -> KeyRecord | None:
         """Return the record of a key by its id, also of a revoked one; None for an unknown id."""
-
-        def steps() -> Steps[bytes | None]:
-            found: bytes | None = yield ("HGET", self._key, key_id)
-            return found
-
-        return _record(await self._client.run(steps()))
+        return _record(await self._client.ask(("HGET", self._key, key_id)))
 
     async def is_empty(self) -> bool:
         """Return whether there is no key, also none that was revoked."""
-
-        def steps() -> Steps[bool]:
-            return not (yield ("EXISTS", self._key))
-
-        return await self._client.run(steps())
+        return not await self._client.ask(("EXISTS", self._key))
 
     async def all(self) -> list[KeyRecord]:
         """Return the records of all keys, those that were made first before others."""
-
-        def steps() -> Steps[Mapping[bytes, bytes]]:
-            found: Mapping[bytes, bytes] = yield ("HGETALL", self._key)
-            return found
-
-        found = (await self._client.run(steps())).values()
-        records = [record for record in map(_record, found) if record is not None]
+        found: dict[bytes, bytes] = await self._client.ask(("HGETALL", self._key))
+        records = [record for record in map(_record, found.values()) if record is not None]
         return sorted(records, key=lambda record: (record.created_s, record.id))
 
     async def add(self, record: KeyRecord) -> None:
@@ -81,7 +65,7 @@ class KeyStore:
         if len(known) >= MAX_KEYS and not revoked:
             raise InvalidInput(f"there are {len(known):,} keys: revoke some first")
         if len(known) >= MAX_KEYS:
-            await self._run("HDEL", revoked[0].id)
+            await self._client.ask(("HDEL", self._key, revoked[0].id))
         await self._write(record)
 
     async def revoke(self, id_or_name: str, *, at_s: int) -> KeyRecord:
@@ -105,13 +89,7 @@ class KeyStore:
         raise InvalidInput("there is no key of this id or name: see `sentq gateway keys list`")
 
     async def _write(self, record: KeyRecord) -> None:
-        await self._run("HSET", record.id, record.model_dump_json())
-
-    async def _run(self, command: str, *arguments: str) -> None:
-        def steps() -> Steps[None]:
-            yield (command, self._key, *arguments)
-
-        await self._client.run(steps())
+        await self._client.ask(("HSET", self._key, record.id, record.model_dump_json()))
 
 
 def _record(found: bytes | None) -> KeyRecord | None:
