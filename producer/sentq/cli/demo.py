@@ -70,10 +70,10 @@ def run_demo(client: Client, *, notes: Console) -> None:
         table.show(number, review.text, outcome)
     print(_totals(reviews, outcomes, elapsed_s))  # noqa: T201 - the demo's output
     print(_EXAMPLE_CODE)  # noqa: T201
-    notes.print("`sentq dev --gateway` starts the same, and serves it over HTTP.", markup=False)
     for outcome in client.map(_EXAMPLE_TEXTS):
         if isinstance(outcome, Prediction):
             print(f"    {outcome.label} {round(outcome.score, 2)}")  # noqa: T201
+    notes.print("`sentq dev --gateway` starts the same, and serves it over HTTP.", markup=False)
 
 
 def _totals(reviews: list[Review], outcomes: list[Outcome], elapsed_s: float) -> str:
