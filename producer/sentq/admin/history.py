@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import TYPE_CHECKING
 
 from sentq.connection.broker import BrokerKeys, run_on_broker
 from sentq.wire.history.reading import HistorySlot, history_steps
-from sentq.wire.history.slots import HISTORY_S
 from sentq.wire.steps import Steps
 
 if TYPE_CHECKING:
@@ -16,7 +14,7 @@ if TYPE_CHECKING:
 __all__ = ["read_history", "service_history_steps"]
 
 
-def read_history(app: Celery, *, last_s: float = HISTORY_S) -> list[HistorySlot]:
+def read_history(app: Celery) -> list[HistorySlot]:
     """Read what all workers completed, from the broker's Redis.
 
     Returns:
@@ -26,11 +24,9 @@ def read_history(app: Celery, *, last_s: float = HISTORY_S) -> list[HistorySlot]
         BrokerUnavailable: Redis did not answer, or refused.
         SettingsError: The broker is not Redis.
     """
-    return run_on_broker(app, partial(service_history_steps, last_s=last_s))
+    return run_on_broker(app, service_history_steps)
 
 
-def service_history_steps(
-    broker: BrokerKeys, *, last_s: float = HISTORY_S
-) -> Steps[list[HistorySlot]]:
+def service_history_steps(broker: BrokerKeys) -> Steps[list[HistorySlot]]:
     """Do what `read_history` does, in steps."""
-    return (yield from history_steps(broker.prefix, last_s=last_s))
+    return history_steps(broker.prefix)

@@ -62,16 +62,15 @@ class HistorySlot:
         return None
 
 
-def history_steps(prefix: str = "", *, last_s: float = HISTORY_S) -> Steps[list[HistorySlot]]:
+def history_steps(prefix: str = "") -> Steps[list[HistorySlot]]:
     """Return the slots of the last hour, the oldest first. The last one is not over yet.
 
     Args:
         prefix: The configured prefix of all keys.
-        last_s: How far back to read, in seconds.
     """
     seconds, _ = yield ("TIME",)
     last = slot_of(int(seconds))
-    slots = range(last - int(last_s // SLOT_S) + 1, last + 1)
+    slots = range(last - HISTORY_S // SLOT_S + 1, last + 1)
     found: list[HistorySlot] = []
     for first in range(0, len(slots), _PAGE_SLOTS):
         page = slots[first : first + _PAGE_SLOTS]
