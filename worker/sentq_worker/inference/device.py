@@ -9,7 +9,7 @@ import torch
 from sentq_worker.engine.base import DeviceUnavailable
 from sentq_worker.inference.classifier import Classifier
 
-__all__ = ["best_dtype", "choose_device", "device_works", "move_model"]
+__all__ = ["best_dtype", "choose_device", "device_works", "dtype_name", "move_model"]
 
 #: The first CUDA capability whose tensor cores multiply bf16: Ampere.
 _CUDA_BF16: Final = (8, 0)
@@ -51,6 +51,11 @@ def best_dtype(device: torch.device) -> torch.dtype:
     if device.type == "cuda" and torch.cuda.get_device_capability(device) >= _CUDA_BF16:
         return torch.bfloat16
     return torch.float32
+
+
+def dtype_name(dtype: torch.dtype) -> str:
+    """Return the name of a dtype, such as `float32`."""
+    return str(dtype).removeprefix("torch.")
 
 
 def move_model(

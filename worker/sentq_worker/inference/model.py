@@ -19,7 +19,13 @@ from sentq_worker.engine.base import (
 )
 from sentq_worker.inference.attention_cuda import find_varlen
 from sentq_worker.inference.classifier import Classifier, ClassifierConfig
-from sentq_worker.inference.device import best_dtype, choose_device, device_works, move_model
+from sentq_worker.inference.device import (
+    best_dtype,
+    choose_device,
+    device_works,
+    dtype_name,
+    move_model,
+)
 from sentq_worker.inference.loading.load import load_model
 from sentq_worker.inference.model_files import ModelFiles
 from sentq_worker.inference.padded import PaddedForward
@@ -78,7 +84,7 @@ class LocalEngine:
             model=files.name,
             revision=files.revision,
             backend=f"local:{self._device}",
-            dtype=str(model.dtype).removeprefix("torch."),
+            dtype=dtype_name(model.dtype),
             labels=_labels(self._config),
         )
 

@@ -23,9 +23,10 @@ from typing import Final, Literal
 import torch
 from pydantic import BaseModel, ConfigDict, FiniteFloat, PositiveInt, ValidationError
 
+from sentq_worker.inference.device import dtype_name
 from sentq_worker.inference.trials.kernels import Kernel, Way
 
-__all__ = ["Choice", "PackedForm", "TrialCache", "inputs_of_machine", "name_of"]
+__all__ = ["Choice", "PackedForm", "TrialCache", "inputs_of_machine"]
 
 logger = logging.getLogger(__name__)
 
@@ -105,7 +106,7 @@ class TrialCache:
         """Keep what the trials of one more start have found."""
         before = self._read()
         times = [
-            {"kernel": way.kernel, "dtype": name_of(way.dtype), "s": time_s}
+            {"kernel": way.kernel, "dtype": dtype_name(way.dtype), "s": time_s}
             for way, time_s in times_s.items()
         ]
         entry = _Entry.model_validate(
@@ -133,11 +134,6 @@ class TrialCache:
             logger.debug("no trials are kept: %s", type(error).__name__)
             return None
         return entry if entry.inputs == self._inputs else None
-
-
-def name_of(dtype: torch.dtype) -> str:
-    """Return the name of a dtype, such as `float32`."""
-    return str(dtype).removeprefix("torch.")
 
 
 def inputs_of_machine() -> dict[str, str]:

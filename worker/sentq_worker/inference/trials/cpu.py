@@ -16,10 +16,10 @@ import torch
 from sentq_worker.engine.base import Window
 from sentq_worker.inference.attention_cpu import GroupedAttention
 from sentq_worker.inference.classifier import Classifier
-from sentq_worker.inference.device import move_model
+from sentq_worker.inference.device import dtype_name, move_model
 from sentq_worker.inference.packed import CannotPack, PackedForward
 from sentq_worker.inference.padded import PaddedForward
-from sentq_worker.inference.trials.cache import Choice, PackedForm, TrialCache, name_of
+from sentq_worker.inference.trials.cache import Choice, PackedForm, TrialCache
 from sentq_worker.inference.trials.equivalence import Forward, is_exact, trial_logits, trial_windows
 from sentq_worker.inference.trials.kernels import PrepackedLayers, fastest, time_kernels
 
@@ -92,7 +92,7 @@ def _try(
     kernel, chosen = fastest(times_s, dtypes[0])
     if kernel == "onednn" and not _is_prepacking_exact(model, forward, windows, expected):
         kernel = "torch"
-    names = {"form": form, "kernel": kernel, "dtype": name_of(chosen)}
+    names = {"form": form, "kernel": kernel, "dtype": dtype_name(chosen)}
     choice = Choice.model_validate(names)
     if cache is not None:
         cache.write(choice, times_s)

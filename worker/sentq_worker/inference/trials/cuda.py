@@ -23,7 +23,7 @@ from sentq_worker.engine.base import DeviceUnavailable, Window
 from sentq_worker.inference.attention_cpu import GroupedAttention
 from sentq_worker.inference.attention_cuda import VarlenAttention
 from sentq_worker.inference.classifier import Classifier
-from sentq_worker.inference.device import device_works, move_model
+from sentq_worker.inference.device import device_works, dtype_name, move_model
 from sentq_worker.inference.packed import CannotPack, PackedForward
 from sentq_worker.inference.padded import PaddedForward
 from sentq_worker.inference.trials.equivalence import Forward, is_exact, trial_logits, trial_windows
@@ -111,7 +111,7 @@ def choose_on_cuda(
         model.config.model_type,
         forward.name,
         device,
-        str(dtype).removeprefix("torch."),
+        dtype_name(dtype),
     )
     return forward
 
