@@ -15,6 +15,7 @@ import pytest
 import yaml
 
 from tests.support.missing import on_path
+from tests.support.monitoring.metrics_page import documented_metrics
 from tests.support.monitoring.observability import (
     CONFIGS,
     DASHBOARD,
@@ -109,11 +110,10 @@ def test_each_alert_says_what_to_do() -> None:
 
 
 def test_rules_and_dashboard_use_metrics_and_series_that_exist() -> None:
-    page = (DOCS / "metrics.md").read_text()
-    rows = re.findall(r"^\| `(sentq_\w+)` \| (\w+) \|", page, flags=re.MULTILINE)
-    existing = {name for name, kind in rows if kind != "histogram"} | {
+    kinds = {name: kind for name, (kind, _) in documented_metrics().items()}
+    existing = {name for name, kind in kinds.items() if kind != "histogram"} | {
         f"{name}{suffix}"
-        for name, kind in rows
+        for name, kind in kinds.items()
         if kind == "histogram"
         for suffix in ("_bucket", "_sum", "_count")
     }
@@ -131,9 +131,9 @@ def test_rules_and_dashboard_use_metrics_and_series_that_exist() -> None:
 
 
 def test_each_label_in_an_expression_is_one_of_its_metric() -> None:
-    page = (DOCS / "metrics.md").read_text()
-    rows = re.findall(r"^\| `(sentq_\w+)` \| \w+ \|([^|]*)\|", page, flags=re.MULTILINE)
-    labels = {name: set(re.findall(r"`(\w+)`", row)) | {"job", "instance"} for name, row in rows}
+    labels = {
+        name: named | {"job", "instance"} for name, (_, named) in documented_metrics().items()
+    }
     for name, expression in expressions().items():
         for metric, matchers in re.findall(r"\b(sentq_\w+)\{([^}]*)\}", expression):
             family = re.sub(r"_(bucket|sum|count)$", "", metric)

@@ -19,7 +19,6 @@ __all__ = [
     "Panel",
     "alerts",
     "expressions",
-    "metrics",
     "metrics_in",
     "panels",
     "recorded",
@@ -62,12 +61,6 @@ def expressions() -> dict[str, str]:
         for letter, (expression, _) in zip("ABCDEF", panel.queries, strict=False)
     }
     return rules | board
-
-
-def metrics() -> set[str]:
-    """Return the names of all metrics of workers and exporter, as docs/metrics.md lists them."""
-    page = (CONFIGS.parents[1] / "docs" / "metrics.md").read_text(encoding="utf-8")
-    return set(re.findall(r"^\| `(sentq_\w+)` \| \w+ \|", page, flags=re.MULTILINE))
 
 
 def metrics_in(expression: str) -> set[str]:

@@ -6,7 +6,6 @@ import re
 import time
 from collections import Counter
 from collections.abc import Iterable
-from pathlib import Path
 
 import pytest
 from prometheus_client.core import Metric
@@ -20,21 +19,9 @@ from sentq_worker.engine.counts import BudgetUse, EngineCounts
 from sentq_worker.monitoring.collector import WorkerCollector
 from sentq_worker.monitoring.job_counts import JobCounts
 from sentq_worker.monitoring.reading import EngineReading
+from tests.support.monitoring.metrics_page import METRICS_PAGE, documented_metrics
 
 pytestmark = pytest.mark.unit
-
-PAGE = Path(__file__).parents[3] / "docs" / "metrics.md"
-
-ROW = re.compile(r"^\| `(sentq_\w+)` \| (\w+) \|([^|]*)\|", re.MULTILINE)
-
-
-def _in_the_page(heading: str) -> dict[str, tuple[str, set[str]]]:
-    text = PAGE.read_text(encoding="utf-8")
-    section = text.partition(f"## {heading}\n")[2].partition("\n## ")[0]
-    return {
-        name: (kind, set(re.findall(r"`(\w+)`", labels)))
-        for name, kind, labels in ROW.findall(section)
-    }
 
 
 def _in_the_code(families: Iterable[Metric]) -> dict[str, tuple[str, set[str]]]:
@@ -67,7 +54,7 @@ def test_the_page_has_each_metric_of_a_worker() -> None:
         ),
     )
     made = _in_the_code(WorkerCollector(counts, lambda: reading).collect())
-    assert made == _in_the_page("Metrics of a worker")
+    assert made == documented_metrics("Metrics of a worker")
 
 
 def test_the_page_has_each_metric_of_the_exporter() -> None:
@@ -91,10 +78,10 @@ def test_the_page_has_each_metric_of_the_exporter() -> None:
     webhooks = {WebhookPlace.DEAD: 1}
     reading = ServiceReading(status, {"malformed": 1}, RedisMemory(1, 2), webhooks)
     made = _in_the_code(ServiceCollector(lambda: reading).collect())
-    assert made == _in_the_page("Metrics of the exporter")
+    assert made == documented_metrics("Metrics of the exporter")
 
 
 def test_the_page_has_each_field_of_the_backlog() -> None:
-    section = PAGE.read_text(encoding="utf-8").partition("## The backlog\n")[2]
+    section = METRICS_PAGE.read_text(encoding="utf-8").partition("## The backlog\n")[2]
     named = set(re.findall(r"`(\w+)`", section.partition("\n\n`sentq status --watch`")[0]))
     assert set(Scale.model_fields) - {"at_s"} <= named
