@@ -5,8 +5,6 @@ It scrapes pages that the collectors of worker and exporter make, with all of th
 
 from __future__ import annotations
 
-import time
-from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,18 +14,14 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from prometheus_client.registry import Collector
 
-from sentq.admin.status import QueueStatus, ServiceStatus
 from sentq.exporter.collector import ServiceCollector
-from sentq.exporter.reading import RedisMemory, ServiceReading
 from sentq.serving import Page, PageServer
-from sentq.webhooks.store import WebhookPlace
-from sentq_worker.engine.base import EngineInfo
-from sentq_worker.engine.counts import BudgetUse, EngineCounts
 from sentq_worker.monitoring.collector import WorkerCollector
 from sentq_worker.monitoring.job_counts import JobCounts, Redelivery
 from sentq_worker.monitoring.reading import EngineReading
 from tests.support.monitoring.observability import alerts, expressions, panels, write_short_rules
 from tests.support.monitoring.prometheus import PrometheusServer
+from tests.support.monitoring.readings import engine_reading, service_reading
 from tests.support.processes import eventually
 
 pytestmark = [pytest.mark.slow, pytest.mark.process]
@@ -59,42 +53,7 @@ class _BusyWorker:
             since_start_s=0.03,
         )
         self.counts.add_redeliveries(Redelivery.LEASE_EXPIRED, 1)
-        return EngineReading(
-            in_flight_jobs=3,
-            busy_s=n * 0.5,
-            engine=EngineInfo("model", "revision", "local:cpu", "float32", ("a", "b")),
-            breakers={"hub": "open"},
-            counts=EngineCounts(
-                Counter(text=n, padding=n),
-                Counter(ok=n),
-                Counter(hits=n, misses=n, forged=n, errors=n),
-                (BudgetUse("day", "calls", 95, 100),),
-            ),
-        )
-
-
-def _read_service() -> ServiceReading:
-    queue = QueueStatus(
-        name="sentq", waiting_jobs=1, waiting_by_priority={0: 1, 3: 0, 6: 0, 9: 0}, oldest_s=1.0
-    )
-    status = ServiceStatus(
-        at_s=time.time(),
-        backlog_jobs=1,
-        ready_jobs=1,
-        backlog_texts=1,
-        waiting_jobs=1,
-        in_flight_jobs=0,
-        scheduled_jobs=0,
-        oldest_s=1.0,
-        pace_jobs_per_s=1.0,
-        drain_s=1.0,
-        live_workers=0,
-        queues=(queue,),
-        workers=(),
-        dead_letters=1,
-    )
-    webhooks = {WebhookPlace.WAITING: 1, WebhookPlace.DEAD: 1}
-    return ServiceReading(status, {"malformed": 1}, RedisMemory(1, 2), webhooks)
+        return engine_reading(n)
 
 
 def _server(collector: Collector) -> PageServer:
@@ -115,7 +74,7 @@ def prometheus(tmp_path: Path) -> Iterator[PrometheusServer]:
     worker = _BusyWorker()
     pages = (
         _server(WorkerCollector(worker.counts, worker.read)),
-        _server(ServiceCollector(_read_service)),
+        _server(ServiceCollector(service_reading)),
     )
     with PrometheusServer(tmp_path, rules) as prometheus:
         ports = []

@@ -3,23 +3,17 @@
 from __future__ import annotations
 
 import re
-import time
-from collections import Counter
 from collections.abc import Iterable
 
 import pytest
 from prometheus_client.core import Metric
 
-from sentq.admin.status import QueueStatus, Scale, ServiceStatus
+from sentq.admin.status import Scale
 from sentq.exporter.collector import ServiceCollector
-from sentq.exporter.reading import RedisMemory, ServiceReading
-from sentq.webhooks.store import WebhookPlace
-from sentq_worker.engine.base import EngineInfo
-from sentq_worker.engine.counts import BudgetUse, EngineCounts
 from sentq_worker.monitoring.collector import WorkerCollector
 from sentq_worker.monitoring.job_counts import JobCounts
-from sentq_worker.monitoring.reading import EngineReading
 from tests.support.monitoring.metrics_page import METRICS_PAGE, documented_metrics
+from tests.support.monitoring.readings import engine_reading, service_reading
 
 pytestmark = pytest.mark.unit
 
@@ -41,43 +35,12 @@ def _in_the_code(families: Iterable[Metric]) -> dict[str, tuple[str, set[str]]]:
 def test_the_page_has_each_metric_of_a_worker() -> None:
     counts = JobCounts()
     counts.name_queues(["sentq"])
-    reading = EngineReading(
-        in_flight_jobs=1,
-        busy_s=1.0,
-        engine=EngineInfo("model", "revision", "local:cpu", "float32", ("a", "b")),
-        breakers={"hub": "open"},
-        counts=EngineCounts(
-            Counter(text=1),
-            Counter(ok=1),
-            Counter(hits=1, misses=1, forged=1, errors=1),
-            (BudgetUse("day", "calls", 1, 2),),
-        ),
-    )
-    made = _in_the_code(WorkerCollector(counts, lambda: reading).collect())
+    made = _in_the_code(WorkerCollector(counts, engine_reading).collect())
     assert made == documented_metrics("Metrics of a worker")
 
 
 def test_the_page_has_each_metric_of_the_exporter() -> None:
-    queue = QueueStatus(name="sentq", waiting_jobs=1, waiting_by_priority={0: 1}, oldest_s=1.0)
-    status = ServiceStatus(
-        at_s=time.time(),
-        backlog_jobs=1,
-        ready_jobs=1,
-        backlog_texts=1,
-        waiting_jobs=1,
-        in_flight_jobs=0,
-        scheduled_jobs=0,
-        oldest_s=1.0,
-        pace_jobs_per_s=1.0,
-        drain_s=1.0,
-        live_workers=0,
-        queues=(queue,),
-        workers=(),
-        dead_letters=1,
-    )
-    webhooks = {WebhookPlace.DEAD: 1}
-    reading = ServiceReading(status, {"malformed": 1}, RedisMemory(1, 2), webhooks)
-    made = _in_the_code(ServiceCollector(lambda: reading).collect())
+    made = _in_the_code(ServiceCollector(service_reading).collect())
     assert made == documented_metrics("Metrics of the exporter")
 
 
