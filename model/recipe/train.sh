@@ -41,7 +41,22 @@ if [ ! -e "$out/mean/model.safetensors" ]; then
   python "$recipe/statements.py" "$made/statements.jsonl.gz"
   python "$recipe/sentences.py" "$data/sst5_phrases_train.jsonl.gz" "$made/sst5_sentences.jsonl.gz"
 
-  trained second || sentq-worker train \
+  # from_base NAME MAX_TOKENS SOURCE...: a training of the prepared base with the options of the second and the third.
+  from_base() {
+    name=$1 max_tokens=$2
+    shift 2
+    trained "$name" || sentq-worker train "$@" \
+      --where split=train \
+      --valid "$data/sst2_train.jsonl.gz" --valid "$data/sst5_phrases_train.jsonl.gz" \
+      --valid "$data/semeval_tweets_valid.jsonl.gz" --valid "$data/goemotions_valid.jsonl.gz" \
+      --valid-where split=valid \
+      --hold-out imdb_train.jsonl.gz --hold-out mds_reviews_train.jsonl.gz \
+      --base "$made/base" --base-name all-MiniLM-L6-v2 --name sentq-english --licence apache-2.0 \
+      --epochs 2 --batch-size 64 --learning-rate 1.5e-4 --max-tokens "$max_tokens" \
+      --dropout 0.1 --attention-dropout 0 --threads 1 --out "$out/$name"
+  }
+
+  from_base second 160 \
     "$data/sst2_train.jsonl.gz@0.8" \
     "$data/sst5_phrases_train.jsonl.gz@0.5" \
     "$made/sst5_sentences.jsonl.gz" \
@@ -51,17 +66,9 @@ if [ ! -e "$out/mean/model.safetensors" ]; then
     "$data/mds_reviews_train.jsonl.gz@0.9" \
     "$data/cad_imdb_train.jsonl.gz" \
     "$data/imdb_train.jsonl.gz@0.3" \
-    "$made/statements.jsonl.gz@0.5" \
-    --where split=train \
-    --valid "$data/sst2_train.jsonl.gz" --valid "$data/sst5_phrases_train.jsonl.gz" \
-    --valid "$data/semeval_tweets_valid.jsonl.gz" --valid "$data/goemotions_valid.jsonl.gz" \
-    --valid-where split=valid \
-    --hold-out imdb_train.jsonl.gz --hold-out mds_reviews_train.jsonl.gz \
-    --base "$made/base" --base-name all-MiniLM-L6-v2 --name sentq-english --licence apache-2.0 \
-    --epochs 2 --batch-size 64 --learning-rate 1.5e-4 --max-tokens 160 \
-    --dropout 0.1 --attention-dropout 0 --threads 1 --out "$out/second"
+    "$made/statements.jsonl.gz@0.5"
 
-  trained third || sentq-worker train \
+  from_base third 192 \
     "$data/sst2_train.jsonl.gz@0.6" \
     "$data/sst5_phrases_train.jsonl.gz@0.25" \
     "$made/sst5_sentences.jsonl.gz" \
@@ -71,15 +78,7 @@ if [ ! -e "$out/mean/model.safetensors" ]; then
     "$data/mds_reviews_train.jsonl.gz@0.9" \
     "$data/cad_imdb_train.jsonl.gz" \
     "$data/imdb_train.jsonl.gz@0.25" \
-    "$made/statements.jsonl.gz@0.3" \
-    --where split=train \
-    --valid "$data/sst2_train.jsonl.gz" --valid "$data/sst5_phrases_train.jsonl.gz" \
-    --valid "$data/semeval_tweets_valid.jsonl.gz" --valid "$data/goemotions_valid.jsonl.gz" \
-    --valid-where split=valid \
-    --hold-out imdb_train.jsonl.gz --hold-out mds_reviews_train.jsonl.gz \
-    --base "$made/base" --base-name all-MiniLM-L6-v2 --name sentq-english --licence apache-2.0 \
-    --epochs 2 --batch-size 64 --learning-rate 1.5e-4 --max-tokens 192 \
-    --dropout 0.1 --attention-dropout 0 --threads 1 --out "$out/third"
+    "$made/statements.jsonl.gz@0.3"
 
   python "$recipe/unseen.py" "$data" "$out/first/training.json" "$made/unseen_imdb.jsonl.gz"
   python "$recipe/sentences.py" "$data/sst5_phrases_train.jsonl.gz" "$made/sst5_sentences_valid.jsonl.gz" valid
