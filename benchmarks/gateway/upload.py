@@ -23,6 +23,7 @@ from typing import Any, Final
 import httpx2 as httpx
 
 from benchmarks.figures import argument_parser, show
+from benchmarks.slope import resident_mib
 from sentq import AsyncClient
 from sentq.dev.embedded import find_redis_server
 from tests.support.gateway.process import GatewayProcess
@@ -52,18 +53,12 @@ def _body(texts: int, at_half: Callable[[], None] | None = None) -> Iterator[byt
         yield b"".join(b'"%s"\n' % _text(number).encode() for number in numbers)
 
 
-def _memory_mib(gateway: GatewayProcess) -> float:
-    status = Path(f"/proc/{gateway.process.pid}/status").read_text(encoding="utf-8")
-    (line,) = (line for line in status.splitlines() if line.startswith("VmRSS"))
-    return int(line.split()[1]) / 1024
-
-
 class _Observer(threading.Thread):
     """Reads the memory of a gateway, and the progress of a batch, until it is stopped."""
 
     def __init__(self, gateway: GatewayProcess) -> None:
         super().__init__()
-        self.memory_mib = [_memory_mib(gateway)]
+        self.memory_mib = [resident_mib(gateway.process.pid)]
         self.path: str | None = None
         self.progress: list[dict[str, Any]] = []
         self._gateway = gateway
@@ -73,7 +68,7 @@ class _Observer(threading.Thread):
         """Observe."""
         with self._gateway.client() as http:
             while not self._is_stopped.wait(_SAMPLE_S):
-                self.memory_mib.append(_memory_mib(self._gateway))
+                self.memory_mib.append(resident_mib(self._gateway.process.pid))
                 if self.path is not None:
                     self.progress.append(http.get(self.path).json())
 

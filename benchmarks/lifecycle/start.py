@@ -11,7 +11,6 @@ installed.
 
 from __future__ import annotations
 
-import os
 import resource
 import subprocess
 import sys
@@ -25,6 +24,7 @@ from typing import Final, NamedTuple
 from benchmarks.attacks.checkout import Checkout
 from benchmarks.figures import show
 from benchmarks.lifecycle.checkouts import checkouts, named, parser_with_before
+from benchmarks.slope import resident_mib
 from sentq import Client
 from sentq.dev.embedded import find_redis_server
 from tests.support.processes import RedisProcess, WorkerProcess
@@ -76,7 +76,7 @@ def start(checkout: Checkout, cache: Path) -> StartCost:
                     try:
                         job.result(timeout=_TIMEOUT_S)
                         taken_s = time.perf_counter() - began_at
-                        mib = _resident_mib(worker.process.pid)
+                        mib = resident_mib(worker.process.pid)
                     finally:
                         worker.stop()
                     return taken_s
@@ -108,11 +108,6 @@ def _children_cpu_s() -> float:
     """Return the time of the processor that the ended children of this process have used."""
     usage = resource.getrusage(resource.RUSAGE_CHILDREN)
     return usage.ru_utime + usage.ru_stime
-
-
-def _resident_mib(pid: int) -> float:
-    pages = int(Path(f"/proc/{pid}/statm").read_text(encoding="ascii").split()[1])
-    return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
 
 
 def _environment(checkout: Checkout, **variables: str) -> dict[str, str]:
