@@ -26,7 +26,11 @@ class WebhookAdmission:
     """
 
     def __init__(self, settings: WebhookSettings | None) -> None:
-        self._settings = settings if settings is not None and settings.is_enabled else None
+        self._rules: TargetRules | None = None
+        self._max_waiting = 0
+        if settings is not None and settings.is_enabled:
+            self._rules = TargetRules(settings)
+            self._max_waiting = settings.max_waiting
 
     def then_steps(self, url: str, *, outcomes: bool = False, owner: str = "") -> Steps[Any]:
         """Return the `then` of a job or a batch, in one round trip.
@@ -39,11 +43,11 @@ class WebhookAdmission:
                 receiver wants no more.
             WebhooksFull: As many webhooks wait as may.
         """
-        if self._settings is None:
+        if self._rules is None:
             raise WebhookRefused(
                 "no webhooks are sent here: the operator has set no webhooks.secrets"
             )
-        TargetRules(self._settings).check(url)
+        self._rules.check(url)
         then = webhook(url, outcomes=outcomes, owner=owner)
-        yield from admit_steps(BrokerKeys(), url, max_waiting=self._settings.max_waiting)
+        yield from admit_steps(BrokerKeys(), url, max_waiting=self._max_waiting)
         return then
