@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -29,14 +30,19 @@ from sentq.settings import Settings
 from sentq.text_files import FileProblem
 
 __all__ = [
+    "AsJson",
     "Broker",
     "Config",
+    "DryRun",
     "Exit",
+    "Yes",
+    "confirm",
     "duration_s",
     "exit_code",
     "notes",
     "open_client",
     "say",
+    "wants_json",
     "with_settings",
 ]
 
@@ -114,6 +120,24 @@ def say(line: str) -> None:
     notes.print(f"sentq: {line}", markup=False, soft_wrap=True)
 
 
+def confirm(verb: str, count: int) -> None:
+    """Ask on the terminal whether to do something with so many things.
+
+    Raises:
+        InvalidInput: There is no terminal to ask on.
+        typer.Exit: The answer is no.
+    """
+    if not sys.stdin.isatty():
+        raise InvalidInput(f"no terminal to confirm on: add --yes to {verb} them")
+    if not typer.confirm(f"{verb} {count:,}?", err=True):
+        raise typer.Exit(Exit.SOME_FAILED)
+
+
+def wants_json(as_json: bool | None) -> bool:
+    """Return whether to write JSON: by the option, else if standard output is not a terminal."""
+    return not sys.stdout.isatty() if as_json is None else as_json
+
+
 Config = Annotated[
     Path | None,
     typer.Option(
@@ -124,3 +148,9 @@ Broker = Annotated[
     str | None,
     typer.Option("--broker-url", help="Redis to use (default: SENTQ_BROKER_URL).", metavar="URL"),
 ]
+AsJson = Annotated[
+    bool | None,
+    typer.Option("--json/--table", help="JSON lines or a table (default: by terminal)."),
+]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Show what would be done, and stop.")]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections import Counter
 from collections.abc import Callable
 from itertools import islice
@@ -11,8 +10,20 @@ from typing import Annotated, Final
 import typer
 
 from sentq.admin.dead import DeadLetters, RetryResult, Selection
-from sentq.cli.common import Broker, Config, Exit, duration_s, open_client, say
-from sentq.cli.dead_letters import counts_line, wants_json, write_json, write_sheets, write_table
+from sentq.cli.common import (
+    AsJson,
+    Broker,
+    Config,
+    DryRun,
+    Exit,
+    Yes,
+    confirm,
+    duration_s,
+    open_client,
+    say,
+    wants_json,
+)
+from sentq.cli.dead_letters import counts_line, write_json, write_sheets, write_table
 from sentq.errors import InvalidInput
 from sentq.wire.dead_letters import DeadLetter
 
@@ -68,12 +79,6 @@ Ids = Annotated[
     typer.Argument(help="Ids of dead letters.", metavar="ID...", show_default=False),
 ]
 All = Annotated[bool, typer.Option("--all", help="All dead letters.")]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Show what would be done, and stop.")]
-Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")]
-AsJson = Annotated[
-    bool | None,
-    typer.Option("--json/--table", help="JSON lines or a table (default: by terminal)."),
-]
 ShowText = Annotated[bool, typer.Option("--show-text", help="Show the texts of the jobs too.")]
 
 
@@ -207,10 +212,8 @@ def _each(
     say(counts_line(counts))
     if not counts or dry_run:
         return missing
-    if not yes and not sys.stdin.isatty():
-        raise InvalidInput(f"no terminal to confirm on: add --yes to {verb} them")
-    if not yes and not typer.confirm(f"{verb} {counts.total():,}?", err=True):
-        raise typer.Exit(Exit.SOME_FAILED)
+    if not yes:
+        confirm(verb, counts.total())
     for dead_letter in named or dead.entries(selection):
         act(dead_letter)
     return missing

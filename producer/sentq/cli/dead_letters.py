@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections import Counter
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
@@ -17,7 +16,7 @@ from sentq.errors import Undecryptable
 from sentq.rendering import printable
 from sentq.wire.dead_letters import DeadLetter
 
-__all__ = ["TextsOf", "counts_line", "wants_json", "write_json", "write_sheets", "write_table"]
+__all__ = ["TextsOf", "counts_line", "write_json", "write_sheets", "write_table"]
 
 #: Returns the texts of a dead letter; None if its message is not readable. Raises `Undecryptable`.
 TextsOf = Callable[[DeadLetter], list[str] | None]
@@ -28,11 +27,6 @@ def counts_line(counts: Counter[str]) -> str:
     total = counts.total()
     each = ", ".join(f"{count:,} {printable(code)}" for code, count in counts.most_common())
     return f"{total:,} dead letter{'' if total == 1 else 's'}" + (f": {each}" if each else "")
-
-
-def wants_json(as_json: bool | None) -> bool:
-    """Return whether to write JSON: by the option, else if standard output is not a terminal."""
-    return not sys.stdout.isatty() if as_json is None else as_json
 
 
 def write_json(dead_letters: Iterable[DeadLetter], *, texts_of: TextsOf | None) -> None:

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Final, TextIO
 
 import typer
 
-from sentq.cli.common import Broker, Config, Exit, notes, say
+from sentq.cli.common import AsJson, Broker, Config, Exit, notes, say
 from sentq.cli.source import InputFile, find_source, looks_like_a_path
 from sentq.cli.waiting import WaitNotices
 from sentq.client import Client
@@ -87,10 +87,7 @@ def score(
     force: Annotated[
         bool, typer.Option("--force", help="Overwrite the file that --output names.")
     ] = False,
-    as_json: Annotated[
-        bool | None,
-        typer.Option("--json/--table", help="JSON lines or a table (default: by terminal)."),
-    ] = None,
+    as_json: AsJson = None,
     with_text: Annotated[
         bool, typer.Option("--text/--no-text", help="Repeat each text beside its scores.")
     ] = True,

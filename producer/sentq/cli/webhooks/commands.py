@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
-import sys
 from collections import Counter
 from collections.abc import Iterable
 from itertools import islice
@@ -15,8 +14,17 @@ from typing import Annotated, Final
 import orjson
 import typer
 
-from sentq.cli.common import Broker, Config, Exit, say
-from sentq.cli.dead_letters import wants_json
+from sentq.cli.common import (
+    AsJson,
+    Broker,
+    Config,
+    DryRun,
+    Exit,
+    Yes,
+    confirm,
+    say,
+    wants_json,
+)
 from sentq.cli.webhooks.rendering import shown_url, write_json, write_table
 from sentq.errors import InvalidInput
 from sentq.settings import Settings
@@ -24,7 +32,7 @@ from sentq.webhooks.admin import WebhookAdmin
 from sentq.webhooks.running import make_deliverer
 from sentq.webhooks.settings import WebhookSettings
 from sentq.webhooks.signing import load_signer, new_secret
-from sentq.webhooks.store import RetryReply, WebhookPlace, WebhookRow
+from sentq.webhooks.store import RetryReply, WebhookPlace
 
 __all__ = ["app"]
 
@@ -53,10 +61,6 @@ Exit codes:
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help=_HELP)
 
-AsJson = Annotated[
-    bool | None,
-    typer.Option("--json/--table", help="JSON lines or a table (default: by terminal)."),
-]
 ShowUrl = Annotated[
     bool, typer.Option("--show-url", help="Show whole URLs. Their paths may be secrets.")
 ]
@@ -118,10 +122,8 @@ def retry(
         ),
     ] = None,
     everything: Annotated[bool, typer.Option("--all", help="All dead webhooks.")] = False,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Show what would be done, and stop.")
-    ] = False,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")] = False,
+    dry_run: DryRun = False,
+    yes: Yes = False,
     broker_url: Broker = None,
     config: Config = None,
 ) -> None:
@@ -134,7 +136,9 @@ def retry(
         else:
             # All are read before the first one moves.
             rows = list(webhooks.rows(WebhookPlace.DEAD))
-            _confirm(rows, dry_run=dry_run, yes=yes)
+            say(f"{len(rows):,} dead")
+            if rows and not dry_run and not yes:
+                confirm("retry", len(rows))
             chosen = [row.id for row in rows]
         if dry_run:
             return
@@ -202,13 +206,3 @@ def make_secret() -> None:
 
 def _admin(config: Path | None, broker_url: str | None) -> WebhookAdmin:
     return WebhookAdmin(Settings.load(config, broker_url=broker_url))
-
-
-def _confirm(rows: list[WebhookRow], *, dry_run: bool, yes: bool) -> None:
-    say(f"{len(rows):,} dead")
-    if not rows or dry_run or yes:
-        return
-    if not sys.stdin.isatty():
-        raise InvalidInput("no terminal to confirm on: add --yes to retry them")
-    if not typer.confirm(f"retry {len(rows):,}?", err=True):
-        raise typer.Exit(Exit.SOME_FAILED)
