@@ -16,7 +16,7 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from sentq.admin.status import ServiceStatus
 from sentq.errors import BrokerUnavailable, ResultsUnavailable
 from sentq.gateway.console.charts import HEIGHT, WIDTH, charts_of, series_of
-from sentq.gateway.console.pages import SECURITY_HEADERS, fragment, page
+from sentq.gateway.console.pages import HEADERS, fragment, page
 from sentq.gateway.console.visitors import SignedIn, signed_in
 from sentq.gateway.errors import GatewayError
 from sentq.gateway.services import GatewayServices, Services
@@ -33,8 +33,6 @@ _SILENT_AFTER_S: Final = 8.0
 #: How long a browser waits before it connects again, in milliseconds.
 _RETRY: Final = b"retry: 3000\n\n"
 _HEARTBEAT: Final = b": nothing has changed\n\n"
-
-_NO_STORE: Final = {"Cache-Control": "no-store", **SECURITY_HEADERS}
 
 #: Parts of the page, each with a template of its own.
 _PARTS: Final = ("figures", "queues", "workers")
@@ -59,13 +57,13 @@ async def show_now(request: Request, services: Services, visitor: SignedIn) -> R
 async def send_history(services: Services, _visitor: SignedIn) -> Response:
     """Send the series of the charts."""
     history = (await services.client.service_history())[:-1]
-    return JSONResponse(series_of(history), headers=_NO_STORE)
+    return JSONResponse(series_of(history), headers=HEADERS)
 
 
 async def follow_now(request: Request, services: Services, _visitor: SignedIn) -> Response:
     """Send the parts of the page that have changed, until the browser goes."""
     events = _events(request, services)
-    headers = {**_NO_STORE, "X-Accel-Buffering": "no"}
+    headers = {**HEADERS, "X-Accel-Buffering": "no"}
     return StreamingResponse(events, media_type="text/event-stream", headers=headers)
 
 

@@ -17,7 +17,7 @@ from sentq.gateway.console.assets import asset_url
 from sentq.gateway.console.visitors import Visitor, remember
 from sentq.version import VERSION
 
-__all__ = ["HOME", "SECURITY_HEADERS", "fragment", "page", "redirect"]
+__all__ = ["HEADERS", "HOME", "fragment", "page", "redirect"]
 
 HOME: Final = "/console"
 
@@ -31,8 +31,9 @@ _POLICY: Final = "; ".join(
     ]
 )
 
-#: Of each response of the console. With `no-referrer` a browser would send no origin with a form.
-SECURITY_HEADERS: Final = {
+#: Of each response but files. With `no-referrer` a browser would send no origin with a form.
+HEADERS: Final = {
+    "Cache-Control": "no-store",
     "Content-Security-Policy": _POLICY,
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
@@ -75,7 +76,7 @@ def page(
     response = HTMLResponse(
         fragment(template, visitor=visitor, path=request.url.path, **values),
         status,
-        {"Cache-Control": "no-store", **SECURITY_HEADERS},
+        HEADERS,
     )
     if visitor is not None:
         remember(visitor, request, response)
@@ -89,7 +90,7 @@ def fragment(template: str, **values: Any) -> str:
 
 def redirect(path: str) -> RedirectResponse:
     """Return the response that leads to another page of the console."""
-    return RedirectResponse(path, 303, {"Cache-Control": "no-store", **SECURITY_HEADERS})
+    return RedirectResponse(path, 303, HEADERS)
 
 
 def _duration(seconds: float | None) -> str:

@@ -11,7 +11,7 @@ from starlette.responses import HTMLResponse, Response
 from sentq.contract import JobOutcome, Prediction, TextError
 from sentq.errors import InvalidInput, JobError, Overloaded, WaitTimeout
 from sentq.gateway.console.forms import FormOf
-from sentq.gateway.console.pages import SECURITY_HEADERS, fragment, page
+from sentq.gateway.console.pages import HEADERS, fragment, page
 from sentq.gateway.console.visitors import SignedIn, Visitor
 from sentq.gateway.errors import Forbidden, RateLimited
 from sentq.gateway.keys.owners import record_owner
@@ -38,7 +38,7 @@ async def score(
     values = await _scored(services, visitor, text) if text.strip() else {}
     if fields.text("part"):
         html = fragment("parts/result.html", **_complete(values))
-        return HTMLResponse(html, headers={"Cache-Control": "no-store", **SECURITY_HEADERS})
+        return HTMLResponse(html, headers=HEADERS)
     return _page(request, services, visitor, text, values)
 
 
