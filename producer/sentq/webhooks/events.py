@@ -11,7 +11,6 @@ from __future__ import annotations
 import base64
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any, Final
 
 import orjson
@@ -21,6 +20,7 @@ from sentq.contract import SEALED_FIELD, JobOutcome, JobStatus, Prediction
 from sentq.errors import Undecryptable
 from sentq.results.batch import BatchProgress
 from sentq.wire.batches import is_batch_id
+from sentq.wire.scheduled import moment
 from sentq.wire.sealing import Keyring, Purpose
 
 __all__ = ["Notice", "UnreadableMessage", "batch_body", "job_body", "read_notice"]
@@ -155,5 +155,5 @@ def _outcome_of(end: _JobEnd, keyring: Keyring | None) -> JobOutcome | None:
 
 
 def _body(kind: str, at_ms: int, data: Mapping[str, object]) -> bytes:
-    at = datetime.fromtimestamp(at_ms / 1000, UTC).isoformat(timespec="milliseconds")
+    at = moment(at_ms).isoformat(timespec="milliseconds")
     return orjson.dumps({"type": kind, "timestamp": at.replace("+00:00", "Z"), "data": data})

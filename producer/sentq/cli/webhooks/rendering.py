@@ -4,7 +4,6 @@ request."""
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import UTC, datetime
 from typing import Any, Final
 
 import orjson
@@ -16,6 +15,7 @@ from sentq.errors import WebhookRefused
 from sentq.rendering import printable
 from sentq.webhooks.network.targets import parse_target
 from sentq.webhooks.store import WebhookPlace, WebhookRow
+from sentq.wire.scheduled import moment
 
 __all__ = ["shown_url", "write_json", "write_table"]
 
@@ -81,4 +81,4 @@ def _fields(row: WebhookRow, *, show_url: bool) -> dict[str, Any]:
 def _date(unix_ms: int | str | None) -> str | None:
     if unix_ms is None:
         return None
-    return datetime.fromtimestamp(int(unix_ms) / 1000, UTC).isoformat(timespec="seconds")
+    return moment(int(unix_ms)).isoformat(timespec="seconds")
