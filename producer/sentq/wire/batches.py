@@ -21,6 +21,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Final, NamedTuple
 
 from sentq.contract import BATCH_HEADER
+from sentq.wire.ids import UUID_PATTERN, is_uuid
 
 __all__ = [
     "BATCH_KEY_PREFIX",
@@ -48,9 +49,7 @@ MAX_JOBS_PER_BATCH: Final = 1_000_000
 ID_BYTES: Final = 16
 PLACE_BYTES: Final = 4
 
-_UUID: Final = "[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
-_BATCH_ID: Final = re.compile(_UUID)
-_HEADER: Final = re.compile(f"({_UUID}):([0-9]{{1,7}})", re.ASCII)
+_HEADER: Final = re.compile(f"({UUID_PATTERN}):([0-9]{{1,7}})", re.ASCII)
 
 
 class BatchPlace(NamedTuple):
@@ -74,7 +73,7 @@ def place_in(headers: Mapping[str, object]) -> BatchPlace | None:
 
 def is_batch_id(value: object) -> bool:
     """Return whether this has the form of an id."""
-    return isinstance(value, str) and _BATCH_ID.fullmatch(value) is not None
+    return isinstance(value, str) and is_uuid(value)
 
 
 def batch_key(batch_id: str) -> str:

@@ -7,11 +7,16 @@ The layout is RFC 9562, section 5.7: 48 bits of Unix milliseconds, then version,
 from __future__ import annotations
 
 import os
+import re
 from typing import Final
 
 from sentq.wire.clock import CLOCK
 
-__all__ = ["new_job_ids", "send_group_of", "sent_at_ms"]
+__all__ = ["UUID_PATTERN", "is_uuid", "new_job_ids", "send_group_of", "sent_at_ms"]
+
+#: The form of an id of any version: a UUID in lower case.
+UUID_PATTERN: Final = "[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
+_UUID: Final = re.compile(UUID_PATTERN)
 
 _VERSION: Final = 7
 
@@ -42,6 +47,11 @@ def new_job_ids(count: int, *, at_s: float | None = None) -> list[str]:
     group = f"{now[:8]}-{now[8:]}-{_VERSION}{r[:3]}-{_VARIANT[r[3]]}{r[4:7]}-"
     width = 2 * _OWN_BYTES
     return [group + own[at : at + width] for at in range(0, len(own), width)]
+
+
+def is_uuid(text: str) -> bool:
+    """Return whether a text is a UUID in lower case."""
+    return _UUID.fullmatch(text) is not None
 
 
 def send_group_of(job_id: str) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import Final
 
 from fastapi import APIRouter
@@ -23,10 +22,9 @@ from sentq.gateway.keys.owners import check_owner
 from sentq.gateway.routes.waiting import job_document
 from sentq.gateway.services import GatewayServices, Services
 from sentq.results.batch import BatchProgress
+from sentq.wire.ids import is_uuid
 
 __all__ = ["add_to"]
-
-_UUID: Final = re.compile("[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 #: How many batches the page lists, and how many outcomes of a job.
 _BATCHES: Final = 20
@@ -46,7 +44,7 @@ async def show_jobs(
     job: JobDocument | None = None
     batch: BatchProgress | None = None
     problem = ""
-    if job_id and not _UUID.fullmatch(job_id):
+    if job_id and not is_uuid(job_id):
         problem = "This is no id of a job or a batch: an id is a UUID."
     elif job_id:
         job = await _find_job(services, visitor, job_id)
@@ -70,7 +68,7 @@ async def show_jobs(
 async def cancel_job(services: Services, visitor: SignedIn, fields: FormOf) -> Response:
     """Cancel a job that no worker has started."""
     job_id = fields.text("id")
-    if not _UUID.fullmatch(job_id):
+    if not is_uuid(job_id):
         raise UnknownJob("the form has no id of a job", job_id)
     if not visitor.is_admin:
         await check_owner(services.client, job_id, visitor.key_id)

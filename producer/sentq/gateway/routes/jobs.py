@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import Annotated, Final
 
 from fastapi import APIRouter, Depends, Path, Request
@@ -21,12 +20,11 @@ from sentq.gateway.openapi import OF_CALLER, body_of, problems, with_headers
 from sentq.gateway.routes.prefer import Preference, PreferHeader, preference_of
 from sentq.gateway.routes.waiting import job_document
 from sentq.gateway.services import GatewayServices, Services
+from sentq.wire.ids import is_uuid
 
 __all__ = ["JobOfPath", "accepted", "job_of_path", "path_of", "router"]
 
 router: Final = APIRouter(tags=["jobs"])
-
-_UUID: Final = re.compile("[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 _JSON: Final = "application/json"
 
@@ -64,7 +62,7 @@ async def job_of_path(
     Raises:
         UnknownJob, JobExpired: It names none, or one that the caller may not read.
     """
-    if not _UUID.fullmatch(job_id):
+    if not is_uuid(job_id):
         raise UnknownJob("the path has no id of a job: it is a UUID in lower case", job_id)
     if not caller.is_admin:
         await check_owner(services.client, job_id, caller.key_id)
