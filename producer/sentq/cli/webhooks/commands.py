@@ -70,8 +70,6 @@ ShowUrl = Annotated[
 def deliver(broker_url: Broker = None, config: Config = None) -> None:
     """Deliver webhooks until SIGTERM or Ctrl-C. Several processes may do so, and a gateway does."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
-    # It logs whole requests, with URLs.
-    logging.getLogger("httpcore2").setLevel(logging.WARNING)
     settings = Settings.load(config, broker_url=broker_url)
     deliverer = make_deliverer(settings, WebhookSettings.load(config))
 

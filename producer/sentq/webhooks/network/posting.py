@@ -8,6 +8,7 @@ would have to be turned off elsewhere.
 from __future__ import annotations
 
 import asyncio
+import logging
 import ssl
 from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager, aclosing, suppress
@@ -86,6 +87,8 @@ class Poster:
     """
 
     def __init__(self, settings: WebhookSettings, rules: TargetRules) -> None:
+        # It logs whole requests, with URLs.
+        logging.getLogger("httpcore2").setLevel(logging.WARNING)
         self._timeout_s = settings.timeout_s
         self._pool = httpcore2.AsyncConnectionPool(
             ssl_context=_tls(settings),
