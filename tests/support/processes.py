@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Self, TypeVar
 
@@ -25,6 +25,7 @@ from tests.support.roles.users import (
 )
 
 __all__ = [
+    "LoggedProcess",
     "RedisProcess",
     "StartWorker",
     "WorkerProcess",
@@ -48,6 +49,63 @@ def eventually(check: Callable[[], T], *, within_s: float = 20.0, what: str = ""
             return found
         assert time.monotonic() < deadline, f"not within {within_s} s: {what or check}"
         time.sleep(0.02)
+
+
+class LoggedProcess:
+    """A process of its own. What it prints is in a file.
+
+    Args:
+        command: The program and its arguments.
+        environment: Variables in addition to those of the tests.
+        log_file: The file.
+    """
+
+    def __init__(
+        self, command: Sequence[str], environment: Mapping[str, str], log_file: Path
+    ) -> None:
+        self.log_file = register_log(log_file)
+        with self.log_file.open("wb") as log:
+            self.process = subprocess.Popen(
+                command,
+                env=os.environ | dict(environment),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+            )
+
+    @property
+    def log(self) -> str:
+        """Its output so far."""
+        return self.log_file.read_text(errors="replace")
+
+    def wait_until(self, is_ready: Callable[[], bool], *, within_s: float = 60) -> Self:
+        """Wait until a condition holds while the process runs."""
+        eventually(
+            lambda: is_ready() or self.process.poll() is not None,
+            within_s=within_s,
+            what=f"{type(self).__name__} ready",
+        )
+        assert self.process.poll() is None, self.log
+        return self
+
+    def terminate(self) -> None:
+        """Send SIGTERM, and return at once."""
+        self.process.send_signal(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """Kill it with SIGKILL."""
+        self.process.kill()
+        self.process.wait()
+
+    def stop(self, *, within_s: float = 30) -> int:
+        """Send SIGTERM, and return the exit code."""
+        if self.process.poll() is None:
+            self.terminate()
+        try:
+            return self.process.wait(within_s)
+        except subprocess.TimeoutExpired:
+            self.kill()
+            raise
 
 
 class RedisProcess:

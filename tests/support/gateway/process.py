@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import re
-import signal
-import subprocess
 import sys
 from pathlib import Path
 from typing import Final, Self
 
 import httpx2 as httpx
 
-from tests.support.logs import register_log
-from tests.support.processes import eventually, free_port
+from tests.support.processes import LoggedProcess, free_port
 
 __all__ = ["PROBLEMS", "GatewayProcess"]
 
@@ -26,7 +22,7 @@ PROBLEMS: Final = re.compile(
 )
 
 
-class GatewayProcess:
+class GatewayProcess(LoggedProcess):
     """A gateway.
 
     Args:
@@ -37,23 +33,14 @@ class GatewayProcess:
     """
 
     def __init__(self, folder: Path, broker_url: str, *options: str, **variables: str) -> None:
-        self.log_file = register_log(folder / f"gateway-{free_port()}.log")
-        with self.log_file.open("wb") as log:
-            self.process = subprocess.Popen(
-                [
-                    *(sys.executable, "-W", "default::ResourceWarning", "-m", "sentq.cli"),
-                    *("gateway", "--port", "0", *options),
-                ],
-                env=os.environ | {"SENTQ_BROKER_URL": broker_url, **variables},
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-            )
-
-    @property
-    def log(self) -> str:
-        """Its output so far."""
-        return self.log_file.read_text(errors="replace")
+        super().__init__(
+            [
+                *(sys.executable, "-W", "default::ResourceWarning", "-m", "sentq.cli"),
+                *("gateway", "--port", "0", *options),
+            ],
+            {"SENTQ_BROKER_URL": broker_url, **variables},
+            folder / f"gateway-{free_port()}.log",
+        )
 
     @property
     def url(self) -> str:
@@ -64,9 +51,7 @@ class GatewayProcess:
 
     def wait_until_ready(self) -> Self:
         """Wait until it takes requests."""
-        eventually(lambda: self._is_ready() or self.process.poll() is not None, within_s=60)
-        assert self.process.poll() is None, self.log
-        return self
+        return self.wait_until(self._is_ready)
 
     def client(self, key: str | None = None, *, timeout_s: float = 60) -> httpx.Client:
         """Return a client of the gateway.
@@ -78,24 +63,9 @@ class GatewayProcess:
         headers = {} if key is None else {"Authorization": f"Bearer {key}"}
         return httpx.Client(base_url=self.url, headers=headers, timeout=timeout_s)
 
-    def terminate(self) -> None:
-        """Send SIGTERM, and return at once."""
-        self.process.send_signal(signal.SIGTERM)
-
-    def kill(self) -> None:
-        """Kill it."""
-        self.process.kill()
-        self.process.wait()
-
     def stop(self, *, within_s: float = 40) -> int:
-        """Stop it, and return its exit code."""
-        if self.process.poll() is None:
-            self.terminate()
-        try:
-            return self.process.wait(within_s)
-        except subprocess.TimeoutExpired:
-            self.kill()
-            raise
+        """Send SIGTERM, and return the exit code. Requests that are under way end first."""
+        return super().stop(within_s=within_s)
 
     def _is_ready(self) -> bool:
         if _LISTENS.search(self.log) is None:

@@ -4,17 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
-import signal
-import subprocess
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Final, NamedTuple, Self
 
-from tests.support.logs import register_log
 from tests.support.ports import free_port
-from tests.support.processes import eventually
+from tests.support.processes import LoggedProcess
 
 __all__ = ["NAME", "Response", "WebServer", "request", "requests"]
 
@@ -32,7 +28,7 @@ class Response(NamedTuple):
     body: Any
 
 
-class WebServer:
+class WebServer(LoggedProcess):
     """The application in a process of its own, with one event loop.
 
     Args:
@@ -52,45 +48,19 @@ class WebServer:
         python: Sequence[str] = (),
     ) -> None:
         self.port = free_port()
-        self.log_file = register_log(folder / f"web-{self.port}.log")
-        with self.log_file.open("wb") as log:
-            self.process = subprocess.Popen(
-                [
-                    *(sys.executable, *python, "-m", "uvicorn"),
-                    f"tests.support.web.application:{app}",
-                    *("--port", str(self.port), *options),
-                ],
-                env=os.environ | {"SENTQ_BROKER_URL": f"{broker_url}?client_name={NAME}"},
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-            )
-
-    @property
-    def log(self) -> str:
-        """Its output so far."""
-        return self.log_file.read_text(errors="replace")
+        super().__init__(
+            [
+                *(sys.executable, *python, "-m", "uvicorn"),
+                f"tests.support.web.application:{app}",
+                *("--port", str(self.port), *options),
+            ],
+            {"SENTQ_BROKER_URL": f"{broker_url}?client_name={NAME}"},
+            folder / f"web-{self.port}.log",
+        )
 
     def wait_until_ready(self) -> Self:
         """Wait until it takes requests."""
-        eventually(lambda: _STARTED in self.log or self.process.poll() is not None, within_s=60)
-        assert self.process.poll() is None, self.log
-        return self
-
-    def terminate(self) -> None:
-        """Send SIGTERM, and return at once."""
-        self.process.send_signal(signal.SIGTERM)
-
-    def stop(self) -> int:
-        """Stop it, and return its exit code."""
-        if self.process.poll() is None:
-            self.terminate()
-        try:
-            return self.process.wait(30)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
-            raise
+        return self.wait_until(lambda: _STARTED in self.log)
 
 
 async def request(port: int, method: str, path: str, body: object = None) -> Response:

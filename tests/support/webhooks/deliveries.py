@@ -4,17 +4,13 @@ from __future__ import annotations
 
 import base64
 import json
-import os
-import signal
-import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Self
 
 from sentq.webhooks.callback import WEBHOOK_TASK
-from tests.support.logs import register_log
-from tests.support.processes import eventually
+from tests.support.processes import LoggedProcess
 
 __all__ = ["SECRET", "DelivererProcess", "job_message", "webhook_environment"]
 
@@ -55,7 +51,7 @@ def job_message(
     ).encode()
 
 
-class DelivererProcess:
+class DelivererProcess(LoggedProcess):
     """A real `sentq webhooks deliver`.
 
     Args:
@@ -65,42 +61,12 @@ class DelivererProcess:
     """
 
     def __init__(self, folder: Path, broker_url: str, environment: dict[str, str]) -> None:
-        self.log_file = register_log(folder / f"webhooks-{time.monotonic_ns()}.log")
-        with self.log_file.open("wb") as log:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "sentq.cli", "webhooks", "deliver"],
-                env=os.environ | {"SENTQ_BROKER_URL": broker_url} | environment,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-            )
-
-    @property
-    def log(self) -> str:
-        """Its output so far."""
-        return self.log_file.read_text(errors="replace")
-
-    def wait_until_ready(self) -> DelivererProcess:
-        """Wait until it delivers."""
-        eventually(
-            lambda: "webhooks are delivered" in self.log or self.process.poll() is not None,
-            within_s=60,
-            what="a deliverer",
+        super().__init__(
+            [sys.executable, "-m", "sentq.cli", "webhooks", "deliver"],
+            {"SENTQ_BROKER_URL": broker_url} | environment,
+            folder / f"webhooks-{time.monotonic_ns()}.log",
         )
-        assert self.process.poll() is None, self.log
-        return self
 
-    def kill(self) -> None:
-        """Kill it with SIGKILL."""
-        self.process.kill()
-        self.process.wait()
-
-    def stop(self, *, within_s: float = 30) -> int:
-        """Send SIGTERM, and return the exit code."""
-        if self.process.poll() is None:
-            self.process.send_signal(signal.SIGTERM)
-        try:
-            return self.process.wait(within_s)
-        finally:
-            if self.process.poll() is None:
-                self.kill()
+    def wait_until_ready(self) -> Self:
+        """Wait until it delivers."""
+        return self.wait_until(lambda: "webhooks are delivered" in self.log)
