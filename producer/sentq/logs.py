@@ -22,7 +22,13 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from sys import UnraisableHookArgs
 
-__all__ = ["JsonFormatter", "job_fields", "log_as_json", "log_uncaught_errors"]
+__all__ = [
+    "JsonFormatter",
+    "job_fields",
+    "log_as_json",
+    "log_service_as_json",
+    "log_uncaught_errors",
+]
 
 logger = logging.getLogger(__name__)
 
@@ -117,6 +123,12 @@ def log_as_json(formatter: JsonFormatter, *, level: int | str, file: str | None 
     logging.root.handlers[:] = [handler]
     logging.root.setLevel(level)
     logging.captureWarnings(capture=True)
+
+
+def log_service_as_json() -> None:
+    """Log lines of JSON in a process that serves: what it says, and errors that nothing catches."""
+    log_as_json(JsonFormatter(), level=logging.INFO)
+    log_uncaught_errors()
 
 
 def log_uncaught_errors() -> None:

@@ -425,8 +425,9 @@ class Settings(LayeredSettings):
     log_format: Annotated[
         Literal["text", "json"],
         Field(
-            description="How workers and `sentq exporter` log: `text`, or `json`, an object on "
-            "each line with the ids of jobs and traces as fields. No line has a text of a job."
+            description="How workers, `sentq exporter`, `sentq gateway` and `sentq webhooks "
+            "deliver` log: `text`, or `json`, an object on each line with the ids of jobs and "
+            "traces as fields. No line has a text of a job."
         ),
     ] = "text"
     texts_per_job: Annotated[

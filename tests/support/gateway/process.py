@@ -13,8 +13,8 @@ from tests.support.processes import LoggedProcess, free_port
 
 __all__ = ["PROBLEMS", "GatewayProcess"]
 
-#: What the command prints once it listens.
-_LISTENS: Final = re.compile(r"gateway: (http://\S+)")
+#: What the command prints once it listens, alone on a line or within one of JSON.
+_LISTENS: Final = re.compile(r"gateway: (http://[^\s\"]+)")
 
 #: What the log must not have.
 PROBLEMS: Final = re.compile(

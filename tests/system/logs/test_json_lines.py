@@ -16,7 +16,9 @@ from tests.corpus.cases import CASES
 from tests.corpus.expected import CANARY
 from tests.corpus.runner import CorpusRunner
 from tests.support.celery.site import stock_app
+from tests.support.gateway.process import GatewayProcess
 from tests.support.processes import RedisProcess, StartWorker, WorkerProcess, eventually
+from tests.support.webhooks.deliveries import DelivererProcess, webhook_environment
 
 #: The headers of a message that was sent within a span.
 TRACE_ID = "4bf92f3577b34da6a3ce929d0e0e4736"
@@ -102,6 +104,23 @@ def test_errors_of_the_engine_and_of_threads_are_lines_too(
     (uncaught,) = [line for line in lines if "not caught" in line["message"]]
     assert (uncaught["error"], uncaught["thread"]) == ("RuntimeError", "extra")
     assert "_raise_in_thread" in uncaught["traceback"]
+
+
+@pytest.mark.slow
+def test_a_gateway_logs_lines_of_json_too(own_redis: RedisProcess, tmp_path: Path) -> None:
+    gateway = GatewayProcess(tmp_path, own_redis.url, SENTQ_LOG_FORMAT="json").wait_until_ready()
+    assert gateway.stop() == 0
+    assert any("gateway: " in json.loads(line)["message"] for line in gateway.log.splitlines())
+
+
+@pytest.mark.slow
+def test_a_process_that_delivers_webhooks_logs_lines_of_json_too(
+    own_redis: RedisProcess, tmp_path: Path
+) -> None:
+    variables = webhook_environment("http://127.0.0.1:1") | {"SENTQ_LOG_FORMAT": "json"}
+    deliverer = DelivererProcess(tmp_path, own_redis.url, variables).wait_until_ready()
+    assert deliverer.stop() == 0
+    assert any("delivered" in json.loads(line)["message"] for line in deliverer.log.splitlines())
 
 
 def test_an_uncaught_error_of_a_program_is_one_line(tmp_path: Path) -> None:

@@ -13,11 +13,13 @@ from sentq.cli.common import Broker, Config, say
 from sentq.cli.gateway import keys
 from sentq.errors import SettingsError
 from sentq.gateway.settings import GatewaySettings
-from sentq.logs import JsonFormatter, log_as_json
+from sentq.logs import log_service_as_json
 from sentq.settings import Settings
 from sentq.webhooks.settings import WebhookSettings
 
 __all__ = ["app"]
+
+logger = logging.getLogger(__name__)
 
 _HELP: Final = """Serve sentq over HTTP, until SIGTERM or Ctrl-C.
 
@@ -97,14 +99,15 @@ def gateway(
     from sentq.gateway.server import GatewayServer
 
     if settings.log_format == "json":
-        log_as_json(JsonFormatter(), level=logging.INFO)
+        log_service_as_json()
     else:
         logging.basicConfig(
             level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
         )
     server = GatewayServer(settings, own, webhooks)
-    say(f"gateway: {server.url}")
-    say(f"console: {server.url}/console")
+    tell = logger.info if settings.log_format == "json" else say
+    tell(f"gateway: {server.url}")
+    tell(f"console: {server.url}/console")
     if not has_keys:
-        say("there is no key: every program of this machine may use the gateway")
+        tell("there is no key: every program of this machine may use the gateway")
     server.serve()

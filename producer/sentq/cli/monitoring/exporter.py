@@ -11,7 +11,7 @@ import typer
 
 from sentq.cli.common import Broker, Config, say
 from sentq.connection.app import make_app
-from sentq.logs import JsonFormatter, log_as_json, log_uncaught_errors
+from sentq.logs import log_service_as_json
 from sentq.settings import Settings
 
 __all__ = ["HELP", "exporter"]
@@ -66,8 +66,7 @@ def exporter(
 
     settings = Settings.load(config, broker_url=broker_url, log_format=log_format)
     if settings.log_format == "json":
-        log_as_json(JsonFormatter(), level=logging.INFO)
-        log_uncaught_errors()
+        log_service_as_json()
     pages = make_pages(ServiceReader(make_app(settings), settings))
     server = PageServer(host, port, pages)
     signal.signal(signal.SIGTERM, _interrupt)

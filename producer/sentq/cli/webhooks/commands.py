@@ -27,6 +27,7 @@ from sentq.cli.common import (
 )
 from sentq.cli.webhooks.rendering import shown_url, write_json, write_table
 from sentq.errors import InvalidInput
+from sentq.logs import log_service_as_json
 from sentq.settings import Settings
 from sentq.webhooks.admin import WebhookAdmin
 from sentq.webhooks.running import make_deliverer
@@ -35,6 +36,8 @@ from sentq.webhooks.signing import load_signer, new_secret
 from sentq.webhooks.store import RetryReply, WebhookPlace
 
 __all__ = ["app"]
+
+logger = logging.getLogger(__name__)
 
 _HELP: Final = """Deliver, list and retry webhooks: requests that tell a receiver how a job or a
 batch ended.
@@ -69,15 +72,19 @@ ShowUrl = Annotated[
 @app.command()
 def deliver(broker_url: Broker = None, config: Config = None) -> None:
     """Deliver webhooks until SIGTERM or Ctrl-C. Several processes may do so, and a gateway does."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     settings = Settings.load(config, broker_url=broker_url)
+    if settings.log_format == "json":
+        log_service_as_json()
+    else:
+        logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    tell = logger.info if settings.log_format == "json" else say
     deliverer = make_deliverer(settings, WebhookSettings.load(config))
 
     async def main() -> None:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, deliverer.stop)
-        say("webhooks are delivered")
+        tell("webhooks are delivered")
         await deliverer.run()
 
     asyncio.run(main())
