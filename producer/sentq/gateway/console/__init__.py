@@ -1,4 +1,4 @@
 """The console: pages at `/console` that show the service to people, and let them act on it.
 
-May import `keys`, `batches`, `bodies`, `problems` and what is below them; not `routes`.
+May import `keys`, `batches`, `bodies`, `problems` and what is below them, and `routes.waiting`.
 """
