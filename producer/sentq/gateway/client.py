@@ -56,6 +56,12 @@ class GatewayClient(AsyncClient):
         """The limits of a job."""
         return self._settings.sender_limits
 
+    @property
+    def kept_s(self) -> int:
+        """How long a gateway keeps what it knows of a request, in seconds: twice as long as an
+        outcome, which is kept from the end of its job on."""
+        return 2 * self._settings.result_ttl_s
+
     def key(self, name: str) -> bytes:
         """Return the key of this name in the Redis of the results."""
         return key_with_result_prefix(self._results.app, name)

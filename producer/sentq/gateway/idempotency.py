@@ -98,12 +98,11 @@ class Attempt:
         Raises:
             RequestInProgress: It counted as lost, and another one has begun.
         """
-        kept_s = 2 * self._client.settings.result_ttl_s
         arguments = [
             self._fingerprint,
             self._attempt,
             round((lasts_s + _MARGIN_S) * 1000),
-            kept_s,
+            self._client.kept_s,
             makes,
         ]
         match await self._client.ask(ScriptCall(_BEGIN, [self._name], arguments)):

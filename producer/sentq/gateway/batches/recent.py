@@ -34,7 +34,7 @@ async def record_recent_batch(client: GatewayClient, batch_id: str, owner: str) 
         commands += [
             ("LPUSH", key, batch_id),
             ("LTRIM", key, 0, _KEPT - 1),
-            ("EXPIRE", key, 2 * client.settings.result_ttl_s),
+            ("EXPIRE", key, client.kept_s),
         ]
     await client.ask(RoundTrip(commands))
 

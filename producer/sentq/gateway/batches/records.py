@@ -75,7 +75,7 @@ class BatchRecords:
         self._id = batch_id
         self._key = client.key(f"sentq-gateway-batch-{batch_id}")
         self._jobs_key = self._key + b":jobs"
-        self._kept_s = 2 * client.settings.result_ttl_s
+        self._kept_s = client.kept_s
 
     async def read(self) -> BatchRecord | None:
         """Return what is kept of the batch; None for one that was not uploaded."""

@@ -26,7 +26,7 @@ async def record_owner(
     """
     if not key_id:
         return
-    kept_s = 2 * client.settings.result_ttl_s + round(delay_s)
+    kept_s = client.kept_s + round(delay_s)
     await client.ask(("SET", _key(client, job_id), key_id, "EX", kept_s))
 
 
@@ -41,8 +41,9 @@ async def check_owner(client: GatewayClient, job_id: str, key_id: str) -> None:
     owner: bytes | None = await client.ask(("GET", _key(client, job_id)))
     if owner is not None and owner.decode() == key_id:
         return
-    sent_ms, ttl_s = sent_at_ms(job_id), client.settings.result_ttl_s
-    if owner is None and sent_ms is not None and CLOCK.unix_s() - sent_ms / 1000 > 2 * ttl_s:
+    sent_ms = sent_at_ms(job_id)
+    if owner is None and sent_ms is not None and CLOCK.unix_s() - sent_ms / 1000 > client.kept_s:
+        ttl_s = client.settings.result_ttl_s
         raise JobExpired(f"the outcome of job {job_id} was kept for {ttl_s} s and is gone", job_id)
     raise UnknownJob(f"this key has sent no job {job_id}", job_id)
 
