@@ -20,6 +20,7 @@ from urllib.parse import quote
 
 import redis
 
+from sentq.dev.processes import last_lines, stop
 from sentq.errors import SentqError
 
 __all__ = ["EmbeddedRedis", "NoRedisFound", "RedisDidNotStart", "find_redis_server"]
@@ -114,19 +115,13 @@ class EmbeddedRedis:
         while not self._is_running():
             if self._process.poll() is not None or time.monotonic() > deadline:
                 self.stop()
-                log_tail = log.read_text(errors="replace").strip().splitlines()[-3:]
-                raise RedisDidNotStart("the embedded Redis did not start: " + " / ".join(log_tail))
+                raise RedisDidNotStart(f"the embedded Redis did not start: {last_lines(log)}")
             time.sleep(0.02)
 
     def stop(self) -> None:
         """Stop the server after it has written everything. May be called twice."""
         if self._process is not None:
-            self._process.terminate()
-            try:
-                self._process.wait(_STOP_TIMEOUT_S)
-            except subprocess.TimeoutExpired:
-                self._process.kill()
-                self._process.wait()
+            stop(self._process, within_s=_STOP_TIMEOUT_S)
             self._process = None
         if self._short_folder is not None:
             self._short_folder.cleanup()

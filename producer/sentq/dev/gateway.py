@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-import signal
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,6 +12,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
 
+from sentq.dev.processes import last_lines, start_module, stop
 from sentq.errors import SentqError
 from sentq.settings import Settings
 
@@ -46,38 +45,21 @@ def local_gateway(settings: Settings, folder: Path, *, port: int) -> Iterator[st
         raise GatewayDidNotStart('the gateway is not installed here: pip install "sentq[gateway]"')
     url = settings.broker_url.get_secret_value()
     log = folder / "gateway.log"
-    with log.open("wb") as output:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "sentq.cli", "gateway", "--port", str(port)],
-            env={**os.environ, "SENTQ_BROKER_URL": url, "SENTQ_RESULT_URL": url, "COLUMNS": "200"},
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
+    environment = {"SENTQ_BROKER_URL": url, "SENTQ_RESULT_URL": url, "COLUMNS": "200"}
+    process = start_module(
+        "sentq.cli", "gateway", "--port", str(port), log=log, environment=os.environ | environment
+    )
     try:
         yield _address(process, log)
     finally:
-        _stop(process)
+        stop(process, within_s=_STOP_TIMEOUT_S)
 
 
 def _address(process: subprocess.Popen[bytes], log: Path) -> str:
     deadline = time.monotonic() + _READY_TIMEOUT_S
     while True:
-        written = log.read_text(errors="replace")
-        if found := _LISTENS.search(written):
+        if found := _LISTENS.search(log.read_text(errors="replace")):
             return found[1]
         if process.poll() is not None or time.monotonic() > deadline:
-            last = " / ".join(written.strip().splitlines()[-3:])
-            raise GatewayDidNotStart(f"the gateway did not start ({log}): {last}")
+            raise GatewayDidNotStart(f"the gateway did not start ({log}): {last_lines(log)}")
         time.sleep(0.05)
-
-
-def _stop(process: subprocess.Popen[bytes]) -> None:
-    if process.poll() is None:
-        process.send_signal(signal.SIGTERM)
-    try:
-        process.wait(_STOP_TIMEOUT_S)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -16,6 +14,7 @@ from typing import Final
 
 from sentq.connection.app import make_app
 from sentq.dev.embedded import EmbeddedRedis, find_redis_server
+from sentq.dev.processes import last_lines, start_module, stop
 from sentq.errors import SentqError
 from sentq.settings import Settings
 
@@ -109,7 +108,7 @@ def local_worker(
         _wait_until_ready(settings, worker, log)
         yield Stack(settings, folder, worker, log)
     finally:
-        _stop(worker)
+        stop(worker, within_s=_STOP_TIMEOUT_S)
 
 
 def _require_worker(environment: Mapping[str, str]) -> None:
@@ -131,15 +130,7 @@ def _start_worker(
         "SENTQ_QUEUE": settings.queue,
         "SENTQ_BULK_QUEUE": settings.bulk_queue,
     }
-    with log.open("wb") as output:
-        return subprocess.Popen(
-            [sys.executable, "-m", "sentq_worker", *options],
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
+    return start_module("sentq_worker", *options, log=log, environment=environment)
 
 
 def _wait_until_ready(settings: Settings, worker: subprocess.Popen[bytes], log: Path) -> None:
@@ -148,19 +139,6 @@ def _wait_until_ready(settings: Settings, worker: subprocess.Popen[bytes], log: 
     try:
         while not app.control.ping(timeout=0.3):
             if worker.poll() is not None or time.monotonic() > deadline:
-                log_tail = log.read_text(errors="replace").strip().splitlines()[-3:]
-                raise WorkerDidNotStart(
-                    f"the worker did not start ({log}): " + " / ".join(log_tail)
-                )
+                raise WorkerDidNotStart(f"the worker did not start ({log}): {last_lines(log)}")
     finally:
         app.close()
-
-
-def _stop(worker: subprocess.Popen[bytes]) -> None:
-    if worker.poll() is None:
-        worker.send_signal(signal.SIGTERM)
-    try:
-        worker.wait(_STOP_TIMEOUT_S)
-    except subprocess.TimeoutExpired:
-        worker.kill()
-        worker.wait()
