@@ -119,6 +119,8 @@ def _listen(host: str, port: int) -> socket.socket:
         try:
             listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             listening.bind(address)
+            # The address is printed before the server accepts: who reads it is not refused.
+            listening.listen(_BACKLOG)
         except OSError:
             listening.close()
             raise
