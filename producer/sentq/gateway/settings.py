@@ -10,7 +10,7 @@ from pydantic_settings import NoDecode, SettingsConfigDict
 
 from sentq.settings import LayeredSettings, split_at_commas
 
-__all__ = ["GatewaySettings"]
+__all__ = ["GatewaySettings", "is_loopback"]
 
 _Seconds = Annotated[float, Field(gt=0)]
 _Count = Annotated[int, Field(ge=1)]
@@ -110,9 +110,12 @@ class GatewaySettings(LayeredSettings):
     @property
     def is_on_loopback(self) -> bool:
         """Whether only programs of this machine reach the gateway."""
-        if self.host == "localhost":
-            return True
-        try:
-            return ipaddress.ip_address(self.host).is_loopback
-        except ValueError:
-            return False
+        return is_loopback(self.host)
+
+
+def is_loopback(name: str) -> bool:
+    """Return whether a name or an address is that of this machine for itself alone."""
+    try:
+        return ipaddress.ip_address(name).is_loopback
+    except ValueError:
+        return name == "localhost"

@@ -7,7 +7,6 @@ whose name suddenly leads to this machine (DNS rebinding) gets nothing from a br
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from typing import Annotated, Final
@@ -22,6 +21,7 @@ from sentq.gateway.keys.limits import RateLimits
 from sentq.gateway.keys.records import KeyRecord, KeyScope, id_in
 from sentq.gateway.keys.store import KeyStore
 from sentq.gateway.services import GatewayServices, Services
+from sentq.gateway.settings import is_loopback
 
 __all__ = ["Caller", "Reader", "Sender", "caller_without_key", "verified_key"]
 
@@ -113,8 +113,7 @@ async def caller_without_key(request: Request, services: GatewayServices) -> Cal
 
 def _names_this_machine(host: str) -> bool:
     try:
-        name = urlsplit(f"//{host}").hostname or ""
-        return name == "localhost" or ipaddress.ip_address(name).is_loopback
+        return is_loopback(urlsplit(f"//{host}").hostname or "")
     except ValueError:
         return False
 
