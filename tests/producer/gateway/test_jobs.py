@@ -128,7 +128,7 @@ def test_a_job_that_has_ended_cannot_be_cancelled(http: TestClient) -> None:
     assert problem_in(http.delete(path)) == (409, "job-not-cancelled")
 
 
-def test_a_failed_job_has_aproblem_in(http: TestClient, kit: Kit) -> None:
+def test_a_failed_job_has_a_problem(http: TestClient, kit: Kit) -> None:
     kit.fail_next("TooManyTokens")
     document = http.get(http.post("/v1/jobs", json={"texts": "x"}).headers["location"]).json()
     assert document["status"] == "failed"
