@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from sentq.gateway.client import GatewayClient
 from sentq.gateway.console.visitors import Visitor
 from sentq.wire.clock import CLOCK
-from sentq.wire.steps import RoundTrip, Steps
+from sentq.wire.steps import RoundTrip
 
 __all__ = ["AuditEntry", "last_actions", "record_action"]
 
@@ -72,13 +72,9 @@ async def record_action(
         "audit: %s by %s: %s: %s", action, visitor.key_id or "no key", subject or "-", result or "-"
     )
     key = client.key(_KEY)
-
-    def steps() -> Steps[None]:
-        yield RoundTrip(
-            [("LPUSH", key, entry.model_dump_json()), ("LTRIM", key, 0, _MAX_ENTRIES - 1)]
-        )
-
-    await client.run(steps())
+    await client.ask(
+        RoundTrip([("LPUSH", key, entry.model_dump_json()), ("LTRIM", key, 0, _MAX_ENTRIES - 1)])
+    )
 
 
 async def last_actions(client: GatewayClient, count: int) -> list[AuditEntry]:
@@ -87,13 +83,8 @@ async def last_actions(client: GatewayClient, count: int) -> list[AuditEntry]:
     Raises:
         ResultsUnavailable: Redis did not answer, or refused.
     """
-
-    def steps() -> Steps[list[bytes]]:
-        found: list[bytes] = yield ("LRANGE", client.key(_KEY), 0, count - 1)
-        return found
-
     entries = []
-    for raw in await client.run(steps()):
+    for raw in await client.ask(("LRANGE", client.key(_KEY), 0, count - 1)):
         try:
             entries.append(AuditEntry.model_validate_json(raw))
         except ValidationError:

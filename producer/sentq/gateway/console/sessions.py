@@ -13,7 +13,6 @@ import secrets
 from typing import Final
 
 from sentq.gateway.client import GatewayClient
-from sentq.wire.steps import Steps
 
 __all__ = ["SESSION_S", "SessionStore", "form_token", "is_form_token", "new_token"]
 
@@ -69,9 +68,5 @@ class SessionStore:
     async def _run(self, command: str, token: str, *arguments: object) -> object:
         digest = hashlib.sha256(token.encode()).hexdigest()
         key = self._client.key(f"sentq-gateway-session-{digest}")
-
-        def steps() -> Steps[object]:
-            found: object = yield (command, key, *arguments)
-            return found
-
-        return await self._client.run(steps())
+        found: object = await self._client.ask((command, key, *arguments))
+        return found
