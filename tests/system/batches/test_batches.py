@@ -198,7 +198,7 @@ def test_jobs_whose_messages_become_dead_letters_are_counted_as_failed(
     assert batch.wait(timeout=WAIT_S) == _complete(batch.id, 1, failed=1)
     ((_, outcome),) = batch.as_completed(timeout=WAIT_S)
     assert isinstance(outcome, errors.JobFailed)
-    assert site.pop_dead_letter() is not None
+    eventually(site.pop_dead_letter, what="a dead letter")
 
 
 def test_a_message_with_an_invalid_place_is_scored_and_counted_nowhere(
