@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
+from xml.etree import ElementTree as ET
 
 import pytest
 
@@ -182,19 +183,36 @@ def test_commands_beside_a_gateway_print_what_the_document_shows(
         gateway.stop()
 
 
-@pytest.mark.parametrize("snippet", _tested("python", "test"), ids=_ids)
-def test_a_test_passes(snippet: Snippet, tmp_path: Path) -> None:
-    (tmp_path / "pytest.ini").write_text("[pytest]\nmarkers = slow\n")
-    (tmp_path / "test_snippet.py").write_text(snippet.code)
-    done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-p", "sentq_pytest", "-q", "-m", "not slow"],
-        cwd=tmp_path,
+@pytest.fixture(scope="module")
+def reported(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[ET.Element]]:
+    """Run the tests of all documents in one process, which takes seconds to start; give what pytest
+    reports of the tests of each block."""
+    folder = tmp_path_factory.mktemp("snippets")
+    (folder / "pytest.ini").write_text("[pytest]\nmarkers = slow\n")
+    for number, snippet in enumerate(_tested("python", "test")):
+        (folder / f"test_{number}.py").write_text(snippet.code)
+    options = ["-p", "sentq_pytest", "-q", "-m", "not slow", "--junitxml", "report.xml"]
+    subprocess.run(
+        [sys.executable, "-m", "pytest", *options],
+        cwd=folder,
         capture_output=True,
-        text=True,
         check=False,
         timeout=120,
     )
-    assert done.returncode == 0, done.stdout
+    found = [*ET.parse(folder / "report.xml").iter("testcase")]  # noqa: S314 - pytest wrote it
+    return {
+        snippet.name: [each for each in found if each.get("classname") == f"test_{number}"]
+        for number, snippet in enumerate(_tested("python", "test"))
+    }
+
+
+@pytest.mark.parametrize("snippet", _tested("python", "test"), ids=_ids)
+def test_a_test_passes(snippet: Snippet, reported: dict[str, list[ET.Element]]) -> None:
+    tests = reported[snippet.name]
+    assert tests, "no test of the block ran"
+    for test in tests:
+        failed = [each for each in test if each.tag in ("failure", "error", "skipped")]
+        assert not failed, failed[0].text
 
 
 @pytest.mark.parametrize("snippet", _tested("python"), ids=_ids)
