@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import signal
 import subprocess
 import tempfile
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -288,6 +290,28 @@ def test_the_client_for_asyncio_works(kind: RedisKind, tmp_path: Path) -> None:
 
     with _worker(tmp_path, kind):
         asyncio.run(asyncio.wait_for(main(), 2 * WAIT_S))
+
+
+def test_the_client_for_asyncio_closes_connections_to_a_frozen_server_with_tls(
+    tmp_path: Path,
+) -> None:
+    async def main(kind: RedisKind) -> None:
+        assert kind.server.process is not None
+        async with AsyncClient(broker_url=kind.url) as client:
+            job = await client.submit("text")
+            with pytest.raises(TimeoutError):
+                await job.result(timeout=0.2)
+            kind.server.process.send_signal(signal.SIGSTOP)
+
+    with _tls(tmp_path) as kind, warnings.catch_warnings(record=True) as seen:
+        warnings.simplefilter("always")
+        assert kind.server.process is not None
+        try:
+            asyncio.run(asyncio.wait_for(main(kind), 2 * WAIT_S))
+        finally:
+            kind.server.process.send_signal(signal.SIGCONT)
+        gc.collect()
+        assert [str(each.message) for each in seen] == []
 
 
 def test_send_options_and_replay_of_dead_letters_work(kind: RedisKind) -> None:

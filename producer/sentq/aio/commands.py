@@ -12,7 +12,6 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Iterable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -144,7 +143,7 @@ class CommandConnection:
             self._is_closed = True
             for call in (*calls, *self._waiting):
                 call.fail(ConnectionsClosed())
-            await self._disconnect(nowait=False)
+            await self._disconnect(is_lost=False)
 
     def _next_calls(self) -> list[_PendingCall]:
         """Take calls for one round trip, without those whose callers were cancelled."""
@@ -210,8 +209,7 @@ class CommandConnection:
         callback = self._callbacks.get(str(command[0]))
         return reply if callback is None else callback(reply)
 
-    async def _disconnect(self, *, nowait: bool = True) -> None:
+    async def _disconnect(self, *, is_lost: bool = True) -> None:
         connection, self._connection = self._connection, None
         if connection is not None:
-            with suppress(redis.RedisError, OSError):
-                await connection.disconnect(nowait=nowait)
+            await self._server.disconnect(connection, is_lost=is_lost)

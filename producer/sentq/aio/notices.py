@@ -12,7 +12,6 @@ from __future__ import annotations
 import asyncio
 from collections import Counter, deque
 from collections.abc import Iterable
-from contextlib import suppress
 from itertools import count
 from typing import TYPE_CHECKING, Final
 
@@ -237,9 +236,7 @@ class Notices:
                 task.cancel()
             self._lost.cancel()
             await asyncio.gather(*tasks, self._lost, return_exceptions=True)
-            with suppress(redis.RedisError, OSError):
-                # With TLS the socket closes some turns of the loop later.
-                await connection.disconnect(nowait=not self._is_closed)
+            await self._server.disconnect(connection, is_lost=not self._is_closed)
 
     async def _write(self, connection: AbstractConnection) -> None:
         while True:

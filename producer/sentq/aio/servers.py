@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
+from weakref import WeakKeyDictionary
 
 import redis
 import redis.asyncio as aioredis
@@ -44,6 +46,10 @@ class RedisServer:
 
     def __init__(self, app: Celery) -> None:
         self.timeout_s = float(app.conf.redis_socket_timeout)
+        #: Of the connections: redis-py forgets that of a connection when a read is cancelled.
+        self._transports: WeakKeyDictionary[AbstractConnection, asyncio.WriteTransport] = (
+            WeakKeyDictionary()
+        )
         self._sentinel: Sentinel | None = None
         options: dict[str, Any] = dict(app.backend.connparams)
         # In this version of the protocol replies and notices have one form, in every redis-py.
@@ -72,7 +78,19 @@ class RedisServer:
             raise redis.TimeoutError("Redis did not answer in time") from None
         except OSError as error:
             raise redis.ConnectionError(str(error)) from error
+        self._transports[connection] = connection._writer.transport  # type: ignore[union-attr]  # noqa: SLF001
         return connection
+
+    async def disconnect(self, connection: AbstractConnection, *, is_lost: bool) -> None:
+        """Close a connection and its socket.
+
+        With TLS both ends say that they close. This waits for a server that does not say so as long
+        as redis-py does for a connection, and not at all if the connection is lost. Then the socket
+        is closed all the same: it would stay open after the end of the event loop.
+        """
+        with suppress(redis.RedisError, OSError):
+            await connection.disconnect(nowait=is_lost)
+        self._transports.pop(connection).abort()
 
     async def aclose(self) -> None:
         """Close the connections to Sentinels."""
