@@ -141,6 +141,7 @@ def test_pip_refuses_a_file_whose_hash_is_not_in_the_lock(
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_the_sbom_lists_direct_dependencies_with_versions_and_licences(tmp_path: Path) -> None:
     file = tmp_path / "sbom.cdx.json"
     done = _run(sys.executable, DOCKER / "sbom.py", sys.executable, file)
