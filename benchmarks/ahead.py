@@ -25,7 +25,7 @@ from sentq.contract import Limits
 from sentq_model import folder
 from sentq_worker.engine.base import EngineInfo, Window
 from sentq_worker.scoring.preprocess import Preprocessor
-from sentq_worker.scoring.scorer import Scorer
+from sentq_worker.scoring.scorer import EngineScorer
 from sentq_worker.scoring.windows import TextTokenizer
 
 #: As in a worker: 16 characters for each token of a model batch.
@@ -64,7 +64,7 @@ def batches_of(texts: Sequence[str]) -> list[list[list[str]]]:
     return batches
 
 
-def time_s(scorer: Scorer, batches: Sequence[Sequence[list[str]]]) -> float:
+def time_s(scorer: EngineScorer, batches: Sequence[Sequence[list[str]]]) -> float:
     """Return the time to score the batches, each as soon as the one before is done."""
     with ThreadPoolExecutor(1) as engine:
         started = time.perf_counter()
@@ -85,7 +85,7 @@ def measure(texts: Sequence[str], *, device_tps: float) -> dict[str, float]:
     )
     batches = batches_of(texts)
     in_turn, ahead = (
-        Scorer(
+        EngineScorer(
             SimulatedDevice(device_tps),
             tokenizer,
             limits=Limits(),

@@ -35,7 +35,7 @@ from benchmarks.texts import make_texts
 from benchmarks.turns import take_turns
 from sentq.contract import Limits, Prediction
 from sentq_worker.providers.loading import load_scorer
-from sentq_worker.scoring.scorer import Scorer
+from sentq_worker.scoring.scorer import EngineScorer
 from sentq_worker.settings import WorkerSettings
 
 Scores = list[list[float]]
@@ -196,7 +196,7 @@ def _measure(subject: Subject, ceiling: dict[str, float], *, repeats: int) -> di
     }
 
 
-def _load(folder: Path, dtype: str) -> Scorer:
+def _load(folder: Path, dtype: str) -> EngineScorer:
     settings = WorkerSettings.load(model=str(folder), device="cpu", dtype=dtype, threads=1)
     return load_scorer(settings, Limits())
 
@@ -216,17 +216,17 @@ def _pipeline(folder: Path, *, batch_size: int) -> Callable[[Sequence[str]], Sco
     return score
 
 
-def _score(scorer: Scorer, texts: Sequence[str]) -> Scores:
+def _score(scorer: EngineScorer, texts: Sequence[str]) -> Scores:
     outcomes = scorer.score([list(texts)])[0]
     return [list(each.scores.values()) for each in outcomes if isinstance(each, Prediction)]
 
 
-def _windows(scorer: Scorer, texts: Sequence[str]) -> list[int]:
+def _windows(scorer: EngineScorer, texts: Sequence[str]) -> list[int]:
     outcomes = scorer.score([list(texts)])[0]
     return [each.windows for each in outcomes if isinstance(each, Prediction)]
 
 
-def _tps_by_depth(scorer: Scorer, texts: Sequence[str], repeats: int = 3) -> dict[str, float]:
+def _tps_by_depth(scorer: EngineScorer, texts: Sequence[str], repeats: int = 3) -> dict[str, float]:
     """Return texts per second by the number of texts per call."""
     depths = sorted({min(depth, len(texts)) for depth in _DEPTHS})
     times_s: dict[int, list[float]] = {depth: [] for depth in depths}

@@ -32,7 +32,7 @@ _OUTCOME: Final = Prediction(
 
 
 class InstantScorer:
-    """A scorer like `sentq_worker.scoring.scorer.Scorer` that takes no time."""
+    """A scorer like `sentq_worker.scoring.scorer.EngineScorer` that takes no time."""
 
     def __init__(self, _settings: WorkerSettings, _limits: Limits) -> None:
         self.engine = ScriptedEngine()

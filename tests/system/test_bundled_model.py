@@ -14,18 +14,18 @@ from sentq.cli.demo import Review, load_reviews
 from sentq.contract import Limits, Outcome, Prediction
 from sentq_worker.inference.model_files import find_model
 from sentq_worker.providers.loading import load_scorer
-from sentq_worker.scoring.scorer import Scorer
+from sentq_worker.scoring.scorer import EngineScorer
 from sentq_worker.settings import WorkerSettings
 from tests.support.models.reference import pipeline_scores
 
 
 @pytest.fixture(scope="module")
-def scorer() -> Scorer:
+def scorer() -> EngineScorer:
     return load_scorer(WorkerSettings.load(), Limits())
 
 
 @pytest.fixture(scope="module")
-def scored(scorer: Scorer) -> list[tuple[Review, Outcome]]:
+def scored(scorer: EngineScorer) -> list[tuple[Review, Outcome]]:
     reviews = load_reviews()
     return list(zip(reviews, scorer.score([[r.text for r in reviews]])[0], strict=True))
 

@@ -41,7 +41,7 @@ def hash_score(text: str) -> float:
 
 
 class HashScorer:
-    """Scores like `sentq_worker.scoring.scorer.Scorer`, without a model."""
+    """Scores like `sentq_worker.scoring.scorer.EngineScorer`, without a model."""
 
     def __init__(self, _settings: WorkerSettings, _limits: Limits) -> None:
         self.engine = ScriptedEngine()

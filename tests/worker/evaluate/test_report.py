@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from sentq_worker.evaluate.results import Evaluation
-    from sentq_worker.scoring.scorer import Scorer
+    from sentq_worker.scoring.scorer import EngineScorer
 
 #: Shown only on request, and never as an element of a page.
 _CANARY = "<script>alert('canary')</script> \x1b[31m"
@@ -77,7 +77,7 @@ class _Silent:
     def advance(self, texts: int) -> None: ...
 
 
-def _scorer(model: Path) -> Callable[[], Scorer]:
+def _scorer(model: Path) -> Callable[[], EngineScorer]:
     settings = WorkerSettings.load(model=str(model), threads=1)
     return lambda: load_scorer(settings, Limits())
 

@@ -24,7 +24,7 @@ from sentq_worker.inference.device import choose_device, device_works
 from sentq_worker.inference.model import LocalEngine
 from sentq_worker.inference.model_files import find_model
 from sentq_worker.providers.loading import load_scorer
-from sentq_worker.scoring.scorer import Scorer
+from sentq_worker.scoring.scorer import EngineScorer
 from sentq_worker.scoring.windows import TextTokenizer
 from sentq_worker.settings import WorkerSettings
 from tests.support.models.engines import ScriptedEngine
@@ -42,11 +42,11 @@ TEXTS = [
 
 
 @pytest.fixture(scope="module")
-def scorer(tiny_model: Path) -> Scorer:
+def scorer(tiny_model: Path) -> EngineScorer:
     return load_scorer(WorkerSettings.load(model=str(tiny_model)), Limits())
 
 
-def _one(scorer: Scorer, text: object) -> Outcome:
+def _one(scorer: EngineScorer, text: object) -> Outcome:
     return scorer.score([[text]])[0][0]
 
 
@@ -55,14 +55,14 @@ def _scores(outcome: Outcome) -> list[float]:
     return list(outcome.scores.values())
 
 
-def test_batched_scores_equal_single_scores(scorer: Scorer) -> None:
+def test_batched_scores_equal_single_scores(scorer: EngineScorer) -> None:
     together = scorer.score([TEXTS * 5])[0]
     for text, outcome in zip(TEXTS * 5, together, strict=True):
         assert _scores(outcome) == pytest.approx(_scores(_one(scorer, text)), abs=1e-5)
 
 
 def test_the_pipeline_of_transformers_gives_the_same_scores(
-    scorer: Scorer, tiny_model: Path
+    scorer: EngineScorer, tiny_model: Path
 ) -> None:
     texts = [f"{a} {b} day {i}" for i, (a, b) in enumerate(zip(WORDS, WORDS[::-1], strict=True))]
     expected = pipeline_scores(tiny_model, texts)
@@ -71,7 +71,7 @@ def test_the_pipeline_of_transformers_gives_the_same_scores(
         assert outcome.scores == pytest.approx(scores, abs=1e-4)
 
 
-def test_the_fields_of_a_prediction_are_consistent(scorer: Scorer) -> None:
+def test_the_fields_of_a_prediction_are_consistent(scorer: EngineScorer) -> None:
     for text in TEXTS:
         outcome = _one(scorer, text)
         assert isinstance(outcome, Prediction)
@@ -98,7 +98,7 @@ def test_the_fields_of_a_prediction_are_consistent(scorer: Scorer) -> None:
     ],
 )
 def test_one_bad_text_does_not_fail_its_neighbours(
-    scorer: Scorer, text: object, code: ErrorCode
+    scorer: EngineScorer, text: object, code: ErrorCode
 ) -> None:
     before, bad, after = scorer.score([["good", text, "bad"]])[0]
     assert isinstance(bad, TextError)
@@ -107,7 +107,7 @@ def test_one_bad_text_does_not_fail_its_neighbours(
     assert _scores(after) == pytest.approx(_scores(_one(scorer, "bad")), abs=1e-5)
 
 
-def test_outcomes_are_returned_to_the_jobs_of_their_texts(scorer: Scorer) -> None:
+def test_outcomes_are_returned_to_the_jobs_of_their_texts(scorer: EngineScorer) -> None:
     jobs: list[list[object]] = [["good", "bad"], [], ["", "awful"], ["good"]]
     scored = scorer.score(jobs)
     assert [len(job) for job in scored] == [2, 0, 2, 1]
@@ -122,7 +122,7 @@ def test_a_text_in_several_jobs_is_scored_once_with_one_outcome() -> None:
         overlap_tokens=0,
         special_tokens=0,
     )
-    scorer = Scorer(engine, tokenizer, limits=Limits(), batch_tokens=64)
+    scorer = EngineScorer(engine, tokenizer, limits=Limits(), batch_tokens=64)
     jobs: list[list[object]] = [["good", "bad", "good"], [1, True, "1", ["good"]], ["good"]]
     scored = scorer.score(jobs)
     assert scored[0][0] == scored[0][2] == scored[2][0] != scored[0][1]
@@ -153,7 +153,7 @@ def test_device_and_precision_of_the_model_are_logged(
     assert re.search(r"bert runs packed, multiplied by (torch|onednn)", caplog.text)
 
 
-def test_a_long_text_is_read_in_windows_to_its_end(scorer: Scorer) -> None:
+def test_a_long_text_is_read_in_windows_to_its_end(scorer: EngineScorer) -> None:
     short = _one(scorer, "the film " * 31)
     long = _one(scorer, "the film " * 200)
     assert isinstance(short, Prediction)
@@ -189,7 +189,7 @@ def test_windows_of_a_long_text_are_combined_by_the_configured_rule(tiny_model: 
         assert _scores(_one(scorer, text)) == pytest.approx(expected, abs=1e-5)
 
 
-def test_the_longest_allowed_text_is_scored(scorer: Scorer) -> None:
+def test_the_longest_allowed_text_is_scored(scorer: EngineScorer) -> None:
     outcome = _one(scorer, "bright " * 14_285)
     assert isinstance(outcome, Prediction)
     assert outcome.tokens == 14_285

@@ -15,7 +15,7 @@ from sentq_worker.providers.fallback import FallbackProvider
 from sentq_worker.providers.local import LocalProvider
 from sentq_worker.scoring.prefetch import Prefetcher
 from sentq_worker.scoring.preprocess import PreprocessedText, Preprocessor
-from sentq_worker.scoring.scorer import Scorer
+from sentq_worker.scoring.scorer import EngineScorer
 from sentq_worker.scoring.windows import TextTokenizer, TextTokens
 from tests.support.models.engines import ScriptedEngine
 from tests.support.models.providers import ScriptedJob, ScriptedProvider
@@ -111,7 +111,9 @@ def reader(tiny_model: Path) -> TextTokenizer:
 def test_a_scorer_gives_the_same_outcomes(reader: TextTokenizer, prefetched: list[object]) -> None:
     jobs: list[list[object]] = [TEXTS[:3], TEXTS, [], ["one more"]]
     plain, prefetching = (
-        Scorer(ScriptedEngine(), reader, limits=Limits(), batch_tokens=64, prefetches=is_ahead)
+        EngineScorer(
+            ScriptedEngine(), reader, limits=Limits(), batch_tokens=64, prefetches=is_ahead
+        )
         for is_ahead in (False, True)
     )
     expected = plain.score(jobs)
@@ -122,7 +124,9 @@ def test_a_scorer_gives_the_same_outcomes(reader: TextTokenizer, prefetched: lis
 
 def test_two_threads_may_tokenize_at_once(reader: TextTokenizer) -> None:
     texts = [f"a good day number {number} at the river station" for number in range(2000)]
-    scorer = Scorer(ScriptedEngine(), reader, limits=Limits(), batch_tokens=4096, prefetches=True)
+    scorer = EngineScorer(
+        ScriptedEngine(), reader, limits=Limits(), batch_tokens=4096, prefetches=True
+    )
     expected = Preprocessor(reader, Limits()).preprocess(texts)
     scorer.prefetch([texts[:1000]])
     assert scorer._preprocessor.preprocess(texts[1000:]) == expected[1000:]
@@ -147,7 +151,7 @@ def test_only_texts_for_the_local_provider_are_prefetched() -> None:
 
 def test_prefetch_is_optional_for_a_scorer(reader: TextTokenizer) -> None:
     LocalProvider(lambda: pytest.fail("it loads a model")).prefetch([ScriptedJob(["a"])])
-    scorer = Scorer(ScriptedEngine(), reader, limits=Limits(), batch_tokens=64)
+    scorer = EngineScorer(ScriptedEngine(), reader, limits=Limits(), batch_tokens=64)
     provider = LocalProvider(lambda: scorer)
     provider.start()
     provider.prefetch([ScriptedJob(["a"])])
@@ -155,7 +159,9 @@ def test_prefetch_is_optional_for_a_scorer(reader: TextTokenizer) -> None:
 
 
 def test_a_job_that_would_keep_others_waiting_is_not_prefetched(reader: TextTokenizer) -> None:
-    scorer = Scorer(ScriptedEngine(), reader, limits=Limits(), batch_tokens=64, prefetches=True)
+    scorer = EngineScorer(
+        ScriptedEngine(), reader, limits=Limits(), batch_tokens=64, prefetches=True
+    )
     assert scorer._prefetcher is not None
     scorer.prefetch([["a" * 60_000, "b" * 60_000], ["a small text"]])
     (prefetch,) = scorer._prefetcher._prefetches

@@ -135,7 +135,7 @@ class HasEngineInfo(Protocol):
 
 
 class JobScorer(Protocol):
-    """Scores the texts of jobs in this process, as `sentq_worker.scoring.scorer.Scorer` does."""
+    """Scores the texts of jobs in this process, as `scoring.scorer.EngineScorer` does."""
 
     @property
     def engine(self) -> HasEngineInfo: ...

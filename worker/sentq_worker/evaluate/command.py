@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from sentq.contract import Limits
     from sentq_worker.evaluate.results import Evaluation
-    from sentq_worker.scoring.scorer import Scorer
+    from sentq_worker.scoring.scorer import EngineScorer
 
 __all__ = ["evaluate"]
 
@@ -160,8 +160,8 @@ def _other(settings: WorkerSettings, model: str) -> WorkerSettings:
     return settings.model_copy(update={"model": path, "revision": None, "labels": {}})
 
 
-def _loader(settings: WorkerSettings, limits: Limits) -> Callable[[], Scorer]:
-    def load() -> Scorer:
+def _loader(settings: WorkerSettings, limits: Limits) -> Callable[[], EngineScorer]:
+    def load() -> EngineScorer:
         from sentq_worker.providers.loading import load_scorer
 
         return load_scorer(settings, limits)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from sentq_worker.evaluate.behaviour import Behaviour
     from sentq_worker.evaluate.measures import Measures, Mistake
-    from sentq_worker.scoring.scorer import Scorer
+    from sentq_worker.scoring.scorer import EngineScorer
     from sentq_worker.training.data.rows import Rows
 
 __all__ = ["EvaluationTask", "ProgressListener", "evaluate_models"]
@@ -57,7 +57,9 @@ class _ModelResult:
 
 
 def evaluate_models(
-    load_each: Iterable[Callable[[], Scorer]], task: EvaluationTask, progress: ProgressListener
+    load_each: Iterable[Callable[[], EngineScorer]],
+    task: EvaluationTask,
+    progress: ProgressListener,
 ) -> Evaluation:
     """Evaluate one or two models; only one of them is loaded at a time.
 
@@ -82,7 +84,9 @@ def evaluate_models(
     )
 
 
-def _evaluate(scorer: Scorer, task: EvaluationTask, progress: ProgressListener) -> _ModelResult:
+def _evaluate(
+    scorer: EngineScorer, task: EvaluationTask, progress: ProgressListener
+) -> _ModelResult:
     facts = _facts(scorer)
     for rows in task.files:
         check_labels(rows, facts.labels)
@@ -101,7 +105,7 @@ def _evaluate(scorer: Scorer, task: EvaluationTask, progress: ProgressListener) 
     return _ModelResult(facts, tuple(all_measures), tuple(all_mistakes), behaviour)
 
 
-def _facts(scorer: Scorer) -> ModelFacts:
+def _facts(scorer: EngineScorer) -> ModelFacts:
     info = scorer.engine.info
     backend = info.backend.removeprefix("local:")
     return ModelFacts(info.model, info.revision, backend, info.dtype, scorer.label_names)

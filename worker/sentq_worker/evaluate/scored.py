@@ -23,7 +23,7 @@ _CHUNK_TEXTS = 512
 
 
 class TextScorer(Protocol):
-    """The part of the worker's `Scorer` that the evaluation uses."""
+    """The part of the worker's `EngineScorer` that the evaluation uses."""
 
     @property
     def label_names(self) -> tuple[str, ...]: ...

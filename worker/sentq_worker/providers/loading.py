@@ -15,7 +15,7 @@ from sentq_worker.engine.provider import JobScorer
 from sentq_worker.garbage import without_garbage_collection
 from sentq_worker.inference.model_files import find_model
 from sentq_worker.scoring.labels import Labels
-from sentq_worker.scoring.scorer import Scorer
+from sentq_worker.scoring.scorer import EngineScorer
 from sentq_worker.scoring.tokenizer_cost import find_slow_input
 from sentq_worker.scoring.windows import TextTokenizer
 from sentq_worker.settings import WorkerSettings
@@ -30,7 +30,7 @@ LoadScorer = Callable[[WorkerSettings, Limits], JobScorer]
 _CHOSEN_BY_AUTO: Final = " (chosen by auto)"
 
 
-def load_scorer(settings: WorkerSettings, limits: Limits) -> Scorer:
+def load_scorer(settings: WorkerSettings, limits: Limits) -> EngineScorer:
     """Find the model, load it, and run it once.
 
     Raises:
@@ -71,7 +71,7 @@ def load_scorer(settings: WorkerSettings, limits: Limits) -> Scorer:
         _CHOSEN_BY_AUTO if settings.dtype == "auto" else "",
         time.monotonic() - started,
     )
-    return Scorer(
+    return EngineScorer(
         engine,
         tokenizer,
         limits=limits,

@@ -24,14 +24,14 @@ from sentq_worker.scoring.windows import TextTokenizer, TextTokens, join
 from sentq_worker.settings import JoinRule
 from sentq_worker.tracing.batches import ENGINE, READ, begin_part
 
-__all__ = ["Scorer"]
+__all__ = ["EngineScorer", "slices"]
 
 #: The most characters that are tokenised in one step, beyond a first text. A megabyte of them
 #: takes up to two seconds.
 _SLICE_CHARS: Final = 100_000
 
 
-class Scorer:
+class EngineScorer:
     """Scores the texts of many jobs as one. One thread at a time may use it, except `prefetch`.
 
     Args:
@@ -119,7 +119,7 @@ class Scorer:
         begin_part(READ)
         preprocessor = self._prefetcher or self._preprocessor
         found: list[PreprocessedText] = []
-        for texts in _slices([*distinct.values()]):
+        for texts in slices([*distinct.values()]):
             found += preprocessor.preprocess(texts)
             yield
         preprocessed = dict(zip(distinct, found, strict=True))
@@ -174,8 +174,11 @@ def _chars(texts: Sequence[object]) -> int:
     return sum([len(text) for text in texts if isinstance(text, str)])
 
 
-def _slices(texts: Sequence[object]) -> Iterator[Sequence[object]]:
-    """Split the texts of a batch into parts of few characters, in order."""
+def slices(texts: Sequence[object]) -> Iterator[Sequence[object]]:
+    """Split texts into parts of few characters, in order: what is tokenised in one step.
+
+    A part has as many texts as fit, and at least one. No texts are one part without any.
+    """
     start, chars = 0, 0
     for end, text in enumerate(texts):
         chars += len(text) if isinstance(text, str) else 0

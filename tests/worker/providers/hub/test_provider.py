@@ -27,7 +27,7 @@ from sentq_worker.providers.hub.pool import HubOptions, HubPool, HubRequest
 from sentq_worker.providers.hub.provider import HubProvider
 from sentq_worker.providers.hub.target import Target
 from sentq_worker.providers.hub.windows import Windower, window_by_chars, window_by_tokens
-from sentq_worker.scoring.scorer import Scorer
+from sentq_worker.scoring.scorer import EngineScorer
 from sentq_worker.scoring.windows import TextTokenizer
 from sentq_worker.testing import LocalHub
 from tests.support.models.providers import ScriptedJob
@@ -179,12 +179,12 @@ def test_a_hub_with_the_same_model_gives_the_scores_of_the_local_provider(tiny_m
             special_tokens=2,
         )
 
-    local = Scorer(engine, tokenizer(), limits=Limits(), batch_tokens=512)
+    local = EngineScorer(engine, tokenizer(), limits=Limits(), batch_tokens=512)
 
     def score(text: str) -> dict[str, float]:
-        (outcome,) = Scorer(engine, tokenizer(), limits=Limits(), batch_tokens=512).score([[text]])[
-            0
-        ]
+        (outcome,) = EngineScorer(engine, tokenizer(), limits=Limits(), batch_tokens=512).score(
+            [[text]]
+        )[0]
         assert isinstance(outcome, Prediction)
         return outcome.scores
 
