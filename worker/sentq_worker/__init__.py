@@ -2,6 +2,9 @@
 
 `celery -A sentq_worker worker` finds the app here. It is made at its first use, because that reads
 the settings, and the import of a package must not.
+
+`Scorer` scores texts and tables without a queue (docs/scorer.md). It is imported at its first use,
+and imports neither Celery nor Redis.
 """
 
 from __future__ import annotations
@@ -13,12 +16,18 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from celery import Celery
 
-__all__ = ["celery"]
+    from sentq_worker.embedded.scorer import Scorer
+
+__all__ = ["Scorer", "celery"]
 
 
-def __getattr__(name: str) -> Celery:
+def __getattr__(name: str) -> object:
     if name == "celery":
         return _app()
+    if name == "Scorer":
+        from sentq_worker.embedded.scorer import Scorer
+
+        return Scorer
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
