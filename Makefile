@@ -95,10 +95,11 @@ pictures: $(VENV)/.tools ## run the day of monitoring, and draw the dashboard's 
 
 # The page of all settings, from the models; the document of the gateway's operations; the page of all
 # rights, from a Redis 7 with configs/users.acl. Tests fail while they are stale.
-docs: $(VENV)/.tools ## write docs/settings.md, docs/openapi.json and docs/roles.md
+docs: $(VENV)/.tools ## write docs/settings.md, openapi.json, roles.md, and a table of files.md
 	$(BIN)/python -m tests.support.settings_page
 	$(BIN)/python -m tests.support.gateway.document
 	$(BIN)/python -m tests.support.roles.table --write
+	$(BIN)/python -m tests.support.files.hostile
 
 # Versions come from constraints.txt. uv asks the registry that is configured for uv, not for pip.
 lock: $(VENV)/.tools ## write docker/requirements-*.lock, with hashes

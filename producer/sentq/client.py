@@ -7,7 +7,7 @@ job.result(timeout=10).outcomes
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
@@ -276,6 +276,8 @@ class Client:
         timeout: float | None = None,
         local_only: bool = False,
         key: str | None = None,
+        isolate: bool = False,
+        on_job: Callable[[JobOutcome], object] | None = None,
     ) -> Iterator[Outcome]:
         """Score any number of texts in order; yield an outcome for each.
 
@@ -291,6 +293,11 @@ class Client:
             local_only: As for `submit`.
             key: An idempotency key of all texts: a repetition after an interruption sends only
                 the jobs that are missing. Texts, order and `texts_per_job` must be the same.
+            isolate: Send the texts of a job that fails as a whole again, each in a job of its own.
+                A text whose job fails again has the outcome `inference_failed`, or
+                `text_too_long` if it has too many tokens. Not together with `key`.
+            on_job: Called with the `JobOutcome` of each job, which names its model, before the
+                outcomes of its texts are yielded.
 
         Raises:
             InvalidInput: An argument is wrong, such as one text in place of several.
@@ -305,6 +312,8 @@ class Client:
             timeout=timeout,
             local_only=local_only,
             key=key,
+            isolate=isolate,
+            on_job=on_job,
         )
         return stream(checked, window, self._results.run)
 

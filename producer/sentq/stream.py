@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Protocol, TypeAlias
 
 from sentq.contract import JobOutcome, Limits, Outcome, TextError, check_sendable, message_bytes
+from sentq.errors import JobFailed
 from sentq.wire.steps import Steps
 
 __all__ = ["JobWindow", "OutcomesInOrder", "StreamPart", "stream"]
@@ -46,6 +47,9 @@ class JobWindow:
         jobs_in_flight: How many jobs may be sent and not received.
         send: Makes the steps that send a job and return its id.
         results: Receives the outcomes of the jobs.
+        isolate: Makes the steps that score texts again whose job has failed, each on its own; None
+            to raise the error of the job.
+        on_job: Called with each job before its outcomes are returned.
     """
 
     def __init__(
@@ -56,12 +60,16 @@ class JobWindow:
         jobs_in_flight: int,
         send: Callable[[Sequence[str]], Steps[str]],
         results: OutcomesInOrder,
+        isolate: Callable[[Sequence[str]], Steps[list[Outcome]]] | None = None,
+        on_job: Callable[[JobOutcome], object] = lambda _: None,
     ) -> None:
         self._limits = limits
         self._texts_per_job = texts_per_job
         self._jobs_in_flight = jobs_in_flight
         self._send = send
         self._results = results
+        self._isolate = isolate
+        self._on_job = on_job
         self._in_flight: deque[StreamPart] = deque()
         self._next = StreamPart()
         self._next_bytes = 0
@@ -101,9 +109,19 @@ class JobWindow:
     def receive_steps(self) -> Steps[list[Outcome]]:
         """Wait for the oldest part, and return the outcomes of its texts."""
         part = self._in_flight.popleft()
-        outcome = (yield from self._results.receive_steps()) if part.texts else None
-        scored = iter(() if outcome is None else outcome.outcomes)
+        scored = iter((yield from self._outcomes_steps(part.texts)) if part.texts else ())
         return [next(scored) if problem is None else problem for problem in part.problems]
+
+    def _outcomes_steps(self, texts: Sequence[str]) -> Steps[Sequence[Outcome]]:
+        try:
+            job = yield from self._results.receive_steps()
+        except JobFailed:
+            if self._isolate is None:
+                raise
+        else:
+            self._on_job(job)
+            return job.outcomes
+        return (yield from self._isolate(texts))
 
     @property
     def is_empty(self) -> bool:

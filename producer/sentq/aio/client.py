@@ -8,7 +8,7 @@ async with AsyncClient() as client:
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterable, Iterable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable, Sequence
 from contextlib import aclosing
 from datetime import datetime
 from functools import partial
@@ -265,6 +265,8 @@ class AsyncClient:
         timeout: float | None = None,
         local_only: bool = False,
         key: str | None = None,
+        isolate: bool = False,
+        on_job: Callable[[JobOutcome], object] | None = None,
     ) -> AsyncGenerator[Outcome, None]:
         """Score any number of texts in order; yield an outcome for each.
 
@@ -276,7 +278,8 @@ class AsyncClient:
             texts: The texts, also from an asynchronous iterable. At most `texts_per_job *
                 jobs_in_flight` are read ahead. An ordinary iterable should not block: it is read
                 in the event loop.
-            texts_per_job, jobs_in_flight, timeout, local_only, key: As for `Client.map`.
+            texts_per_job, jobs_in_flight, timeout, local_only, key, isolate, on_job: As for
+                `Client.map`.
 
         Raises:
             InvalidInput: An argument is wrong, such as one text in place of several.
@@ -295,6 +298,8 @@ class AsyncClient:
             timeout=timeout,
             local_only=local_only,
             key=key,
+            isolate=isolate,
+            on_job=on_job,
         )
         return self._stream(source, window)
 

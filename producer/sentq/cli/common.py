@@ -26,8 +26,8 @@ from sentq.errors import (
     SettingsError,
     WaitTimeout,
 )
+from sentq.files import FileProblem
 from sentq.settings import Settings
-from sentq.text_files import FileProblem
 
 __all__ = [
     "AsJson",

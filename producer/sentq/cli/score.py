@@ -1,25 +1,41 @@
-"""`sentq score`: score texts, a file or standard input; write a table or JSON lines."""
+"""`sentq score`: score texts or files; show outcomes, or write them beside the other columns."""
 
 from __future__ import annotations
 
 import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager, nullcontext
 from functools import partial
-from pathlib import Path
-from typing import Annotated, Any, Final, TextIO
+from typing import Annotated, Any, Final
 
 import typer
 
 from sentq.cli.common import AsJson, Broker, Config, Exit, notes, say
-from sentq.cli.source import InputFile, find_source, looks_like_a_path
+from sentq.cli.file_run import score_files
+from sentq.cli.source import InputFile, find_source, looks_like_a_path, names_files
 from sentq.cli.waiting import WaitNotices
 from sentq.client import Client
 from sentq.contract import Outcome, TextError
+from sentq.errors import InvalidInput
+from sentq.files.outcomes import DEFAULT_PREFIX
+from sentq.files.reading.source import ROWS_PER_CHUNK
+from sentq.files.reading.texts import count_texts, read_texts
+from sentq.files.run.command import (
+    ColumnsOption,
+    EncodingOption,
+    FieldOption,
+    FormatOption,
+    OutFormatOption,
+    PrefixOption,
+    ProgressOption,
+    RestartOption,
+    RowsPerPartOption,
+    RunRequest,
+    SeparatorOption,
+)
+from sentq.files.run.watch import ProgressKind
 from sentq.rendering import JsonLines, Presenter, Table, printable, progress_bar
 from sentq.settings import Settings
-from sentq.text_files import FileProblem, Format, count_texts, read_texts
 
 __all__ = ["HELP", "score"]
 
@@ -27,23 +43,34 @@ __all__ = ["HELP", "score"]
 #: a worker needs to start.
 _TIMEOUT_OF_TEXTS_S: Final = 60.0
 
-HELP: Final = """Score texts, a file of texts, or standard input.
+HELP: Final = """Score texts, files, or standard input.
 
 \b
 Examples:
   sentq score "What a lovely day"
   sentq score "Loved it." "I want my money back."
-  sentq score reviews.jsonl --field review > scores.jsonl
-  sentq score reviews.csv --field body --output scores.jsonl
-  sentq score export.log --format txt
-  cat lines.txt | sentq score -
+  sentq score reviews.csv --field body
+  cat lines.txt | sentq score - | jq .label
+  sentq score reviews.csv --field body --out scored.csv
+  sentq score 'export/*.parquet' --field body --out scored/ --progress json
+  sentq score old.csv --encoding latin-1 --separator ';' --out scored.jsonl.zst
+
+\b
+Without --out, the outcomes are shown: a table on a terminal, JSON lines in a pipe.
+
+\b
+With --out, each row of the input is written with its other columns and sentq_label, sentq_score,
+sentq_sentiment, sentq_error, sentq_message. A row that cannot be scored has an error and stays in
+its place. Parts are kept in OUTPUT.parts until all is done: after Ctrl-C, or if anything failed,
+the same command goes on. It refuses to mix other inputs, options or models; --restart begins anew.
 
 \b
 Files:
-  The name says the format: .jsonl .ndjson .json (one object on each line), .csv, .tsv and .txt
-  (one text on each line), all of them also with .gz, and .parquet (needs sentq[parquet]).
-  --format reads a file of any other name. Standard input has plain lines unless --format says
-  otherwise.
+  The name says the format: .jsonl .ndjson .json (one object on each line), .csv, .tsv, .txt (one
+  text on each line) and .parquet. All may also end in .gz or .zst. --format reads a file of any
+  other name. Standard input has plain lines unless --format says otherwise. With --out, the input
+  may be several files, a pattern or a folder; OUTPUT may be a folder (with a slash at its end).
+  Parquet and .zst need sentq[files].
 
 \b
 Exit codes:
@@ -53,6 +80,7 @@ Exit codes:
   3  Redis is not available
   4  no outcome in time
   5  no capacity for more jobs in time
+  130  Ctrl-C; with --out, the same command goes on
 """
 
 
@@ -60,33 +88,35 @@ def score(
     texts: Annotated[
         list[str],
         typer.Argument(
-            metavar="TEXT...|FILE|-",
-            help="Texts; or one file; or - for standard input.",
+            metavar="TEXT...|FILE...|-",
+            help="Texts; or files; or - for standard input.",
             show_default=False,
         ),
     ],
-    field: Annotated[
-        str | None,
-        typer.Option(
-            help='The JSON key or the column that holds the text (default: "text").',
-            show_default=False,
-        ),
-    ] = None,
-    form: Annotated[
-        Format | None,
-        typer.Option("--format", help="Format of the file (default: by its name)."),
-    ] = None,
+    field: FieldOption = None,
+    form: FormatOption = None,
     as_text: Annotated[
         bool,
         typer.Option("--as-text", help="Score the arguments, even if files have such names."),
     ] = False,
-    output: Annotated[
-        Path | None,
-        typer.Option("--output", "-o", help="Write JSON lines to this new file.", metavar="FILE"),
+    out: Annotated[
+        str | None,
+        typer.Option(
+            "--out",
+            "--output",
+            "-o",
+            help="Write all rows with their outcomes to this file or folder; - is standard output.",
+            metavar="OUTPUT",
+        ),
     ] = None,
-    force: Annotated[
-        bool, typer.Option("--force", help="Overwrite the file that --output names.")
-    ] = False,
+    out_format: OutFormatOption = None,
+    encoding: EncodingOption = None,
+    separator: SeparatorOption = None,
+    columns: ColumnsOption = None,
+    prefix: PrefixOption = DEFAULT_PREFIX,
+    rows_per_part: RowsPerPartOption = ROWS_PER_CHUNK,
+    restart: RestartOption = False,
+    progress: ProgressOption = ProgressKind.AUTO,
     as_json: AsJson = None,
     with_text: Annotated[
         bool, typer.Option("--text/--no-text", help="Repeat each text beside its scores.")
@@ -109,7 +139,7 @@ def score(
         str | None,
         typer.Option(
             help="An idempotency key of the whole input: the same command again, after an "
-            "interruption, sends only what is missing.",
+            "interruption, sends only what is missing. Not with --out, which needs none.",
             metavar="KEY",
         ),
     ] = None,
@@ -118,15 +148,42 @@ def score(
 ) -> None:
     """See `HELP`."""
     settings = Settings.load(config, broker_url=broker_url)
+    if out is not None:
+        if key is not None or as_json is not None or not with_text:
+            raise InvalidInput("--key, --json, --table and --no-text do not go with --out")
+        are_files = names_files(texts, form=form, field=field, as_text=as_text)
+        if timeout_s is None and not are_files:
+            timeout_s = _TIMEOUT_OF_TEXTS_S
+        request = RunRequest(
+            inputs=texts,
+            are_texts=not are_files,
+            out=out,
+            program="sentq",
+            field=field,
+            form=form,
+            encoding=encoding,
+            separator=separator,
+            columns=columns,
+            prefix=prefix,
+            out_form=out_format,
+            rows_per_part=rows_per_part,
+            restart=restart,
+            progress=progress,
+        )
+        score_files(request, settings, timeout_s=timeout_s or None, local_only=local_only)
+        return
+    given = (out_format, encoding, separator, columns, restart or None)
+    if any(option is not None for option in given) or prefix != DEFAULT_PREFIX:
+        raise InvalidInput(
+            "--out-format, --encoding, --separator, --columns, --prefix and --restart go with --out"
+        )
     source = find_source(texts, form=form, field=field, as_text=as_text)
     if source is None:
         _hint_at_missing_files(texts, as_text=as_text)
-    elif output is not None and _is_same_file(output, source.name):
-        raise FileProblem(f"{output} is the input: write the outcomes to another file")
-    with Client(settings) as client, _destination(output, force=force) as stream:
+    with Client(settings) as client:
         if as_json is None:
-            as_json = output is not None or not stream.isatty()
-        presenter = JsonLines(stream, with_text=with_text) if as_json else Table(stream)
+            as_json = not sys.stdout.isatty()
+        presenter = JsonLines(sys.stdout, with_text=with_text) if as_json else Table(sys.stdout)
         if timeout_s is None and source is None:
             timeout_s = _TIMEOUT_OF_TEXTS_S
         score_all = partial(client.map, timeout=timeout_s or None, local_only=local_only, key=key)
@@ -142,23 +199,6 @@ def _hint_at_missing_files(texts: list[str], *, as_text: bool) -> None:
     for text in texts if not as_text else ():
         if looks_like_a_path(text):
             say(f"there is no file {printable(text)}; it is scored as a text")
-
-
-def _is_same_file(output: Path, name: str) -> bool:
-    source = Path(name)
-    return source.is_file() and output.exists() and output.samefile(source)
-
-
-def _destination(output: Path | None, *, force: bool) -> AbstractContextManager[TextIO]:
-    """Open the file for the outcomes. One that has content is overwritten only with `force`."""
-    if output is None:
-        return nullcontext(sys.stdout)
-    try:
-        if not force and output.is_file() and output.stat().st_size:
-            raise FileProblem(f"{output} exists already: --force overwrites it")
-        return output.open("w", encoding="utf-8")
-    except OSError as error:
-        raise FileProblem(f"cannot write {output}: {error.strerror}") from error
 
 
 def _scored(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,11 +10,11 @@ from pathlib import Path
 from typing import Final
 
 from sentq.errors import InvalidInput
+from sentq.files import FileProblem, Format
+from sentq.files.formats import STANDARD_INPUT
 from sentq.rendering import printable
-from sentq.text_files import FileProblem, Format
-from sentq.text_files.formats import STANDARD_INPUT
 
-__all__ = ["InputFile", "find_source", "looks_like_a_path"]
+__all__ = ["InputFile", "find_source", "looks_like_a_path", "names_files"]
 
 _DEFAULT_FIELD: Final = "text"
 
@@ -70,6 +71,27 @@ def find_source(
     return _checked(name, known, field)
 
 
+def names_files(
+    arguments: Sequence[str], *, form: Format | None, field: str | None, as_text: bool
+) -> bool:
+    """Tell whether the arguments of a command with `--out` name files: any number, patterns and
+    folders too.
+
+    Raises:
+        FileProblem: A file that the name of the only argument promises is not there.
+        InvalidInput: The options do not fit each other.
+    """
+    if as_text:
+        return find_source(arguments, form=form, field=field, as_text=True) is not None
+    if form is not None or field is not None:
+        return True
+    if any(each == STANDARD_INPUT or _exists(each) or _matches(each) for each in arguments):
+        return True
+    if len(arguments) == 1:
+        _refuse_a_missing_file(arguments[0], field)
+    return False
+
+
 def looks_like_a_path(argument: str) -> bool:
     """Tell whether one word looks like the path of a file."""
     return _PATH.fullmatch(argument) is not None
@@ -91,7 +113,7 @@ def _refuse_files_among_texts(
 def _refuse_a_missing_file(name: str, field: str | None) -> None:
     """Raise if a name that no file has cannot be meant as a text."""
     is_one_word = len(name.split()) == 1
-    if (Format.of(name) is not None or name.lower().endswith(".gz")) and is_one_word:
+    if (Format.of(name) is not None or name.lower().endswith((".gz", ".zst"))) and is_one_word:
         raise FileProblem(
             f"cannot read {printable(name)}: No such file; --as-text scores the word itself"
         )
@@ -120,6 +142,13 @@ def _unknown(name: str) -> str:
         f"{printable(name)} is a file, and its name does not say what is in it: --format names it "
         f"({forms}); --as-text scores the word itself"
     )
+
+
+def _matches(pattern: str) -> bool:
+    try:
+        return glob.has_magic(pattern) and any(map(_exists, glob.iglob(pattern)))  # noqa: PTH207
+    except (OSError, ValueError):
+        return False
 
 
 def _exists(name: str) -> bool:

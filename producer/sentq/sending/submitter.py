@@ -5,14 +5,14 @@ Nothing is sent before all arguments of a call are checked.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime
 from itertools import islice
 from typing import TYPE_CHECKING, Final
 
-from sentq.contract import check_timeout
-from sentq.errors import InvalidInput, SettingsError
+from sentq.contract import ErrorCode, JobOutcome, Outcome, TextError, check_timeout
+from sentq.errors import InvalidInput, JobError, JobFailed, SettingsError
 from sentq.results.ordered import OrderedResults
 from sentq.results.reader import ResultReader
 from sentq.sending.arguments import (
@@ -179,6 +179,8 @@ class Submitter:
         timeout: float | None,
         local_only: bool,
         key: str | None,
+        isolate: bool = False,
+        on_job: Callable[[JobOutcome], object] | None = None,
     ) -> JobWindow:
         """Check the options of `map`; return the jobs in flight of a new stream.
 
@@ -186,6 +188,8 @@ class Submitter:
             InvalidInput: An option is wrong.
         """
         check_counts(texts_per_job=texts_per_job, jobs_in_flight=jobs_in_flight)
+        if isolate and key is not None:
+            raise InvalidInput("isolate does not go with key: jobs that are sent again have no key")
         timeout_s = check_timeout(timeout)
         queue, options = self._queue(bulk=True), options_of_parts(key, local_only=local_only)
 
@@ -197,12 +201,24 @@ class Submitter:
             )
             return job_id
 
+        def isolated_steps(texts: Sequence[str]) -> Steps[list[Outcome]]:
+            results = OrderedResults(self._results, timeout_s=timeout_s)
+            for text in texts:
+                results.expect((yield from send_steps([text])))
+            outcomes: list[Outcome] = []
+            for _ in texts:
+                ended = yield from results.end_steps()
+                outcomes += _outcome_alone(ended, on_job)
+            return outcomes
+
         return JobWindow(
             limits=self._limits,
             texts_per_job=min(texts_per_job, self._settings.texts_per_job),
             jobs_in_flight=jobs_in_flight,
             send=send_steps,
             results=OrderedResults(self._results, timeout_s=timeout_s),
+            isolate=isolated_steps if isolate else None,
+            on_job=on_job or (lambda _: None),
         )
 
     def _require_single_redis(self) -> None:
@@ -213,3 +229,18 @@ class Submitter:
 
     def _queue(self, *, bulk: bool) -> str:
         return self._settings.bulk_queue if bulk else self._settings.queue
+
+
+def _outcome_alone(
+    ended: JobOutcome | JobError, on_job: Callable[[JobOutcome], object] | None
+) -> Sequence[Outcome]:
+    """Return the outcome of a text in a job of its own."""
+    if isinstance(ended, JobFailed):
+        code = ErrorCode.TEXT_TOO_LONG if ended.code == "TooManyTokens" else None
+        message = f"the job of this text failed: {ended.code}"
+        return [TextError(code=code or ErrorCode.INFERENCE_FAILED, message=message)]
+    if isinstance(ended, JobError):
+        raise ended
+    if on_job is not None:
+        on_job(ended)
+    return ended.outcomes

@@ -39,9 +39,14 @@ def test_texts_and_files_and_pipes_are_scored(run: CliRun, worker: None, tmp_pat
 
     (tmp_path / "in.csv").write_text("id,body\n1,a good day\n2,bad film\n")
     output = tmp_path / "out.jsonl"
+    from_file = run("score", str(tmp_path / "in.csv"), "--field", "body")
+    assert from_file.stdout == done.stdout
     written = run("score", str(tmp_path / "in.csv"), "--field", "body", "-o", str(output))
     assert (written.returncode, written.stdout) == (0, "")
-    assert output.read_text() == done.stdout
+    rows = _rows(output.read_text())
+    assert [(row["id"], row["body"]) for row in rows] == [("1", "a good day"), ("2", "bad film")]
+    assert [row["sentq_label"] for row in rows] == [row["label"] for row in _rows(done.stdout)]
+    assert "2 rows in " in written.stderr
 
     (tmp_path / "in.jsonl").write_text('{"text": "a good day"}\n{"text": "bad film"}\n')
     short = _rows(run("score", str(tmp_path / "in.jsonl"), "--no-text").stdout)
@@ -66,7 +71,8 @@ def test_texts_and_files_and_pipes_are_scored(run: CliRun, worker: None, tmp_pat
     many = tmp_path / "many.txt"
     many.write_text("fine day\n" * 500)
     with_bar = run.on_a_terminal("score", str(many), "--force", "-o", str(output))
-    assert "500/500" in with_bar
+    assert "500 rows in " in with_bar
+    assert "500/500" in run.on_a_terminal("score", str(many))
     assert len(output.read_text().splitlines()) == 500
 
 
@@ -85,7 +91,10 @@ def test_help_and_version(run: CliRun) -> None:
         (["score"], 2, "Missing argument"),
         (["score", "none.jsonl"], 2, "cannot read none.jsonl"),
         (["score", "x", "--config", "none.toml"], 2, "cannot read the settings file"),
-        (["score", "x", "--output", "/nowhere/out"], 2, "cannot write"),
+        (["score", "x", "--output", "/proc/none/out.csv"], 2, "cannot write"),
+        (["score", "x", "--output", "out"], 2, "does not say the format"),
+        (["score", "x", "--prefix", "y"], 2, "go with --out"),
+        (["score", "x", "--key", "y", "--out", "out.csv"], 2, "do not go with --out"),
         (["score", "x", "--timeout", "0.2"], 4, "queued"),
         (["score", "x", "--broker-url", f"redis://127.0.0.1:{free_port()}/0"], 3, "sentq dev"),
         (["scroe"], 2, "No such command"),

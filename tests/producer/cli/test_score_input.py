@@ -11,7 +11,7 @@ import pytest
 
 from sentq.cli.source import InputFile, find_source, looks_like_a_path
 from sentq.errors import InvalidInput
-from sentq.text_files import FileProblem, Format
+from sentq.files import FileProblem, Format
 from tests.support.commands.cli import CliRun
 from tests.support.processes import RedisProcess, StartWorker
 
@@ -146,14 +146,15 @@ def test_files_of_all_kinds_are_scored_and_nothing_is_overwritten(
     scored = ("t.tsv", "--field", "body", "-o", "out.jsonl")
     Path("out.jsonl").touch()
     assert score(*scored).returncode == 0
-    assert Path("out.jsonl").read_text() == printed["t.tsv"]
+    written = Path("out.jsonl").read_text()
+    assert [json.loads(row)["body"] for row in written.splitlines()] == ["a good day", "bad film"]
     Path("out.jsonl").write_text("hours of work\n")
     again = score(*scored)
     assert again.returncode == 2
-    assert "out.jsonl exists already: --force overwrites it" in again.stderr
+    assert "out.jsonl exists already: --restart overwrites it" in again.stderr
     assert Path("out.jsonl").read_text() == "hours of work\n"
     assert score(*scored, "--force").returncode == 0
-    assert Path("out.jsonl").read_text() == printed["t.tsv"]
+    assert Path("out.jsonl").read_text() == written
     same = score("t.tsv", "-o", "./t.tsv", "--force")
     assert same.returncode == 2
     assert "is the input" in same.stderr
@@ -162,4 +163,18 @@ def test_files_of_all_kinds_are_scored_and_nothing_is_overwritten(
 
     # The progress counts records, which have several lines here.
     Path("long.csv").write_text("text\n" + '"a good\nday"\n\n' * 300)
-    assert "300/300" in run.on_a_terminal("score", "long.csv", "-o", "long.jsonl")
+    assert "300/300" in run.on_a_terminal("score", "long.csv")
+
+    # With --out, several files, a folder and a pattern are inputs too.
+    Path("in").mkdir()
+    for name, text in (("a.csv", "a good day"), ("b.csv", "bad film")):
+        Path("in", name).write_text(f"text,name\n{text},{name}\n")
+    for inputs in (("in",), ("in/*.csv",), ("in/a.csv", "in/b.csv")):
+        assert score(*inputs, "--out", "all.csv", "--restart").returncode == 0
+        assert Path("all.csv").read_text().count(".csv,") == 2
+    lost = score("in/a.csv", "in/none.csv", "--out", "all.jsonl")
+    assert (lost.returncode, Path("all.jsonl").exists()) == (2, False)
+    assert "cannot read in/none.csv" in lost.stderr
+    assert score("in", "--out", "-", "--progress", "none").stdout.count("sentq_label") == 2
+    figures = score("in", "--out", "two.csv", "--progress", "json").stderr.splitlines()
+    assert [json.loads(line)["event"] for line in figures] == ["begin", "progress", "summary"]

@@ -1,6 +1,6 @@
 """Readers of data files: JSON lines, CSV and TSV (each also .gz), and Parquet.
 
-The rules of a format are documented in `sentq.text_files.records`. Here every row must be valid,
+The rules of a format are documented in `sentq.files.reading.records`. Here every row must be valid,
 and has fields. Errors name the file and the line, and never quote the content of a row.
 """
 
@@ -9,16 +9,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from sentq.text_files import FileProblem, Format, MissingLibrary
-from sentq.text_files.formats import SUFFIXES, open_bytes
-from sentq.text_files.records import read_records
+from sentq.files import FileProblem, Format, MissingLibrary
+from sentq.files.formats import SUFFIXES
+from sentq.files.reading.records import read_records
+from sentq.files.reading.texts import open_for
 from sentq_worker.training.errors import MissingExtra, TrainingDataError
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
     from pathlib import Path
 
-    from sentq.text_files.records import DataRecord
+    from sentq.files.reading.records import DataRecord
 
 __all__ = ["LabelledRecord", "has_known_format", "read_labelled"]
 
@@ -56,7 +57,7 @@ def read_labelled(path: Path, *, wanted: Collection[str]) -> Iterator[LabelledRe
             " (all but .parquet also with .gz)"
         )
     try:
-        with open_bytes(str(path)) as stream:
+        with open_for(str(path), form) as stream:
             for record in read_records(stream, form, name=path.name, wanted=wanted):
                 yield LabelledRecord(record.number, record.unit, _fields(record, path.name))
     except MissingLibrary as error:

@@ -13,7 +13,8 @@ import pytest
 from pyarrow import parquet
 
 from sentq.contract import ErrorCode, TextError
-from sentq.text_files import FileProblem, Format, MissingLibrary, count_texts, read_texts
+from sentq.files import FileProblem, Format, MissingLibrary
+from sentq.files.reading.texts import count_texts, read_texts
 
 
 def _read(path: Path, field: str = "text") -> list[object]:
@@ -35,7 +36,9 @@ def test_formats_are_chosen_by_file_name() -> None:
     assert Format.of("dir.csv/a.txt") is Format.TXT
     assert Format.of("a.TSV.gz") is Format.TSV
     assert Format.of("a.ndjson") is Format.of("a.json") is Format.JSONL
-    for name in ("great. Really.", "a.xlsx", "a.gz", "a.parquet.gz", ".csv", "a.csv.bz2"):
+    assert Format.of("a.csv.zst") is Format.CSV
+    assert Format.of("a.parquet.gz") is Format.PARQUET
+    for name in ("great. Really.", "a.xlsx", "a.gz", ".csv", "a.csv.bz2"):
         assert Format.of(name) is None
 
 
@@ -85,8 +88,9 @@ def test_a_missing_csv_column_is_an_error_that_lists_the_columns(tmp_path: Path)
 def test_a_line_that_is_not_utf8_does_not_fail_its_neighbours(tmp_path: Path) -> None:
     good, bad, after = _read(_write(tmp_path, "a.txt", b"good\nb\xffd\nafter\n"))
     assert (good, after) == ("good", "after")
-    assert isinstance(bad, str)
-    assert bad == "b\udcffd"  # A lone surrogate, which the contract rejects later.
+    assert isinstance(bad, TextError)
+    assert bad.code is ErrorCode.UNREADABLE
+    assert bad.message == "line 2: byte 2 of line 2, 0xFF, is not UTF-8"
 
 
 _ROWS = ["first", "two\nlines, and a comma", "größer 😀"]
@@ -117,9 +121,9 @@ def test_every_format_yields_the_texts_of_its_rows(name: str, tmp_path: Path) ->
 def test_a_row_that_cannot_be_read_is_an_error_at_its_line_among_the_others(
     tmp_path: Path,
 ) -> None:
-    content = 'id,text\n1,good\n2,"quoted" text\n3,one,two\n4\n\n5,fine\n6,"open\n7,lost\n'
-    good, quoted, long, short, fine, unclosed = _read(_write(tmp_path, "a.csv", content))
-    assert (good, fine) == ("good", "fine")
+    content = 'id,text\n1,good\n2,"quoted" text\n3,one,two\n4\n\n5,fine\n6,"open\n7,kept\n'
+    good, quoted, long, short, fine, unclosed, after = _read(_write(tmp_path, "a.csv", content))
+    assert (good, fine, after) == ("good", "fine", "kept")
     for error, says in (
         (quoted, "line 3: not valid CSV"),
         (long, "line 4: 3 fields, where the header has 2"),
@@ -168,7 +172,7 @@ def test_parquet_without_its_library_is_an_error_that_says_what_to_install(
 ) -> None:
     path = _write(tmp_path, "a.parquet", b"")
     monkeypatch.setitem(sys.modules, "pyarrow", None)
-    with pytest.raises(MissingLibrary, match=r'pip install "sentq\[parquet\]"'):
+    with pytest.raises(MissingLibrary, match=r'pip install "sentq\[files\]"'):
         _read(path)
 
 

@@ -1,0 +1,154 @@
+"""A run over a large Parquet file, beside plain PyArrow; killed at random moments; its memory.
+
+    python -m benchmarks.files [--json] [--rows N] [--kills N]
+
+The file has an id, texts of 20 to 400 characters, a time, a category and a list. The engine returns
+at once, so that only reading, writing and the manifest are left. Plain PyArrow reads the same file
+in batches and writes them to one file, with the same compression, without any new column.
+
+The run fails if the output of a run that was killed differs by a byte from that of one that was
+not, or if a kill has cost more than one part.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import random
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import pyarrow as pa
+from pyarrow import parquet
+
+from benchmarks.figures import argument_parser, show
+from tests.support.files.kills import command_of, kill_at_random_moments
+
+_ROWS_PER_PART: Final = 8192
+
+_PLAIN: Final = """
+import sys
+from pyarrow import parquet
+source, target = sys.argv[1:]
+with parquet.ParquetFile(source) as file:
+    with parquet.ParquetWriter(target, file.schema_arrow, compression="zstd") as writer:
+        for batch in file.iter_batches(batch_size=65536):
+            writer.write_batch(batch)
+"""
+
+
+class OutputDiffers(Exception):
+    """The output of a run that was killed is not that of one that was not."""
+
+
+def _tables(rows: int, chance: random.Random) -> Iterator[pa.Table]:
+    words = [f"word{n}" for n in range(5000)]
+    prose = [" ".join(chance.choices(words, k=60)) for _ in range(200)]
+    for first in range(0, rows, 100_000):
+        count = min(100_000, rows - first)
+        yield pa.table(
+            {
+                "id": pa.array(range(first, first + count), pa.int64()),
+                "text": [
+                    f"{n} {chance.choice(prose)[: chance.randrange(20, 400)]}"
+                    for n in range(first, first + count)
+                ],
+                "time": pa.array(range(first, first + count), pa.timestamp("ms")),
+                "category": pa.array(
+                    [f"category {n % 50}" for n in range(count)]
+                ).dictionary_encode(),
+                "list": pa.array([[n % 7, n % 11] for n in range(count)], pa.list_(pa.int32())),
+            }
+        )
+
+
+def _write_input(path: Path, rows: int) -> None:
+    writer, chance = None, random.Random(7)  # noqa: S311 - the same rows in each run
+    for table in _tables(rows, chance):
+        writer = writer or parquet.ParquetWriter(path, table.schema, compression="zstd")
+        writer.write_table(table)
+    if writer is not None:
+        writer.close()
+
+
+def _timed(command: Sequence[str]) -> tuple[float, float, float]:
+    """Run a command; return its seconds, its processor seconds and its largest memory in MiB."""
+    began = time.perf_counter()
+    process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        raise subprocess.CalledProcessError(process.returncode, list(command))
+    took_s = time.perf_counter() - began
+    return took_s, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def measure(rows: int, kills: int) -> dict[str, Any]:
+    """Measure all figures."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        source, small = folder / "in.parquet", folder / "small.parquet"
+        _write_input(source, rows)
+        _write_input(small, rows // 4)
+
+        def run(file: Path, out: str) -> list[str]:
+            target = str(folder / out) + ("/" if out.endswith("parts") else "")
+            return command_of(file, target, rows_per_part=_ROWS_PER_PART, instant=True)
+
+        plain_s, plain_cpu_s, plain_mib = _timed(
+            [sys.executable, "-c", _PLAIN, str(source), str(folder / "plain.parquet")]
+        )
+        one_s, one_cpu_s, one_mib = _timed(run(source, "one.parquet"))
+        parts_s, parts_cpu_s, _ = _timed(run(source, "in-parts"))
+        _, _, small_mib = _timed(run(small, "small-one.parquet"))
+        done = kill_at_random_moments(
+            run(source, "killed.parquet"),
+            folder / "killed.parquet.parts",
+            kills=kills,
+            most_s=1.5 * one_s / max(1, kills),
+            seed=11,
+        )
+        if _digest(folder / "one.parquet") != _digest(folder / "killed.parquet"):
+            raise OutputDiffers
+        same = parquet.ParquetFile(folder / "one.parquet").metadata.num_rows
+        if same != rows:
+            raise OutputDiffers(f"{same} rows for {rows}")
+    return {
+        "rows": rows,
+        "plain_rows_per_s": round(rows / plain_s),
+        "file_rows_per_s": round(rows / one_s),
+        "folder_rows_per_s": round(rows / parts_s),
+        "file_over_plain": round(plain_s / one_s, 3),
+        "folder_over_plain": round(plain_s / parts_s, 3),
+        "plain_cpu_us_a_row": round(1e6 * plain_cpu_s / rows, 2),
+        "file_cpu_us_a_row": round(1e6 * one_cpu_s / rows, 2),
+        "folder_cpu_us_a_row": round(1e6 * parts_cpu_s / rows, 2),
+        "plain_memory_mib": round(plain_mib, 1),
+        "memory_mib": round(one_mib, 1),
+        "memory_of_a_quarter_mib": round(small_mib, 1),
+        "kills": done,
+        "same_bytes_after_kills": True,
+    }
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argument_parser(__doc__)
+    parser.add_argument("--rows", type=int, default=1_000_000)
+    parser.add_argument("--kills", type=int, default=20)
+    options = parser.parse_args()
+    show(measure(options.rows, options.kills), as_json=options.json)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,89 @@
+"""The columns of outcomes, which a run adds to the columns of its input."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from sentq.contract import Outcome, TextError
+from sentq.files.formats import FileProblem
+
+__all__ = ["DEFAULT_PARTS", "DEFAULT_PREFIX", "PARTS", "OutcomeColumns", "OutcomeType"]
+
+#: The type of a column: `scores` holds a number for each label.
+OutcomeType = Literal["string", "double", "int64", "scores"]
+
+#: What of an outcome may be a column, and its type.
+PARTS: Final[dict[str, OutcomeType]] = {
+    "label": "string",
+    "score": "double",
+    "scores": "scores",
+    "sentiment": "double",
+    "tokens": "int64",
+    "windows": "int64",
+    "error": "string",
+    "message": "string",
+}
+
+DEFAULT_PARTS: Final = ("label", "score", "sentiment", "error", "message")
+DEFAULT_PREFIX: Final = "sentq_"
+
+
+@dataclass(frozen=True, slots=True)
+class OutcomeColumns:
+    """The columns of outcomes, in order.
+
+    Attributes:
+        parts: Parts of an outcome, of `PARTS`.
+        prefix: What the names of their columns begin with.
+    """
+
+    parts: tuple[str, ...] = DEFAULT_PARTS
+    prefix: str = DEFAULT_PREFIX
+
+    @classmethod
+    def parse(cls, parts: str | None, prefix: str) -> OutcomeColumns:
+        """Return the columns that options name, separated by commas; None for the default.
+
+        Raises:
+            FileProblem: There is no such part.
+        """
+        if parts is None:
+            return cls(prefix=prefix)
+        chosen = tuple(dict.fromkeys(part.strip() for part in parts.split(",")))
+        for part in chosen:
+            if part not in PARTS:
+                raise FileProblem(
+                    f"{part!r} is not a part of an outcome: --columns takes {', '.join(PARTS)}"
+                )
+        return cls(chosen, prefix)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of the columns."""
+        return tuple(self.prefix + part for part in self.parts)
+
+    @property
+    def types(self) -> tuple[OutcomeType, ...]:
+        """The types of the columns."""
+        return tuple(PARTS[part] for part in self.parts)
+
+    def values(self, outcome: Outcome) -> list[object]:
+        """Return the values of an outcome; None for what it does not have."""
+        if isinstance(outcome, TextError):
+            error = {"error": str(outcome.code), "message": outcome.message}
+            return [error.get(part) for part in self.parts]
+        return [getattr(outcome, part, None) for part in self.parts]
+
+    def check(self, names: Sequence[str]) -> None:
+        """Check that an input has none of these columns.
+
+        Raises:
+            FileProblem: It has one.
+        """
+        if taken := [name for name in self.names if name in names]:
+            raise FileProblem(
+                f"the input has a column {taken[0]!r} already: it was scored before, or --prefix "
+                "must choose other names"
+            )
