@@ -12,7 +12,8 @@ from sentq.cli.common import Exit, notes, say
 from sentq.cli.waiting import WaitNotices
 from sentq.client import Client
 from sentq.contract import JobOutcome, Outcome
-from sentq.files.run.command import RunRequest, run_files
+from sentq.files.run.command import run_files
+from sentq.files.run.options import RunRequest
 from sentq.files.run.scoring import ModelName, ScoredTexts, TextScoring
 from sentq.settings import Settings
 

@@ -18,9 +18,9 @@ from sentq.client import Client
 from sentq.contract import Outcome, TextError
 from sentq.errors import InvalidInput
 from sentq.files.outcomes import DEFAULT_PREFIX
-from sentq.files.reading.source import ROWS_PER_CHUNK
+from sentq.files.reading.sources import ROWS_PER_CHUNK
 from sentq.files.reading.texts import count_texts, read_texts
-from sentq.files.run.command import (
+from sentq.files.run.options import (
     ColumnsOption,
     EncodingOption,
     FieldOption,

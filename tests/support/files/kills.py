@@ -18,8 +18,9 @@ from typing import Final
 from rich.console import Console
 
 from sentq.contract import Prediction
-from sentq.files.run.command import RunRequest, run_files
+from sentq.files.run.command import run_files
 from sentq.files.run.manifest import Manifest
+from sentq.files.run.options import RunRequest
 from sentq.files.run.scoring import ModelName, ScoredTexts
 from sentq.files.run.watch import ProgressKind
 from tests.support.files.scoring import RuleScoring

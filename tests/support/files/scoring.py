@@ -8,7 +8,8 @@ from itertools import islice
 from rich.console import Console
 
 from sentq.contract import ErrorCode, Limits, Outcome, TextError, check_sendable
-from sentq.files.run.command import RunRequest, run_files
+from sentq.files.run.command import run_files
+from sentq.files.run.options import RunRequest
 from sentq.files.run.scoring import ModelName, ScoredTexts
 from sentq.files.run.tally import RunTally
 from sentq.testing.scores import score_by_rule

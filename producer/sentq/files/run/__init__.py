@@ -3,6 +3,7 @@
     source ── chunks ──▶ scoring ── outcomes ──▶ part, renamed ──▶ manifest, renamed ──▶ output
 
 `run` is the loop, and `scoring` what it is given to score texts. `manifest` says what is written
-and of what; `tally` counts, and `progress` shows it. `command` is what `sentq score` and
-`sentq-worker score` have in common. May import all of `sentq.files`, and `sentq.rendering`.
+and of what; `tally` counts, `watch` shows the progress, and `summary` what was counted. `command`
+and `options` are what `sentq score` and `sentq-worker score` have in common. May import all of
+`sentq.files`, and `sentq.rendering`.
 """

@@ -17,7 +17,7 @@ from typing import BinaryIO, Final
 from sentq.contract import Outcome
 from sentq.files.formats import FileProblem
 from sentq.files.reading.chunks import Chunk
-from sentq.files.reading.source import RowSource
+from sentq.files.reading.sources import RowSource
 from sentq.files.run.manifest import MANIFEST, Manifest, is_of_run, written_file
 from sentq.files.run.scoring import TextScoring
 from sentq.files.run.tally import RunTally

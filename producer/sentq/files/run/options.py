@@ -1,0 +1,110 @@
+"""The options that `sentq score` and `sentq-worker score` have in common, and what they ask for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated
+
+import typer
+
+from sentq.files.formats import Format
+from sentq.files.outcomes import DEFAULT_PREFIX
+from sentq.files.reading.sources import ROWS_PER_CHUNK
+from sentq.files.run.watch import ProgressKind
+
+__all__ = [
+    "ColumnsOption",
+    "EncodingOption",
+    "FieldOption",
+    "FormatOption",
+    "OutFormatOption",
+    "PrefixOption",
+    "ProgressOption",
+    "RestartOption",
+    "RowsPerPartOption",
+    "RunRequest",
+    "SeparatorOption",
+]
+
+FieldOption = Annotated[
+    str | None,
+    typer.Option(
+        help='The JSON key or the column that holds the text (default: "text").',
+        show_default=False,
+    ),
+]
+FormatOption = Annotated[
+    Format | None, typer.Option("--format", help="Format of the input (default: by its name).")
+]
+OutFormatOption = Annotated[
+    Format | None, typer.Option(help="Format of the output (default: by its name).")
+]
+EncodingOption = Annotated[
+    str | None,
+    typer.Option(
+        help="Encoding of the input, such as latin-1 (default: UTF-8, or what a byte order mark "
+        "says).",
+        metavar="NAME",
+    ),
+]
+SeparatorOption = Annotated[
+    str | None,
+    typer.Option(help="Character between the fields of a CSV input.", metavar="CHARACTER"),
+]
+ColumnsOption = Annotated[
+    str | None,
+    typer.Option(
+        help="Columns to add, separated by commas: label, score, scores, sentiment, tokens, "
+        "windows, error, message (default: label,score,sentiment,error,message).",
+        metavar="NAMES",
+    ),
+]
+PrefixOption = Annotated[
+    str, typer.Option(help="What the names of added columns begin with.", metavar="TEXT")
+]
+RowsPerPartOption = Annotated[
+    int,
+    typer.Option(
+        min=1, help="Rows of a part: what is lost at most if the process is killed.", metavar="N"
+    ),
+]
+RestartOption = Annotated[
+    bool,
+    typer.Option(
+        "--restart",
+        "--force",
+        help="Begin anew: discard the parts of an earlier run, and overwrite the output.",
+    ),
+]
+ProgressOption = Annotated[
+    ProgressKind,
+    typer.Option(help="How to show the progress; auto is a bar on a terminal, else nothing."),
+]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunRequest:
+    """What a command is asked to do.
+
+    Attributes:
+        inputs: Files, patterns, folders, or `-`; or texts.
+        are_texts: Whether the inputs are texts.
+        out: The output.
+        program: The name of the command, for messages.
+    """
+
+    inputs: Sequence[str]
+    out: str
+    program: str
+    are_texts: bool = False
+    field: str | None = None
+    form: Format | None = None
+    encoding: str | None = None
+    separator: str | None = None
+    columns: str | None = None
+    prefix: str = DEFAULT_PREFIX
+    out_form: Format | None = None
+    rows_per_part: int = ROWS_PER_CHUNK
+    restart: bool = False
+    progress: ProgressKind = ProgressKind.AUTO
