@@ -21,8 +21,10 @@ from sentq import (
     BrokerUnavailable,
     Client,
     ErrorCode,
+    InvalidInput,
     JobExpired,
     JobFailed,
+    JobOutcome,
     JobStatus,
     Overloaded,
     Prediction,
@@ -339,6 +341,38 @@ def test_a_job_whose_workers_were_lost_is_a_dead_letter(kit: Kit) -> None:
     assert client.dead.texts(letter) == ["x"]
     assert client.dead.retry(letter) is RetryResult.RETRIED
     assert job.result().outcomes
+
+
+def test_map_raises_the_error_of_a_failed_job_or_isolates_its_texts(kit: Kit) -> None:
+    client, texts = Client(), ["good", "bad", "day"]
+    kit.fail_next("WorkerLost")
+    with pytest.raises(JobFailed):
+        list(client.map(texts, texts_per_job=2))
+    jobs: list[JobOutcome] = []
+    kit.fail_next("WorkerLost", jobs=2)
+    kit.fail_next("TooManyTokens")
+    outcomes = list(
+        client.map(texts, texts_per_job=2, jobs_in_flight=1, isolate=True, on_job=jobs.append)
+    )
+    assert [each.code if isinstance(each, TextError) else each.label for each in outcomes] == [
+        *(ErrorCode.INFERENCE_FAILED, ErrorCode.TEXT_TOO_LONG, "neutral")
+    ]
+    assert "WorkerLost" in repr(outcomes[0])
+    assert [job.model for job in jobs] == ["sentq.testing"]
+    with pytest.raises(InvalidInput, match="isolate does not go with key"):
+        client.map(texts, isolate=True, key="k")
+
+
+def test_map_of_the_other_client_isolates_texts_too(kit: Kit) -> None:
+    async def outcomes() -> list[object]:
+        async with AsyncClient() as client:
+            kit.fail_next("ScoringFailed", jobs=2)
+            return [each async for each in client.map(["good", "bad"], isolate=True)]
+
+    failed, scored = asyncio.run(outcomes())
+    assert isinstance(failed, TextError)
+    assert failed.code is ErrorCode.INFERENCE_FAILED
+    assert isinstance(scored, Prediction)
 
 
 def test_an_unknown_code_is_refused_with_those_that_are_known(kit: Kit) -> None:
