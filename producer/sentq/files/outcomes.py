@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
@@ -69,12 +69,13 @@ class OutcomeColumns:
         """The types of the columns."""
         return tuple(PARTS[part] for part in self.parts)
 
-    def values(self, outcome: Outcome) -> list[object]:
-        """Return the values of an outcome; None for what it does not have."""
-        if isinstance(outcome, TextError):
-            error = {"error": str(outcome.code), "message": outcome.message}
-            return [error.get(part) for part in self.parts]
-        return [getattr(outcome, part, None) for part in self.parts]
+    def values(self, outcomes: Sequence[Outcome]) -> list[list[object]]:
+        """Return the values of outcomes, a list for each column; None for what one has not."""
+        return [_values_of(part, outcomes) for part in self.parts]
+
+    def rows(self, outcomes: Sequence[Outcome]) -> Iterator[tuple[object, ...]]:
+        """Yield the values of each outcome, in the order of the columns."""
+        return zip(*self.values(outcomes), strict=True)
 
     def check(self, names: Sequence[str]) -> None:
         """Check that an input has none of these columns.
@@ -87,3 +88,11 @@ class OutcomeColumns:
                 f"the input has a column {taken[0]!r} already: it was scored before, or --prefix "
                 "must choose other names"
             )
+
+
+def _values_of(part: str, outcomes: Sequence[Outcome]) -> list[object]:
+    if part == "error":
+        return [each.code.value if isinstance(each, TextError) else None for each in outcomes]
+    if part == "message":
+        return [each.message if isinstance(each, TextError) else None for each in outcomes]
+    return [None if isinstance(each, TextError) else getattr(each, part) for each in outcomes]

@@ -106,10 +106,10 @@ class _JsonWriter(_TextWriter):
     """JSON lines. The object of a row is written as it is, with further members at its end."""
 
     def _encoded(self, chunk: Chunk, outcomes: Sequence[Outcome], *, begins_file: bool) -> bytes:  # noqa: ARG002
-        names, values = self._columns.names, self._columns.values
+        names = self._columns.names
         lines: list[bytes] = []
-        for row, outcome in zip(chunk.objects(), outcomes, strict=True):
-            added = orjson.dumps(dict(zip(names, values(outcome), strict=True)))
+        for row, values in zip(chunk.objects(), self._columns.rows(outcomes), strict=True):
+            added = orjson.dumps(dict(zip(names, values, strict=True)))
             head = row[:-1].rstrip()
             lines += (head, b"" if head == b"{" else b",", added[1:], b"\n")
         return b"".join(lines)
@@ -123,11 +123,10 @@ class _SeparatedWriter(_TextWriter):
         self._form = form
 
     def _encoded(self, chunk: Chunk, outcomes: Sequence[Outcome], *, begins_file: bool) -> bytes:
-        values = self._columns.values
         rows: list[Sequence[str]] = [[*chunk.names, *self._columns.names]] if begins_file else []
         rows += [
-            [*cells, *map(as_cell, values(outcome))]
-            for cells, outcome in zip(chunk.cells(), outcomes, strict=True)
+            [*cells, *map(as_cell, values)]
+            for cells, values in zip(chunk.cells(), self._columns.rows(outcomes), strict=True)
         ]
         if self._form is Format.TSV:
             separator = separator_of(self._form)
@@ -164,11 +163,8 @@ class _ParquetWriter:
     ) -> None:
         """See `PartWriter`."""
         table = chunk.table()
-        rows = [self._columns.values(outcome) for outcome in outcomes]
-        for n, (name, kind) in enumerate(zip(self._columns.names, self._types, strict=True)):
-            values = [row[n] for row in rows]
-            if self._pa.types.is_map(kind):
-                values = [None if each is None else [*each.items()] for each in values]
+        columns = self._columns.values(outcomes)
+        for name, kind, values in zip(self._columns.names, self._types, columns, strict=True):
             table = table.append_column(name, self._pa.array(values, kind))
         self._pa.parquet.write_table(table, file, compression="zstd")
 

@@ -1,4 +1,4 @@
-"""Readers of data files: JSON lines, CSV and TSV (each also .gz), and Parquet.
+"""Readers of data files: JSON lines, CSV and TSV (each also .gz or .zst), and Parquet.
 
 The rules of a format are documented in `sentq.files.reading.records`. Here every row must be valid,
 and has fields. Errors name the file and the line, and never quote the content of a row.
@@ -54,7 +54,7 @@ def read_labelled(path: Path, *, wanted: Collection[str]) -> Iterator[LabelledRe
         known = ", ".join(suffix for suffix, each in SUFFIXES.items() if each.has_columns)
         raise TrainingDataError(
             f"{path.name}: the name does not say what is in it; known are {known}"
-            " (all but .parquet also with .gz)"
+            " (each also with .gz or .zst)"
         )
     try:
         with open_for(str(path), form) as stream:
