@@ -28,6 +28,9 @@ from sentq.files.run.options import (
     OutFormatOption,
     PrefixOption,
     ProgressOption,
+    ReportByOption,
+    ReportDateOption,
+    ReportOption,
     RestartOption,
     RowsPerPartOption,
     RunRequest,
@@ -53,6 +56,7 @@ Examples:
   cat lines.txt | sentq score - | jq .label
   sentq score reviews.csv --field body --out scored.csv
   sentq score 'export/*.parquet' --field body --out scored/ --progress json
+  sentq score reviews.csv --out scored.csv --report report.html --report-by product
   sentq score old.csv --encoding latin-1 --separator ';' --out scored.jsonl.zst
 
 \b
@@ -117,6 +121,9 @@ def score(
     rows_per_part: RowsPerPartOption = ROWS_PER_CHUNK,
     restart: RestartOption = False,
     progress: ProgressOption = ProgressKind.AUTO,
+    report: ReportOption = None,
+    report_date: ReportDateOption = None,
+    report_by: ReportByOption = None,
     as_json: AsJson = None,
     with_text: Annotated[
         bool, typer.Option("--text/--no-text", help="Repeat each text beside its scores.")
@@ -169,13 +176,17 @@ def score(
             rows_per_part=rows_per_part,
             restart=restart,
             progress=progress,
+            report=report,
+            report_date=report_date,
+            report_by=report_by,
         )
         score_files(request, settings, timeout_s=timeout_s or None, local_only=local_only)
         return
-    given = (out_format, encoding, separator, columns, restart or None)
+    given = (out_format, encoding, separator, columns, restart or None, report)
     if any(option is not None for option in given) or prefix != DEFAULT_PREFIX:
         raise InvalidInput(
-            "--out-format, --encoding, --separator, --columns, --prefix and --restart go with --out"
+            "--out-format, --encoding, --separator, --columns, --prefix, --restart and --report "
+            "go with --out"
         )
     source = find_source(texts, form=form, field=field, as_text=as_text)
     if source is None:

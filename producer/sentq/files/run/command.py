@@ -22,6 +22,7 @@ from sentq.files.reading.lines import check_encoding
 from sentq.files.reading.sources import ReadOptions, RowSource, TextSource, open_source
 from sentq.files.run.manifest import RunChanged
 from sentq.files.run.options import RunRequest
+from sentq.files.run.reporting import check_report, write_report
 from sentq.files.run.run import FileRun
 from sentq.files.run.scoring import TextScoring
 from sentq.files.run.summary import summarise
@@ -63,9 +64,11 @@ def run_files(
     columns = OutcomeColumns.parse(request.columns, request.prefix)
     files, form = _find_input(request)
     output = Output.parse(request.out, request.out_form, of_input=form)
+    source = _open_source(request, files, form, output, columns)
+    check_report(request, source, output, columns)
     watch = watch_of(request.progress, console)
     run = FileRun(
-        source=_open_source(request, files, form, output, columns),
+        source=source,
         writer=part_writer(output.form, output.compression, columns),
         output=output,
         options={
@@ -93,6 +96,7 @@ def run_files(
         console=console,
         say=say,
     )
+    write_report(request, output, columns)
     return tally
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -21,6 +22,9 @@ __all__ = [
     "OutFormatOption",
     "PrefixOption",
     "ProgressOption",
+    "ReportByOption",
+    "ReportDateOption",
+    "ReportOption",
     "RestartOption",
     "RowsPerPartOption",
     "RunRequest",
@@ -83,6 +87,21 @@ ProgressOption = Annotated[
 ]
 
 
+ReportOption = Annotated[
+    Path | None,
+    typer.Option(
+        help="Write a report on the output to this HTML file. It has texts of the data.",
+        metavar="FILE",
+    ),
+]
+ReportDateOption = Annotated[
+    str | None, typer.Option(help="Column of dates, for the report.", metavar="COLUMN")
+]
+ReportByOption = Annotated[
+    str | None, typer.Option(help="Column of categories, for the report.", metavar="COLUMN")
+]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunRequest:
     """What a command is asked to do.
@@ -108,3 +127,6 @@ class RunRequest:
     rows_per_part: int = ROWS_PER_CHUNK
     restart: bool = False
     progress: ProgressKind = ProgressKind.AUTO
+    report: Path | None = None
+    report_date: str | None = None
+    report_by: str | None = None

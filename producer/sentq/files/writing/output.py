@@ -69,6 +69,13 @@ class Output:
         return self.path.with_name(self.path.name + ".parts")
 
     @property
+    def files(self) -> list[Path]:
+        """The files of an output that is complete, in order."""
+        if self.path is None:
+            return []
+        return sorted(self.path.glob("part-*")) if self.is_folder else [self.path]
+
+    @property
     def part_suffix(self) -> str:
         """What the names of parts end in."""
         return f".{self.form}{self.compression}"
