@@ -8,7 +8,17 @@ from __future__ import annotations
 
 from typing import Final
 
-__all__ = ["EX_CONFIG", "EX_SOFTWARE", "EX_UNAVAILABLE", "EX_USAGE", "signal_exit_code"]
+__all__ = [
+    "EX_CONFIG",
+    "EX_SOFTWARE",
+    "EX_SOME_FAILED",
+    "EX_UNAVAILABLE",
+    "EX_USAGE",
+    "signal_exit_code",
+]
+
+#: `sentq-worker score`: some texts ended in an error.
+EX_SOME_FAILED: Final = 1
 
 #: An option or a setting is wrong. It is 2, as for each command of click, not 64.
 EX_USAGE: Final = 2

@@ -12,6 +12,7 @@ from typing import Final
 from sentq.errors import InvalidInput
 from sentq.files import FileProblem, Format
 from sentq.files.formats import STANDARD_INPUT
+from sentq.files.inputs import HUB
 from sentq.rendering import printable
 
 __all__ = ["InputFile", "find_source", "looks_like_a_path", "names_files"]
@@ -85,7 +86,7 @@ def names_files(
         return find_source(arguments, form=form, field=field, as_text=True) is not None
     if form is not None or field is not None:
         return True
-    if any(each == STANDARD_INPUT or _exists(each) or _matches(each) for each in arguments):
+    if any(map(_is_input, arguments)):
         return True
     if len(arguments) == 1:
         _refuse_a_missing_file(arguments[0], field)
@@ -142,6 +143,11 @@ def _unknown(name: str) -> str:
         f"{printable(name)} is a file, and its name does not say what is in it: --format names it "
         f"({forms}); --as-text scores the word itself"
     )
+
+
+def _is_input(argument: str) -> bool:
+    is_named = argument == STANDARD_INPUT or argument.startswith(HUB)
+    return is_named or _exists(argument) or _matches(argument)
 
 
 def _matches(pattern: str) -> bool:

@@ -5,10 +5,14 @@ from __future__ import annotations
 import glob
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Final
 
 from sentq.files.formats import STANDARD_INPUT, FileProblem, Format
 
-__all__ = ["find_files", "format_of"]
+__all__ = ["HUB", "find_files", "format_of"]
+
+#: How the name of a data set of the Hugging Face Hub begins.
+HUB: Final = "hf://"
 
 
 def find_files(arguments: Sequence[str]) -> list[str]:
@@ -33,6 +37,11 @@ def find_files(arguments: Sequence[str]) -> list[str]:
             if not matching:
                 raise FileProblem(f"no file matches {argument}")
             found += matching
+        elif argument.startswith(HUB):
+            raise FileProblem(
+                f"{argument}: `sentq-worker score` fetches data sets of the Hub; or fetch it with "
+                "`hf download --repo-type dataset` and give its files"
+            )
         else:
             raise FileProblem(f"cannot read {argument}: No such file")
     if STANDARD_INPUT in found and len(found) > 1:

@@ -7,7 +7,6 @@ no part is ever half.
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 from collections.abc import Iterator, Mapping
@@ -172,6 +171,8 @@ class Manifest:
         Raises:
             FileProblem: Another process writes there, or the folder cannot be made.
         """
+        import fcntl  # Here, because other commands do without it on systems that do not have it.
+
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             lock = (self.folder / _LOCK).open("wb")

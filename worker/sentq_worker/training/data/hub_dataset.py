@@ -8,6 +8,7 @@ only `huggingface_hub`, which the worker has anyway, and runs no code of the dat
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -26,6 +27,10 @@ _DEFAULT_CONFIG = "default"
 
 #: CONFIG/SPLIT/0000.parquet
 _PATH_PARTS = 3
+
+_URL = re.compile(
+    r"hf://datasets/(?P<repo>[\w.-]+/[\w.-]+)(?:/(?P<config>[\w.-]+))?(?::(?P<split>[\w.-]+))?"
+)
 
 #: NAME, NAME:SPLIT or NAME:CONFIG:SPLIT
 _MAX_PARTS = 3
@@ -52,6 +57,12 @@ class DatasetId:
             return None
         config = parts[0] if len(parts) > 1 else None
         return cls(repo, config, parts[-1] if parts else None)
+
+    @classmethod
+    def parse_url(cls, url: str) -> DatasetId | None:
+        """Parse `hf://datasets/owner/name[/config][:split]`; return None for anything else."""
+        found = _URL.fullmatch(url)
+        return None if found is None else cls(found["repo"], found["config"], found["split"])
 
 
 def fetch_dataset(dataset: DatasetId) -> list[Path]:
