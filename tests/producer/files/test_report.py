@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import re
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pytest
@@ -119,7 +120,7 @@ def test_the_report_of_a_folder_reads_all_its_parts() -> None:
 )
 @pytest.mark.usefixtures("rows")
 def test_a_report_that_cannot_be_written_is_refused_at_the_beginning(
-    options: dict[str, object], says: str
+    options: dict[str, Any], says: str
 ) -> None:
     all_options = {"out": "out.csv", "report": Path("report.html")} | options
     out = str(all_options.pop("out"))

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import pytest
 import typer
@@ -79,7 +80,7 @@ def _digest(path: Path) -> str:
     return sha256(path.read_bytes()).hexdigest()
 
 
-def _interrupt(out: str, after: int = _PART + 200, **options: object) -> None:
+def _interrupt(out: str, after: int = _PART + 200, **options: Any) -> None:
     error = ResultsUnavailable("no Redis")
     with pytest.raises(ResultsUnavailable):
         run_by_rule("in.csv", out, scoring=_EndsEarly(after, error), **options)

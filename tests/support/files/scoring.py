@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from itertools import islice
+from typing import Any
 
 from rich.console import Console
 
@@ -53,13 +54,13 @@ def run_by_rule(
     *,
     scoring: RuleScoring | None = None,
     console: Console | None = None,
-    **options: object,
+    **options: Any,
 ) -> RunTally:
     """Run `sentq score INPUTS --out OUT` with the rule."""
     request = RunRequest(
         inputs=[inputs] if isinstance(inputs, str) else inputs,
         out=out,
         program="sentq",
-        **options,  # type: ignore[arg-type]
+        **options,
     )
     return run_files(request, lambda: scoring or RuleScoring(), console or Console(quiet=True))
