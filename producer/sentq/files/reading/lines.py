@@ -74,7 +74,7 @@ def check_encoding(name: str) -> str:
     """
     try:
         "".encode(name)
-    except (LookupError, ValueError):  # Also a codec that is none of texts, such as hex.
+    except (LookupError, ValueError):  # Also a codec of bytes, such as hex.
         raise FileProblem(
             f"there is no encoding {name!r}: utf-8, utf-16, latin-1 and windows-1252 are some"
         ) from None

@@ -100,7 +100,7 @@ def check_column(required: str | None, columns: Sequence[str]) -> None:
     """Check that there is a column.
 
     Raises:
-        FileProblem: There is none of this name; the message lists all.
+        FileProblem: No column has this name; the message lists all of them.
     """
     if required is not None and required not in columns:
         named = ", ".join(columns[:_SHOWN_COLUMNS]) or "none"

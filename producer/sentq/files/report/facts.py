@@ -252,7 +252,7 @@ def _number(value: object) -> float | None:
 
 
 def _day(value: object) -> str | None:
-    """Return the day of a date or a time, in ISO 8601; None if it is none."""
+    """Return the day of a date or a time, in ISO 8601; None for anything else."""
     match value:
         case dt.datetime():
             return value.date().isoformat()

@@ -62,7 +62,7 @@ class Manifest:
 
     @classmethod
     def read(cls, folder: Path) -> Self | None:
-        """Return the manifest of a folder; None if there is none.
+        """Return the manifest of a folder; None if it has no manifest.
 
         Raises:
             FileProblem: It is not a manifest that this version reads.

@@ -156,7 +156,7 @@ def test_an_invalid_csv_is_named_by_its_line_and_never_quoted(
 def test_a_csv_in_another_encoding_is_rejected_at_its_line(tmp_path: Path) -> None:
     path = tmp_path / "rows.csv"
     path.write_bytes("text,label\nfine,positive\ngrößer,positive\n".encode("latin-1"))
-    with pytest.raises(TrainingDataError, match="line 3: not valid UTF-8"):
+    with pytest.raises(TrainingDataError, match="line 3: byte 3 of line 3, 0xF6, is not UTF-8"):
         read_rows(path)
 
 
