@@ -122,7 +122,7 @@ def test_the_report_of_a_folder_reads_all_its_parts() -> None:
 def test_a_report_that_cannot_be_written_is_refused_at_the_beginning(
     options: dict[str, Any], says: str
 ) -> None:
-    all_options = {"out": "out.csv", "report": Path("report.html")} | options
+    all_options: dict[str, Any] = {"out": "out.csv", "report": Path("report.html")} | options
     out = str(all_options.pop("out"))
     with pytest.raises(FileProblem, match=says):
         run_by_rule("in.csv", out, **all_options)
