@@ -131,10 +131,13 @@ def test_a_batch_sends_one_webhook_with_its_counts(
 
 
 def test_a_job_with_an_eta_and_one_that_is_too_late_send_theirs(
-    client: Client, receiver: WebhookReceiver
+    service: RedisProcess, client: Client, receiver: WebhookReceiver
 ) -> None:
     scheduled = client.submit("text", then=webhook(receiver.url()), delay=0.5)
-    late = client.submit("late", deadline=0.001, then=webhook(receiver.url()))
+    with service.client() as root:
+        # A worker that takes a job within a millisecond scores it.
+        root.client_pause(100)
+        late = client.submit("late", deadline=0.001, then=webhook(receiver.url()))
     assert _request(receiver, scheduled.id).json["type"] == "job.done"
     assert _request(receiver, late.id).json["data"]["failed"] == 1
 
