@@ -5,6 +5,7 @@
     ├── Unauthorized           no key, or no valid one
     ├── Forbidden              the key may not do this
     ├── PageNotFound, WrongMethod
+    ├── HeadTooSlow, HeadTooLarge
     ├── BodyTooSlow, BodyTooLarge
     ├── RequestInProgress      a request with the same idempotency key has not ended
     ├── JobNotCancelled        it runs or has ended
@@ -14,6 +15,7 @@
     ├── InvalidLine            a line of an upload cannot be used
     ├── MisdirectedRequest     a name that is not the gateway's
     ├── RateLimited            the key has sent too much
+    ├── TooManyConnections     as many as the gateway takes
     ├── GatewayStopping        this gateway ends
     └── UnexpectedFailure      an error of the gateway
 
@@ -36,6 +38,8 @@ __all__ = [
     "Forbidden",
     "GatewayError",
     "GatewayStopping",
+    "HeadTooLarge",
+    "HeadTooSlow",
     "InvalidLine",
     "InvalidRequest",
     "JobNotCancelled",
@@ -44,6 +48,7 @@ __all__ = [
     "PageNotFound",
     "RateLimited",
     "RequestInProgress",
+    "TooManyConnections",
     "Unauthorized",
     "UnexpectedFailure",
     "UnsupportedBody",
@@ -123,6 +128,18 @@ class WrongMethod(GatewayError):
     """The path does not have this method."""
 
     about = ProblemType(HTTPStatus.METHOD_NOT_ALLOWED, "The page does not take this method")
+
+
+class HeadTooSlow(GatewayError):
+    """Request line and headers did not arrive in time."""
+
+    about = ProblemType(HTTPStatus.REQUEST_TIMEOUT, "The request took too long")
+
+
+class HeadTooLarge(GatewayError):
+    """Request line and headers have too many bytes."""
+
+    about = ProblemType(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, "The headers are too large")
 
 
 class BodyTooSlow(GatewayError):
@@ -217,6 +234,12 @@ class RateLimited(GatewayError):
     """The key has sent more than it may in a minute."""
 
     about = ProblemType(HTTPStatus.TOO_MANY_REQUESTS, "The key has reached its limit")
+
+
+class TooManyConnections(GatewayError):
+    """There are as many connections as the gateway takes."""
+
+    about = ProblemType(HTTPStatus.SERVICE_UNAVAILABLE, "There are too many connections")
 
 
 class GatewayStopping(GatewayError):

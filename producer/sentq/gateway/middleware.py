@@ -25,6 +25,9 @@ logger = logging.getLogger(__name__)
 
 REQUEST_ID_HEADER: Final = "X-Request-ID"
 
+#: The paths that say whether the gateway lives, and takes requests.
+_PROBES: Final = ("/livez", "/readyz")
+
 #: An id that a client may choose.
 _REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
@@ -78,7 +81,7 @@ class RequestFrame:
             await send(message)
 
         try:
-            await self._app(scope, rest.receive, send_with_id)
+            await self._serve(scope, rest.receive, send_with_id)
         except ClientDisconnect:
             status = status or _CLIENT_GONE
         except Exception as error:  # noqa: BLE001 - the client gets an answer, the log the cause
@@ -100,6 +103,13 @@ class RequestFrame:
                 request_id,
                 f"key {key_id}" if (key_id := scope["state"].get("key_id")) else "no key",
             )
+
+    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+        # The protocol knows how many connections there are. Probes are answered all the same.
+        refusal: GatewayError | None = scope["state"].get("refusal")
+        if refusal is not None and scope["path"] not in _PROBES:
+            raise refusal
+        await self._app(scope, receive, send)
 
 
 class _RestOfBody:

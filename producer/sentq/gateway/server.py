@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import logging
 import signal
 import socket
 from importlib.util import find_spec
@@ -21,11 +22,17 @@ from sentq.webhooks.settings import WebhookSettings
 
 __all__ = ["GatewayServer"]
 
+logger = logging.getLogger(__name__)
+
 #: How many connections the system keeps until they are accepted.
 _BACKLOG: Final = 1024
 
 #: How long a connection may be idle between two requests, in seconds.
 _KEEP_ALIVE_S: Final = 30
+
+#: How many files a gateway needs beside its connections: those to Redis and to receivers of
+#: webhooks, modules, and connections that it refuses.
+_OTHER_FILES: Final = 256
 
 
 class GatewayServer:
@@ -48,6 +55,7 @@ class GatewayServer:
         self, settings: Settings, gateway: GatewaySettings, webhooks: WebhookSettings | None = None
     ) -> None:
         closing = Closing()
+        self._most_connections = gateway.max_connections
         config = uvicorn.Config(
             make_gateway(settings, gateway, closing, webhooks),
             access_log=False,
@@ -71,6 +79,7 @@ class GatewayServer:
         """Serve until SIGTERM or Ctrl-C, and until requests in flight have ended."""
         # The server raises the signal again when it has ended.
         before = {each: signal.signal(each, _ignore) for each in (signal.SIGINT, signal.SIGTERM)}
+        _permit_files(self._most_connections + _OTHER_FILES)
         try:
             with self._socket:
                 self._server.run(sockets=[self._socket])
@@ -106,6 +115,25 @@ def _protocol() -> type[asyncio.Protocol] | Literal["h11"]:
     from sentq.gateway.protocol import BoundedHttpProtocol
 
     return BoundedHttpProtocol
+
+
+def _permit_files(count: int) -> None:
+    """Let this process open so many files, as far as the system permits it: many systems begin with
+    1,024, fewer than the connections of a gateway."""
+    if find_spec("resource") is None:
+        return
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    permitted = count if hard == resource.RLIM_INFINITY else min(count, hard)
+    if soft != resource.RLIM_INFINITY and soft < permitted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (permitted, hard))
+    if permitted < count:
+        logger.warning(
+            "the system permits %d open files: too few for max_connections, which needs %d",
+            permitted,
+            count,
+        )
 
 
 def _ignore(_number: int, _frame: FrameType | None) -> None:
