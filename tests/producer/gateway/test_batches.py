@@ -133,6 +133,7 @@ def test_an_upload_may_be_compressed(idle: TestClient, server: redis.Redis) -> N
         (b'"a"\n"\xff"', LINES, 2),
         (b'"' + b"x" * 70_000 + b'"', LINES, 1),
         (b"x" * 70_000, LINES, 1),
+        (b'"a"\n' + b"\n" * 70_000 + b'"b"', LINES, 65_538),
         (b"text\na\nb,c\n", CSV, 3),
         (b'text\n"a\nb\nPRIVATE', CSV, 2),
         (b'text\na"b\n', CSV, 2),

@@ -178,14 +178,23 @@ def test_a_body_that_does_not_fit_is_refused_and_not_quoted(
     [
         ([], "empty-job"),
         (["x"] * 257, "too-many-texts"),
+        ([1] * 257, "too-many-texts"),
         (["x" * 1001], "text-too-long"),
     ],
-    ids=["none", "many", "long"],
+    ids=["none", "many", "many wrong", "long"],
 )
 def test_limits_of_the_contract_have_types_of_their_own(
-    http: TestClient, texts: list[str], kind: str
+    http: TestClient, texts: list[object], kind: str
 ) -> None:
     assert problem_in(http.post("/v1/jobs", json={"texts": texts})) == (422, kind)
+
+
+def test_a_body_with_many_unknown_members_is_refused_before_each_is_listed(
+    http: TestClient,
+) -> None:
+    response = http.post("/v1/jobs", json={f"SECRET{number}": 1 for number in range(101)})
+    assert problem_in(response) == (422, "invalid-request")
+    assert "SECRET" not in response.text
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"\xff", b'{"texts": NaN}', b'{"texts":"\\ud800"}'])

@@ -14,7 +14,8 @@ from sentq.gateway.errors import BodyTooLarge, BodyTooSlow, MalformedRequest, Un
 
 __all__ = ["IncomingBody"]
 
-#: The most bytes that one step of decompression makes: what arrives may be a thousandth of it.
+#: The most bytes that are handled before other requests go on. What decompresses to them may be a
+#: thousandth of it.
 _PIECE_BYTES: Final = 64 * 1024
 
 #: For zlib: the format of gzip.
@@ -72,7 +73,7 @@ class IncomingBody:
         return bytes(whole)
 
     async def chunks(self) -> AsyncGenerator[bytes, None]:
-        """Yield the body in parts of some 64 KiB at most.
+        """Yield the body in parts of 64 KiB at most.
 
         Raises:
             BodyTooSlow: The client sent nothing for too long.
@@ -82,11 +83,12 @@ class IncomingBody:
         inflater = _Gunzip() if self._is_gzip else None
         async with aclosing(self._received()) as received:
             async for chunk in received:
-                if inflater is None:
-                    yield chunk
-                else:
-                    for piece in inflater.pieces(chunk):
-                        yield piece
+                pieces = _pieces(chunk) if inflater is None else inflater.pieces(chunk)
+                for number, piece in enumerate(pieces):
+                    if number:
+                        # There may be a thousand pieces: other requests go on between them.
+                        await asyncio.sleep(0)
+                    yield piece
         if inflater is not None:
             inflater.check_end()
 
@@ -108,6 +110,15 @@ class IncomingBody:
                     return
                 if chunk:
                     yield chunk
+
+
+def _pieces(chunk: bytes) -> Iterator[bytes]:
+    """Yield a chunk in pieces of bounded size."""
+    if len(chunk) <= _PIECE_BYTES:
+        yield chunk
+        return
+    for first in range(0, len(chunk), _PIECE_BYTES):
+        yield chunk[first : first + _PIECE_BYTES]
 
 
 class _Gunzip:

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 from starlette.requests import Request
 
+from sentq.contract import MAX_TEXTS_PER_JOB, Limits, check_count
 from sentq.gateway.bodies.incoming import IncomingBody
 from sentq.gateway.errors import InvalidRequest, MalformedRequest, UnsupportedBody
 from sentq.gateway.services import services_of
@@ -24,6 +25,9 @@ M = TypeVar("M", bound=BaseModel)
 #: How many wrong values a response lists.
 _MOST_ERRORS: Final = 20
 
+#: How many members a body may have, also unknown ones.
+_MOST_MEMBERS: Final = 100
+
 
 def json_body(model: type[M]) -> Callable[[Request], Awaitable[M]]:
     """Return a dependency that reads the body and returns it as this model.
@@ -32,6 +36,7 @@ def json_body(model: type[M]) -> Callable[[Request], Awaitable[M]]:
         UnsupportedBody: It is not called JSON.
         MalformedRequest: It is not JSON.
         InvalidRequest: It does not fit the model.
+        TooManyTexts: It has more texts than any job.
         BodyTooLarge, BodyTooSlow: As `IncomingBody.read` does.
     """
 
@@ -61,6 +66,7 @@ def _validated(model: type[M], body: bytes) -> M:
         document = orjson.loads(body)
     except orjson.JSONDecodeError as error:
         raise MalformedRequest(f"the body is not JSON: see character {error.pos}") from None
+    _check_size(document)
     try:
         return model.model_validate(document)
     except ValidationError as error:
@@ -69,6 +75,23 @@ def _validated(model: type[M], body: bytes) -> M:
             f"the body is not what this operation takes; its members are: {fields}",
             wrong_values(error.errors(include_url=False, include_input=False), model),
         ) from None
+
+
+def _check_size(document: object) -> None:
+    """Refuse a document in which so much may be wrong that pydantic would list it for seconds, and
+    need a kilobyte for each wrong value.
+
+    Raises:
+        InvalidRequest: It has too many members.
+        TooManyTexts: It has too many texts.
+    """
+    if not isinstance(document, dict):
+        return
+    if len(document) > _MOST_MEMBERS:
+        raise InvalidRequest(f"the body has more than {_MOST_MEMBERS} members")
+    texts = document.get("texts")
+    if isinstance(texts, list) and len(texts) > MAX_TEXTS_PER_JOB:
+        check_count(len(texts), Limits())
 
 
 def wrong_values(errors: Sequence[ErrorDetails], model: type[BaseModel]) -> list[dict[str, str]]:

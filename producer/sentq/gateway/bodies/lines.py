@@ -197,26 +197,35 @@ class _Lines:
     """Cuts a body at its line breaks.
 
     Args:
-        max_bytes: Most bytes of a line.
+        max_bytes: Most bytes of a line, and of empty lines between others: they cost time, and are
+            no texts that a limit counts.
     """
 
     def __init__(self, max_bytes: int) -> None:
         self._max_bytes = max_bytes
         self._number = 0
-        self._rest = b""
+        self._rest = bytearray()
+        self._empty_bytes = 0
 
     def split(self, chunk: bytes) -> Iterator[tuple[int, bytes]]:
         """Yield the lines that are complete now, with their numbers from 1."""
-        *lines, self._rest = (self._rest + chunk).split(b"\n")
-        for line in lines:
+        end, line_break, rest = chunk.partition(b"\n")
+        # A long line that comes in many parts is not copied for each of them.
+        self._rest += end
+        if line_break:
+            line, self._rest = bytes(self._rest), bytearray()
             yield self._next(line)
+            *lines, unfinished = rest.split(b"\n")
+            for line in lines:
+                yield self._next(line)
+            self._rest += unfinished
         if len(self._rest) > self._max_bytes:
             raise too_long(self._number + 1, self._max_bytes)
 
     def rest(self) -> Iterator[tuple[int, bytes]]:
         """Yield the last line, if no line break follows it."""
         if self._rest:
-            yield self._next(self._rest)
+            yield self._next(bytes(self._rest))
 
     def _next(self, line: bytes) -> tuple[int, bytes]:
         self._number += 1
@@ -224,6 +233,11 @@ class _Lines:
             line = line.removeprefix(_UTF8_MARK)
         if len(line) > self._max_bytes:
             raise too_long(self._number, self._max_bytes)
+        self._empty_bytes = 0 if line and not line.isspace() else self._empty_bytes + len(line) + 1
+        if self._empty_bytes > self._max_bytes:
+            raise InvalidLine(
+                self._number, f"more than {self._max_bytes:,} bytes of empty lines (max_body_bytes)"
+            )
         return self._number, line
 
 
