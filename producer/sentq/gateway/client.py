@@ -28,6 +28,10 @@ _POLL_INTERVAL_S: Final = 4.0
 #: For how long an estimate of the wait is given to all requests, in seconds.
 _ESTIMATE_VALID_S: Final = 1.0
 
+#: How many outcomes a download reads ahead. Clients may read slowly, and many at a time: with 256
+#: texts each, these are some 10 MB.
+_DOWNLOAD_JOBS: Final = 32
+
 #: The shortest and the longest time after which a client is told to ask again, in seconds.
 _ASK_AGAIN_S: Final = (1, 60)
 
@@ -86,6 +90,16 @@ class GatewayClient(AsyncClient):
             return (yield request)
 
         return await self.run(steps())
+
+    async def look(self, job: AsyncJob) -> JobOutcome | JobStatus:
+        """Return the outcome of a job, or its status if it has not ended.
+
+        Raises:
+            UnknownJob, JobExpired: Redis has no document of the job, or no longer.
+            JobCancelled, JobFailed: It has ended without an outcome.
+            ResultsUnavailable: Redis did not answer, or refused.
+        """
+        return await self.run(self._results.look_steps(job.id))
 
     async def next_status(self, job: AsyncJob, known: JobStatus, timeout_s: float) -> JobStatus:
         """Wait until a job has another status than the known one, or time has passed; return its
@@ -163,7 +177,9 @@ class GatewayClient(AsyncClient):
         Raises:
             UnknownBatch, ResultsUnavailable: The batch is kept no longer, or Redis was away.
         """
-        reader = BatchReader(self._results, batch_id, timeout_s=None, first=first)
+        reader = BatchReader(
+            self._results, batch_id, timeout_s=None, first=first, read_jobs=_DOWNLOAD_JOBS
+        )
         while (outcome := await self.run(reader.ordered_steps())) is not None:
             yield outcome
 

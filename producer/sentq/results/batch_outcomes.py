@@ -19,7 +19,7 @@ from sentq.results.batch import (
     unknown_batch,
 )
 from sentq.results.completed import Ended, ended_among_steps
-from sentq.results.ordered import OrderedResults
+from sentq.results.ordered import MOST_JOBS_READ, OrderedResults
 from sentq.results.steps import Listen, ResultSteps, Subscribe
 from sentq.wire.clock import CLOCK
 from sentq.wire.steps import Deadline, Pause, Steps
@@ -52,6 +52,7 @@ class BatchReader:
         batch_id: The batch. It may be open.
         timeout_s: Seconds that each of the steps waits at most; None waits without end.
         first: How many jobs, or ends of jobs, are left out at the beginning.
+        read_jobs: Most outcomes that `ordered_steps` reads ahead.
 
     Raises, from all steps:
         UnknownBatch: Redis has no such batch.
@@ -59,12 +60,18 @@ class BatchReader:
     """
 
     def __init__(
-        self, results: ResultSteps, batch_id: str, *, timeout_s: float | None, first: int = 0
+        self,
+        results: ResultSteps,
+        batch_id: str,
+        *,
+        timeout_s: float | None,
+        first: int = 0,
+        read_jobs: int = MOST_JOBS_READ,
     ) -> None:
         self._results = results
         self._batch_id = batch_id
         self._timeout_s = timeout_s
-        self._ordered = OrderedResults(results, timeout_s=timeout_s)
+        self._ordered = OrderedResults(results, timeout_s=timeout_s, read_jobs=read_jobs)
         #: How many jobs were read, and how many of these are expected by `ordered_steps`.
         self._seen = first
         self._expected = 0

@@ -16,11 +16,11 @@ from sentq.errors import JobError
 from sentq.results.steps import ResultSteps
 from sentq.wire.steps import Deadline, Steps
 
-__all__ = ["OrderedResults"]
+__all__ = ["MOST_JOBS_READ", "OrderedResults"]
 
 #: How many jobs one round trip reads.
 _MIN_JOBS: Final = 8
-_MAX_JOBS: Final = 512
+MOST_JOBS_READ: Final = 512
 
 
 class OrderedResults:
@@ -29,14 +29,18 @@ class OrderedResults:
     Args:
         results: The steps that read outcomes.
         timeout_s: How long to wait for each job, in seconds; None waits until it ends.
+        read_jobs: Most outcomes that are read in one round trip, and kept until they are received.
     """
 
-    def __init__(self, results: ResultSteps, *, timeout_s: float | None) -> None:
+    def __init__(
+        self, results: ResultSteps, *, timeout_s: float | None, read_jobs: int = MOST_JOBS_READ
+    ) -> None:
         self._results = results
+        self._most_jobs = read_jobs
         self._timeout_s = timeout_s
         self._expected: deque[str] = deque()
         self._ended: dict[str, JobOutcome | JobError] = {}
-        self._jobs_per_read = _MIN_JOBS
+        self._jobs_per_read = min(_MIN_JOBS, read_jobs)
 
     def expect(self, job_id: str) -> None:
         """Expect a job after all that are expected already."""
@@ -79,4 +83,4 @@ class OrderedResults:
         ids = [job_id, *islice(self._expected, self._jobs_per_read - 1)]
         ended = yield from self._results.ready_steps(ids)
         self._ended |= ended
-        self._jobs_per_read = min(_MAX_JOBS, max(_MIN_JOBS, 2 * len(ended)))
+        self._jobs_per_read = min(self._most_jobs, max(_MIN_JOBS, 2 * len(ended)))

@@ -156,6 +156,18 @@ class ResultSteps:
             return JobStatus.UNKNOWN
         return (yield from self._status_now_steps(document))
 
+    def look_steps(self, job_id: str) -> Steps[JobOutcome | JobStatus]:
+        """Return the outcome of the job, or its status if it has not ended: one round trip, and a
+        second one if it is due later.
+
+        Raises:
+            UnknownJob, JobExpired, JobCancelled, JobFailed: As `wait_steps` does.
+        """
+        document = self.require_document(job_id, (yield from self._document_steps(job_id)))
+        if is_final(document):
+            return outcome_of(job_id, document, self.keyring)
+        return (yield from self._status_now_steps(document))
+
     def due_at_steps(self, job_id: str) -> Steps[datetime | None]:
         """Return when the job is due, in UTC, if it was sent for later and not started yet."""
         document = yield from self._document_steps(job_id)

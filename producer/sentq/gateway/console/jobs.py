@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Final
 
 from fastapi import APIRouter
@@ -82,7 +83,7 @@ async def _find_job(services: GatewayServices, visitor: Visitor, job_id: str) ->
     try:
         if not visitor.is_admin:
             await check_owner(services.client, job_id, visitor.key_id)
-        return await job_document(services.client.job(job_id), 0, services.closing)
+        return await job_document(services, services.client.job(job_id))
     except JobError:
         return None
 
@@ -99,13 +100,11 @@ async def _find_batch(
 
 
 async def _last_batches(services: GatewayServices, visitor: Visitor) -> list[BatchProgress]:
-    found = []
     owner = None if visitor.is_admin else visitor.key_id
-    for batch_id in await last_batches(services.client, owner, _BATCHES):
-        batch = await _find_batch(services, visitor, batch_id)
-        if batch is not None:
-            found.append(batch)
-    return found
+    ids = await last_batches(services.client, owner, _BATCHES)
+    # Together: they share the round trips.
+    found = await asyncio.gather(*(_find_batch(services, visitor, each) for each in ids))
+    return [batch for batch in found if batch is not None]
 
 
 def _texts_of(job: JobDocument | None) -> list[dict[str, object]]:

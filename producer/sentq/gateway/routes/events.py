@@ -64,7 +64,7 @@ _HEADERS: Final = {
 )
 async def follow_job(services: Services, job: JobOfPath) -> StreamingResponse:
     """Send an event each time the status of the job changes. The stream ends with the job."""
-    first = await job_document(job, 0, services.closing)
+    first = await job_document(services, job)
     events = _events(services, job, first)
     return StreamingResponse(events, media_type=_EVENT_STREAM, headers=_HEADERS)
 
@@ -86,7 +86,7 @@ async def _events(
             if status is document.status:
                 yield _HEARTBEAT
         try:
-            document = await job_document(job, 0, services.closing)
+            document = await job_document(services, job)
         except (JobError, ResultsUnavailable):
             return  # The job has expired, or Redis is away. A client that connects again is told.
     yield _event("end", document)

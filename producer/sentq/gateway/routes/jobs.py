@@ -98,7 +98,7 @@ async def send_job(
         caller.key_id,
         idempotency_key,
         "job",
-        content=body.model_dump_json().encode(),
+        content=lambda: body.model_dump_json().encode(),
         lasts_s=0,
     ) as key:
         then = await services.webhook(
@@ -136,7 +136,7 @@ async def read_job(
     waits for its end."""
     max_s = services.settings.max_wait_s
     preference = preference_of(prefer, default_s=0, max_s=max_s)
-    document = await job_document(job, preference.wait_s, services.closing, request)
+    document = await job_document(services, job, preference.wait_s, request)
     headers = preference.headers
     if document.outcome is None and document.problem is None:
         headers["Retry-After"] = str(await services.client.ask_again_s())
@@ -153,7 +153,7 @@ async def cancel_job(services: Services, job: JobOfPath) -> Response:
     """Cancel a job that no worker has started. It may be repeated."""
     if not await job.cancel():
         raise JobNotCancelled("the job runs or has ended: ask for it")
-    return _json(await job_document(job, 0, services.closing), {})
+    return _json(await job_document(services, job), {})
 
 
 def _json(document: JobDocument, headers: dict[str, str]) -> Response:

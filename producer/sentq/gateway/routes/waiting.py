@@ -15,6 +15,7 @@ from sentq.contrib.problems import problem_of
 from sentq.errors import JobCancelled, JobError, JobFailed, WaitTimeout
 from sentq.gateway.closing import Closing
 from sentq.gateway.documents import JobDocument, ProblemDocument
+from sentq.gateway.services import GatewayServices
 
 __all__ = ["has_ended", "job_document", "outcome_within"]
 
@@ -68,43 +69,31 @@ async def _client_is_there(request: Request) -> AsyncIterator[None]:
 
 
 async def job_document(
-    job: AsyncJob, wait_s: float, closing: Closing, request: Request | None = None
+    services: GatewayServices, job: AsyncJob, wait_s: float = 0, request: Request | None = None
 ) -> JobDocument:
     """Describe a job, after a wait for its end if it has not ended.
 
     Args:
+        services: What the gateway has.
         job: The job.
         wait_s: How long to wait, in seconds; 0 not to wait.
-        closing: Whether the gateway ends.
-        request: The request that waits; None for one that does not.
+        request: The request that waits.
 
     Raises:
         UnknownJob, JobExpired: Redis has no document of the job, or no longer.
         ResultsUnavailable: Redis is not available.
     """
-    status = await job.status()
-    if wait_s > 0 or has_ended(status) or status is JobStatus.UNKNOWN:
-        # A job that has ended, or is not known, is read without a wait.
-        try:
-            outcome = await _outcome(job, wait_s, closing, request)
-        except JobError as error:
-            return _ended_document(job, error)
-        if outcome is not None:
-            return JobDocument(id=job.id, status=JobStatus.DONE, outcome=outcome)
-        status = await job.status()
-    due_at = await job.due_at() if status is JobStatus.SCHEDULED else None
-    return JobDocument(id=job.id, status=status, due_at=due_at)
-
-
-async def _outcome(
-    job: AsyncJob, wait_s: float, closing: Closing, request: Request | None
-) -> JobOutcome | None:
-    if request is not None and wait_s > 0:
-        return await outcome_within(job, wait_s, closing, request)
+    found: JobOutcome | JobStatus | None = None
     try:
-        return await job.result(timeout=0)
-    except WaitTimeout:
-        return None
+        if request is not None and wait_s > 0:
+            found = await outcome_within(job, wait_s, services.closing, request)
+        found = found or await services.client.look(job)
+    except JobError as error:
+        return _ended_document(job, error)
+    if isinstance(found, JobOutcome):
+        return JobDocument(id=job.id, status=JobStatus.DONE, outcome=found)
+    due_at = await job.due_at() if found is JobStatus.SCHEDULED else None
+    return JobDocument(id=job.id, status=found, due_at=due_at)
 
 
 def _ended_document(job: AsyncJob, error: JobError) -> JobDocument:
