@@ -17,7 +17,7 @@ import hmac
 import math
 import re
 import secrets
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Annotated, Final
 
@@ -147,7 +147,7 @@ async def one_attempt(
     header: str | None,
     operation: str,
     *,
-    content: bytes,
+    content: Callable[[], bytes],
     lasts_s: float,
 ) -> AsyncIterator[str | None]:
     """Run the block as the only attempt of a request; yield the key of the client's job.
@@ -157,7 +157,7 @@ async def one_attempt(
         caller: The id of the caller's key.
         header: The value of the header; None for none: then the block is not protected.
         operation: The operation.
-        content: What a repetition must have too.
+        content: Returns what a repetition must have too.
         lasts_s: How long the block may take, in seconds.
 
     Raises:
@@ -168,7 +168,7 @@ async def one_attempt(
     if attempt is None:
         yield None
         return
-    await attempt.begin(content, lasts_s=lasts_s)
+    await attempt.begin(content(), lasts_s=lasts_s)
     try:
         yield attempt.job_key
     finally:

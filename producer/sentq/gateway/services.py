@@ -63,5 +63,10 @@ def services_of(request: Request) -> GatewayServices:
     return services
 
 
+async def _services(request: Request) -> GatewayServices:
+    """Do what `services_of` does. FastAPI would call a function that is not `async` in a thread."""
+    return services_of(request)
+
+
 #: What the gateway has, as the parameter of an operation.
-Services = Annotated[GatewayServices, Depends(services_of)]
+Services = Annotated[GatewayServices, Depends(_services)]

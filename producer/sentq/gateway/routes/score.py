@@ -42,10 +42,9 @@ async def score(
     services: Services,
     caller: Sender,
     body: Annotated[ScoreBody, Depends(json_body(ScoreBody))],
-    response: Response,
     prefer: PreferHeader = None,
     idempotency_key: IdempotencyHeader = None,
-) -> object:
+) -> Response:
     """Texts in, outcomes out, in the same order. The request waits for some seconds, or as long as
     `Prefer: wait=N` says. If there are no outcomes by then, the job goes on, the response is that
     of `POST /v1/jobs`, and `Location` is where to ask for the outcomes."""
@@ -56,7 +55,7 @@ async def score(
         caller.key_id,
         idempotency_key,
         "score",
-        content=body.model_dump_json().encode(),
+        content=lambda: body.model_dump_json().encode(),
         lasts_s=preference.wait_s,
     ) as key:
         await caller.take_texts(body.texts)
@@ -70,6 +69,6 @@ async def score(
     if outcome is None:
         document = JobDocument(id=job.id, status=JobStatus.QUEUED)
         return await accepted(services, document, preference)
-    response.headers.update(preference.headers)
-    response.headers["Location"] = path_of(job)
-    return outcome
+    headers = {"Location": path_of(job), **preference.headers}
+    # FastAPI would validate the outcome once more.
+    return Response(outcome.model_dump_json(), headers=headers, media_type="application/json")
