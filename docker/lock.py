@@ -20,8 +20,9 @@ _DOCKER: Final = Path(__file__).parent
 _ROOT: Final = _DOCKER.parent
 
 #: What an image contains, as arguments of `uv pip compile`.
-_PRODUCER: Final = ["pyproject.toml", "--extra", "encryption", "--extra", "metrics"]
-_WORKER: Final = [*_PRODUCER, "--extra", "worker", "--extra", "flower"]
+_CLIENT: Final = ["pyproject.toml", "--extra", "encryption", "--extra", "metrics"]
+_PRODUCER: Final = [*_CLIENT, "--extra", "gateway", "--extra", "webhooks"]
+_WORKER: Final = [*_CLIENT, "--extra", "worker", "--extra", "flower"]
 
 #: Torch and the CUDA libraries that only its public Linux wheels require. They have a lock of
 #: their own, because a build of torch for CPUs has other files and needs none of these.
@@ -44,7 +45,11 @@ def main() -> None:
     _write("worker", "The worker with Flower and encryption, without torch.", others)
     _write("torch", "Torch's public wheels, with CUDA; also needs the worker's lock.", torch)
     producer = _resolve(_PRODUCER, _read("producer"))
-    _write("producer", "The client and its command, with encryption and the exporter.", producer)
+    _write(
+        "producer",
+        "The client and its command, with encryption, the exporter, the gateway and webhooks.",
+        producer,
+    )
     with tempfile.NamedTemporaryFile("w", suffix=".in") as needed:
         needed.write("hatchling\n")
         needed.flush()

@@ -22,10 +22,14 @@ from redis.retry import Retry
 from typer.main import get_command
 
 from sentq import Settings
+from sentq.gateway.settings import GatewaySettings
+from sentq.webhooks.settings import WebhookSettings
 from sentq_worker.cli import app as worker_command
 from sentq_worker.settings import WorkerSettings
+from tests.support.gateway.keys import with_new_key
 from tests.support.processes import RedisProcess, StartWorker, eventually, free_port
 from tests.support.roles.users import ROLES, functions_program
+from tests.support.webhooks.deliveries import SECRET
 
 ROOT = Path(__file__).parents[2]
 DOCKER = ROOT / "docker"
@@ -40,6 +44,8 @@ SERVICES: dict[str, dict[str, Any]] = yaml.safe_load((DOCKER / "compose.yaml").r
 ROLES_OF_SERVICES = {
     "worker": "worker",
     "exporter": "operator",
+    "gateway": "gateway",
+    "webhooks": "webhooks",
     "flower": "flower",
     "producer": "producer",
     "operator": "operator",
@@ -243,6 +249,8 @@ def _host_side(mount: str) -> str:
 def test_every_sentq_variable_is_a_setting() -> None:
     known = {f"SENTQ_{name.upper()}" for name in Settings.model_fields}
     known |= {f"SENTQ_WORKER_{name.upper()}" for name in WorkerSettings.model_fields}
+    known |= {f"SENTQ_GATEWAY_{name.upper()}" for name in GatewaySettings.model_fields}
+    known |= {f"SENTQ_WEBHOOKS_{name.upper()}" for name in WebhookSettings.model_fields}
     for name, service in SERVICES.items():
         environment = service.get("environment", {})
         given = {key for key in environment if key.startswith("SENTQ_")}
@@ -293,7 +301,10 @@ def test_only_a_service_that_needs_it_reaches_the_internet() -> None:
     others = {
         # Their ports are published.
         "flower": ["queue", "outside"],
+        "gateway": ["queue", "outside"],
         "prometheus": ["queue", "outside"],
+        # It calls the receivers.
+        "webhooks": ["queue", "outside"],
         # These do not reach Redis.
         "alertmanager": ["outside"],
         "grafana": ["outside"],
@@ -306,7 +317,7 @@ def test_only_a_service_that_needs_it_reaches_the_internet() -> None:
 
 def test_only_services_that_send_or_score_get_the_encryption_keys() -> None:
     document = yaml.safe_load((DOCKER / "compose.encryption.yaml").read_text())
-    assert set(document["services"]) == {"worker", "producer"}
+    assert set(document["services"]) == {"worker", "producer", "gateway"}
     for service in document["services"].values():
         assert service["secrets"] == ["encryption-keys"]
         file = service["environment"]["SENTQ_ENCRYPTION_KEYS_FILE"]
@@ -385,6 +396,26 @@ def test_the_stop_grace_period_is_longer_than_the_shutdown_of_the_worker() -> No
         assert grace_s > WorkerSettings.load(preset).shutdown_grace_s + 5
 
 
+def test_the_gateway_and_webhooks_end_by_themselves() -> None:
+    grace_s = {
+        "gateway": GatewaySettings.load().shutdown_grace_s,
+        "webhooks": WebhookSettings.load().timeout_s,
+    }
+    for name, own_s in grace_s.items():
+        assert float(SERVICES[name]["stop_grace_period"].removesuffix("s")) > own_s + 5
+
+
+def test_only_what_delivers_webhooks_has_their_secret() -> None:
+    gateway, webhooks = SERVICES["gateway"], SERVICES["webhooks"]
+    others = [each for name, each in SERVICES.items() if name != "webhooks"]
+    assert "webhook-secrets" in webhooks["secrets"]
+    assert not [each for each in others if "webhook-secrets" in each.get("secrets", ())]
+    assert gateway["environment"]["SENTQ_GATEWAY_DELIVERS_WEBHOOKS"] == "false"
+    for each in (gateway, webhooks):
+        assert "SENTQ_WEBHOOKS_HOSTS" in each["environment"], "both check URLs"
+        assert each["profiles"] == ["gateway"], "what the one accepts, the other delivers"
+
+
 def test_the_worker_is_started_with_existing_options() -> None:
     known = {name for parameter in get_command(worker_command).params for name in parameter.opts}
     options = [word for word in SERVICES["worker"]["command"] if word.startswith("--")]
@@ -409,7 +440,7 @@ def test_services_wait_for_redis_and_have_health_checks() -> None:
     for name, service in SERVICES.items():
         if name in ROLES_OF_SERVICES:
             assert service["depends_on"]["redis"]["condition"] == "service_healthy", name
-        if name in {"redis", "flower", "exporter"} | OBSERVABILITY:
+        if name in {"redis", "flower", "exporter", "gateway", "webhooks"} | OBSERVABILITY:
             assert service["healthcheck"]["test"], name
 
 
@@ -464,30 +495,60 @@ def _inside(service: str) -> set[str]:
     return {mount.split(":")[1] for mount in SERVICES[service]["volumes"]}
 
 
+@dataclass(frozen=True)
+class CheckedService:
+    """A service with a health check, as the test starts it.
+
+    Attributes:
+        name: The service.
+        port: The port that its health check asks.
+        option: The option of its command that chooses the port.
+    """
+
+    name: str
+    port: str
+    option: str
+
+
+CHECKED = [
+    CheckedService("exporter", "9465", "--port"),
+    CheckedService("gateway", "8200", "--port"),
+    CheckedService("webhooks", "9466", "--probe-port"),
+]
+
+
 @pytest.mark.slow
-def test_the_command_and_the_health_check_of_the_exporter_work(own_redis: RedisProcess) -> None:
-    service, port = SERVICES["exporter"], free_port()
+@pytest.mark.parametrize("checked", CHECKED, ids=lambda each: each.name)
+def test_the_command_and_the_health_check_of_a_service_work(
+    own_redis: RedisProcess, checked: CheckedService
+) -> None:
+    service, port = SERVICES[checked.name], str(free_port())
+    with_new_key(Settings.load(broker_url=own_redis.url_of("operator")))
+    command = [each for each in service["command"] if each not in (checked.option, checked.port)]
+    environment = {"SENTQ_BROKER_URL": own_redis.url_of(ROLES_OF_SERVICES[checked.name])}
+    if "webhook-secrets" in service["secrets"]:
+        environment["SENTQ_WEBHOOKS_SECRETS"] = SECRET
     process = subprocess.Popen(
-        [Path(sys.executable).parent / "sentq", *service["command"], "--port", str(port)],
-        env=os.environ | {"SENTQ_BROKER_URL": own_redis.url_of("operator")},
+        [Path(sys.executable).parent / "sentq", *command, checked.option, port],
+        env=os.environ | environment,
     )
 
     def exit_code() -> int:
         _, _, option, script = service["healthcheck"]["test"]
-        assert "127.0.0.1:9465" in script, "the port that it has without --port"
+        assert f"127.0.0.1:{checked.port}" in script, "the port that it has in the container"
         return subprocess.run(
-            [sys.executable, option, script.replace("9465", str(port))],
+            [sys.executable, option, script.replace(checked.port, port)],
             capture_output=True,
             timeout=60,
             check=False,
         ).returncode
 
     try:
-        eventually(lambda: _is_open(port), within_s=60, what="an exporter")
+        eventually(lambda: _is_open(int(port)), within_s=60, what="a service")
         assert exit_code() == 0
         own_redis.kill()
-        assert exit_code() == 0, "an exporter whose Redis is away lives"
+        assert exit_code() == 0, "a service whose Redis is away lives"
     finally:
         process.terminate()
-        process.wait(10)
+        process.wait(40)
     assert exit_code() != 0

@@ -89,7 +89,8 @@ def test_the_locks_have_the_versions_of_the_constraints() -> None:
 def test_the_locks_contain_what_the_images_install() -> None:
     worker = _locked("worker", "torch")
     assert _direct("worker", "flower", "encryption") <= set(worker), "run `make lock`"
-    assert _direct("encryption", "metrics") <= set(_locked("producer")), "run `make lock`"
+    client = _direct("encryption", "metrics", "gateway", "webhooks")
+    assert client <= set(_locked("producer")), "run `make lock`"
     assert "torch" not in _locked("worker"), "a build of torch for CPUs replaces its lock alone"
 
 

@@ -204,6 +204,7 @@ GROUPS: Final = (
             "port",
             "cors_origins",
             "console_shows_texts",
+            "delivers_webhooks",
             "max_connections",
             "shutdown_grace_s",
         ),

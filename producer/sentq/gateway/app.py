@@ -61,8 +61,11 @@ def make_gateway(
     Raises:
         SettingsError: Webhooks cannot be delivered with these settings.
     """
-    admission = WebhookAdmission(webhooks)
-    deliverer = make_deliverer(settings, webhooks) if webhooks and webhooks.is_enabled else None
+    is_elsewhere = not gateway.delivers_webhooks
+    admission = WebhookAdmission(webhooks, is_delivered_elsewhere=is_elsewhere)
+    deliverer = None
+    if webhooks is not None and webhooks.is_enabled and not is_elsewhere:
+        deliverer = make_deliverer(settings, webhooks)
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[Mapping[str, Any]]:

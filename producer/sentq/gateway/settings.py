@@ -69,7 +69,7 @@ class GatewaySettings(LayeredSettings):
         _Count,
         Field(
             description="Most connections at once. Requests on further ones are refused with "
-            "status 503."
+            "status 503, but for `/livez` and `/readyz`."
         ),
     ] = 2000
     cors_origins: Annotated[
@@ -88,6 +88,14 @@ class GatewaySettings(LayeredSettings):
             "scope `admin`."
         ),
     ] = False
+    delivers_webhooks: Annotated[
+        bool,
+        Field(
+            description="Whether the gateway delivers webhooks, if there is a secret in "
+            "`[webhooks]`. If not, it accepts them, and needs no secret and no way to receivers: "
+            "`sentq webhooks deliver` must run elsewhere."
+        ),
+    ] = True
     shutdown_grace_s: Annotated[
         _Seconds,
         Field(

@@ -23,12 +23,15 @@ class WebhookAdmission:
     Args:
         settings: The hosts that may be called, and how many webhooks may wait. Without them, or a
             secret in them, no webhooks are accepted.
+        is_delivered_elsewhere: Whether another process has the secret.
     """
 
-    def __init__(self, settings: WebhookSettings | None) -> None:
+    def __init__(
+        self, settings: WebhookSettings | None, *, is_delivered_elsewhere: bool = False
+    ) -> None:
         self._rules: TargetRules | None = None
         self._max_waiting = 0
-        if settings is not None and settings.is_enabled:
+        if settings is not None and (settings.is_enabled or is_delivered_elsewhere):
             self._rules = TargetRules(settings)
             self._max_waiting = settings.max_waiting
 

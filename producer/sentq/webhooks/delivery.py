@@ -109,15 +109,23 @@ class Deliverer:
         self._stopping = asyncio.Event()
         #: Whether the last attempt to take webhooks failed.
         self._is_away = False
+        self._looked_s = time.monotonic()
 
     def stop(self) -> None:
         """Take no more webhooks: `run` ends when the requests under way have ended."""
         self._stopping.set()
 
+    @property
+    def idle_s(self) -> float:
+        """For how long it has not looked for webhooks, in seconds. It does so every second, or as
+        soon as Redis answers or fails to."""
+        return time.monotonic() - self._looked_s
+
     async def run(self) -> None:
         """Deliver until `stop` is called. While Redis does not answer, it is asked again."""
         try:
             while not self._stopping.is_set():
+                self._looked_s = time.monotonic()
                 if not await self._take():
                     await self._wait(_POLL_S)
             if self._tasks:

@@ -39,6 +39,16 @@ def test_without_a_secret_all_are_refused(server: redis.Redis) -> None:
         _then(server, secrets=())
 
 
+def test_without_a_secret_they_are_accepted_that_another_process_delivers(
+    server: redis.Redis,
+) -> None:
+    settings = WebhookSettings.load(hosts="*.example.com")
+    admission = WebhookAdmission(settings, is_delivered_elsewhere=True)
+    assert BrokerRedis(redis=server).run(admission.then_steps(URL)) == webhook(URL)
+    with pytest.raises(WebhookRefused, match=r"webhooks\.hosts"):
+        BrokerRedis(redis=server).run(admission.then_steps("https://example.com/"))
+
+
 def test_a_receiver_that_has_answered_410_is_refused(server: redis.Redis) -> None:
     server.zadd("sentq.webhooks.disabled", {URL: time.time() * 1000})
     with pytest.raises(WebhookRefused, match="410 Gone"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from functools import partial
+from pathlib import Path
 
 import pytest
 from standardwebhooks import Webhook
@@ -15,7 +16,7 @@ from sentq.webhooks.signing import load_signer
 from tests.support.gateway.keys import with_new_key
 from tests.support.gateway.process import PROBLEMS
 from tests.support.processes import RedisProcess, eventually
-from tests.support.webhooks.deliveries import SECRET, webhook_environment
+from tests.support.webhooks.deliveries import SECRET, DelivererProcess, webhook_environment
 from tests.support.webhooks.receiver import ReceivedWebhook, ReceiverReply, WebhookReceiver
 from tests.system.gateway.conftest import StartGateway
 
@@ -94,6 +95,35 @@ def test_a_url_that_is_not_allowed_is_refused_and_nothing_is_sent(
             )
             assert upload.status_code == 422
     assert not receiver.connections
+
+
+def test_a_gateway_without_a_secret_leaves_webhooks_to_another_process(
+    start_gateway: StartGateway,
+    scored_redis: RedisProcess,
+    receiver: WebhookReceiver,
+    tmp_path: Path,
+) -> None:
+    environment = webhook_environment(receiver.origin)
+    del environment["SENTQ_WEBHOOKS_SECRETS"]
+    gateway = start_gateway(**environment, SENTQ_GATEWAY_DELIVERS_WEBHOOKS="false")
+    with gateway.client() as http:
+        sent = http.post("/v1/jobs", json={"texts": "x", "callback_url": receiver.url()})
+        assert sent.status_code == 202
+        job_id = sent.json()["id"]
+        outcome = http.get(sent.headers["location"], headers={"Prefer": "wait=30"})
+    assert outcome.json()["status"] == "done"
+    with scored_redis.client() as redis:
+        eventually(lambda: redis.llen("sentq.webhooks"), what="a webhook that waits")
+    assert not receiver.connections
+    deliverer = DelivererProcess(
+        tmp_path, scored_redis.url_of("webhooks"), webhook_environment(receiver.origin)
+    )
+    try:
+        found = _webhook(receiver, job_id)
+    finally:
+        assert deliverer.stop() == 0
+    (secret,) = load_signer(WebhookSettings.load(secrets=[SECRET])).secrets_of("")
+    Webhook(secret).verify(found.body, dict(found.headers))
 
 
 def test_another_gateway_delivers_the_webhooks_of_one_that_was_killed(

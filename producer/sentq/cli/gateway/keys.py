@@ -102,6 +102,8 @@ def create(
         return
     typer.echo(key)
     say(f"the key {record.name!r} ({record.id}) is shown once: keep it now")
+    if record.may(KeyScope.SUBMIT):
+        say(f"receivers of its webhooks verify them by `sentq webhooks secret --owner {record.id}`")
 
 
 @app.command("list")

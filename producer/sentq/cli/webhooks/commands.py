@@ -7,6 +7,7 @@ import logging
 import signal
 from collections import Counter
 from collections.abc import Iterable
+from http import HTTPStatus
 from itertools import islice
 from pathlib import Path
 from typing import Annotated, Final
@@ -28,6 +29,7 @@ from sentq.cli.common import (
 from sentq.cli.webhooks.rendering import shown_url, write_json, write_table
 from sentq.errors import InvalidInput
 from sentq.logs import log_service_as_json
+from sentq.serving import Page, PageServer
 from sentq.settings import Settings
 from sentq.webhooks.admin import WebhookAdmin
 from sentq.webhooks.running import make_deliverer
@@ -69,8 +71,25 @@ ShowUrl = Annotated[
 ]
 
 
+#: A process that has not looked for webhooks for so long delivers none, in seconds.
+_STUCK_S: Final = 60.0
+
+
 @app.command()
-def deliver(broker_url: Broker = None, config: Config = None) -> None:
+def deliver(
+    probe_port: Annotated[
+        int | None,
+        typer.Option(
+            help="Serve /livez on this port of 127.0.0.1, for health checks; 0 chooses a free one.",
+            min=0,
+            max=65_535,
+            metavar="PORT",
+            show_default=False,
+        ),
+    ] = None,
+    broker_url: Broker = None,
+    config: Config = None,
+) -> None:
     """Deliver webhooks until SIGTERM or Ctrl-C. Several processes may do so, and a gateway does."""
     settings = Settings.load(config, broker_url=broker_url)
     if settings.log_format == "json":
@@ -80,6 +99,11 @@ def deliver(broker_url: Broker = None, config: Config = None) -> None:
     tell = logger.info if settings.log_format == "json" else say
     deliverer = make_deliverer(settings, WebhookSettings.load(config))
 
+    def live() -> Page:
+        if deliverer.idle_s > _STUCK_S:
+            return Page(b"stuck\n", status=HTTPStatus.SERVICE_UNAVAILABLE)
+        return Page(b"live\n")
+
     async def main() -> None:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -87,7 +111,16 @@ def deliver(broker_url: Broker = None, config: Config = None) -> None:
         tell("webhooks are delivered")
         await deliverer.run()
 
-    asyncio.run(main())
+    if probe_port is None:
+        asyncio.run(main())
+        return
+    probe = PageServer("127.0.0.1", probe_port, {"/livez": live})
+    probe.start()
+    try:
+        tell(f"probe: {probe.url}/livez")
+        asyncio.run(main())
+    finally:
+        probe.stop()
 
 
 @app.command("list")
