@@ -17,7 +17,7 @@ import os
 import statistics
 import tempfile
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -99,7 +99,7 @@ class _Measured:
         return cpu_s, sum(each["calls"] for each in stats.values())
 
 
-async def _turn(way: _Way, calls: list[_Call], measured: _Measured, seconds: float) -> None:
+async def _turn(way: _Way, calls: Sequence[_Call], measured: _Measured, seconds: float) -> None:
     """Let each call be made again and again."""
     cpu_s, commands = measured.read()
     started_s = time.perf_counter()

@@ -166,7 +166,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
     @property
     def _is_idle(self) -> bool:
         """Whether no request is under way, and no timer of the base awaits the next one."""
-        is_answered = self.cycle is None or self.cycle.response_complete
+        is_answered = all(each.response_complete for each in self._unanswered)
         return is_answered and not self._is_in_body and self.timeout_keep_alive_task is None
 
     def _count(self, size_bytes: int) -> None:
