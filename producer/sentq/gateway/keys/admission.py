@@ -20,7 +20,7 @@ from sentq.gateway.errors import Forbidden, MisdirectedRequest, Unauthorized
 from sentq.gateway.keys.limits import RateLimits
 from sentq.gateway.keys.records import KeyRecord, KeyScope, id_in
 from sentq.gateway.keys.store import KeyStore
-from sentq.gateway.services import GatewayServices, Services
+from sentq.gateway.services import GatewayServices, services_of
 from sentq.gateway.settings import is_loopback
 
 __all__ = ["Caller", "Reader", "Sender", "caller_without_key", "verified_key"]
@@ -75,9 +75,9 @@ def _caller_with(scope: KeyScope) -> Callable[..., Awaitable[Caller]]:
 
     async def admit(
         request: Request,
-        services: Services,
         credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_BEARER)],
     ) -> Caller:
+        services = services_of(request)
         if credentials is None:
             return await caller_without_key(request, services)
         record = await verified_key(services, credentials.credentials)
