@@ -101,6 +101,7 @@ def test_a_key_is_made_shown_once_listed_and_revoked(
     assert made.returncode == 0, made.stderr
     key = made.stdout.strip()
     assert key not in made.stderr
+    assert f"sentq webhooks secret --owner {key.split('_')[1]}`" in made.stderr
     gateway = start_gateway("--host", "0.0.0.0")  # noqa: S104
     with gateway.client(key) as http:
         assert http.post("/v1/score", json={"texts": "x"}).status_code == 200
