@@ -9,6 +9,7 @@ import tomllib
 from collections.abc import Callable
 from importlib import import_module
 from importlib.util import find_spec
+from itertools import groupby, takewhile
 from pathlib import Path
 from typing import Any, Final
 
@@ -33,12 +34,18 @@ class CannotParse(AssertionError):
 
 
 def parse_command(command: str) -> None:
-    """Check a command's variables, options and arguments.
+    """Check the variables, options and arguments of a command, or of several with pipes between.
 
     Raises:
         CannotParse: They are not those of the program.
     """
     words = shlex.split(command.replace("\\\n", " "), comments=True)
+    for is_pipe, part in groupby(words, lambda word: word == "|"):
+        if not is_pipe:
+            _parse_words([*takewhile(lambda word: word not in ("<", ">"), part)])
+
+
+def _parse_words(words: list[str]) -> None:
     words = words[1:] if words[:1] == ["export"] else words
     while words and (found := re.fullmatch(r"([A-Z_]+)=.*", words[0])):
         _check_variable(found[1])
@@ -149,9 +156,13 @@ def _python(arguments: list[str]) -> None:
             raise CannotParse(f"python {arguments}")
 
 
+def _any_arguments(arguments: list[str]) -> None:
+    """Accept the arguments of a program that every shell has."""
+
+
 def _instrumented(arguments: list[str]) -> None:
     """Check the program that `opentelemetry-instrument`, which is not installed here, starts."""
-    parse_command(shlex.join(arguments))
+    _parse_words(arguments)
 
 
 _PARSERS: Final = {
@@ -167,4 +178,5 @@ _PARSERS: Final = {
     "python": _python,
     "python3": _python,
     "uvicorn": _click(uvicorn_command, "uvicorn"),
+    "zcat": _any_arguments,
 }

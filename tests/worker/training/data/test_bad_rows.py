@@ -37,7 +37,7 @@ def test_an_invalid_row_is_named_by_its_line_and_never_quoted(line: str, tmp_pat
 def test_bytes_that_are_not_utf8_are_an_invalid_row(tmp_path: Path) -> None:
     path = tmp_path / "rows.jsonl"
     path.write_bytes(b'{"text": "secret \xff", "label": "positive"}\n')
-    with pytest.raises(TrainingDataError, match="line 1: not valid JSON in UTF-8"):
+    with pytest.raises(TrainingDataError, match="line 1: byte 18 of line 1, 0xFF, is not UTF-8"):
         read_rows(path)
 
 
