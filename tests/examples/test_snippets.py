@@ -74,8 +74,8 @@ def test_every_block_is_of_a_kind_that_is_tested_here() -> None:
         ("mermaid", ""),  # A drawing,
         ("", ""),  # or one of characters.
     }
-    # Docker and a cluster are not everywhere where tests run, a test writes no file of the project, and what
-    # another test runs is not run twice.
+    # Docker and a cluster are not everywhere where tests run, a test writes no file of the project,
+    # and what another test runs is not run twice.
     left_out = {one.mark for one in ALL if one not in TESTED}
     assert left_out == {
         "not run, needs Docker",

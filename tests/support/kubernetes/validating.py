@@ -12,7 +12,7 @@ import jsonschema
 __all__ = ["VERSIONS", "complaint"]
 
 #: Versions of Kubernetes: the oldest that the chart accepts, one between, and a new one.
-VERSIONS: Final = ("1.30", "1.33", "1.35")
+VERSIONS: Final = ("1.30", "1.34", "1.37")
 
 _SCHEMAS: Final = Path(__file__).parent / "schemas"
 
