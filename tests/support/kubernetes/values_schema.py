@@ -39,8 +39,8 @@ PREFIXES: Final = {name: str(model.model_config["env_prefix"]) for name, model i
 #: What the chart sets itself. So it does all that is secret, and all files.
 _SET_BY_THE_CHART: Final = {"host", "port", "metrics_host", "metrics_port"}
 
-#: What values cannot be: text of documents for people, and defaults, which the programs have.
-_DROPPED: Final = ("title", "default", "format", "writeOnly")
+#: Text for people, which docs/settings.md has, and defaults, which the programs have.
+_DROPPED: Final = ("title", "default", "description", "format", "writeOnly")
 
 
 def chart_settings(model: type[LayeredSettings]) -> list[str]:
