@@ -200,11 +200,12 @@ def _environment(container: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _models(name: str) -> tuple[type[LayeredSettings], ...]:
-    return {
+    models: dict[str, tuple[type[LayeredSettings], ...]] = {
         "sentq-worker": (Settings, WorkerSettings, HubSettings),
         "sentq-gateway": (Settings, GatewaySettings, WebhookSettings),
         "sentq-webhooks": (Settings, WebhookSettings),
-    }.get(name, (Settings,))
+    }
+    return models.get(name, (Settings,))
 
 
 @pytest.mark.parametrize("name", PROGRAMS)
