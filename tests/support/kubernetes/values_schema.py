@@ -37,7 +37,7 @@ MODELS: Final[dict[str, type[LayeredSettings]]] = {
 PREFIXES: Final = {name: str(model.model_config["env_prefix"]) for name, model in MODELS.items()}
 
 #: What the chart sets itself. So it does all that is secret, and all files.
-_SET_BY_THE_CHART: Final = {"host", "port", "metrics_host", "metrics_port"}
+_SET_BY_THE_CHART: Final = {"delivers_webhooks", "host", "port", "metrics_host", "metrics_port"}
 
 #: Text for people, which docs/settings.md has, and defaults, which the programs have.
 _DROPPED: Final = ("title", "default", "description", "format", "writeOnly")
