@@ -13,6 +13,7 @@ from rich.console import Console
 from sentq.errors import SentqError
 from sentq.version import describe_version
 from sentq_worker import health as health_command
+from sentq_worker import score as score_command
 from sentq_worker.celery_worker.shutdown import exit_at_sigterm
 from sentq_worker.engine.base import EngineError
 from sentq_worker.evaluate.command import evaluate
@@ -38,6 +39,7 @@ Examples:
   sentq-worker health
   sentq-worker train reviews.jsonl --base ./minilm --out ./my-model
   sentq-worker evaluate held-out.jsonl --model ./my-model
+  sentq-worker score reviews.csv --out scored.csv
 
 \b
 Exit codes:
@@ -60,6 +62,7 @@ app = typer.Typer(
 )
 app.command("train")(train)
 app.command("evaluate")(evaluate)
+app.command("score", help=score_command.HELP)(score_command.score)
 
 
 @app.command(
