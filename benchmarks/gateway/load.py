@@ -4,7 +4,8 @@
 
 So many connections stay open, and each sends `POST /v1/score` again as soon as it has the response.
 For comparison so many tasks send the same text with `AsyncClient` and await its outcome, in one
-event loop. Both take turns. The worker's engine returns at once; gateway, client, Redis and worker
+event loop; and the connections ask for `/livez`, which does nothing: that is what uvicorn and
+FastAPI cost. All take turns. The worker's engine returns at once; gateway, client, Redis and worker
 share all cores. Figures that do not depend on what else the machine does: how long the gateway's
 process computes for a request, and the one of `AsyncClient` for a job; how many commands Redis
 executes for each.
@@ -20,7 +21,7 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import Final, Self
 from urllib.parse import urlsplit
 
 import redis
@@ -117,27 +118,47 @@ async def _turn(way: _Way, calls: Sequence[_Call], measured: _Measured, seconds:
     way.commands += commands_after - commands
 
 
-async def _connection(url: str, key: str) -> _Call:
-    """Open a connection to the gateway, and return what sends a request on it."""
-    parts = urlsplit(url)
-    reader, writer = await asyncio.open_connection(parts.hostname, parts.port)
-    body = b'{"texts": "%s"}' % _TEXT.encode()
-    head = [
-        "POST /v1/score HTTP/1.1",
-        *(f"Host: {parts.netloc}", f"Authorization: Bearer {key}"),
-        *("Content-Type: application/json", f"Content-Length: {len(body)}"),
-    ]
-    request = "\r\n".join([*head, "", ""]).encode() + body
+class _Connection:
+    """A connection to the gateway.
 
-    async def call() -> None:
-        writer.write(request)
-        received = (await reader.readuntil(b"\r\n\r\n")).lower()
+    Args:
+        host: The host and the port of the gateway.
+        key: The key of its requests.
+    """
+
+    def __init__(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, host: str, key: str
+    ) -> None:
+        self._reader = reader
+        self._writer = writer
+        body = b'{"texts": "%s"}' % _TEXT.encode()
+        head = [f"Host: {host}", f"Authorization: Bearer {key}", "", ""]
+        self._empty = "\r\n".join(["GET /livez HTTP/1.1", *head]).encode()
+        head[:0] = ["Content-Type: application/json", f"Content-Length: {len(body)}"]
+        self._score = "\r\n".join(["POST /v1/score HTTP/1.1", *head]).encode() + body
+
+    @classmethod
+    async def open(cls, url: str, key: str) -> Self:
+        """Open a connection to the gateway."""
+        parts = urlsplit(url)
+        reader, writer = await asyncio.open_connection(parts.hostname, parts.port)
+        return cls(reader, writer, parts.netloc, key)
+
+    async def score(self) -> None:
+        """Have a text scored."""
+        await self._exchange(self._score)
+
+    async def ask_nothing(self) -> None:
+        """Send a request that costs as little as any."""
+        await self._exchange(self._empty)
+
+    async def _exchange(self, request: bytes) -> None:
+        self._writer.write(request)
+        received = (await self._reader.readuntil(b"\r\n\r\n")).lower()
         if not received.startswith(b"http/1.1 200 "):
             raise RuntimeError(f"a request failed: {received.decode()}")
         length = received.partition(b"content-length: ")[2].partition(b"\r\n")[0]
-        await reader.readexactly(int(length))
-
-    return call
+        await self._reader.readexactly(int(length))
 
 
 async def _measure(
@@ -150,7 +171,7 @@ async def _measure(
     seconds: float,
     turns: int,
 ) -> dict[str, float]:
-    http, direct = _Way(), _Way()
+    http, direct, empty = _Way(), _Way(), _Way()
     of_gateway = _Measured(server, gateway.process.pid)
     of_client = _Measured(server, os.getpid())
     async with AsyncClient(broker_url=broker_url) as client:
@@ -158,16 +179,21 @@ async def _measure(
         async def job() -> None:
             await (await client.submit(_TEXT)).result(timeout=_TIMEOUT_S)
 
-        requests = [await _connection(gateway.url, key) for _ in range(connections)]
-        jobs = [job] * connections
-        for calls in (requests, jobs):
-            await _turn(_Way(), calls, of_client, _WARM_UP_S)
+        opened = [await _Connection.open(gateway.url, key) for _ in range(connections)]
+        ways: list[tuple[_Way, Sequence[_Call], _Measured]] = [
+            (http, [each.score for each in opened], of_gateway),
+            (direct, [job] * connections, of_client),
+            (empty, [each.ask_nothing for each in opened], of_gateway),
+        ]
+        for _, calls, measured in ways:
+            await _turn(_Way(), calls, measured, _WARM_UP_S)
         for _ in range(turns):
-            await _turn(http, requests, of_gateway, seconds / turns)
-            await _turn(direct, jobs, of_client, seconds / turns)
+            for way, calls, measured in ways:
+                await _turn(way, calls, measured, seconds / turns)
     return {
         **http.figures("http"),
         **direct.figures("direct"),
+        **empty.figures("empty"),
         "ratio": round(direct.per_s / http.per_s, 2),
         "cpu_ratio": round(
             http.cpu_s / len(http.latencies_s) / (direct.cpu_s / len(direct.latencies_s)), 2
