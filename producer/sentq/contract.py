@@ -76,6 +76,7 @@ class ErrorCode(StrEnum):
     NOT_A_STRING = "not_a_string"
     LONE_SURROGATE = "lone_surrogate"
     TEXT_TOO_LONG = "text_too_long"
+    UNSUPPORTED_LANGUAGE = "unsupported_language"
     MESSAGE_TOO_LARGE = "message_too_large"
     INFERENCE_FAILED = "inference_failed"
     NONFINITE = "nonfinite"
@@ -164,6 +165,12 @@ class Prediction(_Wire):
         tokens: The number of tokens of the text itself.
         windows: More than 1 if the text was longer than the model reads at once: it was read in
             so many windows, and their scores were joined.
+        language: The most likely language of the text, as a code of ISO 639-1, or of ISO 639-3 if
+            it has no shorter one. None if the worker detects no languages, or the text has no
+            letters.
+        language_confidence: The probability of that language, from 0 to 1.
+        language_supported: Whether the model reads that language; None if the confidence does not
+            suffice. The scores of a text with `False` mean little.
     """
 
     label: str
@@ -172,6 +179,9 @@ class Prediction(_Wire):
     sentiment: float | None
     tokens: int
     windows: int
+    language: str | None = None
+    language_confidence: float | None = None
+    language_supported: bool | None = None
 
 
 class TextError(_Wire):

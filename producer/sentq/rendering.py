@@ -55,7 +55,10 @@ class JsonLines:
 
 
 class Table:
-    """Writes aligned columns that fit the terminal, as the outcomes arrive."""
+    """Writes aligned columns that fit the terminal, as the outcomes arrive.
+
+    The code of its language precedes a text that the model does not read.
+    """
 
     def __init__(self, stream: TextIO) -> None:
         self._console = Console(file=stream, highlight=False)
@@ -73,6 +76,9 @@ class Table:
             return
         polarity = "" if outcome.sentiment is None else f"{outcome.sentiment:+.2f}"
         colour = _COLOURS.get(outcome.label, "")
+        if outcome.language_supported is False:
+            # The scores of such a text mean little.
+            shown, colour = f"[{outcome.language}] {shown}", "dim"
         self._write((outcome.label, colour), f"{outcome.score:.3f}", polarity, (shown, ""))
 
     def _write(

@@ -125,6 +125,11 @@ GROUPS: Final = (
         ),
     ),
     Group(
+        "Languages",
+        WorkerSettings,
+        ("languages", "on_other_language", "min_language_confidence"),
+    ),
+    Group(
         "What a worker obeys",
         WorkerSettings,
         ("follow_queues", "follow_tasks", "follow_routes", "remote_control"),

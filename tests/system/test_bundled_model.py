@@ -89,10 +89,18 @@ def test_the_longest_review_is_read_to_its_end_and_an_empty_one_is_an_error(
     assert [r.text for r, o in scored if not isinstance(o, Prediction)] == [""]
 
 
+def test_the_languages_of_reviews_are_told(scored: list[tuple[Review, Outcome]]) -> None:
+    predictions = {r.text: o for r, o in scored if isinstance(o, Prediction)}
+    others = {o.language for o in predictions.values() if o.language_supported is False}
+    assert others == {"ar", "el", "hi", "ja", "ru", "zh"}
+    assert all(o.language == "en" for o in predictions.values() if o.language_supported)
+    assert predictions["😍😍😍"].language is None
+
+
 @pytest.mark.slow
 def test_the_command_shows_the_bundled_model() -> None:
     shown = _sentq_worker("model")
-    for part in ("sentq-model", "sha256:", "negative, neutral, positive", "512 tokens"):
+    for part in ("sentq-model", "sha256:", "negative, neutral, positive", "512 tokens", " en\n"):
         assert part in shown
     assert re.search("bfloat16|float32", shown)
     assert _sentq_worker("model", "--path").strip() == sentq_model.folder()

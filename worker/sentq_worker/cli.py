@@ -223,23 +223,26 @@ def show_model(
         typer.echo(files.folder)
         return
     from sentq_worker.inference.model import LocalEngine
+    from sentq_worker.inference.model_config import stated_languages
     from sentq_worker.scoring.labels import Labels
 
     engine = LocalEngine(
         files, device=settings.device, dtype=settings.dtype, threads=settings.threads
     )
     labels = Labels(engine.info.labels)
+    languages = settings.languages or stated_languages(files.folder) or ("not stated",)
     rows: dict[str, object] = {
         "model": files.name,
         "folder": files.folder,
         "revision": files.revision,
         "labels": ", ".join(labels.names),
+        "languages": ", ".join(languages),
         "window": f"{engine.window_tokens} tokens",
         "device": engine.info.backend.removeprefix("local:"),
         "dtype": engine.info.dtype,
     }
     for key, value in rows.items():
-        typer.echo(f"{key:<10}{value}")
+        typer.echo(f"{key:<11}{value}")
     card = files.folder / "README.md"
     if card.is_file():
         typer.echo("\n" + _body(card.read_text(encoding="utf-8")))

@@ -16,7 +16,7 @@ _TRAINING_COMMANDS: Final = frozenset({"train", "evaluate"})
 
 _TRAINING_PACKAGES: Final = frozenset({"jinja2", "pyarrow", "scipy", "sklearn"})
 _WORKER_PACKAGES: Final = frozenset(
-    {"huggingface_hub", "numpy", "safetensors", "tokenizers", "torch", "transformers"}
+    {"huggingface_hub", "numpy", "safetensors", "tokenizers", "torch", "transformers", "yaml"}
 )
 
 

@@ -16,7 +16,15 @@ from sentq.contract import MAX_BYTES_PER_MESSAGE
 from sentq.errors import SettingsError
 from sentq.settings import LayeredSettings, Settings, explained, split_at_commas
 
-__all__ = ["HubSettings", "JoinRule", "ProviderPolicy", "Transform", "WorkerSettings", "load_all"]
+__all__ = [
+    "HubSettings",
+    "JoinRule",
+    "OnOtherLanguage",
+    "ProviderPolicy",
+    "Transform",
+    "WorkerSettings",
+    "load_all",
+]
 
 #: Which provider scores a job: the local engine alone, the Hub while that is unavailable, or the
 #: Hub alone.
@@ -24,6 +32,9 @@ ProviderPolicy = Literal["local", "prefer-local", "hub"]
 
 #: How the probabilities of a text's windows become the text's.
 JoinRule = Literal["mean", "first", "max"]
+
+#: What happens to a text in a language that the model does not read.
+OnOtherLanguage = Literal["score", "flag", "refuse"]
 
 #: What the Hub applies to the outputs of its model.
 Transform = Literal["sigmoid", "softmax", "none"]
@@ -34,6 +45,7 @@ RemoteControl = Literal["full", "inspect", "off"]
 _Count = Annotated[int, Field(ge=1)]
 _Seconds = Annotated[float, Field(gt=0)]
 _Tokens = Annotated[int, Field(ge=16)]
+_LanguageCode = Annotated[str, Field(pattern=r"^[a-z]{2,3}$")]
 _URL = r"^https?://[^\s]+$"
 
 
@@ -148,6 +160,33 @@ class WorkerSettings(LayeredSettings):
             "the window with the highest probability."
         ),
     ] = "mean"
+    languages: Annotated[
+        tuple[_LanguageCode, ...] | None,
+        NoDecode,
+        Field(
+            description="The languages that the model reads, as codes of ISO 639-1 such as "
+            "`en,fr`. If it is not set, those that the model's card names; the bundled one names "
+            "`en`. If no languages are known, none are detected."
+        ),
+    ] = None
+    on_other_language: Annotated[
+        OnOtherLanguage,
+        Field(
+            description="What happens to a text in a language that the model does not read. `flag` "
+            "scores it, and its outcome has `language_supported: false`. `refuse` gives it the "
+            "error `unsupported_language`. `score` scores all texts and detects no languages."
+        ),
+    ] = "flag"
+    min_language_confidence: Annotated[
+        float,
+        Field(
+            gt=0,
+            le=1,
+            description="How probable a language must be, so that a text counts as written in it. "
+            "Below this, `language_supported` is null, and no text is refused. A smaller value "
+            "finds more texts in other languages, and takes more short texts for one.",
+        ),
+    ] = 0.6
     require_encryption: Annotated[
         bool,
         Field(
@@ -354,7 +393,7 @@ class WorkerSettings(LayeredSettings):
         ),
     ] = "127.0.0.1"
 
-    @field_validator("follow_queues", "follow_tasks", mode="before")
+    @field_validator("follow_queues", "follow_tasks", "languages", mode="before")
     @classmethod
     def _names_are_separated_by_commas(cls, names: object) -> object:
         return split_at_commas(names)

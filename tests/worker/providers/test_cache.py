@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from sentq import Client, ErrorCode, TextError
-from sentq.contract import Outcome, Prediction
-from sentq_worker.providers.cache import CachingScorer, PredictionCache
+from sentq.contract import Limits, Outcome, Prediction
+from sentq_worker.providers.cache import CachingScorer, PredictionCache, _options
 from sentq_worker.settings import WorkerSettings
 from tests.support.models.engines import ScriptedEngine
 from tests.support.processes import RedisProcess, StartWorker
@@ -115,6 +115,15 @@ def test_another_commit_or_option_has_its_own_cache_entries(client: Any) -> None
     scorer.set_revision("commit")
     _cached(scorer, client).score([["a"]])
     assert scorer.scored_texts == []
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [{"languages": "en,fr"}, {"on_other_language": "refuse"}, {"min_language_confidence": 0.9}],
+)
+def test_other_settings_of_languages_have_their_own_entries(changed: dict[str, object]) -> None:
+    plain = _options(WorkerSettings.load(), Limits())
+    assert _options(WorkerSettings.load(**changed), Limits()) != plain
 
 
 @pytest.mark.parametrize("scorer", [CountingScorer(revision=None), ReplacedScorer()])

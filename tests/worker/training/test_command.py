@@ -18,6 +18,7 @@ import typer
 from safetensors.torch import load_file
 from typer.testing import CliRunner
 
+from sentq_worker.inference.model_config import stated_languages
 from sentq_worker.training.command import train
 from sentq_worker.training.step.learner import Learner
 from tests.support.labelled_rows import separable_rows, write_rows
@@ -51,6 +52,7 @@ def finished(base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         *(data, "--valid", valid, "--base", base, "--out", folder / "model", "--epochs", 3),
         *("--learning-rate", 3e-3, "--batch-size", 16, "--max-tokens", 32, "--threads", 1),
         *("--licence", "apache-2.0", "--source-note", "Made by a test."),
+        *("--language", "en", "--language", "fr"),
     )
     assert result.exit_code == 0, result.output
     return folder / "model"
@@ -105,6 +107,10 @@ def test_training_learns_separable_rows(finished: Path) -> None:
     record = json.loads((finished / "training.json").read_text())
     assert record["epochs"][record["best_epoch"] - 1]["overall"]["accuracy"] > LEARNED
     assert [epoch["epoch"] for epoch in record["epochs"]] == [1, 2, 3]
+
+
+def test_the_card_states_the_languages_of_the_texts(finished: Path) -> None:
+    assert stated_languages(finished) == ("en", "fr")
 
 
 def test_the_folder_loads_with_the_auto_classes_and_the_pipeline(finished: Path) -> None:
@@ -345,6 +351,13 @@ def test_a_base_that_cannot_be_loaded_is_rejected(tmp_path: Path) -> None:
     result = run_train(data, "--base", tmp_path / "empty", "--out", tmp_path / "model")
     assert result.exit_code == 2
     assert "--base" in result.output
+
+
+def test_a_language_that_is_no_code_is_rejected(base: Path, tmp_path: Path) -> None:
+    data = write_rows(tmp_path / "rows.jsonl", separable_rows(100, seed=8))
+    result = run_train(data, "--base", base, "--out", tmp_path / "model", "--language", "German")
+    assert result.exit_code == 2
+    assert "--language German" in result.output
 
 
 def test_more_tokens_than_positions_of_the_base_are_rejected(base: Path, tmp_path: Path) -> None:

@@ -121,7 +121,12 @@ def evaluate(
     filters = [Filter.parse(each) for each in where or ()]
     files = [read_rows(Path(one), filters, columns) for one in data or ()]
     settings = WorkerSettings.load(
-        config, model=model, revision=revision, device=device, threads=threads
+        config,
+        model=model,
+        revision=revision,
+        device=device,
+        threads=threads,
+        on_other_language="score",  # Rows in other languages are measured too.
     )
     chosen = [settings, *([_other(settings, against)] if against else [])]
     limits = Settings.load(config).limits

@@ -292,6 +292,9 @@ def _options(settings: WorkerSettings, limits: Limits) -> object:
         settings.window_tokens,
         settings.window_overlap_tokens,
         settings.window_join,
+        settings.languages,
+        settings.on_other_language,
+        settings.min_language_confidence,
         limits.chars_per_text,
     ]
 

@@ -15,6 +15,7 @@ from sentq_worker.engine.provider import JobScorer, Provider
 from sentq_worker.providers.breaker import Breaker
 from sentq_worker.providers.breaker_store import SharedBreakerState
 from sentq_worker.providers.fallback import FallbackProvider
+from sentq_worker.providers.languages import language_rule, languages_of_local_model
 from sentq_worker.providers.local import LocalLabels, LocalProvider, is_device_back
 from sentq_worker.providers.results_redis import key_prefix, results_client
 from sentq_worker.settings import HubSettings, ProviderPolicy, WorkerSettings
@@ -140,6 +141,7 @@ def _hub_provider(
         renamed=settings.labels,
         expected_labels=expected_labels,
         window_join=worker.window_join,
+        make_languages=lambda: language_rule(worker, languages_of_local_model(worker)),
     )
 
 

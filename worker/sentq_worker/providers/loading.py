@@ -13,7 +13,9 @@ from sentq.contract import Limits
 from sentq_worker.engine.base import ModelUnavailable
 from sentq_worker.engine.provider import JobScorer
 from sentq_worker.garbage import without_garbage_collection
+from sentq_worker.inference.model_config import stated_languages
 from sentq_worker.inference.model_files import find_model
+from sentq_worker.providers.languages import language_rule
 from sentq_worker.scoring.labels import Labels
 from sentq_worker.scoring.scorer import EngineScorer
 from sentq_worker.scoring.tokenizer_cost import find_slow_input
@@ -52,6 +54,7 @@ def load_scorer(settings: WorkerSettings, limits: Limits) -> EngineScorer:
             else None,
         )
     labels = _labels(engine.info.labels, settings.labels)
+    languages = language_rule(settings, stated_languages(files.folder))
     tokenizer = TextTokenizer(
         engine.tokenizer,
         window_tokens=min(engine.window_tokens, settings.window_tokens or engine.window_tokens),
@@ -80,6 +83,7 @@ def load_scorer(settings: WorkerSettings, limits: Limits) -> EngineScorer:
         window_join=settings.window_join,
         tokens_per_job=settings.tokens_per_job,
         prefetches=engine.has_idle_core,
+        languages=languages,
     )
 
 

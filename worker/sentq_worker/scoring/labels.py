@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 from sentq.contract import Prediction
+from sentq_worker.scoring.language_rule import TextLanguage
 
 __all__ = ["Labels"]
 
@@ -65,10 +66,16 @@ class Labels:
         return sum(polarity * probability for polarity, probability in pairs)
 
     def prediction(
-        self, probabilities: Sequence[float], *, tokens: int, windows: int
+        self,
+        probabilities: Sequence[float],
+        *,
+        tokens: int,
+        windows: int,
+        language: TextLanguage | None = None,
     ) -> Prediction:
         """Return the prediction of a text with these probabilities."""
         best = max(range(len(probabilities)), key=probabilities.__getitem__)
+        code, confidence, is_supported = language or (None, None, None)
         return Prediction(
             label=self.names[best],
             score=probabilities[best],
@@ -76,6 +83,9 @@ class Labels:
             sentiment=self.sentiment(probabilities),
             tokens=tokens,
             windows=windows,
+            language=code,
+            language_confidence=confidence,
+            language_supported=is_supported,
         )
 
 

@@ -18,6 +18,7 @@ from sentq_worker.engine.provider import JobOutcomes
 from sentq_worker.engine.steps import Steps, run_steps
 from sentq_worker.scoring.batcher import Batcher, Row
 from sentq_worker.scoring.labels import Labels
+from sentq_worker.scoring.language_rule import LanguageRule
 from sentq_worker.scoring.prefetch import Prefetcher
 from sentq_worker.scoring.preprocess import PreprocessedText, Preprocessor
 from sentq_worker.scoring.windows import TextTokenizer, TextTokens, join
@@ -44,6 +45,7 @@ class EngineScorer:
         tokens_per_job: The most tokens of one job; None for no limit.
         prefetches: Whether a core is idle while the engine computes, so that the next jobs can
             be preprocessed there.
+        languages: Examines the languages of texts; None if no languages are detected.
     """
 
     def __init__(
@@ -57,9 +59,10 @@ class EngineScorer:
         window_join: JoinRule = "mean",
         tokens_per_job: int | None = None,
         prefetches: bool = False,
+        languages: LanguageRule | None = None,
     ) -> None:
         self.engine = engine
-        self._preprocessor = Preprocessor(tokenizer, limits)
+        self._preprocessor = Preprocessor(tokenizer, limits, languages)
         self._prefetcher = Prefetcher(self._preprocessor.preprocess) if prefetches else None
         self._batcher = Batcher(engine, batch_tokens=batch_tokens)
         self._window_join = window_join
@@ -167,7 +170,9 @@ class EngineScorer:
                 return row
             scored.append(row)
         probabilities = join(text, scored, rule=self._window_join)
-        return self._labels.prediction(probabilities, tokens=text.tokens, windows=len(scored))
+        return self._labels.prediction(
+            probabilities, tokens=text.tokens, windows=len(scored), language=text.language
+        )
 
 
 def _chars(texts: Sequence[object]) -> int:

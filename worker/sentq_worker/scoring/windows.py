@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from tokenizers import Encoding, Tokenizer
 
 from sentq_worker.engine.base import Window
+from sentq_worker.scoring.language_rule import TextLanguage
 from sentq_worker.settings import JoinRule
 
 __all__ = ["TextTokenizer", "TextTokens", "join"]
@@ -20,10 +21,12 @@ __all__ = ["TextTokenizer", "TextTokens", "join"]
 
 @dataclass(frozen=True, slots=True)
 class TextTokens:
-    """The windows of a text. `tokens` counts the text's own tokens, each once."""
+    """The windows of a text. `tokens` counts the text's own tokens, each once. `language` is None
+    if it was not detected, or the text has no letters."""
 
     windows: list[Window]
     tokens: int
+    language: TextLanguage | None = None
 
 
 class TextTokenizer:

@@ -188,6 +188,14 @@ def train(
     licence: Annotated[
         str | None, typer.Option(help="Licence identifier for the card, such as apache-2.0.")
     ] = None,
+    language: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="A language of the texts for the card, as a code such as en; repeatable. Workers "
+            "flag texts in others.",
+            metavar="CODE",
+        ),
+    ] = None,
     source_note: Annotated[
         list[str] | None, typer.Option(help="A note on the data for the card; repeatable.")
     ] = None,
@@ -239,6 +247,7 @@ def train(
             name=name or out.resolve().name,
             base_name=base_name or Path(base).name,
             licence=licence,
+            languages=language or [],
             source_notes=source_note or [],
         )
 

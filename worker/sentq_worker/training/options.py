@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from sentq_worker.training.data.rows import Columns, Filter, Source
+from sentq_worker.training.errors import TrainingOptionsError
 from sentq_worker.training.model.hardware import resolve_device, resolve_dtype
 from sentq_worker.training.step.optimizer import OptimizerOptions
 from sentq_worker.training.step.schedule import Schedule
@@ -52,6 +54,7 @@ class TrainingOptions:
     name: str
     base_name: str
     licence: str | None
+    languages: tuple[str, ...]
     source_notes: tuple[str, ...]
 
     @classmethod
@@ -79,6 +82,7 @@ class TrainingOptions:
         dtype: str,
         device: str,
         save_dtype: str,
+        languages: Sequence[str],
         source_notes: Sequence[str],
         **others: Any,
     ) -> TrainingOptions:
@@ -100,6 +104,7 @@ class TrainingOptions:
             dtype=resolve_dtype(dtype, resolved_device),
             device=resolved_device,
             save_dtype={"float16": torch.float16, "float32": torch.float32}[save_dtype],
+            languages=_checked_languages(languages),
             source_notes=tuple(source_notes),
             **others,
         )
@@ -149,3 +154,12 @@ class TrainingOptions:
             for name, value in options.items()
             if value not in (None, [])
         }
+
+
+def _checked_languages(codes: Sequence[str]) -> tuple[str, ...]:
+    if wrong := [code for code in codes if not re.fullmatch("[a-z]{2,3}", code)]:
+        raise TrainingOptionsError(
+            f"--language {wrong[0]}: give a code of ISO 639-1 such as en, and repeat the option "
+            "for more"
+        )
+    return tuple(codes)

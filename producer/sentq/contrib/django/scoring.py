@@ -23,7 +23,10 @@ __all__ = ["PARTS", "Row", "SavedFields", "TextColumn", "scored_rows"]
 
 #: What of an outcome may be saved, by the name of the attribute. `error` is the code of a text that
 #: could not be scored.
-PARTS: Final = ("label", "score", "scores", "sentiment", "tokens", "windows", "error")
+PARTS: Final = (
+    *("label", "score", "scores", "sentiment", "tokens", "windows"),
+    *("language", "language_confidence", "language_supported", "error"),
+)
 
 #: How many rows a query reads.
 _ROWS_PER_PAGE: Final = 1000
@@ -166,9 +169,12 @@ class SavedFields:
             # The outcome of an earlier run, if there was one, stays.
             errors = [name for part, name in self._fields.items() if part == "error"]
             return dict.fromkeys(errors, str(outcome.code))
-        return {
-            name: self._empty[name] if part == "error" else getattr(outcome, part)
+        values = {
+            name: None if part == "error" else getattr(outcome, part)
             for part, name in self._fields.items()
+        }
+        return {
+            name: self._empty[name] if value is None else value for name, value in values.items()
         }
 
 

@@ -100,14 +100,7 @@ def _lines(outcome: JobOutcome | JobError, texts: int, index: int) -> Iterator[b
 
 def _fields(outcome: Outcome) -> dict[str, object]:
     if isinstance(outcome, Prediction):
-        return {
-            "label": outcome.label,
-            "score": outcome.score,
-            "scores": outcome.scores,
-            "sentiment": outcome.sentiment,
-            "tokens": outcome.tokens,
-            "windows": outcome.windows,
-        }
+        return dict(outcome)
     return {"error": {"code": str(outcome.code), "message": outcome.message}}
 
 

@@ -228,6 +228,14 @@ def test_an_error_is_saved_only_in_its_field() -> None:
     assert (review.polarity, review.problem) == (0.75, None)
 
 
+def test_an_unknown_language_is_saved_as_an_empty_value() -> None:
+    german, rating = _reviews(2)
+    known = prediction().model_copy(update={"language": "de", "language_supported": False})
+    fields = SavedFields(_column(), {"language": "mood", "score": "polarity"})
+    fields.save([(Row(german.pk, german.body), known), (Row(rating.pk, rating.body), prediction())])
+    assert [row.mood for row in Feedback.objects.order_by("pk")] == ["de", ""]
+
+
 def test_an_error_without_a_field_leaves_the_row_unscored() -> None:
     (review,) = _reviews(1)
     fields = SavedFields(_column(), {"label": "mood"})

@@ -189,6 +189,16 @@ def test_a_label_of_a_model_is_escaped(browser: Browser, kit: Kit) -> None:
     assert "&lt;script&gt;alert(1)&lt;/script&gt;</p>" in page
 
 
+def test_a_language_that_the_model_does_not_read_is_named(browser: Browser, kit: Kit) -> None:
+    known = {"language": "de", "language_confidence": 0.97, "language_supported": False}
+    kit.scores = lambda _: score_by_rule("good").model_copy(update=known)
+    page = text_of(browser.send("/try", from_page="/try", text="Schade"))
+    assert "Language de, 97" in page
+    assert "the model does not read it" in page
+    kit.scores = lambda _: score_by_rule("good")
+    assert "Language" not in text_of(browser.send("/try", from_page="/try", text="good"))
+
+
 def test_a_text_that_is_too_long_is_refused_in_words(browser: Browser) -> None:
     page = text_of(browser.send("/try", from_page="/try", text="x" * 1001, part="1"))
     assert "1,001 characters; the limit is 1,000 a text" in page

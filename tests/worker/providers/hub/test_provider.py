@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from tokenizers import Tokenizer
 
-from sentq.contract import Limits, Prediction, TextError
+from sentq.contract import ErrorCode, Limits, Prediction, TextError
 from sentq_worker.engine.base import EngineUnavailable, ModelUnavailable
 from sentq_worker.engine.counts import BudgetUse
 from sentq_worker.engine.provider import ScoredJob
@@ -27,6 +27,8 @@ from sentq_worker.providers.hub.pool import HubOptions, HubPool, HubRequest
 from sentq_worker.providers.hub.provider import HubProvider
 from sentq_worker.providers.hub.target import Target
 from sentq_worker.providers.hub.windows import Windower, window_by_chars, window_by_tokens
+from sentq_worker.scoring.language_detector import LanguageDetector
+from sentq_worker.scoring.language_rule import LanguageRule
 from sentq_worker.scoring.scorer import EngineScorer
 from sentq_worker.scoring.windows import TextTokenizer
 from sentq_worker.testing import LocalHub
@@ -58,6 +60,7 @@ def scoring(
     expected: Callable[[], tuple[str, ...] | None] = lambda: None,
     renamed: dict[str, str] | None = None,
     budget: Budget | None = None,
+    languages: LanguageRule | None = None,
     **options: object,
 ) -> Iterator[HubProvider]:
     hub = make_hub(server, budget=budget, **options)
@@ -69,6 +72,7 @@ def scoring(
         now_ms=lambda: time.time() * 1000,
         renamed=renamed or {},
         expected_labels=expected,
+        make_languages=lambda: languages,
     )
     try:
         scorer.start()
@@ -166,6 +170,26 @@ def test_long_texts_are_split_into_the_windows_of_the_local_provider(
     assert (outcome.windows, outcome.tokens) == (len(local.windows), local.tokens)
     assert server.texts
     assert set(server.texts) == set(split.windows)
+
+
+@pytest.mark.parametrize("refuses", [False, True])
+def test_a_text_in_another_language_is_flagged_or_never_sent(*, refuses: bool) -> None:
+    german = "Das Zimmer war schmutzig und das Frühstück kalt."
+    rule = LanguageRule(LanguageDetector(), ["en"], refuses=refuses, min_confidence=0.6)
+    with LocalHub() as server, scoring(server, languages=rule) as scorer:
+        (reply,) = scorer.score([ScriptedJob(["It was a lovely day.", german])])
+        sent = set(server.texts)
+    assert isinstance(reply, ScoredJob)
+    english, other = reply.outcomes
+    assert isinstance(english, Prediction)
+    assert (english.language, english.language_supported) == ("en", True)
+    if refuses:
+        assert isinstance(other, TextError)
+        assert other.code is ErrorCode.UNSUPPORTED_LANGUAGE
+    else:
+        assert isinstance(other, Prediction)
+        assert (other.language, other.language_supported) == ("de", False)
+    assert (german in sent) is not refuses
 
 
 def test_a_hub_with_the_same_model_gives_the_scores_of_the_local_provider(tiny_model: Path) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Final
 
 from sentq.contract import ErrorCode, Limits, Outcome, TextError
@@ -19,6 +20,7 @@ from sentq_worker.providers.breaker import Breaker
 from sentq_worker.providers.hub.pool import HubPool, HubRequest, HubRow
 from sentq_worker.providers.hub.windows import TextWindows, Windower
 from sentq_worker.scoring.labels import Labels
+from sentq_worker.scoring.language_rule import LanguageRule
 from sentq_worker.scoring.preprocess import find_problem
 from sentq_worker.scoring.windows import join
 from sentq_worker.settings import JoinRule
@@ -43,6 +45,8 @@ class HubProvider:
         expected_labels: Returns the names of the local model's labels; None if there is no local
             model, or its labels are not known yet.
         window_join: How the windows' probabilities become the text's.
+        make_languages: Makes, at the start, the rule of languages. A text that it refuses is not
+            sent.
     """
 
     def __init__(
@@ -56,6 +60,7 @@ class HubProvider:
         renamed: Mapping[str, str],
         expected_labels: Callable[[], Sequence[str] | None] = lambda: None,
         window_join: JoinRule = "mean",
+        make_languages: Callable[[], LanguageRule | None] = lambda: None,
     ) -> None:
         self._open_hub = open_hub
         self._pool: HubPool | None = None
@@ -68,6 +73,8 @@ class HubProvider:
         self._renamed = renamed
         self._expected_labels = expected_labels
         self._window_join: JoinRule = window_join
+        self._make_languages = make_languages
+        self._languages: LanguageRule | None = None
         self._labels: Labels | None = None
         #: By window: what was scored for jobs that still wait.
         self._scored_windows: dict[str, HubRow] = {}
@@ -103,6 +110,7 @@ class HubProvider:
 
     def start(self) -> None:
         """See `Provider.start`."""
+        self._languages = self._make_languages()
         self._pool, self._split = self._open_hub()
         self._pool.start()
         self._check_labels(self._pool)
@@ -150,7 +158,11 @@ class HubProvider:
         problem = find_problem(text, self._limits)
         if problem is not None or not isinstance(text, str):
             return problem or _LOCAL_ONLY
-        return self._split(text)
+        language = self._languages.examine(text) if self._languages else None
+        if isinstance(language, TextError):
+            return language
+        split = self._split(text)
+        return replace(split, tokens=replace(split.tokens, language=language))
 
     def _reply(
         self, plan: Sequence[TextError | TextWindows], known: Mapping[str, HubRow]
@@ -178,6 +190,7 @@ class HubProvider:
             join(text.tokens, rows, rule=self._window_join),
             tokens=text.tokens.tokens,
             windows=len(rows),
+            language=text.tokens.language,
         )
 
     def _keep_scored_windows(

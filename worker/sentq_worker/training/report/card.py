@@ -46,6 +46,7 @@ class Card:
     base: str
     labels: Sequence[str]
     licence: str | None
+    languages: Sequence[str]
     sources: Sequence[SourceFigures]
     notes: Sequence[str]
     best: EpochRecord
@@ -78,7 +79,13 @@ class Card:
 
     def _header(self) -> str:
         licence = [f"license: {self.licence}"] if self.licence else []
-        lines = [*licence, "library_name: transformers", "pipeline_tag: text-classification"]
+        languages = ["language:", *(f"- {code}" for code in self.languages)]
+        lines = [
+            *(languages if self.languages else []),
+            *licence,
+            "library_name: transformers",
+            "pipeline_tag: text-classification",
+        ]
         return "\n".join(["---", *lines, "tags:", "- sentiment-analysis", "---"])
 
     def _summary(self) -> str:

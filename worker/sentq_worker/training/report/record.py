@@ -36,6 +36,7 @@ def files_beside(options: TrainingOptions, corpus: Corpus, state: TrainingState)
         base=options.base_name,
         labels=corpus.labels,
         licence=options.licence,
+        languages=options.languages,
         sources=sources,
         notes=options.source_notes,
         best=state.best,
