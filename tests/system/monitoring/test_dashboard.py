@@ -46,8 +46,12 @@ class _BusyWorker:
 
     def read(self) -> EngineReading:
         self._scrapes = n = self._scrapes + 1
-        self.counts.add_batch(seconds=0.02, texts=2)
-        outcomes: list[dict[str, object]] = [{"label": "positive"}, {"code": "nonfinite"}]
+        self.counts.add_batch(seconds=0.02, texts=3)
+        outcomes: list[dict[str, object]] = [
+            {"label": "positive"},
+            {"label": "neutral", "language": "de", "language_supported": False},
+            {"code": "nonfinite"},
+        ]
         self.counts.add_completed(
             [(_CompletedJob(), {"outcomes": outcomes, "attempts": 1, "queued_ms": 3.0})],
             since_start_s=0.03,

@@ -75,7 +75,8 @@ def test_jobs_are_counted_by_queue_and_end_and_texts_by_code() -> None:
     counts, results = JobCounts(), _Results()
     counts.name_queues(["sentq", "sentq.bulk"])
     results.add("sentq", [{"label": "positive"}, {"code": "empty"}], attempts=2, redelivered=True)
-    results.add("sentq.bulk", [{"label": "negative"}], queued_ms=None)
+    unread = {"label": "negative", "language": "de", "language_supported": False}
+    results.add("sentq.bulk", [unread], queued_ms=None)
     results.add("sentq", [{"code": "empty"}], attempts=2, redelivered=True, lost=1)
     results.fail("sentq", TooManyTokens("too many"))
     results.fail("sentq.bulk", TaskRevokedError("revoked"))
@@ -91,6 +92,7 @@ def test_jobs_are_counted_by_queue_and_end_and_texts_by_code() -> None:
     }
     assert {code: n for code, n in read.texts.items() if n} == {"": 2, "empty": 2}
     assert counts.texts_finished == 4
+    assert read.other_language_texts == 1
     assert read.redeliveries == {"lease_expired": 3, "device_lost": 0, "put_back": 1}
     assert read.queue_seconds["sentq"].counts[-1] == 2
     assert read.queue_seconds["sentq"].sum == pytest.approx(0.010)

@@ -70,6 +70,11 @@ def _job_families(counts: JobCountsReading) -> Iterator[Metric]:
     for code, number in sorted(counts.texts.items()):
         texts.add_metric(("error" if code else "scored", code), number)
     yield texts
+    yield CounterMetricFamily(
+        "sentq_other_language_texts",
+        "Texts that were scored in a language that the model does not read.",
+        counts.other_language_texts,
+    )
     redeliveries = CounterMetricFamily(
         "sentq_redeliveries", "Jobs that were delivered again.", labels=("reason",)
     )

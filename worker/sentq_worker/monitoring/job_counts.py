@@ -82,6 +82,7 @@ class JobCountsReading:
     Attributes:
         jobs: Completed jobs, by queue and how they ended.
         texts: Texts with an outcome, by the code of their error; "" for a prediction.
+        other_language_texts: Texts with a prediction whose language the model does not read.
         redeliveries: By reason.
         queue_seconds: By queue, how long jobs waited from sending until a batch began with them.
         job_seconds: By queue, how long it took from sending until the outcome was stored.
@@ -91,6 +92,7 @@ class JobCountsReading:
 
     jobs: Mapping[tuple[str, CountedEnd], int]
     texts: Mapping[str, int]
+    other_language_texts: int
     redeliveries: Mapping[Redelivery, int]
     queue_seconds: Mapping[str, BucketCounts]
     job_seconds: Mapping[str, BucketCounts]
@@ -107,6 +109,7 @@ class JobCounts:
         self._jobs: Counter[tuple[str, CountedEnd]] = Counter()
         # A code that appeared with its first error would hide that error from rates.
         self._texts: Counter[str] = Counter(dict.fromkeys(("", *map(str, ErrorCode)), 0))
+        self._other_language_texts = 0
         self._redeliveries: Counter[Redelivery] = Counter(dict.fromkeys(Redelivery, 0))
         self._queue_seconds: dict[str, Histogram] = {}
         self._job_seconds: dict[str, Histogram] = {}
@@ -169,9 +172,11 @@ class JobCounts:
                 put_back += bool(is_put_back)
             waits_ms[queue].append(result["queued_ms"])
         errors = [str(outcome["code"]) for outcome in outcomes if "code" in outcome]
+        others = [each for each in outcomes if each.get("language_supported") is False]
         with self._lock:
             self._texts[""] += len(outcomes) - len(errors)
             self._texts.update(errors)
+            self._other_language_texts += len(others)
             self._redeliveries[Redelivery.PUT_BACK] += put_back
             for (queue_name, end), count in failed.items():
                 self._jobs[self._label(queue_name), end] += count
@@ -189,6 +194,7 @@ class JobCounts:
             return JobCountsReading(
                 jobs=dict(self._jobs),
                 texts=dict(self._texts),
+                other_language_texts=self._other_language_texts,
                 redeliveries=dict(self._redeliveries),
                 queue_seconds={name: one.read() for name, one in self._queue_seconds.items()},
                 job_seconds={name: one.read() for name, one in self._job_seconds.items()},
