@@ -83,6 +83,11 @@ def test_a_language_is_set_by_its_code(languages: str) -> None:
         WorkerSettings.load(languages=languages)
 
 
+def test_a_worker_of_the_hub_alone_has_the_languages_that_are_set() -> None:
+    settings = WorkerSettings.load(provider="hub", languages="de")
+    assert _supported(language_rule(settings, languages_of_local_model(settings)), GERMAN) is True
+
+
 def test_any_model_can_be_given_languages(tiny_model: Path) -> None:
     settings = WorkerSettings.load(
         model=str(tiny_model), languages="en", on_other_language="refuse", threads=1
@@ -107,6 +112,8 @@ def test_a_model_that_states_its_languages_has_them_told(tiny_model: Path, tmp_p
 def test_the_hub_has_the_languages_of_the_local_model_beside_it(tiny_model: Path) -> None:
     assert languages_of_local_model(WorkerSettings.load(provider="prefer-local")) == ("en",)
     assert languages_of_local_model(WorkerSettings.load(provider="hub")) is None
+    one_queue = WorkerSettings.load(provider="hub", queue_providers={"sentq.bulk": "local"})
+    assert languages_of_local_model(one_queue) == ("en",)
     unstated = WorkerSettings.load(provider="prefer-local", model=str(tiny_model))
     assert languages_of_local_model(unstated) is None
     missing = WorkerSettings.load(provider="prefer-local", model="./no-such-model")

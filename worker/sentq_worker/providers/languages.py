@@ -58,7 +58,7 @@ def languages_of_local_model(settings: WorkerSettings) -> tuple[str, ...] | None
 
     They hold for the Hub's model too: both score the same jobs, with the same labels.
     """
-    if settings.provider == "hub":
+    if {settings.provider, *settings.queue_providers.values()} == {"hub"}:
         return None
     try:
         return stated_languages(find_model(settings.model, settings.revision).folder)
