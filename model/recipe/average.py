@@ -106,7 +106,9 @@ def write(
 
 def scored_by(folder: Path, files: Sequence[Rows], *, threads: int | None) -> list[ScoredRows]:
     """Score rows as a worker does, in float32."""
-    settings = WorkerSettings.load(model=str(folder), dtype="float32", threads=threads)
+    settings = WorkerSettings.load(
+        model=str(folder), dtype="float32", threads=threads, on_other_language="score"
+    )
     scorer = load_scorer(settings, Limits())
     done = []
     for rows in files:

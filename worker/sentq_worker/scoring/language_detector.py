@@ -93,6 +93,8 @@ def _code(label: str) -> str:
 
 def _model_file() -> Path:
     spec = importlib.util.find_spec(_PACKAGE)
-    if spec is None or spec.origin is None:
-        raise ModuleNotFoundError(f"No module named {_PACKAGE!r}", name=_PACKAGE)
-    return Path(spec.origin).parent / _MODEL
+    if spec is not None and spec.origin is not None:
+        file = Path(spec.origin).parent / _MODEL
+        if file.is_file():
+            return file
+    raise ModuleNotFoundError(f"no {_PACKAGE} with a file {_MODEL}", name=_PACKAGE)
