@@ -121,7 +121,7 @@ def test_another_commit_or_option_has_its_own_cache_entries(client: Any) -> None
     "changed",
     [{"languages": "en,fr"}, {"on_other_language": "refuse"}, {"min_language_confidence": 0.9}],
 )
-def test_other_settings_of_languages_have_their_own_entries(changed: dict[str, object]) -> None:
+def test_other_settings_of_languages_have_their_own_entries(changed: dict[str, Any]) -> None:
     plain = _options(WorkerSettings.load(), Limits())
     assert _options(WorkerSettings.load(**changed), Limits()) != plain
 

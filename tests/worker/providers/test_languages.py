@@ -6,6 +6,7 @@ import logging
 import shutil
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -52,7 +53,7 @@ def test_no_language_is_detected_without_languages_or_if_all_texts_are_scored() 
         ({"languages": "en,xx"}, "the languages xx cannot be detected"),
     ],
 )
-def test_settings_that_cannot_hold_end_the_start(settings: dict[str, str], says: str) -> None:
+def test_settings_that_cannot_hold_end_the_start(settings: dict[str, Any], says: str) -> None:
     with pytest.raises(ModelUnavailable, match=says):
         language_rule(WorkerSettings.load(**settings), None)
 
@@ -72,7 +73,8 @@ def test_without_the_detector_a_worker_starts_unless_it_shall_refuse_texts(
     with caplog.at_level(logging.WARNING):
         assert language_rule(WorkerSettings.load(), ["en"]) is None
     assert "fasttext is not installed" in caplog.text
-    for settings in ({"on_other_language": "refuse"}, {"languages": "en"}):
+    stricter: list[dict[str, Any]] = [{"on_other_language": "refuse"}, {"languages": "en"}]
+    for settings in stricter:
         with pytest.raises(ModelUnavailable, match=r'pip install "sentq\[worker\]"'):
             language_rule(WorkerSettings.load(**settings), ["en"])
 
