@@ -12,7 +12,7 @@ from sentq.files.formats import FileProblem
 __all__ = ["DEFAULT_PARTS", "DEFAULT_PREFIX", "PARTS", "OutcomeColumns", "OutcomeType"]
 
 #: The type of a column: `scores` holds a number for each label.
-OutcomeType = Literal["string", "double", "int64", "scores"]
+OutcomeType = Literal["string", "double", "int64", "bool", "scores"]
 
 #: What of an outcome may be a column, and its type.
 PARTS: Final[dict[str, OutcomeType]] = {
@@ -22,6 +22,9 @@ PARTS: Final[dict[str, OutcomeType]] = {
     "sentiment": "double",
     "tokens": "int64",
     "windows": "int64",
+    "language": "string",
+    "language_confidence": "double",
+    "language_supported": "bool",
     "error": "string",
     "message": "string",
 }

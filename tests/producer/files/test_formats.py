@@ -217,8 +217,10 @@ def test_columns_are_chosen() -> None:
     run_by_rule("in.csv", "out.jsonl", columns="scores, label,tokens", prefix="s.")
     (row,) = _lines("out.jsonl")
     assert list(row) == ["text", "s.scores", "s.label", "s.tokens"]
-    run_by_rule("in.csv", "out.parquet", columns="scores,windows")
-    assert str(parquet.read_table("out.parquet").schema.field("sentq_windows").type) == "int64"
+    run_by_rule("in.csv", "out.parquet", columns="scores,windows,language_supported")
+    schema = parquet.read_table("out.parquet").schema
+    assert str(schema.field("sentq_windows").type) == "int64"
+    assert str(schema.field("sentq_language_supported").type) == "bool"
     with pytest.raises(FileProblem, match="'colour' is not a part of an outcome"):
         run_by_rule("in.csv", "out.csv", columns="label,colour")
 

@@ -14,7 +14,7 @@ from tokenizers import Tokenizer
 from sentq.contract import ErrorCode, Limits, Prediction, TextError
 from sentq_worker.scoring.language_detector import Detection, LanguageDetector
 from sentq_worker.scoring.language_rule import LanguageRule, TextLanguage
-from sentq_worker.scoring.scorer import Scorer
+from sentq_worker.scoring.scorer import EngineScorer
 from sentq_worker.scoring.windows import TextTokenizer
 from tests.support.models.engines import ScriptedEngine
 
@@ -161,7 +161,7 @@ def test_a_refused_text_has_an_error_that_names_the_languages() -> None:
 def test_outcomes_name_the_language(
     *, reader: TextTokenizer, detector: LanguageDetector, prefetches: bool
 ) -> None:
-    scorer = Scorer(
+    scorer = EngineScorer(
         ScriptedEngine(),
         reader,
         limits=Limits(),
@@ -188,9 +188,11 @@ def test_outcomes_name_the_language(
 def test_a_refused_text_costs_no_inference_and_affects_no_other(
     reader: TextTokenizer, detector: LanguageDetector
 ) -> None:
-    def scorer(languages: LanguageRule | None) -> tuple[ScriptedEngine, Scorer]:
+    def scorer(languages: LanguageRule | None) -> tuple[ScriptedEngine, EngineScorer]:
         engine = ScriptedEngine()
-        return engine, Scorer(engine, reader, limits=Limits(), batch_tokens=64, languages=languages)
+        return engine, EngineScorer(
+            engine, reader, limits=Limits(), batch_tokens=64, languages=languages
+        )
 
     engine, refusing = scorer(_rule(detector, refuses=True))
     first, german, second = refusing.score([[ENGLISH, GERMAN, "the food was good"]])[0]
@@ -207,7 +209,7 @@ def test_a_refused_text_costs_no_inference_and_affects_no_other(
 
 def test_a_repeated_text_is_examined_once(reader: TextTokenizer) -> None:
     scripted = _Scripted("en", 0.9)
-    scorer = Scorer(
+    scorer = EngineScorer(
         ScriptedEngine(), reader, limits=Limits(), batch_tokens=64, languages=_rule(scripted)
     )
     scorer.score([["a good day"] * 3, ["a good day", "awful"]])

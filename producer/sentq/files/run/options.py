@@ -60,7 +60,8 @@ ColumnsOption = Annotated[
     str | None,
     typer.Option(
         help="Columns to add, separated by commas: label, score, scores, sentiment, tokens, "
-        "windows, error, message (default: label,score,sentiment,error,message).",
+        "windows, language, language_confidence, language_supported, error, message "
+        "(default: label,score,sentiment,error,message).",
         metavar="NAMES",
     ),
 ]

@@ -149,6 +149,7 @@ class _ParquetWriter:
             "string": self._pa.string(),
             "double": self._pa.float64(),
             "int64": self._pa.int64(),
+            "bool": self._pa.bool_(),
             "scores": self._pa.map_(self._pa.string(), self._pa.float64()),
         }
         self._types = [types[kind] for kind in columns.types]
