@@ -152,5 +152,5 @@ for file in "$made"/aside/*.jsonl.gz; do
     *) set -- "$@" --valid "$file" ;;
   esac
 done
-python "$recipe/average.py" "$out/mean@0.25" "$out/fourth@0.15" "$out/fifth@0.3" "$out/sixth@0.3" \
+python "$recipe/average.py" "$out/mean@0.3" "$out/fourth@0.5" "$out/fifth@0.1" "$out/sixth@0.1" \
   --out "$out/model" --lift neutral --threads 1 "$@"
