@@ -22,7 +22,7 @@ DAY := tests/system/monitoring/test_day.py
 COVERAGE ?=
 FAST_COVERAGE := 88
 
-.PHONY: help demo test check coverage roles long attacks faults cases chaos newcomer pictures install lint types layers fast manifests docs kubernetes lock sbom wheels format clean
+.PHONY: help demo test check coverage roles long attacks faults cases chaos bigdata newcomer pictures install lint types layers fast manifests docs kubernetes lock sbom wheels format clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1	\2/p' Makefile
@@ -85,6 +85,13 @@ cases: $(VENV)/.tools ## send generated requests to a gateway, with a worker beh
 chaos: $(VENV)/.tools ## break everything at once, beside stock Celery: two hours
 	$(BIN)/python -m benchmarks.chaos --report docs/chaos.md $(CHAOS)
 
+# Spark needs Java 17: default-jre-headless of Debian. The environment takes 4 GB, most of it torch.
+BIGDATA := .venv-bigdata
+BIGDATA_PACKAGES := "dask[dataframe]" datasets pandas polars pyarrow pyspark \
+	psutil pytest pytest-timeout pytest-xdist
+bigdata: $(BIGDATA)/.installed ## the scorer in datasets, Spark, Dask, pandas and polars
+	BIGDATA=yes $(BIGDATA)/bin/pytest tests/worker/embedded tests/examples/test_big_data.py
+
 # What the README tells a newcomer, in clean environments: some minutes, most of them for torch.
 newcomer: ## install from a clone as the README says, and score a text
 	$(PYTHON) tests/packaging/newcomer.py
@@ -132,7 +139,7 @@ format: $(VENV)/.tools ## let ruff sort and format the code
 	$(BIN)/ruff format $(CODE)
 
 clean: ## remove .venv and all that was made
-	rm -rf $(VENV) dist .coverage .coverage.* .test-failures .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+	rm -rf $(VENV) $(BIGDATA) dist .coverage .coverage.* .test-failures .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
 
 $(BIN)/python:
 	@test -n "$(PYTHON)" || { echo "sentq needs Python 3.11 or later: make PYTHON=/path/to/python3" >&2; exit 1; }
@@ -151,4 +158,10 @@ $(VENV)/.manifests: tests/support/kubernetes/tools.py | $(VENV)/.tools
 
 $(VENV)/.tools: $(VENV)/.runtime
 	$(PIP) --editable ".[dev,django,encryption,fastapi,flask,flower,gateway,otel,training,webhooks]"
+	@touch $@
+
+$(BIGDATA)/.installed: pyproject.toml constraints.txt model/pyproject.toml Makefile
+	$(PYTHON) -m venv $(BIGDATA)
+	$(BIGDATA)/bin/python -m pip install --quiet --disable-pip-version-check \
+		--constraint constraints.txt --editable ./model --editable ".[worker,model]" $(BIGDATA_PACKAGES)
 	@touch $@

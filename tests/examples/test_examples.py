@@ -12,6 +12,7 @@ import pytest
 from sentq import Client
 from tests.support.commands.bundled import bundled_worker
 from tests.support.commands.shell import WAIT_S, Shell
+from tests.support.commands.snippets import docstring_of, shown_session
 from tests.support.processes import RedisProcess, StartWorker, eventually, free_port
 
 ROOT: Final = Path(__file__).parents[2]
@@ -19,13 +20,6 @@ EXAMPLES: Final = ROOT / "examples"
 SHOP: Final = EXAMPLES / "celery_shop"
 
 STAND_IN: Final = ("tests.support.workers.standin",)
-
-
-def _session(source: str) -> Iterator[tuple[str, str]]:
-    """Yield the commands that a docstring shows, each with the output that it shows."""
-    blocks = re.findall(r"^    \$ (.+)\n((?:    (?!\$ ).+\n)*)", source, re.MULTILINE)
-    for command, output in blocks:
-        yield command, re.sub("^    ", "", output, flags=re.MULTILINE)
 
 
 @pytest.fixture(scope="module")
@@ -37,12 +31,6 @@ def bundled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield url
 
 
-def _docstring(file: Path) -> str:
-    doc = compile(file.read_text(), file, "exec").co_consts[0]
-    assert isinstance(doc, str)
-    return f"{doc}\n"
-
-
 @pytest.mark.parametrize(
     "program", ["quickstart.py", "stream_a_file.py", "submit_now_read_later.py"]
 )
@@ -50,7 +38,7 @@ def test_a_program_prints_what_its_docstring_shows(
     program: str, tmp_path: Path, bundled: str
 ) -> None:
     shell = Shell(tmp_path, bundled)
-    session = list(_session(_docstring(EXAMPLES / program)))
+    session = list(shown_session(docstring_of(EXAMPLES / program)))
     assert any(f"python examples/{program}" in command for command, _ in session)
     for command, shown in session:
         assert shell.run(command)[1] == shown, command
@@ -181,7 +169,7 @@ def test_the_report_shows_what_needs_attention(
     tmp_path: Path, redis_server: RedisProcess, start_worker: StartWorker, client: Client
 ) -> None:
     shell = Shell(tmp_path, redis_server.url)
-    ((command, shown),) = _session(_docstring(EXAMPLES / "operator_report.py"))
+    ((command, shown),) = shown_session(docstring_of(EXAMPLES / "operator_report.py"))
     code, printed = shell.run(command)
     assert (code, printed.splitlines()[-1]) == (
         1,
@@ -211,7 +199,7 @@ def test_a_plain_celery_application_uses_sentq_as_its_readme_shows(
 ) -> None:
     shell = Shell(tmp_path, bundled, SHOP_DB=str(tmp_path / "shop.sqlite3"))
     shell.folder = SHOP
-    ((command, shown),) = _session(_docstring(SHOP / "run.py"))
+    ((command, shown),) = shown_session(docstring_of(SHOP / "run.py"))
     readme = (SHOP / "README.md").read_text()
     assert f"$ {command}\n{shown}" in readme
     (worker_command,) = re.findall(r"^\$ (celery .+)$", readme, re.MULTILINE)
@@ -242,7 +230,7 @@ def test_a_model_is_trained_evaluated_and_served(
     settings = {"BASE": str(tiny_model), "SENTQ_WORKER_THREADS": "1"}
     shell = Shell(tmp_path, redis_server.url, **settings)
     source = re.sub("^# ?", "", (EXAMPLES / "fine_tune.sh").read_text(), flags=re.MULTILINE)
-    ((command, shown),) = _session(source)
+    ((command, shown),) = shown_session(source)
     code, printed = shell.run(command)
     assert code == 0, printed
     assert "held-out.csv: 12 texts, accuracy" in printed

@@ -14,13 +14,14 @@ A comment on the line before a block says how it is tested:
 
 from __future__ import annotations
 
+import ast
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-__all__ = ["DOCUMENTS", "Snippet", "commands", "snippets"]
+__all__ = ["DOCUMENTS", "Snippet", "commands", "docstring_of", "shown_session", "snippets"]
 
 ROOT: Final = Path(__file__).parents[3]
 
@@ -78,3 +79,17 @@ def commands(code: str) -> Iterator[tuple[str, str]]:
     """
     for found in re.finditer(r"^\$ ((?:.*\\\n)*.*)\n((?:(?!\$ ).*\n)*)", code, re.MULTILINE):
         yield found[1], found[2]
+
+
+def docstring_of(file: Path) -> str:
+    """Return the docstring of a program."""
+    docstring = ast.get_docstring(ast.parse(file.read_text(encoding="utf-8")), clean=False)
+    assert docstring is not None, file
+    return f"{docstring}\n"
+
+
+def shown_session(source: str) -> Iterator[tuple[str, str]]:
+    """Yield the commands that a docstring shows, each with the output that it shows."""
+    blocks = re.findall(r"^    \$ (.+)\n((?:    (?!\$ ).+\n)*)", source, re.MULTILINE)
+    for command, output in blocks:
+        yield command, re.sub("^    ", "", output, flags=re.MULTILINE)
