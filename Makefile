@@ -22,7 +22,7 @@ DAY := tests/system/monitoring/test_day.py
 COVERAGE ?=
 FAST_COVERAGE := 88
 
-.PHONY: help demo test check coverage roles long attacks faults cases chaos bigdata newcomer pictures install lint types layers fast manifests docs kubernetes lock sbom wheels format clean
+.PHONY: help demo test check coverage roles long attacks faults cases chaos bigdata newcomer pictures install lint types layers fast manifests docs kubernetes lock images sbom wheels format clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1	\2/p' Makefile
@@ -120,6 +120,11 @@ kubernetes: $(VENV)/.manifests ## write the files of configs/kubernetes that are
 # Versions come from constraints.txt. uv asks the registry that is configured for uv, not for pip.
 lock: $(VENV)/.tools ## write docker/requirements-*.lock, with hashes
 	$(BIN)/python docker/lock.py
+
+# IMAGES are client, worker, cuda and hub. See docker/images.py for BASE, PIP_OPTIONS and others.
+IMAGES ?=
+images: ## build the images with docker, podman or buildah
+	$(PYTHON) docker/images.py $(IMAGES)
 
 # SBOM_PYTHON is the Python of a worker's environment.
 SBOM_PYTHON ?= $(BIN)/python

@@ -23,6 +23,7 @@ _ROOT: Final = _DOCKER.parent
 _CLIENT: Final = ["pyproject.toml", "--extra", "encryption", "--extra", "metrics"]
 _PRODUCER: Final = [*_CLIENT, "--extra", "gateway", "--extra", "webhooks"]
 _WORKER: Final = [*_CLIENT, "--extra", "worker", "--extra", "flower"]
+_HUB: Final = [*_CLIENT, "--extra", "hub"]
 
 #: Torch and the CUDA libraries that only its public Linux wheels require. They have a lock of
 #: their own, because a build of torch for CPUs has other files and needs none of these.
@@ -50,6 +51,8 @@ def main() -> None:
         "The client and its command, with encryption, the exporter, the gateway and webhooks.",
         producer,
     )
+    hub = _resolve(_HUB, _read("hub"))
+    _write("hub", "A worker that asks the Hub alone, with encryption, without torch.", hub)
     with tempfile.NamedTemporaryFile("w", suffix=".in") as needed:
         needed.write("hatchling\n")
         needed.flush()

@@ -1,10 +1,11 @@
-"""List what a worker's environment consists of, as CycloneDX JSON: `make sbom`.
+"""List what the environment of an image consists of, as CycloneDX JSON: `make sbom`.
 
-    python docker/sbom.py PYTHON FILE
+    python docker/sbom.py PYTHON FILE [LOCK...]
 
 PYTHON is the interpreter of the environment, FILE the file to write. `cyclonedx-py` reads the
-names, versions and licences of what is installed. Of these, only what the locks of the worker's
-image name is kept, so that the tools of a development environment are not listed.
+names, versions and licences of what is installed. Of these, only what the locks name is kept, so
+that the tools of a development environment are not listed. Without locks, those of the worker's
+image are meant.
 """
 
 from __future__ import annotations
@@ -13,10 +14,12 @@ import json
 import re
 import subprocess
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Final
 
 _DOCKER: Final = Path(__file__).parent
+_WORKER_LOCKS: Final = [_DOCKER / f"requirements-{name}.lock" for name in ("worker", "torch")]
 
 #: The distributions of this project. The locks name what they require.
 _OWN: Final = {"sentq", "sentq-model"}
@@ -24,9 +27,9 @@ _OWN: Final = {"sentq", "sentq-model"}
 
 def main() -> None:
     """Write the list, and print what the locks name and the environment lacks."""
-    python, file = sys.argv[1:]
+    python, file, *locks = sys.argv[1:]
     document = _read_environment(python)
-    wanted = _OWN | _locked()
+    wanted = _OWN | _locked([Path(each) for each in locks] or _WORKER_LOCKS)
     _keep(document, wanted)
     Path(file).write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
     listed = {_normalise(each["name"]) for each in document["components"]}
@@ -46,12 +49,9 @@ def _read_environment(python: str) -> dict[str, Any]:
     return document
 
 
-def _locked() -> set[str]:
-    """Return the names of all packages in the locks of the worker's image."""
-    text = "".join(
-        (_DOCKER / f"requirements-{name}.lock").read_text(encoding="utf-8")
-        for name in ("worker", "torch")
-    )
+def _locked(locks: Iterable[Path]) -> set[str]:
+    """Return the names of all packages in locks."""
+    text = "\n".join(file.read_text(encoding="utf-8") for file in locks)
     return {_normalise(name) for name in re.findall(r"^([\w.-]+)==", text, flags=re.MULTILINE)}
 
 

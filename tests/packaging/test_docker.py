@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import json
 import os
 import re
 import socket
@@ -161,12 +163,49 @@ def test_every_base_image_is_an_argument_and_every_package_is_pinned(dockerfile:
 def test_every_package_of_an_image_is_installed_from_a_lock(dockerfile: Path) -> None:
     for each in _instructions(dockerfile):
         command = " ".join(each.words)
-        for install in re.findall(r"pip install [^&]*", command):
+        for install in re.findall(r"\S+pip (?:--python \S+ )?install [^&]*", command):
             is_locked = "--require-hashes" in install or "-r torch.lock" in install
             is_own = "/wheels/" in install
-            is_tool = "cyclonedx-bom" in install  # of a stage that goes into no image
+            # Of an environment that goes into no image.
+            is_tool = re.match(r"/opt/build/bin/pip install .*cyclonedx-bom", install) is not None
             assert is_locked or is_own or is_tool, install
             assert is_tool or "--no-deps" in install, install
+
+
+def test_an_image_starts_from_nothing_and_says_what_it_is(dockerfile: Path) -> None:
+    stage = _last_stage(dockerfile)
+    assert stage[0].words == ["scratch"]
+    # There is no shell to run anything in.
+    assert "RUN" not in {each.name for each in stage}
+    labels = " ".join(" ".join(each.words) for each in stage if each.name == "LABEL")
+    named = set(re.findall(r"org\.opencontainers\.image\.(\w+)=", labels))
+    assert named == {"title", "description", "version", "revision", "licenses"}
+
+
+def test_make_images_names_files_and_arguments_that_exist() -> None:
+    tree = ast.parse((DOCKER / "images.py").read_text())
+    calls = [
+        node
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "_Image"
+    ]
+    assert len(calls) == 4
+    for call in calls:
+        _, file, *_ = (each.value for each in call.args if isinstance(each, ast.Constant))
+        dockerfile = DOCKER / f"{file}.Dockerfile"
+        arguments = {each.words[0].partition("=")[0] for each in _instructions(dockerfile)}
+        given = {
+            key.value: value.value
+            for node in ast.walk(call)
+            if isinstance(node, ast.Dict)
+            for key, value in zip(node.keys, node.values, strict=True)
+            if isinstance(key, ast.Constant) and isinstance(value, ast.Constant)
+        }
+        assert {*given, "VERSION", "SOURCE_COMMIT", "BASE", "PIP_OPTIONS"} <= arguments
+        for name, value in given.items():
+            if str(name).endswith("_LOCK"):
+                assert (ROOT / str(value)).is_file(), value
+                assert f"!{value}" in (ROOT / ".dockerignore").read_text().splitlines()
 
 
 def test_the_torch_for_cpus_has_the_version_of_the_lock() -> None:
@@ -197,7 +236,8 @@ def test_the_health_check_asks_the_worker(
     (check,) = (
         each for each in _last_stage(DOCKER / "worker.Dockerfile") if each.name == "HEALTHCHECK"
     )
-    command = " ".join(check.words[check.words.index("CMD") + 1 :])
+    # There is no shell in the image.
+    command = json.loads(" ".join(check.words[check.words.index("CMD") + 1 :]))
     image = {
         name: value
         for name, value in _image_variables().items()
@@ -209,7 +249,7 @@ def test_the_health_check_asks_the_worker(
     def exit_code() -> int:
         path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
         return subprocess.run(
-            ["/bin/sh", "-c", command],
+            command,
             env=os.environ | image | {"PATH": path},
             capture_output=True,
             timeout=60,

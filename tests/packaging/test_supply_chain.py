@@ -91,6 +91,8 @@ def test_the_locks_contain_what_the_images_install() -> None:
     assert _direct("worker", "flower", "encryption") <= set(worker), "run `make lock`"
     client = _direct("encryption", "metrics", "gateway", "webhooks")
     assert client <= set(_locked("producer")), "run `make lock`"
+    assert _direct("encryption", "metrics", "hub") <= set(_locked("hub")), "run `make lock`"
+    assert not {"torch", "transformers"} & set(_locked("hub"))
     assert "torch" not in _locked("worker"), "a build of torch for CPUs replaces its lock alone"
 
 
