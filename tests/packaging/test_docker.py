@@ -366,6 +366,23 @@ def test_only_services_that_send_or_score_get_the_encryption_keys() -> None:
     assert document["secrets"] == {"encryption-keys": {"file": "./secrets/encryption-keys"}}
 
 
+def test_with_tls_each_client_verifies_redis() -> None:
+    document = yaml.safe_load((DOCKER / "compose.tls.yaml").read_text())
+    services = document["services"]
+    assert services.pop("redis") == {"secrets": ["redis.pem", "redis-key.pem", "redis-ca.pem"]}
+    assert set(services) == set(ROLES_OF_SERVICES)
+    for name, service in services.items():
+        role = ROLES_OF_SERVICES[name]
+        assert service["environment"] == {
+            "SENTQ_BROKER_URL": f"rediss://{role}@redis:6379/0",
+            "SENTQ_TLS_CA_FILE": "/run/secrets/redis-ca.pem",
+        }
+        assert service["secrets"] == ["redis-ca.pem"]
+    command = SERVICES["redis"]["command"][-1]
+    for secret in ("redis.pem", "redis-key.pem"):
+        assert f"/run/secrets/{secret}" in command
+
+
 def test_redis_has_users_and_a_volume_and_no_published_port() -> None:
     service = SERVICES["redis"]
     assert "--aclfile /tmp/users.acl" in service["command"][-1]
