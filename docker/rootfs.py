@@ -99,9 +99,11 @@ def main() -> None:
     _remove_unused(packages)
     loaded = _loaded(environment / "bin" / "python", sys.argv[3:])
     _compile(packages, loaded)
-    copied = [*_copy_python(root, loaded), *_copy_system_files(root)]
+    interpreter = _interpreter(environment)
+    _copy_python(root, interpreter, loaded)
+    copied = [interpreter.resolve(), *_copy_system_files(root)]
     _copy_tree(environment, root)
-    copied += _copy_libraries(root)
+    copied += _copy_libraries(root, interpreter)
     _write_users(root)
     _write_packages(root, copied)
 
@@ -132,7 +134,7 @@ def _loaded(python: Path, modules: Iterable[str]) -> list[Path]:
 def _compile(packages: Path, loaded: Iterable[Path]) -> None:
     for path in sorted(packages.iterdir()):
         if path.name not in _LARGE and path.is_dir():
-            compileall.compile_dir(path, quiet=2, invalidation_mode=_UNCHECKED, stripdir="/")
+            compileall.compile_dir(path, quiet=2, invalidation_mode=_UNCHECKED)
         elif path.suffix == ".py":
             compileall.compile_file(path, quiet=2, invalidation_mode=_UNCHECKED)
     large = [packages / name for name in _LARGE]
@@ -141,15 +143,18 @@ def _compile(packages: Path, loaded: Iterable[Path]) -> None:
             compileall.compile_file(source, quiet=2, invalidation_mode=_UNCHECKED)
 
 
-def _copy_python(root: Path, loaded: Iterable[Path]) -> list[Path]:
-    """Copy the interpreter and its standard library; return what was copied."""
-    interpreter = Path(sys.base_prefix) / "bin" / f"python3.{sys.version_info.minor}"
-    standard = Path(sysconfig.get_path("stdlib"))
-    copied = [interpreter, standard / "os.py"]
+def _interpreter(environment: Path) -> Path:
+    """Return the program outside of an environment to which its `python` is a link."""
+    path = environment / "bin" / "python"
+    while path.is_relative_to(environment):
+        path = path.parent / path.readlink()
+    return path
+
+
+def _copy_python(root: Path, interpreter: Path, loaded: Iterable[Path]) -> None:
+    """Copy the interpreter and its standard library."""
     _copy(interpreter, root)
-    for link in ("python3", "python"):
-        if (path := interpreter.with_name(link)).is_symlink():
-            _copy(path, root)
+    standard = Path(sysconfig.get_path("stdlib"))
     target = root / standard.relative_to("/")
 
     shutil.copytree(standard, target, symlinks=True, ignore=_unused_standard, dirs_exist_ok=True)
@@ -158,7 +163,6 @@ def _copy_python(root: Path, loaded: Iterable[Path]) -> list[Path]:
         own = target / source.relative_to(standard) if source.is_relative_to(standard) else None
         if own is not None and own.is_file():
             py_compile.compile(str(own), dfile=str(source), quiet=2, invalidation_mode=_UNCHECKED)
-    return copied
 
 
 def _unused_standard(_folder: str, names: list[str]) -> set[str]:
@@ -175,10 +179,10 @@ def _copy_system_files(root: Path) -> list[Path]:
     return present
 
 
-def _copy_libraries(root: Path) -> list[Path]:
+def _copy_libraries(root: Path, interpreter: Path) -> list[Path]:
     """Copy what programs and libraries in ROOT are linked with; return what was copied."""
     linked = re.compile(r"(?:=> )?(/\S+) \(0x")
-    programs = [*root.rglob("*.so"), *root.rglob("*.so.*"), *root.glob("usr/**/bin/python3.*")]
+    programs = [interpreter.resolve(), *root.rglob("*.so"), *root.rglob("*.so.*")]
     programs += root.rglob(_TORCH_PROGRAM)
     needed: set[Path] = set()
     for program in programs:
@@ -253,18 +257,18 @@ def _write_packages(root: Path, copied: Iterable[Path]) -> None:
 
 
 def _owners(paths: Iterable[Path]) -> Iterator[str]:
-    for path in paths:
-        for name in {path, path.resolve(), Path("/usr") / path.relative_to("/")}:
-            done = subprocess.run(
-                ["dpkg-query", "--search", name],
-                check=False,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.DEVNULL,
-                text=True,
-            )
-            for line in done.stdout.splitlines():
-                if not line.startswith("diversion "):
-                    yield from (each.strip() for each in line.partition(": ")[0].split(","))
+    """Return the packages to which files belong; those that belong to none are left out."""
+    names = {name for path in paths for name in (path, path.resolve())}
+    done = subprocess.run(
+        ["dpkg-query", "--search", *sorted(names)],
+        check=False,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+    for line in done.stdout.splitlines():
+        if not line.startswith("diversion "):
+            yield from (each.strip() for each in line.partition(": ")[0].split(","))
 
 
 if __name__ == "__main__":
