@@ -128,7 +128,9 @@ def _loaded(python: Path, modules: Iterable[str]) -> list[Path]:
     done = subprocess.run(
         [python, "-B", "-c", program, *modules], check=True, stdout=subprocess.PIPE, text=True
     )
-    return [Path(line) for line in done.stdout.splitlines() if line.endswith(".py")]
+    # Modules that torch makes without a file have a name in place of a path.
+    paths = (Path(line) for line in done.stdout.splitlines() if line.endswith(".py"))
+    return [path for path in paths if path.is_absolute()]
 
 
 def _compile(packages: Path, loaded: Iterable[Path]) -> None:
