@@ -4,7 +4,8 @@
 
 The names are `client`, `worker` (for CPUs), `cuda`, and `hub` (asks the Hub alone, without torch);
 without any, client, worker and hub. Images are called as the chart calls them: `sentq:0.1.0`,
-`sentq-worker:0.1.0`, `sentq-worker:0.1.0-cuda`, `sentq-worker:0.1.0-hub`.
+`sentq-worker:0.1.0`, `sentq-worker:0.1.0-cuda`, `sentq-worker:0.1.0-hub`; the first two also as
+docker/compose.yaml does: `sentq`, `sentq-worker`.
 
 Variables:
     IMAGE_TOOL    the program: docker, podman or buildah
@@ -104,6 +105,8 @@ def _build(program: str, image: _Image) -> str:
         name: value for name in ("BASE", "PIP_OPTIONS") if (value := os.environ.get(name))
     }
     command = [program, "build", "--file", f"docker/{image.file}.Dockerfile", "--tag", tag]
+    if not image.suffix:
+        command += ["--tag", image.name]
     if program != "docker":
         # The other format has no HEALTHCHECK.
         command += ["--layers", "--format", "docker"]

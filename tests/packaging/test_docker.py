@@ -23,7 +23,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 from typer.main import get_command
 
-from sentq import Settings
+from sentq import Client, Settings
 from sentq.gateway.settings import GatewaySettings
 from sentq.webhooks.settings import WebhookSettings
 from sentq_worker.cli import app as worker_command
@@ -31,10 +31,12 @@ from sentq_worker.settings import WorkerSettings
 from tests.support.gateway.keys import with_new_key
 from tests.support.processes import RedisProcess, StartWorker, eventually, free_port
 from tests.support.roles.users import ROLES, functions_program
+from tests.support.tls.certificates import Authority, redis_program_with_tls
 from tests.support.webhooks.deliveries import SECRET
 
 ROOT = Path(__file__).parents[2]
 DOCKER = ROOT / "docker"
+CONFIGS = ROOT / "configs"
 OBSERVABILITY_CONFIGS = ROOT / "configs" / "observability"
 DOCKERFILES = sorted(DOCKER.glob("*.Dockerfile"))
 COMPOSE_FILES = sorted(DOCKER.glob("*.yaml"))
@@ -428,6 +430,44 @@ def test_redis_starts_with_the_configured_command_and_requires_a_user(tmp_path: 
             pytest.raises(redis.AuthenticationError),
         ):
             anonymous.get("celery-task-meta-1")
+    finally:
+        process.terminate()
+        process.wait(10)
+
+
+def test_redis_takes_tls_alone_if_there_is_a_certificate(tmp_path: Path) -> None:
+    program = redis_program_with_tls()
+    certificate = Authority(tmp_path / "authority").certificate("redis")
+    for name, file in {"redis": certificate.certificate, "redis-key": certificate.key}.items():
+        (tmp_path / f"{name}.pem").write_bytes(file.read_bytes())
+    for role in ROLES:
+        (tmp_path / f"{role}-password").write_text(f"{role}-secret\n")
+    port = free_port()
+    _, _, script = SERVICES["redis"]["command"]
+    for inside, outside in {
+        "exec redis-server": f"exec {program}",
+        "/etc/sentq": str(CONFIGS),
+        "/run/secrets": str(tmp_path),
+        "/data": str(tmp_path),
+        f"{SERVICES['redis']['tmpfs'][0]}/users.acl": str(tmp_path / "users.acl"),
+        "--tls-port 6379": f"--tls-port {port}",
+    }.items():
+        assert inside in script, inside
+        script = script.replace(inside, outside)
+    process = subprocess.Popen(["/bin/sh", "-ec", _interpolated(script)], stdout=subprocess.DEVNULL)
+    settings = Settings(
+        broker_url=f"rediss://worker:worker-secret@127.0.0.1:{port}/0",
+        tls_ca_file=tmp_path / "authority" / "authority.pem",
+    )
+    try:
+        eventually(lambda: _is_open(port) or process.poll() is not None, what="Redis")
+        with Client(settings) as client:
+            client.load_functions()
+        with (
+            redis.Redis(port=port, retry=Retry(NoBackoff(), 0)) as plain,
+            pytest.raises(redis.ConnectionError),
+        ):
+            plain.ping()
     finally:
         process.terminate()
         process.wait(10)
