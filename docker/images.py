@@ -120,7 +120,7 @@ def _build(program: str, image: _Image) -> str:
 
 def _commit() -> str:
     """Return the commit of the checkout; empty without git, or if files were changed."""
-    git = ["git", "-C", _ROOT]
+    git = ["git", "-C", str(_ROOT)]
     if subprocess.run([*git, "diff", "--quiet", "HEAD"], check=False).returncode != 0:
         return ""
     done = subprocess.run([*git, "rev-parse", "HEAD"], check=False, capture_output=True, text=True)

@@ -193,11 +193,11 @@ def test_make_images_names_files_and_arguments_that_exist() -> None:
     ]
     assert len(calls) == 4
     for call in calls:
-        _, file, *_ = (each.value for each in call.args if isinstance(each, ast.Constant))
+        _, file, *_ = (str(each.value) for each in call.args if isinstance(each, ast.Constant))
         dockerfile = DOCKER / f"{file}.Dockerfile"
         arguments = {each.words[0].partition("=")[0] for each in _instructions(dockerfile)}
         given = {
-            key.value: value.value
+            str(key.value): str(value.value)
             for node in ast.walk(call)
             if isinstance(node, ast.Dict)
             for key, value in zip(node.keys, node.values, strict=True)
@@ -205,8 +205,8 @@ def test_make_images_names_files_and_arguments_that_exist() -> None:
         }
         assert {*given, "VERSION", "SOURCE_COMMIT", "BASE", "PIP_OPTIONS"} <= arguments
         for name, value in given.items():
-            if str(name).endswith("_LOCK"):
-                assert (ROOT / str(value)).is_file(), value
+            if name.endswith("_LOCK"):
+                assert (ROOT / value).is_file(), value
                 assert f"!{value}" in (ROOT / ".dockerignore").read_text().splitlines()
 
 
