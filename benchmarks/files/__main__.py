@@ -13,23 +13,27 @@ not, or if a kill has cost more than one part.
 from __future__ import annotations
 
 import hashlib
-import os
 import random
+import resource
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import pyarrow as pa
 from pyarrow import parquet
 
 from benchmarks.figures import argument_parser, show
+from benchmarks.slope import resident_mib
 from tests.support.files.kills import command_of, kill_at_random_moments
 
 _ROWS_PER_PART: Final = 8192
+
+#: Seconds between two readings of a memory.
+_SAMPLE_S: Final = 0.02
 
 _PLAIN: Final = """
 import sys
@@ -76,16 +80,31 @@ def _write_input(path: Path, rows: int) -> None:
         writer.close()
 
 
-def _timed(command: Sequence[str]) -> tuple[float, float, float]:
-    """Run a command; return its seconds, its processor seconds and its largest memory in MiB."""
-    began = time.perf_counter()
-    process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
-    _, status, usage = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
+class _Cost(NamedTuple):
+    """What a process has cost: seconds, processor seconds, and its largest memory in MiB."""
+
+    took_s: float
+    cpu_s: float
+    memory_mib: float
+
+
+def _run(command: Sequence[str]) -> _Cost:
+    """Run a command, and read its memory while it runs."""
+    before, began = _children_cpu_s(), time.perf_counter()
+    largest_mib = 0.0
+    # What the system says at the end of a process is not less than the memory of its parent.
+    with subprocess.Popen(command, stderr=subprocess.DEVNULL) as process:
+        while process.poll() is None:
+            largest_mib = max(largest_mib, resident_mib(process.pid))
+            time.sleep(_SAMPLE_S)
     if process.returncode:
         raise subprocess.CalledProcessError(process.returncode, list(command))
-    took_s = time.perf_counter() - began
-    return took_s, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024
+    return _Cost(time.perf_counter() - began, _children_cpu_s() - before, largest_mib)
+
+
+def _children_cpu_s() -> float:
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
 
 
 def _digest(path: Path) -> str:
@@ -105,17 +124,15 @@ def measure(rows: int, kills: int) -> dict[str, Any]:
             target = str(folder / out) + ("/" if out.endswith("parts") else "")
             return command_of(file, target, rows_per_part=_ROWS_PER_PART, instant=True)
 
-        plain_s, plain_cpu_s, plain_mib = _timed(
-            [sys.executable, "-c", _PLAIN, str(source), str(folder / "plain.parquet")]
-        )
-        one_s, one_cpu_s, one_mib = _timed(run(source, "one.parquet"))
-        parts_s, parts_cpu_s, _ = _timed(run(source, "in-parts"))
-        _, _, small_mib = _timed(run(small, "small-one.parquet"))
+        plain = _run([sys.executable, "-c", _PLAIN, str(source), str(folder / "plain.parquet")])
+        one = _run(run(source, "one.parquet"))
+        parts = _run(run(source, "in-parts"))
+        quarter = _run(run(small, "small-one.parquet"))
         done = kill_at_random_moments(
             run(source, "killed.parquet"),
             folder / "killed.parquet.parts",
             kills=kills,
-            most_s=1.5 * one_s / max(1, kills),
+            most_s=1.5 * one.took_s / max(1, kills),
             seed=11,
         )
         if _digest(folder / "one.parquet") != _digest(folder / "killed.parquet"):
@@ -125,17 +142,18 @@ def measure(rows: int, kills: int) -> dict[str, Any]:
             raise OutputDiffers(f"{same} rows for {rows}")
     return {
         "rows": rows,
-        "plain_rows_per_s": round(rows / plain_s),
-        "file_rows_per_s": round(rows / one_s),
-        "folder_rows_per_s": round(rows / parts_s),
-        "file_over_plain": round(plain_s / one_s, 3),
-        "folder_over_plain": round(plain_s / parts_s, 3),
-        "plain_cpu_us_a_row": round(1e6 * plain_cpu_s / rows, 2),
-        "file_cpu_us_a_row": round(1e6 * one_cpu_s / rows, 2),
-        "folder_cpu_us_a_row": round(1e6 * parts_cpu_s / rows, 2),
-        "plain_memory_mib": round(plain_mib, 1),
-        "memory_mib": round(one_mib, 1),
-        "memory_of_a_quarter_mib": round(small_mib, 1),
+        "plain_rows_per_s": round(rows / plain.took_s),
+        "file_rows_per_s": round(rows / one.took_s),
+        "folder_rows_per_s": round(rows / parts.took_s),
+        "file_over_plain": round(plain.took_s / one.took_s, 3),
+        "folder_over_plain": round(plain.took_s / parts.took_s, 3),
+        "plain_cpu_us_a_row": round(1e6 * plain.cpu_s / rows, 2),
+        "file_cpu_us_a_row": round(1e6 * one.cpu_s / rows, 2),
+        "folder_cpu_us_a_row": round(1e6 * parts.cpu_s / rows, 2),
+        "plain_memory_mib": round(plain.memory_mib, 1),
+        "file_memory_mib": round(one.memory_mib, 1),
+        "folder_memory_mib": round(parts.memory_mib, 1),
+        "file_memory_of_a_quarter_mib": round(quarter.memory_mib, 1),
         "kills": done,
         "same_bytes_after_kills": True,
     }
