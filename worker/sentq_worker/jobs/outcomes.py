@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypedDict
 
+from sentq.contract import Outcome
 from sentq.errors import OverLimit
 from sentq_worker.engine.base import EngineUnavailable
 from sentq_worker.engine.provider import ProviderReply
@@ -61,7 +62,7 @@ class ScoredBatch:
                 continue
             info = reply.info
             yield {
-                "outcomes": [outcome.__dict__ for outcome in reply.outcomes],
+                "outcomes": [_stored(outcome) for outcome in reply.outcomes],
                 "model": info.model,
                 "revision": info.revision,
                 "backend": info.backend,
@@ -70,3 +71,15 @@ class ScoredBatch:
                 "queued_ms": None if sent_ms is None else max(0.0, started_at_ms - sent_ms),
                 "inference_ms": self.inference_ms,
             }
+
+
+def _stored(outcome: Outcome) -> dict[str, object]:
+    """Return the fields of an outcome that are stored.
+
+    Without those of its language if it has none: a reader takes them as None, and they would make
+    the outcome of a worker that detects no languages a third larger.
+    """
+    fields = outcome.__dict__
+    if fields.get("language", "") is not None:
+        return fields
+    return {name: value for name, value in fields.items() if not name.startswith("language")}

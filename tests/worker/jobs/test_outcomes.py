@@ -1,0 +1,38 @@
+"""The fields of outcomes that are stored."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from sentq import JobOutcome, TextError
+from sentq.contract import ErrorCode, Prediction
+from sentq_worker.engine.base import EngineInfo
+from sentq_worker.engine.provider import ScoredJob
+from sentq_worker.jobs.outcomes import ScoredBatch
+from tests.support.models.providers import prediction
+
+INFO = EngineInfo("model", None, "test", "none", ("negative", "positive"))
+NAMED = prediction().model_copy(
+    update={"language": "de", "language_confidence": 0.9, "language_supported": False}
+)
+
+
+@pytest.mark.parametrize(
+    ("outcome", "fields"),
+    [
+        (prediction(), {"label", "score", "scores", "sentiment", "tokens", "windows"}),
+        (NAMED, Prediction.model_fields.keys()),
+        (TextError(code=ErrorCode.EMPTY_TEXT, message="empty"), {"code", "message"}),
+    ],
+    ids=["no language", "a language", "an error"],
+)
+def test_a_language_is_stored_if_there_is_one(
+    outcome: Prediction | TextError, fields: set[str]
+) -> None:
+    (stored,) = ScoredBatch([ScoredJob([outcome], INFO)], 0, 0).outcomes([(None, 1)])
+    assert isinstance(stored, dict)
+    (row,) = stored["outcomes"]
+    assert row.keys() == fields
+    assert JobOutcome.model_validate_json(json.dumps(stored)).outcomes == [outcome]
