@@ -11,7 +11,7 @@ import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pyarrow as pa
 import pytest
@@ -233,6 +233,21 @@ def test_a_copy_has_the_settings_of_the_original_and_no_secret(
     assert b"a secret" not in sent
     (outcome,) = pickle.loads(sent).score(["good"])  # noqa: S301 - made above
     assert set(outcome.scores) == {"bad", "neutral", "fine"}
+
+
+def test_all_settings_that_scores_depend_on_travel(tiny_model: Path) -> None:
+    settings = WorkerSettings.load(model=str(tiny_model), threads=1)
+    read: set[str] = set()
+
+    class Recorded:
+        def __getattr__(self, name: str) -> object:
+            read.add(name)
+            return getattr(settings, name)
+
+    load_scorer(cast("WorkerSettings", Recorded()), Limits())
+    travelling: Any = Scorer(threads=1).__getstate__()["options"]
+    assert {"model", "window_join", "on_other_language"} <= read
+    assert read - {*travelling} == {"tokens_per_job"}
 
 
 def test_a_copy_finds_a_folder_from_any_other(

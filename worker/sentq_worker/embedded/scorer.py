@@ -30,6 +30,7 @@ _SCORING: Final = frozenset(
         *("model", "revision", "device", "dtype", "labels", "threads", "keep_trials"),
         *("batch_tokens", "window_tokens", "window_overlap_tokens", "window_join"),
         *("languages", "on_other_language", "min_language_confidence"),
+        *("languages", "on_other_language", "min_language_confidence"),
     }
 )
 
