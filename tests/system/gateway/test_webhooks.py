@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from standardwebhooks import Webhook
 
-from sentq import Settings
+from sentq import Prediction, Settings
 from sentq.webhooks.settings import WebhookSettings
 from sentq.webhooks.signing import load_signer
 from tests.support.gateway.keys import with_new_key
@@ -69,7 +69,8 @@ def test_a_job_and_a_batch_call_their_receivers(
     (secret,) = signer.secrets_of(key.record.id)
     for each in (of_job, of_batch):
         Webhook(secret).verify(each.body, dict(each.headers))
-    assert of_job.json["data"]["outcomes"] == outcomes
+    sent = [Prediction.model_validate(each) for each in of_job.json["data"]["outcomes"]]
+    assert sent == [Prediction.model_validate(each) for each in outcomes]
     assert (of_batch.json["data"]["total"], of_batch.json["data"]["done"]) == (3, 3)
     assert gateway.stop() == 0
     assert not PROBLEMS.search(gateway.log), gateway.log
