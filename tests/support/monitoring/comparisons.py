@@ -123,7 +123,7 @@ def _of_jobs(seen: _WorkerSamples, worker: WatchedWorker) -> Iterator[Compared]:
     texts = seen.by("sentq_texts_total", "outcome", "code")
     yield Compared("sentq_texts_total", _without_zeros(texts), ledger.texts())
     name = "sentq_other_language_texts_total"
-    yield Compared(name, seen.one(name), 0.0)  # The card of the tiny model states no languages.
+    yield Compared(name, seen.one(name), ledger.other_language_texts())
     redeliveries = seen.by("sentq_redeliveries_total", "reason")
     expected = {(reason,): float(n) for reason, n in worker.redeliveries.items()}
     yield Compared("sentq_redeliveries_total", _without_zeros(redeliveries), expected)

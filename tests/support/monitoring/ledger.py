@@ -69,6 +69,14 @@ class Ledger:
         )
         return dict(Counter(ends))
 
+    def other_language_texts(self) -> float:
+        """`sentq_other_language_texts_total`: predictions in a language that the model does not
+        read."""
+        rows = [row for entry in self.entries for row in entry.outcome.outcomes]
+        return float(
+            sum(isinstance(row, Prediction) and row.language_supported is False for row in rows)
+        )
+
     def text_tokens(self) -> float:
         """`sentq_tokens_total` of the kind `text`: a model reads each text once, then its
         prediction is cached."""

@@ -254,6 +254,8 @@ class ScoringSteps:
             {
                 "SENTQ_WORKER_MODEL": str(self._folder / name),
                 "SENTQ_WORKER_CACHE_SECRET": "a secret of this day",
+                # The texts of this day are English.
+                "SENTQ_WORKER_LANGUAGES": "de",
             },
             info={"model": name, "device": "local:cpu", "dtype": "float32"},
             tokens=lambda text: len(self._tokenizer(text)["input_ids"]),
