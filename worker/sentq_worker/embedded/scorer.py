@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import Any, Final, Literal, Self, TypedDict, TypeVar, Unpack, overload
 
 from sentq.contract import Outcome
+from sentq.files.outcomes import DEFAULT_PREFIX, OutcomeColumns, OutcomeType
 from sentq_worker.embedded.models import SharedModel, find_shared_model, shared_model
-from sentq_worker.embedded.tables import COLUMN_TYPES, ColumnType, add_outcomes, read_texts
+from sentq_worker.embedded.tables import add_outcomes, read_texts
 from sentq_worker.engine.base import EngineInfo
 from sentq_worker.settings import WorkerSettings
 
@@ -87,7 +88,7 @@ class Scorer:
         labels: Mapping[str, str] | None = None,
         config: str | os.PathLike[str] | None = None,
         column: str = "text",
-        prefix: str = "sentq_",
+        prefix: str = DEFAULT_PREFIX,
     ) -> None:
         settings = WorkerSettings.load(
             None if config is None else Path(config),
@@ -132,12 +133,13 @@ class Scorer:
         return self._loaded().info
 
     @property
-    def column_types(self) -> dict[str, ColumnType]:
+    def column_types(self) -> dict[str, OutcomeType]:
         """The columns that are added to a batch, in order, with their types: `string` or `double`.
 
         Spark, Arrow and pandas know the types by these names.
         """
-        return {self._prefix + name: kind for name, kind in COLUMN_TYPES.items()}
+        columns = OutcomeColumns(prefix=self._prefix)
+        return dict(zip(columns.names, columns.types, strict=True))
 
     def score(self, texts: Iterable[object]) -> list[Outcome]:
         """Score texts. Loads the model, if this process has not done so.

@@ -8,26 +8,15 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Literal, Protocol, TypeVar
+from typing import Any, Final, Protocol, TypeVar
 
-from sentq.contract import Outcome, Prediction, TextError
+from sentq.contract import Outcome
 from sentq.errors import InvalidInput
+from sentq.files.outcomes import OutcomeColumns, OutcomeType
 
-__all__ = ["COLUMN_TYPES", "ColumnType", "add_outcomes", "read_texts"]
+__all__ = ["add_outcomes", "read_texts"]
 
 Batch = TypeVar("Batch")
-
-#: The types of added columns, by names that Arrow, Spark and pandas share.
-ColumnType = Literal["string", "double"]
-
-#: The columns of outcomes, without their prefix, in order.
-COLUMN_TYPES: Final[Mapping[str, ColumnType]] = {
-    "label": "string",
-    "score": "double",
-    "sentiment": "double",
-    "error": "string",
-    "message": "string",
-}
 
 #: A message shows the names of so many columns, and so many characters of each.
 _MAX_SHOWN_COLUMNS: Final = 12
@@ -39,8 +28,8 @@ class _NewColumn:
     """A column to add; None where a row has no value."""
 
     name: str
-    type: ColumnType
-    values: Sequence[str | float | None]
+    type: OutcomeType
+    values: Sequence[object]
 
 
 class _Form(Protocol):
@@ -193,7 +182,7 @@ def read_texts(batch: object, column: str, *, prefix: str) -> list[object]:
             f"the batch has {problem} {column!r}: its columns are {_shown(names)}. "
             "Scorer(column=…) names the column of texts"
         )
-    if taken := [prefix + name for name in COLUMN_TYPES if prefix + name in names]:
+    if taken := [name for name in OutcomeColumns(prefix=prefix).names if name in names]:
         raise InvalidInput(
             f"the batch has {_shown(taken)} already: it was scored before, or "
             "Scorer(prefix=…) must choose other names"
@@ -235,16 +224,11 @@ def _is_of(value: object, module: str, *classes: str) -> bool:
 
 
 def _new_columns(outcomes: Sequence[Outcome], prefix: str) -> list[_NewColumn]:
-    scored = [each if isinstance(each, Prediction) else None for each in outcomes]
-    failed = [each if isinstance(each, TextError) else None for each in outcomes]
-    values: dict[str, Sequence[str | float | None]] = {
-        "label": [None if each is None else each.label for each in scored],
-        "score": [None if each is None else each.score for each in scored],
-        "sentiment": [None if each is None else each.sentiment for each in scored],
-        "error": [None if each is None else each.code.value for each in failed],
-        "message": [None if each is None else each.message for each in failed],
-    }
-    return [_NewColumn(prefix + name, kind, values[name]) for name, kind in COLUMN_TYPES.items()]
+    columns = OutcomeColumns(prefix=prefix)
+    return [
+        _NewColumn(*each)
+        for each in zip(columns.names, columns.types, columns.values(outcomes), strict=True)
+    ]
 
 
 def _array(column: _NewColumn) -> object:
