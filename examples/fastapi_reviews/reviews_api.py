@@ -12,6 +12,7 @@ from sentq import JobOutcome, JobStatus, TextError
 from sentq.contrib.fastapi import (
     PROBLEM_HANDLERS,
     PROBLEM_RESPONSES,
+    PacedRequests,
     SentqClient,
     sentq_lifespan,
 )
@@ -22,6 +23,7 @@ app = FastAPI(
     exception_handlers=PROBLEM_HANDLERS,
     responses=PROBLEM_RESPONSES,
 )
+app.add_middleware(PacedRequests)
 
 
 class ReviewBody(BaseModel):

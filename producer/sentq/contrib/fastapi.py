@@ -20,12 +20,14 @@ from typing import Annotated, Any, Final
 from fastapi import Depends
 
 from sentq.aio import AsyncClient
+from sentq.contrib.asgi import PacedRequests
 from sentq.contrib.problems import MEDIA_TYPE
 from sentq.contrib.starlette import PROBLEM_HANDLERS, get_client, problem_handler, sentq_lifespan
 
 __all__ = [
     "PROBLEM_HANDLERS",
     "PROBLEM_RESPONSES",
+    "PacedRequests",
     "SentqClient",
     "get_client",
     "problem_handler",

@@ -26,11 +26,12 @@ from starlette.status import (
 from starlette.websockets import WebSocket
 
 from sentq.aio import AsyncClient
+from sentq.contrib.asgi import PacedRequests
 from sentq.contrib.problems import MEDIA_TYPE, Problem, log_problem, problem_of
 from sentq.errors import SentqError
 from sentq.settings import Settings
 
-__all__ = ["PROBLEM_HANDLERS", "get_client", "problem_handler", "sentq_lifespan"]
+__all__ = ["PROBLEM_HANDLERS", "PacedRequests", "get_client", "problem_handler", "sentq_lifespan"]
 
 #: Makes the state of an application, for as long as it runs.
 Lifespan: TypeAlias = Callable[[Starlette], AbstractAsyncContextManager[Mapping[str, Any]]]

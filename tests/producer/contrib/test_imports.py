@@ -14,7 +14,11 @@ FRAMEWORKS: Final = {"django.conf", "fastapi", "flask", "starlette"}
 
 
 @pytest.mark.parametrize(
-    "modules", ["sentq, sentq.aio, sentq.cli", "sentq.contrib.problems, sentq.contrib.processes"]
+    "modules",
+    [
+        "sentq, sentq.aio, sentq.cli",
+        "sentq.contrib.asgi, sentq.contrib.problems, sentq.contrib.processes",
+    ],
 )
 def test_only_modules_of_a_framework_import_it(modules: str) -> None:
     done = subprocess.run(

@@ -1,5 +1,5 @@
 """A FastAPI application whose requests await scores: `uvicorn tests.support.web.application:app`.
-`paced_app` is the same behind a middleware that lets few requests begin in a turn of the loop.
+`paced_app` is the same behind `PacedRequests`.
 
 POST /scores   {"text": …}   submit the text and await its score
 POST /pauses   {"text": …}   do nothing for as long, for comparison
@@ -16,10 +16,9 @@ from typing import Final
 
 from fastapi import FastAPI
 from pydantic import BaseModel
-from starlette.types import ASGIApp, Receive, Scope, Send
 
 from sentq import AsyncClient, Prediction
-from sentq.aio.turns import Turns
+from sentq.contrib.fastapi import PacedRequests
 from tests.support.web.stalls import StallMeter
 
 __all__ = ["app", "paced_app"]
@@ -39,7 +38,6 @@ class Services:
 
     client: AsyncClient
     meter: StallMeter
-    turns: Turns
 
 
 services = Services()
@@ -47,7 +45,7 @@ services = Services()
 
 @asynccontextmanager
 async def _lifespan(_: FastAPI) -> AsyncIterator[None]:
-    services.meter, services.turns = StallMeter(), Turns()
+    services.meter = StallMeter()
     async with AsyncClient() as services.client:
         # Otherwise each full garbage collection goes through all modules: some 100 ms.
         gc.collect()
@@ -79,26 +77,6 @@ async def pause(body: Text) -> dict[str, float]:
 async def stalls() -> dict[str, float]:
     """Return the longest stalls since the last call."""
     return services.meter.take()._asdict()
-
-
-class PacedRequests:
-    """Spreads requests that arrive together over turns of the event loop.
-
-    What FastAPI does for a request before it awaits something takes some 60 µs. Hundreds of
-    requests that arrive together would keep other tasks waiting for as long as all of them take.
-
-    Args:
-        application: The application.
-    """
-
-    def __init__(self, application: ASGIApp) -> None:
-        self._application = application
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Handle a request, or the life of the application."""
-        if scope["type"] == "http":
-            await services.turns.begin()
-        await self._application(scope, receive, send)
 
 
 paced_app = PacedRequests(app)
