@@ -64,6 +64,7 @@ def _complaints(program: str, *arguments: str | Path) -> str:
 # --- Rules ---------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_promtool_accepts_the_configuration_and_the_rules() -> None:
     assert _complaints("promtool", "check", "config", CONFIGS / "prometheus.yml") == ""
     assert _complaints("promtool", "check", "rules", "--lint-fatal", *RULE_FILES) == ""

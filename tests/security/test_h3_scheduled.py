@@ -51,6 +51,7 @@ def _in_s(seconds: float) -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%S+00:00", time.gmtime(time.time() + seconds))
 
 
+@pytest.mark.slow
 def test_jobs_with_an_eta_do_not_stop_the_next_job(site: Site) -> None:
     far = [site.score("x" * 99_000, countdown=20 * DAY_S)]
     far += [site.score("x" * 9_000, countdown=DAY_S) for _ in range(11)]
@@ -63,6 +64,7 @@ def test_jobs_with_an_eta_do_not_stop_the_next_job(site: Site) -> None:
     assert {job.status for job in far} == {"PENDING"}
 
 
+@pytest.mark.slow
 def test_scheduled_jobs_survive_a_killed_worker(tmp_path: Path) -> None:
     with run_site(tmp_path, exit_code=-signal.SIGKILL) as site:
         far, near = site.score("far", countdown=20 * DAY_S), site.score("near", countdown=3)

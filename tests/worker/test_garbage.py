@@ -45,6 +45,7 @@ def without_automatic_collection() -> Iterator[None]:
     gc.enable()
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("without_automatic_collection")
 @pytest.mark.parametrize(
     ("messages", "size_bytes"), [(1, 3 * MEGABYTE), (100, 1000)], ids=["one-large", "many-small"]
@@ -65,6 +66,7 @@ def test_nothing_is_collected_after_one_small_message() -> None:
     assert cycle() is not None
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("without_automatic_collection")
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another C library")
 def test_memory_that_the_c_library_keeps_is_returned_after_many_messages() -> None:

@@ -68,8 +68,11 @@ def test_connections_and_the_thread_of_celery_end_with_the_client(
             assert _connections(own_redis) > 2
         await until(lambda: _connections(own_redis) == 0)
 
+    def threads() -> list[threading.Thread]:
+        return [each for each in threading.enumerate() if each.name.startswith("sentq")]
+
     run(main())
-    assert not [each for each in threading.enumerate() if each.name.startswith("sentq")]
+    eventually(lambda: not threads(), what="the end of the thread")
 
 
 def test_a_closed_client_can_be_used_again(run: RunInLoop, own_redis: RedisProcess) -> None:
@@ -193,6 +196,7 @@ def test_an_unavailable_redis_is_a_typed_error_and_is_used_again_when_it_is_back
     run(main())
 
 
+@pytest.mark.slow
 def test_a_redis_that_freezes_is_an_error_for_all_who_wait_within_five_seconds(
     run: RunInLoop, own_redis: RedisProcess
 ) -> None:

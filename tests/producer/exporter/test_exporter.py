@@ -134,6 +134,7 @@ def test_without_workers_the_oldest_messages_tell_the_texts_of_a_job(
     assert (status.pace_jobs_per_s, status.drain_s) == (0.0, None)
 
 
+@pytest.mark.slow
 def test_a_scrape_costs_the_same_few_commands_for_any_number_of_jobs(
     redis_server: RedisProcess, client: Client, url: str
 ) -> None:

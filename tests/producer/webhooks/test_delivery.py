@@ -215,6 +215,7 @@ def test_a_message_that_is_no_webhook_is_dead_at_once(
     assert _record(server)[b"message"] == message
 
 
+@pytest.mark.slow
 def test_a_slow_host_does_not_delay_others_and_has_few_requests_at_a_time(
     redis_server: RedisProcess, server: redis.Redis
 ) -> None:

@@ -32,6 +32,7 @@ def _linked(place: str, links: list[dict[str, Any]], texts: list[str]) -> bytes:
     return raw(message(json.dumps([[texts], {}, {place: links}])))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("place", "texts"),
     [

@@ -88,6 +88,7 @@ def test_a_job_past_its_deadline_returns_deadline_passed_and_is_not_scored(
     eventually(site.is_settled)
 
 
+@pytest.mark.slow
 def test_a_deadline_passes_while_the_engine_is_unavailable(site: Site) -> None:
     make_unavailable(site.redis, retry_after_s=6)
     try:
@@ -141,6 +142,7 @@ def test_a_job_cancelled_before_a_worker_starts_is_discarded(
             cancelled.result(timeout=10)
 
 
+@pytest.mark.slow
 def test_a_suspect_job_is_marked_and_runs_alone(site: Site) -> None:
     with site.engine_busy("busy"):
         before = [site.score(f"before {number}") for number in range(2)]

@@ -28,6 +28,7 @@ ROUTES: Final = '{"followup.*": "followup"}'
 WAIT_S: Final = 30
 
 
+@pytest.mark.slow
 def test_a_canvas_that_names_no_queue_of_its_own_tasks_ends(tmp_path: Path) -> None:
     folders = [tmp_path / name for name in ("site", "followup")]
     for folder in folders:

@@ -56,6 +56,7 @@ def without_torch(folder: Path) -> dict[str, str]:
     return {"PYTHONPATH": str(folder / "light")}
 
 
+@pytest.mark.slow
 def test_a_worker_without_torch_scores_through_the_hub(
     server: LocalHub,
     client: Client,

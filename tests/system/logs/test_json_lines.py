@@ -33,6 +33,7 @@ def _messages(worker: WorkerProcess) -> list[str]:
     return [line["message"] for line in _lines(worker)]
 
 
+@pytest.mark.slow
 def test_every_line_of_a_worker_is_json_from_its_start_to_its_end(
     own_redis: RedisProcess, start_worker: StartWorker
 ) -> None:

@@ -193,6 +193,7 @@ def test_scorers_of_the_same_options_share_a_model(tiny_model: Path, loads: list
     assert second.score(TEXTS) == first.score(TEXTS)
 
 
+@pytest.mark.slow
 def test_a_model_is_forgotten_with_its_last_scorer_but_kept_for_copies(
     tiny_model: Path, loads: list[object]
 ) -> None:
@@ -357,6 +358,7 @@ def _imported(program: str) -> set[str]:
 QUEUE = {"celery", "kombu", "amqp", "billiard", "redis", "hiredis"}
 
 
+@pytest.mark.slow
 def test_neither_celery_nor_redis_is_imported_to_score(tiny_model: Path) -> None:
     program = f"""
 from sentq_worker import Scorer
