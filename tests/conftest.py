@@ -30,6 +30,8 @@ _STARTED_S = pytest.StashKey[float]()
 
 def pytest_configure(config: pytest.Config) -> None:
     """Declare the kinds, and choose the folder for logs of failed tests."""
+    # Some tests run pytest themselves; the options of this run, such as --basetemp, are not theirs.
+    os.environ.pop("PYTEST_ADDOPTS", None)
     for kind, meaning in KINDS.items():
         config.addinivalue_line("markers", f"{kind}: {meaning}")
     choose_folder(config.rootpath)
