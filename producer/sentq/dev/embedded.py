@@ -85,6 +85,7 @@ class EmbeddedRedis:
         self._process: subprocess.Popen[bytes] | None = None
         self._socket = self.folder / "redis.sock"
         self._short_folder: tempfile.TemporaryDirectory[str] | None = None
+        self._lock: int | None = None
 
     @property
     def url(self) -> str:
@@ -95,8 +96,10 @@ class EmbeddedRedis:
         """Start the server and wait until it has read its data."""
         self.folder.mkdir(parents=True, exist_ok=True)
         self.folder.chmod(0o700)
-        if self._is_running():
+        self._lock = _lock(self.folder / "lock")
+        if self._lock is None:
             raise RedisDidNotStart(f"a Redis runs in {self.folder} already")
+        self._socket = self.folder / "redis.sock"
         if len(os.fsencode(self._socket)) > _MAX_SOCKET_PATH_BYTES:
             self._short_folder = tempfile.TemporaryDirectory(prefix="sentq-")
             self._socket = Path(self._short_folder.name) / "redis.sock"
@@ -110,6 +113,8 @@ class EmbeddedRedis:
                 stdin=subprocess.DEVNULL,
                 # Ctrl-C must not reach the server: it stops last, after the worker.
                 start_new_session=True,
+                # The folder stays locked until the server has ended, even without its owner.
+                pass_fds=[self._lock],
             )
         deadline = time.monotonic() + _START_TIMEOUT_S
         while not self._is_running():
@@ -126,6 +131,9 @@ class EmbeddedRedis:
         if self._short_folder is not None:
             self._short_folder.cleanup()
             self._short_folder = None
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
 
     def _options(self) -> list[str]:
         options = {
@@ -163,6 +171,19 @@ class EmbeddedRedis:
         traceback: TracebackType | None,
     ) -> None:
         self.stop()
+
+
+def _lock(path: Path) -> int | None:
+    """Return the descriptor of a locked file, or None if another process has locked it."""
+    import fcntl  # Here, because other commands do without it on systems that do not have it.
+
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        return None
+    return descriptor
 
 
 def _open_private(path: str, flags: int) -> int:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import os
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from sentq import Client, JobStatus
 from sentq.dev.embedded import EmbeddedRedis, NoRedisFound, RedisDidNotStart, find_redis_server
+from tests.support.processes import eventually
 
 pytestmark = pytest.mark.redis
 
@@ -76,13 +80,41 @@ def test_the_server_is_private_and_stops_with_its_owner(tmp_path: Path) -> None:
         os.kill(process.pid, 0)
 
 
-def test_a_second_server_in_the_same_folder_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize("folder", ["plain", "deep/" * 12 + "down"])
+def test_a_second_server_in_the_same_folder_is_refused(tmp_path: Path, folder: str) -> None:
     server = find_redis_server()
     with (
-        EmbeddedRedis(tmp_path, server),
+        EmbeddedRedis(tmp_path / folder, server) as first,
         pytest.raises(RedisDidNotStart, match="already"),
     ):
-        EmbeddedRedis(tmp_path, server).start()
+        EmbeddedRedis(tmp_path / folder, server).start()
+    with first:
+        pass
+
+
+def test_a_folder_stays_locked_while_its_server_runs_without_its_owner(tmp_path: Path) -> None:
+    server = find_redis_server()
+    program = """
+import os, sys
+from pathlib import Path
+from sentq.dev.embedded import EmbeddedRedis
+redis = EmbeddedRedis(Path(sys.argv[1]), Path(sys.argv[2]))
+redis.start()
+print(redis._process.pid, flush=True)
+os._exit(0)
+"""
+    arguments = (str(tmp_path), str(server))
+    done = subprocess.run(
+        [sys.executable, "-c", program, *arguments], check=True, capture_output=True, text=True
+    )
+    try:
+        with pytest.raises(RedisDidNotStart, match="already"):
+            EmbeddedRedis(tmp_path, server).start()
+    finally:
+        os.kill(int(done.stdout), signal.SIGTERM)
+    eventually(lambda: not Path(f"/proc/{int(done.stdout)}").exists(), what="the server's end")
+    with EmbeddedRedis(tmp_path, server):
+        pass
 
 
 def test_the_error_of_a_server_that_does_not_start_is_quoted(tmp_path: Path) -> None:

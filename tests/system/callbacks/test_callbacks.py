@@ -214,6 +214,7 @@ def test_a_stock_link_keeps_working_with_and_without_a_callback(
     headers = {CALLBACK_HEADER: callback_of_jobs(_kept(site), "id", jobs=1)}
     job = site.score("a text", link=link, headers=headers)
     assert linked.get(timeout=WAIT_S)[1] == "both"
+    eventually(site.is_settled, what="everything acknowledged")
     assert [each["body"][0] for each in _messages(site)] == [[job.id]]
 
 
