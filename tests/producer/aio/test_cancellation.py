@@ -85,7 +85,8 @@ def test_cancelled_callers_leave_no_reply_for_others_no_connection_and_no_task(
                     await asyncio.gather(*(_score(client, f"after {i}") for i in range(200)))
                 )
                 assert _tasks_of_callers() == tasks
-                assert connections() == 2
+                # The one for notices may just be opened again: outcomes are read without it too.
+                assert 1 <= connections() <= 2
                 await until(lambda: not redis.pubsub_channels("celery-task-meta-*"))
             await until(lambda: connections() == 0)
 
