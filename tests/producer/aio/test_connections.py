@@ -28,7 +28,9 @@ def test_two_thousand_awaited_jobs_share_two_connections_and_none_is_left(
     run: RunInLoop, own_redis: RedisProcess
 ) -> None:
     async def main() -> None:
-        async with AsyncClient(broker_url=own_redis.url) as client:
+        # On a busy machine a turn of the loop with so many tasks takes seconds.
+        client = AsyncClient(broker_url=own_redis.url, connect_timeout_s=30, socket_timeout_s=30)
+        async with client:
             jobs = await asyncio.gather(*(client.submit(f"text {i}") for i in range(2000)))
             waiting = [asyncio.create_task(job.result(timeout=60)) for job in jobs]
             with own_redis.client() as redis:
