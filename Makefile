@@ -162,7 +162,7 @@ $(VENV)/.manifests: tests/support/kubernetes/tools.py | $(VENV)/.tools
 	@touch $@
 
 $(VENV)/.tools: $(VENV)/.runtime
-	$(PIP) --editable ".[dev,django,encryption,fastapi,flask,flower,gateway,otel,training,webhooks]"
+	$(PIP) --editable ".[dev,django,encryption,fastapi,flask,flower,gateway,otel,postgresql,training,webhooks]"
 	@touch $@
 
 $(BIGDATA)/.installed: pyproject.toml constraints.txt model/pyproject.toml Makefile

@@ -24,6 +24,7 @@ __all__ = ["bundled_redis", "not_tested_here", "on_path", "redis_program", "skip
 _INSTALLED_BY_THE_GATE: Final = {
     *("redis-server", "openssl", "TLS"),
     *("prometheus", "promtool", "prometheus-alertmanager", "amtool"),
+    "postgresql",
 }
 
 

@@ -11,13 +11,14 @@ import typer
 from rich.console import Console
 
 from sentq.errors import SentqError
+from sentq.files.postgresql.address import DatabaseUnavailable
 from sentq.version import describe_version
 from sentq_worker import health as health_command
 from sentq_worker import score as score_command
 from sentq_worker.celery_worker.shutdown import exit_at_sigterm
 from sentq_worker.engine.base import EngineError
 from sentq_worker.evaluate.command import evaluate
-from sentq_worker.exit_codes import EX_CONFIG, EX_USAGE
+from sentq_worker.exit_codes import EX_CONFIG, EX_UNAVAILABLE, EX_USAGE
 from sentq_worker.garbage import without_garbage_collection
 from sentq_worker.inference.model_files import find_model
 from sentq_worker.settings import WorkerSettings, load_all
@@ -84,7 +85,13 @@ def main() -> None:
         app()
     except SentqError as error:
         _notes.print(f"sentq-worker: {error}", style="red", markup=False, soft_wrap=True)
-        sys.exit(EX_CONFIG if isinstance(error, EngineError) else EX_USAGE)
+        match error:
+            case EngineError():
+                sys.exit(EX_CONFIG)
+            case DatabaseUnavailable():
+                sys.exit(EX_UNAVAILABLE)
+            case _:
+                sys.exit(EX_USAGE)
 
 
 def _version(wanted: bool) -> None:

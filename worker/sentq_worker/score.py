@@ -22,7 +22,9 @@ from sentq.files.run.options import (
     EncodingOption,
     FieldOption,
     FormatOption,
+    KeyColumnOption,
     OutFormatOption,
+    OutTableOption,
     PrefixOption,
     ProgressOption,
     ReportByOption,
@@ -32,6 +34,7 @@ from sentq.files.run.options import (
     RowsPerPartOption,
     RunRequest,
     SeparatorOption,
+    TableOption,
 )
 from sentq.files.run.scoring import ModelName, ScoredTexts
 from sentq.files.run.watch import ProgressKind
@@ -51,19 +54,22 @@ Examples:
   sentq-worker score reviews.parquet --out scored.parquet --model ./my-model
   sentq-worker score 'export/*.jsonl.gz' --out scored/ --device cuda --progress json
   sentq-worker score hf://datasets/owner/name:test --out scored.parquet
+  sentq-worker score postgresql://app@db/shop --table reviews --out postgresql://app@db/shop
 
 \b
 Each row of the input is written with its other columns and sentq_label, sentq_score,
 sentq_sentiment, sentq_error, sentq_message. Until all is done, parts are kept in OUTPUT.parts:
 after Ctrl-C, or if anything failed, the same command goes on. It refuses to mix other inputs,
 options or models; --restart begins anew. `sentq score --help` has the formats; Parquet and .zst
-need sentq[files]. Of a data set of the Hub its Parquet form is fetched; none of its code is run.
+need sentq[files], and databases sentq[postgresql]. Of a data set of the Hub its Parquet form is
+fetched; none of its code is run.
 
 \b
 Exit codes:
   0    every text was scored
   1    some texts ended in an error; the others were scored
   2    a wrong option, setting or file
+  69   the database is not available; the same command goes on
   78   the model cannot be loaded, or the device is not available
   130  Ctrl-C; the same command goes on
 """
@@ -130,6 +136,9 @@ def score(
     out_format: OutFormatOption = None,
     encoding: EncodingOption = None,
     separator: SeparatorOption = None,
+    table: TableOption = None,
+    key_column: KeyColumnOption = None,
+    out_table: OutTableOption = None,
     columns: ColumnsOption = None,
     prefix: PrefixOption = DEFAULT_PREFIX,
     rows_per_part: RowsPerPartOption = ROWS_PER_CHUNK,
@@ -166,6 +175,9 @@ def score(
         form=form,
         encoding=encoding,
         separator=separator,
+        table=table,
+        key_column=key_column,
+        out_table=out_table,
         columns=columns,
         prefix=prefix,
         out_form=out_format,

@@ -18,6 +18,7 @@ from sentq.client import Client
 from sentq.contract import Outcome, TextError
 from sentq.errors import InvalidInput
 from sentq.files.outcomes import DEFAULT_PREFIX
+from sentq.files.postgresql.address import names_database
 from sentq.files.reading.sources import ROWS_PER_CHUNK
 from sentq.files.reading.texts import count_texts, read_texts
 from sentq.files.run.options import (
@@ -25,7 +26,9 @@ from sentq.files.run.options import (
     EncodingOption,
     FieldOption,
     FormatOption,
+    KeyColumnOption,
     OutFormatOption,
+    OutTableOption,
     PrefixOption,
     ProgressOption,
     ReportByOption,
@@ -35,6 +38,7 @@ from sentq.files.run.options import (
     RowsPerPartOption,
     RunRequest,
     SeparatorOption,
+    TableOption,
 )
 from sentq.files.run.watch import ProgressKind
 from sentq.rendering import JsonLines, Presenter, Table, printable, progress_bar
@@ -58,6 +62,8 @@ Examples:
   sentq score 'export/*.parquet' --field body --out scored/ --progress json
   sentq score reviews.csv --out scored.csv --report report.html --report-by product
   sentq score old.csv --encoding latin-1 --separator ';' --out scored.jsonl.zst
+  sentq score postgresql://app@db/shop --table reviews --out scored.parquet
+  sentq score postgresql://app@db/shop --table reviews --out postgresql://app@db/shop
 
 \b
 Without --out, the outcomes are shown: a table on a terminal, JSON lines in a pipe.
@@ -77,11 +83,18 @@ Files:
   Parquet and .zst need sentq[files].
 
 \b
+Databases:
+  postgresql://USER@HOST/NAME with --table reads a table in the order of its primary key, or of
+  --key-column. The password comes from PGPASSWORD or ~/.pgpass. As OUTPUT, the same URL writes the
+  outcomes to columns of the table, and --out-table to a table of their own. Needs
+  sentq[postgresql].
+
+\b
 Exit codes:
   0  every text was scored
   1  some texts (or a whole job) ended in an error; the others were scored
   2  a wrong option, setting or file
-  3  Redis is not available
+  3  Redis, or the database, is not available
   4  no outcome in time
   5  no capacity for more jobs in time
   130  Ctrl-C; with --out, the same command goes on
@@ -116,6 +129,9 @@ def score(
     out_format: OutFormatOption = None,
     encoding: EncodingOption = None,
     separator: SeparatorOption = None,
+    table: TableOption = None,
+    key_column: KeyColumnOption = None,
+    out_table: OutTableOption = None,
     columns: ColumnsOption = None,
     prefix: PrefixOption = DEFAULT_PREFIX,
     rows_per_part: RowsPerPartOption = ROWS_PER_CHUNK,
@@ -170,6 +186,9 @@ def score(
             form=form,
             encoding=encoding,
             separator=separator,
+            table=table,
+            key_column=key_column,
+            out_table=out_table,
             columns=columns,
             prefix=prefix,
             out_form=out_format,
@@ -182,11 +201,13 @@ def score(
         )
         score_files(request, settings, timeout_s=timeout_s or None, local_only=local_only)
         return
+    _refuse_databases(texts)
     given = (out_format, encoding, separator, columns, restart or None, report)
+    given += (table, key_column, out_table)
     if any(option is not None for option in given) or prefix != DEFAULT_PREFIX:
         raise InvalidInput(
-            "--out-format, --encoding, --separator, --columns, --prefix, --restart and --report "
-            "go with --out"
+            "--out-format, --encoding, --separator, --table, --key-column, --out-table, --columns, "
+            "--prefix, --restart and --report go with --out"
         )
     source = find_source(texts, form=form, field=field, as_text=as_text)
     if source is None:
@@ -204,6 +225,13 @@ def score(
         plural = "" if failures == 1 else "s"
         notes.print(f"sentq: {failures:,} text{plural} could not be scored", style="yellow")
         raise typer.Exit(Exit.SOME_FAILED)
+
+
+def _refuse_databases(texts: list[str]) -> None:
+    if any(map(names_database, texts)):
+        raise InvalidInput(
+            "the URL of a database goes with --out; --as-text and --out score it as a text"
+        )
 
 
 def _hint_at_missing_files(texts: list[str], *, as_text: bool) -> None:

@@ -13,6 +13,7 @@ from sentq.errors import InvalidInput
 from sentq.files import FileProblem, Format
 from sentq.files.formats import STANDARD_INPUT
 from sentq.files.inputs import HUB
+from sentq.files.postgresql.address import names_database
 from sentq.rendering import printable
 
 __all__ = ["InputFile", "find_source", "looks_like_a_path", "names_files"]
@@ -146,7 +147,7 @@ def _unknown(name: str) -> str:
 
 
 def _is_input(argument: str) -> bool:
-    is_named = argument == STANDARD_INPUT or argument.startswith(HUB)
+    is_named = argument == STANDARD_INPUT or argument.startswith(HUB) or names_database(argument)
     return is_named or _exists(argument) or _matches(argument)
 
 

@@ -12,9 +12,10 @@ import typer
 
 from sentq.cli.file_run import score_files
 from sentq.errors import RedisUnavailable, ResultsUnavailable
-from sentq.files.run.manifest import Manifest, RunChanged
+from sentq.files.run.manifest import Manifest
 from sentq.files.run.options import RunRequest
 from sentq.files.run.scoring import ModelName
+from sentq.files.run.state import RunChanged
 from sentq.testing import Kit, inline
 
 #: More than a client has in flight.

@@ -17,8 +17,9 @@ from rich.console import Console
 
 from sentq.errors import ResultsUnavailable
 from sentq.files import FileProblem
-from sentq.files.run.manifest import Manifest, RunChanged
+from sentq.files.run.manifest import Manifest
 from sentq.files.run.scoring import ModelName, ScoredTexts
+from sentq.files.run.state import RunChanged
 from tests.support.files.scoring import RULE, RuleScoring
 from tests.support.files.scoring import run_by_rule as run_with_options
 

@@ -25,10 +25,12 @@ class Place(NamedTuple):
     Attributes:
         file: The number of the file, from 0.
         row: How many rows of the file are before it.
+        key: The key of the last row before it, in a table of a database.
     """
 
     file: int
     row: int
+    key: str | None = None
 
 
 #: The beginning of an input.

@@ -19,7 +19,9 @@ __all__ = [
     "EncodingOption",
     "FieldOption",
     "FormatOption",
+    "KeyColumnOption",
     "OutFormatOption",
+    "OutTableOption",
     "PrefixOption",
     "ProgressOption",
     "ReportByOption",
@@ -29,6 +31,7 @@ __all__ = [
     "RowsPerPartOption",
     "RunRequest",
     "SeparatorOption",
+    "TableOption",
 ]
 
 FieldOption = Annotated[
@@ -101,6 +104,26 @@ ReportDateOption = Annotated[
 ReportByOption = Annotated[
     str | None, typer.Option(help="Column of categories, for the report.", metavar="COLUMN")
 ]
+TableOption = Annotated[
+    str | None,
+    typer.Option(help="Table to read, of a PostgreSQL database.", metavar="[SCHEMA.]NAME"),
+]
+KeyColumnOption = Annotated[
+    str | None,
+    typer.Option(
+        help="Unique column of it, in whose order rows are read (default: the primary key).",
+        metavar="COLUMN",
+        show_default=False,
+    ),
+]
+OutTableOption = Annotated[
+    str | None,
+    typer.Option(
+        help="Table of outcomes, made if it is not there (default: columns of the table itself).",
+        metavar="[SCHEMA.]NAME",
+        show_default=False,
+    ),
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,9 +131,9 @@ class RunRequest:
     """What a command is asked to do.
 
     Attributes:
-        inputs: Files, patterns, folders, or `-`; or texts.
+        inputs: Files, patterns, folders, or `-`; the URL of a database; or texts.
         are_texts: Whether the inputs are texts.
-        out: The output.
+        out: The output: a file, a folder, `-`, or the URL of a database.
         program: The name of the command, for messages.
     """
 
@@ -122,6 +145,9 @@ class RunRequest:
     form: Format | None = None
     encoding: str | None = None
     separator: str | None = None
+    table: str | None = None
+    key_column: str | None = None
+    out_table: str | None = None
     columns: str | None = None
     prefix: str = DEFAULT_PREFIX
     out_form: Format | None = None

@@ -1,17 +1,11 @@
-"""The loop of a run: read chunks, score their texts, write each chunk as a part.
-
-Texts are scored as one stream, so no worker waits at the end of a part. What is read ahead, and so
-the memory, is bounded by the scoring's texts in flight and two chunks.
-"""
+"""A run whose output is a file, a folder or a stream: each chunk is written as a part."""
 
 from __future__ import annotations
 
 import sys
-from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import BinaryIO, Final
 
 from sentq.contract import Outcome
@@ -19,6 +13,7 @@ from sentq.files.formats import FileProblem
 from sentq.files.reading.chunks import Chunk
 from sentq.files.reading.sources import RowSource
 from sentq.files.run.manifest import MANIFEST, Manifest, is_of_run, written_file
+from sentq.files.run.scored import scored_chunks
 from sentq.files.run.scoring import TextScoring
 from sentq.files.run.tally import RunTally
 from sentq.files.run.watch import RunWatch
@@ -70,7 +65,7 @@ class FileRun:
         self._check_output()
         folder = self.output.staging
         inputs = self.source.digests()
-        new = Manifest(folder, inputs, dict(self.options))
+        new = Manifest(where=str(folder), inputs=inputs, options=dict(self.options))
         with new.locked():
             manifest = None if self.restart else Manifest.read(folder)
             if manifest is None:
@@ -99,49 +94,26 @@ class FileRun:
         begins_file = self.output.is_folder or manifest.parts == 0
         with written_file(path) as file:
             self.writer.write(file, chunk, outcomes, begins_file=begins_file)
-        manifest.parts += 1
         manifest.part_bytes += path.stat().st_size
-        manifest.end = chunk.end
-        manifest.tally.add(outcomes)
-        manifest.tally.add_lengths(chunk.texts)
+        manifest.add(chunk, outcomes)
         manifest.write()
 
     def _scored_chunks(
         self, manifest: Manifest, open_scoring: Callable[[], TextScoring]
     ) -> Iterator[tuple[Chunk, Sequence[Outcome]]]:
-        """Yield the chunks that have no part yet, each with the outcomes of all its rows."""
-        pending: deque[Chunk] = deque()
-        share = 0.0
-
-        def texts() -> Iterator[object]:
-            for chunk in self.source.chunks(manifest.end):
-                pending.append(chunk)
-                yield from chunk.texts
-
-        outcomes: list[Outcome] = []
-        for scored in open_scoring().score(texts()):
-            manifest.check_model(scored.model)
-            outcomes += scored.outcomes
-            while pending and len(outcomes) >= (rows := len(pending[0].texts)):
-                chunk = pending.popleft()
-                yield chunk, outcomes[:rows]
-                del outcomes[:rows]
-                share = chunk.share or share
-            self.watch.add(scored.outcomes, _share(share, pending, len(outcomes)))
-        if pending or outcomes:
-            raise RuntimeError(f"the scoring returned {len(outcomes)} outcomes for other texts")
+        return scored_chunks(self.source.chunks(manifest.end), manifest, open_scoring, self.watch)
 
     def _score_to_stream(self, open_scoring: Callable[[], TextScoring]) -> RunTally:
-        manifest = Manifest(Path(), None, {})  # It only counts, and is not written.
+        manifest = Manifest(
+            where="", inputs=None, options={}
+        )  # It only counts, and is not written.
         self.watch.begin(manifest.tally, self.source.rows, resumes=False)
         with self._stream() as stream:
             for chunk, outcomes in self._scored_chunks(manifest, open_scoring):
                 begins = manifest.parts == 0
                 self.writer.write(stream, chunk, outcomes, begins_file=begins)
                 stream.flush()
-                manifest.parts += 1
-                manifest.tally.add(outcomes)
-                manifest.tally.add_lengths(chunk.texts)
+                manifest.add(chunk, outcomes)
             if manifest.parts == 0:
                 self.writer.write(stream, self.source.no_rows(), [], begins_file=True)
         return manifest.tally
@@ -199,24 +171,8 @@ class FileRun:
         manifest.write()
         manifest.discard_others(self.output.part_suffix)
         if path.exists():
-            Manifest(path, None, {}).discard()
+            Manifest(where=str(path), inputs=None, options={}).discard()
         try:
             manifest.folder.rename(path)
         except OSError as error:
             raise FileProblem(f"cannot write {path}: {error.strerror}") from error
-
-
-def _share(before: float, pending: deque[Chunk], scored: int) -> float | None:
-    """Return the share of the input that is scored.
-
-    Args:
-        before: The share that ends with the last part.
-        pending: The chunks that are not scored as a whole.
-        scored: How many rows of the first of them are scored.
-    """
-    if not pending:
-        return before or None
-    after = pending[0].share
-    if after is None:
-        return None
-    return before + (after - before) * scored / max(1, len(pending[0].texts))
