@@ -13,13 +13,14 @@ not, or if a kill has cost more than one part.
 from __future__ import annotations
 
 import hashlib
+import itertools
 import random
 import resource
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -32,8 +33,9 @@ from tests.support.files.kills import command_of, kill_at_random_moments
 
 _ROWS_PER_PART: Final = 8192
 
-#: Seconds between two readings of a memory.
+#: Seconds between two readings of a memory, and into how many parts the time of a run is cut.
 _SAMPLE_S: Final = 0.02
+_MOMENTS: Final = 5
 
 _PLAIN: Final = """
 import sys
@@ -81,25 +83,43 @@ def _write_input(path: Path, rows: int) -> None:
 
 
 class _Cost(NamedTuple):
-    """What a process has cost: seconds, processor seconds, and its largest memory in MiB."""
+    """What a process has cost.
+
+    Attributes:
+        took_s: Seconds.
+        cpu_s: Processor seconds.
+        memory_mib: Its largest memory in each fifth of its time.
+    """
 
     took_s: float
     cpu_s: float
-    memory_mib: float
+    memory_mib: list[float]
+
+    @property
+    def largest_mib(self) -> float:
+        """Its largest memory."""
+        return max(self.memory_mib)
 
 
 def _run(command: Sequence[str]) -> _Cost:
     """Run a command, and read its memory while it runs."""
     before, began = _children_cpu_s(), time.perf_counter()
-    largest_mib = 0.0
+    read_mib: list[float] = []
     # What the system says at the end of a process is not less than the memory of its parent.
     with subprocess.Popen(command, stderr=subprocess.DEVNULL) as process:
         while process.poll() is None:
-            largest_mib = max(largest_mib, resident_mib(process.pid))
+            read_mib.append(resident_mib(process.pid))
             time.sleep(_SAMPLE_S)
     if process.returncode:
         raise subprocess.CalledProcessError(process.returncode, list(command))
-    return _Cost(time.perf_counter() - began, _children_cpu_s() - before, largest_mib)
+    took_s = time.perf_counter() - began
+    return _Cost(took_s, _children_cpu_s() - before, _largest_by_moment(read_mib))
+
+
+def _largest_by_moment(read_mib: Sequence[float]) -> list[float]:
+    """Return the largest of the readings of a memory in each fifth of them."""
+    cuts = [len(read_mib) * n // _MOMENTS for n in range(_MOMENTS + 1)]
+    return [round(max(read_mib[a:b], default=0.0), 1) for a, b in itertools.pairwise(cuts)]
 
 
 def _children_cpu_s() -> float:
@@ -112,13 +132,24 @@ def _digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def _memory_by_rows(
+    folder: Path, rows: int, run: Callable[[Path, str], list[str]]
+) -> dict[str, list[float]]:
+    """Return the memory of runs with fewer rows, in each fifth of their time."""
+    found = {}
+    for count in (rows // 10, 3 * rows // 10):
+        source = folder / f"{count}.parquet"
+        _write_input(source, count)
+        found[f"{count:,}"] = _run(run(source, f"{count}-scored.parquet")).memory_mib
+    return found
+
+
 def measure(rows: int, kills: int) -> dict[str, Any]:
     """Measure all figures."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        source, small = folder / "in.parquet", folder / "small.parquet"
+        source = folder / "in.parquet"
         _write_input(source, rows)
-        _write_input(small, rows // 4)
 
         def run(file: Path, out: str) -> list[str]:
             target = str(folder / out) + ("/" if out.endswith("parts") else "")
@@ -127,7 +158,7 @@ def measure(rows: int, kills: int) -> dict[str, Any]:
         plain = _run([sys.executable, "-c", _PLAIN, str(source), str(folder / "plain.parquet")])
         one = _run(run(source, "one.parquet"))
         parts = _run(run(source, "in-parts"))
-        quarter = _run(run(small, "small-one.parquet"))
+        memory = _memory_by_rows(folder, rows, run) | {f"{rows:,}": one.memory_mib}
         done = kill_at_random_moments(
             run(source, "killed.parquet"),
             folder / "killed.parquet.parts",
@@ -150,10 +181,10 @@ def measure(rows: int, kills: int) -> dict[str, Any]:
         "plain_cpu_us_a_row": round(1e6 * plain.cpu_s / rows, 2),
         "file_cpu_us_a_row": round(1e6 * one.cpu_s / rows, 2),
         "folder_cpu_us_a_row": round(1e6 * parts.cpu_s / rows, 2),
-        "plain_memory_mib": round(plain.memory_mib, 1),
-        "file_memory_mib": round(one.memory_mib, 1),
-        "folder_memory_mib": round(parts.memory_mib, 1),
-        "file_memory_of_a_quarter_mib": round(quarter.memory_mib, 1),
+        "plain_memory_mib": plain.largest_mib,
+        "file_memory_mib": one.largest_mib,
+        "folder_memory_mib": parts.largest_mib,
+        "file_memory_mib_by_rows": memory,
         "kills": done,
         "same_bytes_after_kills": True,
     }

@@ -30,7 +30,10 @@ _LOOK_EVERY_S: Final = 0.2
 #: More labels than these are not shown.
 _SHOWN_LABELS: Final = 5
 
+#: The width of the bar, and on a terminal with less than so many columns.
 _BAR_WIDTH: Final = 30
+_NARROW_BAR_WIDTH: Final = 14
+_WIDE_COLUMNS: Final = 80
 
 
 class ProgressKind(StrEnum):
@@ -216,7 +219,8 @@ class _BarWatch(_QuietWatch):
         now = time.monotonic()
         if now - self._last >= _LOOK_EVERY_S:
             self._last = now
-            self._live.update(_picture(self.figures), refresh=True)
+            columns = self._live.console.width
+            self._live.update(_picture(self.figures, columns), refresh=True)
 
     def __enter__(self) -> Self:
         self._live.start()
@@ -231,24 +235,41 @@ class _BarWatch(_QuietWatch):
         self._live.stop()
 
 
-def _picture(figures: RunFigures) -> Grid:
+def _picture(figures: RunFigures, columns: int) -> Grid:
+    """Return the two lines; more of them on a terminal with few columns."""
     of_total = "" if figures.total is None else f" of {figures.total:,}"
-    left = "" if figures.left_s is None else f"   {_clock(figures.left_s)} left"
-    first = Text(f"{figures.rows:,}{of_total} rows   {figures.rows_per_s:,.0f} a second{left}")
+    course = [f"{figures.rows:,}{of_total} rows", f"{figures.rows_per_s:,.0f} a second"]
+    if figures.left_s is not None:
+        course.append(f"{_clock(figures.left_s)} left")
     scored = max(1, figures.labels.total())
-    shown = [
+    labels = [
         f"{printable(label)} {count / scored:.0%}"
         for label, count in figures.labels.most_common(_SHOWN_LABELS)
     ]
     failures = figures.errors.total()
-    errors = Text(f"{failures:,} errors", style="yellow" if failures else "dim")
+    errors = Text(
+        f"{failures:,} error{'' if failures == 1 else 's'}",
+        style="yellow" if failures else "dim",
+    )
+    width = _BAR_WIDTH if columns >= _WIDE_COLUMNS else _NARROW_BAR_WIDTH
     bar = ProgressBar(
-        total=1, completed=figures.share or 0, width=_BAR_WIDTH, pulse=figures.share is None
+        total=1, completed=figures.share or 0, width=width, pulse=figures.share is None
     )
     grid = Grid.grid(padding=(0, 2))
-    grid.add_row(bar, first)
-    grid.add_row(errors, Text("   ".join(shown)))
+    grid.add_row(bar, _joined(course, columns - width - 4))
+    grid.add_row(errors, _joined(labels, columns - width - 4))
     return grid
+
+
+def _joined(pieces: Sequence[str], columns: int) -> Text:
+    """Join pieces by spaces, and none of them is broken: the next one begins a line."""
+    lines: list[str] = []
+    for piece in pieces:
+        if lines and len(longer := f"{lines[-1]}   {piece}") <= columns:
+            lines[-1] = longer
+        else:
+            lines.append(piece)
+    return Text("\n".join(lines))
 
 
 def _clock(seconds: float) -> str:
