@@ -222,6 +222,7 @@ def test_nothing_is_mixed_or_overwritten(server: PostgresServer, table: str) -> 
             restart=restart,
         )
     server.execute(
+        "DELETE FROM sentq_runs",
         f"ALTER TABLE {table} ADD sentq_error text, ADD other_label int",
         f"INSERT INTO {table} VALUES (1, 'good', 'kept')",
     )
@@ -243,7 +244,9 @@ def test_nothing_is_mixed_or_overwritten(server: PostgresServer, table: str) -> 
 
 @pytest.mark.slow
 @pytest.mark.process
-def test_what_cannot_be_read_or_written_is_said(server: PostgresServer, table: str) -> None:
+def test_what_cannot_be_read_or_written_is_said(
+    server: PostgresServer, table: str, tmp_path: Path
+) -> None:
     server.execute(
         f"CREATE VIEW {table}_v AS SELECT 1 AS id, body FROM {table}",
         f"CREATE TABLE {table}_n (id int UNIQUE, other int, body text, PRIMARY KEY (id, other))",
@@ -279,8 +282,8 @@ def test_what_cannot_be_read_or_written_is_said(server: PostgresServer, table: s
         (server.url, table, {"encoding": "utf-8"}, "read files, and not a database"),
         (server.url, table, columns | {"report": Path("r.html")}, "must be a file or a folder"),
     ]
-    for url, name, options, says in cases:
-        out = options.get("out", "out.jsonl")
+    for number, (url, name, options, says) in enumerate(cases):
+        out = options.get("out", f"{tmp_path}/{number}.jsonl")
         others = {key: value for key, value in options.items() if key != "out"}
         with pytest.raises(FileProblem, match=says) as caught:
             run_by_rule(url, out, name, **others)
@@ -289,7 +292,7 @@ def test_what_cannot_be_read_or_written_is_said(server: PostgresServer, table: s
     with pytest.raises(FileProblem, match=f'Its owner can: ALTER TABLE "public"."{table}" ADD'):
         run_by_rule(guest, guest, table)
     with pytest.raises(DatabaseUnavailable, match="did not answer"):
-        run_by_rule("postgresql://127.0.0.1:1/postgres", "out.jsonl", table)
+        run_by_rule("postgresql://127.0.0.1:1/postgres", f"{tmp_path}/x.jsonl", table)
 
 
 @pytest.mark.slow

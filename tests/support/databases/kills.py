@@ -118,7 +118,7 @@ def _parts(server: PostgresServer) -> int:
     """Return how many parts are stored."""
     if server.execute("SELECT to_regclass('sentq_runs')::text") == [(None,)]:
         return 0
-    found = server.execute("SELECT parts FROM sentq_runs")
+    found = server.execute("SELECT parts FROM sentq_runs WHERE output = 'reviews sentq_*'")
     return int(found[0][0]) if found else 0
 
 
