@@ -201,7 +201,8 @@ def score(
         )
         score_files(request, settings, timeout_s=timeout_s or None, local_only=local_only)
         return
-    _refuse_databases(texts)
+    if not as_text and any(map(names_database, texts)):
+        raise InvalidInput("the URL of a database goes with --out; --as-text scores it as a text")
     given = (out_format, encoding, separator, columns, restart or None, report)
     given += (table, key_column, out_table)
     if any(option is not None for option in given) or prefix != DEFAULT_PREFIX:
@@ -225,13 +226,6 @@ def score(
         plural = "" if failures == 1 else "s"
         notes.print(f"sentq: {failures:,} text{plural} could not be scored", style="yellow")
         raise typer.Exit(Exit.SOME_FAILED)
-
-
-def _refuse_databases(texts: list[str]) -> None:
-    if any(map(names_database, texts)):
-        raise InvalidInput(
-            "the URL of a database goes with --out; --as-text and --out score it as a text"
-        )
 
 
 def _hint_at_missing_files(texts: list[str], *, as_text: bool) -> None:

@@ -40,7 +40,13 @@ _PASSING: Final = ("08", "40", "53", "57P", "55P03", "25P03")
 _QUOTES_NO_VALUE: Final = ("08", "0A", "25", "28", "3D", "3F", "40", "42", "53", "55", "57")
 
 #: What a server says of a connection that it will refuse each time.
-_REFUSED: Final = ("authentication failed", "does not exist", "no pg_hba.conf entry", "denied")
+_REFUSED: Final = (
+    "authentication failed",
+    "no password supplied",
+    "does not exist",
+    "no pg_hba.conf entry",
+    "denied",
+)
 
 
 class Session:

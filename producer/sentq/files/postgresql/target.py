@@ -54,6 +54,13 @@ _LOCK_LOOK_S: Final = 0.2
 #: While ALTER TABLE waits for others, all others wait for it: so it gives up soon, and tries again.
 _ALTER_TIMEOUT: Final = "3s"
 
+#: So that the server notices in a minute that a client is gone, and its lock with it.
+_KEEPALIVES: Final = (
+    "SELECT set_config('tcp_keepalives_idle', '30', false), "
+    "set_config('tcp_keepalives_interval', '10', false), "
+    "set_config('tcp_keepalives_count', '3', false)"
+)
+
 _LOCK: Final = "SELECT pg_try_advisory_lock(hashtextextended('sentq ' || %s, 0))"
 
 
@@ -179,6 +186,7 @@ class PostgresTarget:
         """Keep other processes from this output as long as the connection lasts."""
         if not self._output:
             return  # It is not known yet.
+        connection.execute(_KEEPALIVES)
         end_s = time.monotonic() + _LOCK_WAIT_S
         while not _value(connection, _LOCK, (f"{self._schema}.{self._output}",)):
             if time.monotonic() > end_s:

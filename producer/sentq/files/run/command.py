@@ -21,7 +21,7 @@ from sentq.files.run.scoring import TextScoring
 from sentq.files.run.state import RunChanged
 from sentq.files.run.summary import summarise
 from sentq.files.run.tally import RunTally
-from sentq.files.run.watch import RunWatch, watch_of
+from sentq.files.run.watch import ProgressKind, RunWatch, watch_of
 from sentq.rendering import printable
 
 __all__ = ["run_files"]
@@ -69,8 +69,9 @@ def run_files(
             console=console,
             say=say,
         )
-        for line in opened.remarks():
-            say(line)
+        if request.progress not in {ProgressKind.JSON, ProgressKind.NONE}:
+            for line in opened.remarks():
+                say(line)
         opened.finish()
     return tally
 

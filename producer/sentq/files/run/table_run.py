@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from itertools import chain
 from typing import Final
 
+from sentq.errors import SentqError
 from sentq.files.formats import FileProblem
 from sentq.files.outcomes import OutcomeColumns
 from sentq.files.postgresql.address import DatabaseAddress
@@ -193,7 +194,10 @@ def remark_on_rows(source: PostgresSource, scored: int) -> list[str]:
         source: The rows.
         scored: How many rows were scored.
     """
-    came = source.count() - scored
+    try:
+        came = source.count() - scored
+    except SentqError:
+        return []  # The run is complete all the same.
     if came <= 0:
         return []
     return [
