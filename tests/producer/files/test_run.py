@@ -212,7 +212,7 @@ def test_a_manifest_of_another_version_is_not_used() -> None:
 def test_two_processes_do_not_write_one_output() -> None:
     Path("in.csv").write_text("text\ngood\n")
     with (
-        Manifest(Path("out.csv.parts"), [], {}).locked(),
+        Manifest(where="out.csv.parts", inputs=[], options={}).locked(),
         pytest.raises(FileProblem, match="another process writes"),
     ):
         run_by_rule("in.csv", "out.csv")

@@ -36,6 +36,7 @@ from sentq.files.values import valid_text
 __all__ = ["PostgresTarget", "StoredRun", "TargetOptions"]
 
 _RUNS: Final = "sentq_runs"
+_RIGHTS_ON_RUNS: Final = ("SELECT", "INSERT", "UPDATE")
 
 #: The type of a column for each type of outcomes.
 _TYPES: Final[Mapping[OutcomeType, str]] = {
@@ -214,7 +215,7 @@ class PostgresTarget:
         return look_up_table(connection, f"{self._schema}.{self._name}")
 
     def _read(self, connection: psycopg.Connection[Any]) -> StoredRun | None:
-        if look_up_table(connection, f"{self._schema}.{_RUNS}") is None:
+        if not self._has_runs(connection):
             return None
         query = sql.SQL("SELECT parts, state FROM {} WHERE output = %s").format(self._runs)
         found = connection.execute(query, (self._output,)).fetchone()
@@ -235,7 +236,7 @@ class PostgresTarget:
         connection.execute("SELECT set_config('lock_timeout', %s, true)", (_ALTER_TIMEOUT,))
         facts = self._facts(connection)
         statements = self._statements(connection, facts, restart=restart)
-        if look_up_table(connection, f"{self._schema}.{_RUNS}") is None:
+        if not self._has_runs(connection):
             statements.append(
                 f"CREATE TABLE {self._runs.as_string()} (output text PRIMARY KEY, parts bigint "
                 "NOT NULL, state jsonb NOT NULL, updated_at timestamptz NOT NULL DEFAULT now())"
@@ -303,8 +304,26 @@ class PostgresTarget:
             )
         return [f"TRUNCATE {self._table.as_string()}"]
 
+    def _has_runs(self, connection: psycopg.Connection[Any]) -> bool:
+        """Return whether `sentq_runs` is there.
+
+        Raises:
+            FileProblem: The user of the database may not use it.
+        """
+        name = f"{self._schema}.{_RUNS}"
+        facts = look_up_table(connection, name)
+        rights = "SELECT has_table_privilege(%s::oid, %s)"
+        if facts and not all(
+            _value(connection, rights, (facts.oid, right)) for right in _RIGHTS_ON_RUNS
+        ):
+            raise FileProblem(
+                f"this user of the database may not use {name}, which has the states of runs: its "
+                f"owner can GRANT {', '.join(_RIGHTS_ON_RUNS)} ON {name}"
+            )
+        return facts is not None
+
     def _is_of_run(self, connection: psycopg.Connection[Any]) -> bool:
-        if look_up_table(connection, f"{self._schema}.{_RUNS}") is None:
+        if not self._has_runs(connection):
             return False
         query = sql.SQL("SELECT EXISTS (SELECT FROM {} WHERE output = %s)").format(self._runs)
         return bool(_value(connection, query, (self._output,)))
