@@ -292,7 +292,7 @@ def test_what_cannot_be_read_or_written_is_said(
     with pytest.raises(FileProblem, match=f'Its owner can: ALTER TABLE "public"."{table}" ADD'):
         run_by_rule(guest, guest, table)
     run_by_rule(server.url, server.url, table)
-    with pytest.raises(FileProblem, match="GRANT SELECT, INSERT, UPDATE ON public.sentq_runs"):
+    with pytest.raises(FileProblem, match=r"GRANT SELECT, INSERT, UPDATE ON public\.sentq_runs"):
         run_by_rule(guest, guest, table, prefix="other_")
     with pytest.raises(DatabaseUnavailable, match="did not answer"):
         run_by_rule("postgresql://127.0.0.1:1/postgres", f"{tmp_path}/x.jsonl", table)

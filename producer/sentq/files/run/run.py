@@ -104,9 +104,8 @@ class FileRun:
         return scored_chunks(self.source.chunks(manifest.end), manifest, open_scoring, self.watch)
 
     def _score_to_stream(self, open_scoring: Callable[[], TextScoring]) -> RunTally:
-        manifest = Manifest(
-            where="", inputs=None, options={}
-        )  # It only counts, and is not written.
+        # It only counts, and is not written.
+        manifest = Manifest(where="", inputs=None, options={})
         self.watch.begin(manifest.tally, self.source.rows, resumes=False)
         with self._stream() as stream:
             for chunk, outcomes in self._scored_chunks(manifest, open_scoring):
