@@ -131,7 +131,7 @@ def _programs() -> Path:
 
 @contextmanager
 def postgresql_server() -> Iterator[PostgresServer]:
-    """Yield a server that runs; skip the test if there is none on this machine."""
+    """Yield a server that runs; skip the test if this machine has no PostgreSQL."""
     programs = _programs()
     with tempfile.TemporaryDirectory(prefix="sentq-pg-") as name:  # Short: it has a socket.
         folder = Path(name)

@@ -25,7 +25,7 @@ _WAITS_S: Final = (0.1, 0.5, 1.0, 2.0, 5.0, 10.0, 15.0)
 #: Seconds to wait for a connection, unless the URL has `connect_timeout`.
 _CONNECT_TIMEOUT_S: Final = 10
 
-#: Values are written in one way, whatever the settings of the user are. They hold for one
+#: Values are written in one way, with any settings of the user. They hold for one
 #: transaction, so they also do behind a pool of connections.
 _SETTINGS: Final = (
     "SELECT set_config('TimeZone', 'UTC', true), set_config('DateStyle', 'ISO', true), "

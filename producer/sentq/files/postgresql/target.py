@@ -136,7 +136,7 @@ class PostgresTarget:
         return self._session.run(look)
 
     def read(self) -> StoredRun | None:
-        """Return what is stored of a run with this output; None if there is none."""
+        """Return what is stored of a run with this output; None without one."""
         return self._session.run(self._read)
 
     def prepare(self, run: StoredRun, *, restart: bool) -> None:
