@@ -117,7 +117,7 @@ class TableFacts:
         kind: As pg_class.relkind.
         columns: Its columns, in order.
         unique: The columns that have a unique index of their own.
-        primary: The column that is the primary key; None if there is no such key, or one of several columns.
+        primary: The column that is the primary key; None without one, or of several columns.
     """
 
     oid: int
