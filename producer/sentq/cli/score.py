@@ -204,8 +204,8 @@ def score(
     if not as_text and any(map(names_database, texts)):
         raise InvalidInput("the URL of a database goes with --out; --as-text scores it as a text")
     given = (out_format, encoding, separator, columns, restart or None, report)
-    given += (table, key_column, out_table)
-    if any(option is not None for option in given) or prefix != DEFAULT_PREFIX:
+    of_databases = (table, key_column, out_table)
+    if any(each is not None for each in (*given, *of_databases)) or prefix != DEFAULT_PREFIX:
         raise InvalidInput(
             "--out-format, --encoding, --separator, --table, --key-column, --out-table, --columns, "
             "--prefix, --restart and --report go with --out"

@@ -104,8 +104,8 @@ def kill_runs(
     if done.returncode not in {0, 1}:
         raise RuntimeError(done.stderr)
     took_s = time.monotonic() - began
-    (told,) = server.execute(_TOLD)
-    return KilledRuns(*told, killed, took_s)
+    ((count, scored, writes, written, same),) = server.execute(_TOLD)
+    return KilledRuns(count, scored, writes, written, same, killed, took_s)
 
 
 def labels_by_rule(server: PostgresServer) -> bool:
