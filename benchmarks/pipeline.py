@@ -51,7 +51,7 @@ class BenchmarkedService:
     def __init__(self, folder: Path, cores: Sequence[int], *, dtype: str) -> None:
         self._cores = list(cores)
         self._redis = RedisProcess(find_redis_server(), folder, "--appendonly", "no").start()
-        self._client = Client(broker_url=self._redis.url)
+        self.client = Client(broker_url=self._redis.url)
         self._workers: list[WorkerProcess] = []
         for core in cores:
             _pin_to([core])  # A child process inherits the affinity.
@@ -85,19 +85,19 @@ class BenchmarkedService:
     def stop(self) -> None:
         """Stop workers, client and Redis."""
         self.use(len(self._workers))
-        self._client.close()
+        self.client.close()
         for worker in self._workers:
             worker.stop()
         self._redis.stop()
 
     def map(self, texts: Sequence[str]) -> list[Outcome]:
         """Score a stream of texts in order, as for a table of texts."""
-        return list(self._client.map(texts, timeout=_TIMEOUT_S))
+        return list(self.client.map(texts, timeout=_TIMEOUT_S))
 
     def singles(self, texts: Sequence[str]) -> list[Outcome]:
         """Score one job per text, as from many users; submit all before the first is read."""
-        jobs = self._client.submit_many(texts)
-        results = self._client.results(jobs, timeout=_TIMEOUT_S)
+        jobs = self.client.submit_many(texts)
+        results = self.client.results(jobs, timeout=_TIMEOUT_S)
         return [outcome for result in results for outcome in _outcomes(result)]
 
 
