@@ -7,6 +7,7 @@ import gzip
 import json
 import uuid
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from typing import Any, Final
 
 import pytest
@@ -14,7 +15,7 @@ import redis
 from fastapi.testclient import TestClient
 
 from sentq import Limits, Settings
-from sentq.contract import check_job
+from sentq.contract import check_job, message_bytes
 from sentq.gateway.app import make_gateway
 from sentq.gateway.batches.records import JobRecord
 from sentq.gateway.batches.upload import JobCutter
@@ -249,6 +250,9 @@ def test_jobs_are_cut_by_number_and_by_bytes_and_keep_the_order() -> None:
     for job in jobs:
         assert 1 <= len(job) <= 4
         check_job(job, limits)
+    for job, following in pairwise(jobs):
+        is_full = message_bytes(job) + message_bytes(following[:1]) > limits.bytes_per_message
+        assert len(job) == 4 or is_full
     assert len(jobs) < len(texts)
 
 

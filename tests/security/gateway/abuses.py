@@ -20,6 +20,7 @@ from tests.support.gateway.raw import Reply, connect, exchange, head, read_reply
 __all__ = [
     "ABUSES",
     "BODY_TIMEOUT_S",
+    "BYTES",
     "ENDS",
     "LEFT_STREAMS",
     "STAYS",
@@ -30,7 +31,7 @@ __all__ = [
 ]
 
 #: The size of the largest bodies. By hand: `ABUSE_BYTES=10e9`.
-_BYTES: Final = int(float(os.environ.get("ABUSE_BYTES", "50e6")))
+BYTES: Final = int(float(os.environ.get("ABUSE_BYTES", "50e6")))
 
 #: The settings of the gateway: seconds, so that slow bodies end soon.
 BODY_TIMEOUT_S: Final = 1.0
@@ -119,7 +120,7 @@ def _chunks(parts: Iterable[bytes]) -> Iterator[bytes]:
     yield b"0\r\n\r\n"
 
 
-def _parts(part: bytes, *, size_bytes: int = _BYTES) -> Iterator[bytes]:
+def _parts(part: bytes, *, size_bytes: int = BYTES) -> Iterator[bytes]:
     """Yield a part until there are so many bytes."""
     yield from repeat(part, -(-size_bytes // len(part)))
 
@@ -144,7 +145,7 @@ def _announced(gateway: AbusedGateway) -> list[Reply]:
 def _bomb(part: bytes) -> bytes:
     """Return what decompresses to so many bytes, or to ten times `max_body_bytes`."""
     packer = zlib.compressobj(level=9, wbits=31)
-    size_bytes = min(_BYTES, 1_000_000_000)
+    size_bytes = min(BYTES, 1_000_000_000)
     packed = [packer.compress(each) for each in _parts(part, size_bytes=size_bytes)]
     return b"".join([*packed, packer.flush()])
 
@@ -204,7 +205,7 @@ def _endless(path: str, part: bytes) -> Callable[[AbusedGateway], list[Reply]]:
         yield gateway.post(path, _LINES, _CHUNKED)
         yield b'3\r\n"x"\r\n'
         yield from part.split(b"*")[:1]
-        yield from _parts(part.split(b"*")[1], size_bytes=min(_BYTES, 50_000_000))
+        yield from _parts(part.split(b"*")[1], size_bytes=min(BYTES, 50_000_000))
 
     return lambda gateway: gateway.replies([parts(gateway)])
 

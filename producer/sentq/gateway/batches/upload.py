@@ -44,8 +44,10 @@ _CAPACITY_S: Final = 30.0
 #: The longest pause while a key has reached its limit, in seconds.
 _LONGEST_PAUSE_S: Final = 5.0
 
-#: The bytes of a message without texts, and the most bytes of a character and beside each text.
+#: The bytes of a message without texts, those between two texts, and the most bytes of a character
+#: and beside each text.
 _EMPTY_BYTES: Final = message_bytes([])
+_SEPARATOR_BYTES: Final = message_bytes(["", ""]) - 2 * message_bytes([""]) + _EMPTY_BYTES
 _BYTES_PER_CHAR: Final = 12
 _BYTES_PER_TEXT: Final = 4
 
@@ -64,6 +66,9 @@ class JobCutter:
         self._texts: list[str] = []
         #: At most so many bytes has the message of these texts.
         self._bytes = _EMPTY_BYTES
+        #: So many of these texts were counted, and the message of them has so many bytes.
+        self._counted = 0
+        self._counted_bytes = _EMPTY_BYTES
 
     def add(self, text: str) -> list[str] | None:
         """Take a text; return the texts of the job before it, if that is complete."""
@@ -71,7 +76,7 @@ class JobCutter:
         if self._bytes + size_bytes > self._most_bytes:
             # The bound is too high for most texts: count.
             size_bytes = message_bytes([text])
-            self._bytes = message_bytes(self._texts)
+            self._bytes = self._count()
         complete = None
         is_full = len(self._texts) >= self._most_texts
         if is_full or (self._texts and self._bytes + size_bytes > self._most_bytes):
@@ -83,7 +88,17 @@ class JobCutter:
     def rest(self) -> list[str]:
         """Return the texts of the job that is not complete."""
         rest, self._texts, self._bytes = self._texts, [], _EMPTY_BYTES
+        self._counted, self._counted_bytes = 0, _EMPTY_BYTES
         return rest
+
+    def _count(self) -> int:
+        """Return how many bytes the message of the texts has. Each text is read once."""
+        added = self._texts[self._counted :]
+        if added:
+            separator_bytes = _SEPARATOR_BYTES if self._counted else 0
+            self._counted_bytes += separator_bytes + message_bytes(added) - _EMPTY_BYTES
+            self._counted = len(self._texts)
+        return self._counted_bytes
 
 
 class BatchUpload:
