@@ -37,6 +37,7 @@ WANTED = {
     "SentqBreakerOpen",
     "SentqBreakerStopped",
     "SentqDeadLettersGrowing",
+    "SentqDeadWebhooksGrowing",
     "SentqDrainTimeRising",
     "SentqExporterDown",
     "SentqHubBudgetNearEnd",

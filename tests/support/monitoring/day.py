@@ -39,7 +39,11 @@ _WITHIN_S: Final = 30.0
 #: How long an alert may fire after its cause has ended, in seconds: until the next evaluation, and
 #: as long as the range of its expression goes back.
 _TAIL_S: Final = 6.0
-_TAILS_S: Final = {"SentqDeadLettersGrowing": 36.0, "SentqRedeliveries": 36.0}
+_TAILS_S: Final = {
+    "SentqDeadLettersGrowing": 36.0,
+    "SentqDeadWebhooksGrowing": 36.0,
+    "SentqRedeliveries": 36.0,
+}
 
 _FIRING: Final = 'count by (alertname) (ALERTS{alertstate="firing"})'
 

@@ -187,8 +187,10 @@ class ScoringSteps:
         day = self.day
         day.redis.rpush("sentq.webhooks", "one", "two")  # Nothing delivers them here.
         day.redis.zadd("sentq.webhooks.due", {"three": 1e15})
-        day.redis.zadd("sentq.webhooks.dead", {"four": 1.0})
-        day.compare()
+        with day.causing("SentqDeadWebhooksGrowing"):
+            day.redis.zadd("sentq.webhooks.dead", {"four": 1.0})
+            day.compare()
+            day.await_alerts("SentqDeadWebhooksGrowing")
         assert day.prometheus.values("sentq_webhooks", "place") == {("waiting",): 3, ("dead",): 1}
 
     def a_worker_is_killed(self) -> None:
