@@ -29,7 +29,12 @@ FILES = sorted((Path(__file__).parent / "recorded").glob("*.json"))
 #: What later versions have added to a form: paths such as `messages.headers.new`. Each is ignored
 #: by a reader that does not know it.
 ADDED: frozenset[str] = frozenset(
-    {"reports.oldest_sent_at_s", "reports.pace_jobs_per_s", "reports.texts_finished"}
+    {
+        "reports.hub_budget",
+        "reports.oldest_sent_at_s",
+        "reports.pace_jobs_per_s",
+        "reports.texts_finished",
+    }
 )
 
 #: What they have added to each prediction.

@@ -12,6 +12,7 @@ import orjson
 from pydantic import BaseModel, ConfigDict
 from redis.exceptions import NoPermissionError
 
+from sentq.admin.hub_budget import HubBudget, hub_budgets
 from sentq.connection.broker import BrokerKeys, run_on_broker
 from sentq.version import VERSION
 from sentq.wire.agreement import Disagreement, disagreements
@@ -26,7 +27,17 @@ if TYPE_CHECKING:
 
     from sentq.settings import Settings
 
-__all__ = ["QueueStatus", "Scale", "ServiceStatus", "read_status", "service_status_steps"]
+__all__ = [
+    "LONGEST_DRAIN_S",
+    "QueueStatus",
+    "Scale",
+    "ServiceStatus",
+    "read_status",
+    "service_status_steps",
+]
+
+#: Longer times to drain are shown to people as unknown: the pace is that of an engine that stands.
+LONGEST_DRAIN_S: Final = 30 * 86_400.0
 
 #: Scheduled jobs that are due within so many seconds count as ready: a worker that is started for
 #: them takes about as long to load its model.
@@ -105,6 +116,8 @@ class ServiceStatus(Scale):
         dead_letters: How many dead letters there are.
         version: The version of sentq that has read this; the reports have those of workers.
         disagreements: In what workers of the same queue differ, such as their model.
+        hub_budget: The limits of the budget of calls to the Hub, and what was used of each. Empty
+            if nothing is limited, or no worker calls the Hub.
     """
 
     queues: tuple[QueueStatus, ...]
@@ -112,6 +125,7 @@ class ServiceStatus(Scale):
     dead_letters: int
     version: str = VERSION
     disagreements: tuple[Disagreement, ...] = ()
+    hub_budget: tuple[HubBudget, ...] = ()
 
     def scale(self) -> Scale:
         """Return the part that decides how many workers are needed."""
@@ -192,6 +206,7 @@ def service_status_steps(broker: BrokerKeys, settings: Settings) -> Steps[Servic
         workers=reports,
         dead_letters=dead_letters,
         disagreements=disagreements(reports),
+        hub_budget=hub_budgets(reports, now_s),
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from typing import Annotated, Final
 
 import typer
@@ -13,7 +14,8 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from sentq.admin.status import ServiceStatus
+from sentq.admin.hub_budget import HubBudget
+from sentq.admin.status import LONGEST_DRAIN_S, ServiceStatus
 from sentq.cli.common import Broker, Config, Exit, duration_s, open_client, say
 from sentq.client import Client
 from sentq.errors import BrokerUnavailable
@@ -194,8 +196,10 @@ def _rendered(seen: ServiceStatus) -> RenderableType:
         f"backlog       {seen.backlog_jobs:,} jobs, about {seen.backlog_texts:,} texts",
         f"oldest        {'' if seen.oldest_s is None else _ago(seen.oldest_s)}",
         f"drained in    {_drain(seen)}",
-        f"dead letters  {seen.dead_letters:,}\n",
+        f"dead letters  {seen.dead_letters:,}",
+        *(f"Hub's budget  {_budget(each)}" for each in seen.hub_budget),
     ]
+    lines[-1] += "\n"
     parts: list[RenderableType] = [queues, *(Text(line.rstrip(" ")) for line in lines)]
     if seen.workers:
         further = ("differs in",) if seen.disagreements else ()
@@ -209,7 +213,16 @@ def _rendered(seen: ServiceStatus) -> RenderableType:
 def _drain(seen: ServiceStatus) -> str:
     if seen.drain_s is None:
         return "" if not seen.ready_jobs else "unknown: no worker has a pace"
+    if seen.drain_s > LONGEST_DRAIN_S:
+        return f"unknown: more than {_ago(LONGEST_DRAIN_S)} at {seen.pace_jobs_per_s:,.3g} jobs/s"
     return f"{_ago(seen.drain_s)}, at {seen.pace_jobs_per_s:,.1f} jobs/s"
+
+
+def _budget(budget: HubBudget) -> str:
+    end = datetime.fromtimestamp(budget.ends_at_s, UTC).strftime("%Y-%m-%d %H:%M UTC")
+    used = f"{budget.used:,} of {budget.limit:,} {budget.unit} a {budget.period}"
+    state = "used up" if budget.is_used_up else f"{budget.remaining:,} left"
+    return f"{used}, {state} until {end}"
 
 
 def _cells(report: WorkerReport, seen: ServiceStatus) -> list[str]:

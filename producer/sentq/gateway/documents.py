@@ -7,6 +7,7 @@ from typing import Annotated, Final, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from sentq.admin.hub_budget import HubBudget
 from sentq.admin.status import QueueStatus, Scale
 from sentq.contract import MAX_CHARS_PER_TEXT, MAX_TEXTS_PER_JOB, JobOutcome, JobStatus
 from sentq.webhooks.network.targets import MAX_URL_CHARS
@@ -159,8 +160,10 @@ class JobDocument(BaseModel):
 
     def to_json(self) -> str:
         """Return the document, without members that say nothing about this job."""
-        unused = {name for name, value in self if value is None}
-        return self.model_dump_json(exclude=unused, exclude_unset=True)
+        unused: dict[str, bool | set[str]] = {name: True for name, value in self if value is None}
+        if self.problem is not None:
+            unused["problem"] = {name for name, value in self.problem if value is None}
+        return self.model_dump_json(exclude=unused)
 
 
 class BatchJobs(BaseModel):
@@ -208,6 +211,8 @@ class StatusDocument(Scale):
         workers: The reports of the live workers. For keys with the scope `admin`.
         dead_letters: How many dead letters there are. For keys with the scope `admin`.
         disagreements: In what workers of the same queue differ. For keys with the scope `admin`.
+        hub_budget: The limits of the budget of calls to the Hub, and what was used of each. For
+            keys with the scope `admin`.
     """
 
     version: str
@@ -215,3 +220,4 @@ class StatusDocument(Scale):
     workers: tuple[WorkerReport, ...] | None = None
     dead_letters: int | None = None
     disagreements: tuple[Disagreement, ...] | None = None
+    hub_budget: tuple[HubBudget, ...] | None = None

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 __all__ = [
     "MIN_REPORT_LIFETIME_S",
     "REPORT_INDEX_KEY",
+    "ReportedBudget",
     "WorkerReport",
     "read_reports",
     "remove_report",
@@ -41,6 +42,28 @@ _KEY_PREFIX: Final = "sentq.worker:"
 
 _WRITE: Final = load_script("sentq.wire", "write_report")
 _READ: Final = FUNCTIONS["read_reports"]
+
+
+class ReportedBudget(BaseModel):
+    """How much of one limit of the Hub's budget all workers had used when one of them last counted.
+
+    Attributes:
+        period: What the limit is for: a `day` or a `month`, in UTC.
+        unit: What is limited: `calls` or `chars`.
+        used: How many were used in the present period.
+        limit: How many are permitted.
+        is_used_up: Whether nothing is left, or too little for the call that was asked for last.
+        at_s: When it was counted: Unix seconds by Redis' clock.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
+
+    period: str
+    unit: str
+    used: NonNegativeInt
+    limit: NonNegativeInt
+    is_used_up: bool
+    at_s: float
 
 
 class WorkerReport(BaseModel):
@@ -71,6 +94,8 @@ class WorkerReport(BaseModel):
         revision: The model's commit, or the SHA-256 of its files.
         labels: The first names of labels in outcomes, shortened.
         labels_digest: The same for all names, to compare; it does not depend on their order.
+        hub_budget: The limits of the Hub's budget; none if nothing is limited, or before the first
+            call.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
@@ -97,6 +122,7 @@ class WorkerReport(BaseModel):
     revision: str | None = None
     labels: tuple[str, ...] = ()
     labels_digest: str | None = None
+    hub_budget: tuple[ReportedBudget, ...] = ()
 
 
 def report_key(worker: str, prefix: str = "") -> str:

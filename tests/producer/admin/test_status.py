@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -12,7 +13,7 @@ from typer.testing import CliRunner
 from sentq import Client, Settings, errors
 from sentq.cli import app
 from sentq.wire.dead_letters import DEAD_LETTERS_KEY, dead_letter_fields
-from sentq.wire.reports import WorkerReport, write_report
+from sentq.wire.reports import ReportedBudget, WorkerReport, write_report
 from tests.support.processes import RedisProcess
 
 
@@ -87,6 +88,40 @@ def test_status_on_a_terminal_has_a_line_per_worker(
     assert "no worker can score at the moment" in shown.stderr
 
 
+def test_status_shows_what_workers_have_used_of_the_hubs_budget(
+    redis_server: RedisProcess, client: Client
+) -> None:
+    now_s = time.time()
+
+    def use(unit: str, used: int, limit: int, *, ago_s: float, **about: Any) -> ReportedBudget:
+        fields = {"period": "day", "is_used_up": False, "at_s": now_s - ago_s, **about}
+        return ReportedBudget(unit=unit, used=used, limit=limit, **fields)
+
+    # Each worker knows what all had used when it made its last call.
+    chars = use("chars", 960, 1000, ago_s=60, period="month", is_used_up=True)
+    _report(redis_server, hub_budget=(use("calls", 40, 100, ago_s=60), chars))
+    newer = (use("calls", 41, 100, ago_s=1), use("calls", 9, 9, ago_s=1, period="week"))
+    _report(redis_server, worker="celery@there", hub_budget=newer)
+    _report(redis_server, worker="celery@other", hub_budget=(use("calls", 30, 41, ago_s=90),))
+    found = client.service_status().hub_budget
+    assert [(each.period, each.unit, each.used, each.limit, each.remaining) for each in found] == [
+        ("day", "calls", 41, 41, 0),
+        ("day", "calls", 41, 100, 59),
+        ("month", "chars", 960, 1000, 40),
+    ]
+    assert [each.is_used_up for each in found] == [True, False, True]
+    day_ends_at, month_ends_at = (datetime.fromtimestamp(each.ends_at_s, UTC) for each in found[1:])
+    assert 0 < day_ends_at.timestamp() - now_s <= 86400
+    assert (day_ends_at.hour, day_ends_at.minute) == (0, 0)
+    assert (month_ends_at - timedelta(days=1)).month == datetime.fromtimestamp(now_s, UTC).month
+    assert (month_ends_at.day, month_ends_at.hour) == (1, 0)
+    shown = _status(redis_server.url).stdout
+    assert f"41 of 100 calls a day, 59 left until {day_ends_at:%Y-%m-%d} 00:00 UTC" in shown
+    assert "960 of 1,000 chars a month, used up until" in shown
+    printed = json.loads(_status(redis_server.url, "--json").stdout)
+    assert printed["hub_budget"][0]["remaining"] == 0
+
+
 def test_status_shows_queues_of_other_names_and_prefixes(redis_server: RedisProcess) -> None:
     settings = Settings.load(
         broker_url=redis_server.url, queue="mine", transport_options={"global_keyprefix": "a:"}
@@ -123,6 +158,9 @@ def test_status_tells_scripts_that_the_oldest_job_is_too_old(
     assert "2 jobs, about 4 texts" in shown
     assert "drained in    1 s, at 2.0 jobs/s" in shown
     assert _status(redis_server.url, "--older-than", "soon").exit_code == 2
+    _report(redis_server, in_flight_jobs=0, pace_jobs_per_s=2e-7)  # The engine has stood.
+    unknown = "drained in    unknown: more than 30.0 d at 2e-07 jobs/s"
+    assert unknown in _status(redis_server.url).stdout
 
 
 def test_status_watches_until_it_is_interrupted(

@@ -8,11 +8,25 @@ from typing import Any
 
 import pytest
 
+from sentq.contract import JobOutcome, JobStatus
 from sentq.gateway import errors
+from sentq.gateway.documents import JobDocument, ProblemDocument
 from sentq.gateway.errors import GatewayError
+from sentq.testing.scores import score_by_rule
 from tests.support.gateway import document
 
 pytestmark = pytest.mark.unit
+
+#: What a worker has stored, without the outcomes.
+OUTCOME = {
+    "model": "owner/name",
+    "revision": None,
+    "backend": "local:cpu",
+    "dtype": "float32",
+    "attempts": 1,
+    "queued_ms": None,
+    "inference_ms": 1.0,
+}
 
 PAGE = document.FILE.with_name("gateway.md")
 
@@ -44,6 +58,18 @@ def test_every_operation_describes_its_problems_and_needs_a_key(described: dict[
             assert operation["security"] == [{"key": []}], (method, path)
             for status in statuses - {"200", "202"}:
                 assert [*operation["responses"][status]["content"]] == ["application/problem+json"]
+
+
+def test_an_outcome_of_a_job_has_the_members_that_a_score_has() -> None:
+    unset = {"language", "language_confidence", "language_supported"}
+    fields = score_by_rule("good").model_dump(exclude=unset)
+    outcome = JobOutcome.model_validate({**OUTCOME, "outcomes": [fields]})
+    problem = ProblemDocument(type="urn:x", title="x", status=500, detail="x")
+    found = json.loads(JobDocument(id="x", status=JobStatus.DONE, outcome=outcome).to_json())
+    assert found["outcome"] == json.loads(outcome.model_dump_json())
+    assert unset <= found["outcome"]["outcomes"][0].keys()
+    failed = JobDocument(id="x", status=JobStatus.FAILED, problem=problem).to_json()
+    assert set(json.loads(failed)["problem"]) == {"type", "title", "status", "detail"}
 
 
 def test_no_two_operations_have_one_name(described: dict[str, Any]) -> None:

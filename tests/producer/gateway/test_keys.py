@@ -129,7 +129,7 @@ def test_the_status_has_reports_of_workers_for_administrators_only(
 ) -> None:
     reader = open_http(with_new_key(settings, "reader", "read").key)
     admin = open_http(with_new_key(settings, "admin", "admin").key)
-    hidden = {"workers", "dead_letters", "disagreements"}
+    hidden = {"workers", "dead_letters", "disagreements", "hub_budget"}
     assert hidden <= admin.get("/v1/status").json().keys()
     assert not hidden & reader.get("/v1/status").json().keys()
 

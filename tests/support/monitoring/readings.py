@@ -26,7 +26,7 @@ def engine_reading(n: int = 1) -> EngineReading:
             Counter(text=n, padding=n),
             Counter(ok=n),
             Counter(hits=n, misses=n, forged=n, errors=n),
-            (BudgetUse("day", "calls", 95, 100),),
+            (BudgetUse("day", "calls", 95, 100, is_used_up=False, at_s=1.0),),
         ),
     )
 

@@ -65,6 +65,7 @@ def test_a_worker_without_torch_scores_through_the_hub(
     tmp_path: Path,
 ) -> None:
     environment = hub_environment(server, tmp_path, SENTQ_WORKER_PROVIDER="hub", HF_DEBUG="1")
+    environment |= {"SENTQ_WORKER_HUB_CALLS_PER_DAY": "5000"}
     worker = start_worker(
         redis_server.url, "--loglevel", "debug", **environment | _path(without_torch(tmp_path))
     )
@@ -92,6 +93,11 @@ def test_a_worker_without_torch_scores_through_the_hub(
         "hub",
     )
     assert server.most_at_once <= 16
+
+    def reported() -> list[tuple[str, int, int]]:
+        return [(each.unit, each.used, each.limit) for each in client.service_status().hub_budget]
+
+    eventually(lambda: reported() == [("calls", server.calls, 5000)], what="the budget in a report")
     assert worker.stop() == 0
     assert "CANARY" not in worker.log
     assert "text 7" not in worker.log

@@ -17,12 +17,16 @@ class BudgetUse(NamedTuple):
         unit: What is limited: `calls` or `chars`.
         used: How many were used in the present period.
         limit: How many are permitted.
+        is_used_up: Whether nothing is left, or too little for the call that was asked for last.
+        at_s: When it was counted: Unix seconds by Redis' clock.
     """
 
     period: str
     unit: str
     used: int
     limit: int
+    is_used_up: bool
+    at_s: float
 
 
 @dataclass(frozen=True, slots=True)

@@ -180,6 +180,7 @@ class Dispatcher:
             occupied_s=self._occupied_s,
             oldest_sent_at_ms=self._oldest_sent_at_ms(),
             totals=history_totals(self._counts.read()),
+            hub_budget=self._executor.counts.hub_budget,
         )
 
     @property

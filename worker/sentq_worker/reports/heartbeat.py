@@ -14,11 +14,13 @@ from sentq.version import VERSION, find_commit
 from sentq.wire.agreement import describe_labels
 from sentq.wire.reports import (
     MIN_REPORT_LIFETIME_S,
+    ReportedBudget,
     WorkerReport,
     remove_report,
     write_report,
 )
 from sentq_worker.engine.base import EngineInfo
+from sentq_worker.engine.counts import BudgetUse
 from sentq_worker.reports.history import HistoryWriter
 from sentq_worker.reports.pace import Pace
 from sentq_worker.reports.peers import PeerComparison
@@ -48,6 +50,7 @@ class WorkerSnapshot:
         breaker: The state of the Hub's breaker, if there is one.
         local_breaker: The state of the local engine's breaker, if there is one.
         waiting_for: Why the engine is not available at the moment; None if it is.
+        hub_budget: The limits of the Hub's budget, and what was used of each.
     """
 
     jobs_finished: int
@@ -60,6 +63,7 @@ class WorkerSnapshot:
     occupied_s: float = 0.0
     oldest_sent_at_ms: float | None = None
     totals: Mapping[str, int] = field(default_factory=dict)
+    hub_budget: Sequence[BudgetUse] = ()
 
 
 class _ReportingChannel(Protocol):
@@ -158,6 +162,7 @@ class HeartbeatWriter:
             revision=engine.revision if engine else None,
             labels=labels,
             labels_digest=labels_digest,
+            hub_budget=tuple(ReportedBudget(**use._asdict()) for use in snapshot.hub_budget),
         )
 
     def withdraw(self, channel: _ReportingChannel, connection: redis.Redis) -> None:

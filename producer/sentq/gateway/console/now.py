@@ -1,5 +1,5 @@
-"""*Now*: queues, workers and the last hour. The page is whole without JavaScript; with it, parts of
-it are replaced as they change."""
+"""*Now*: queues, workers, the Hub's budget and the last hour. The page is whole without JavaScript;
+with it, parts of it are replaced as they change."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
-from sentq.admin.status import ServiceStatus
+from sentq.admin.hub_budget import HubBudget
+from sentq.admin.status import LONGEST_DRAIN_S, ServiceStatus
 from sentq.errors import BrokerUnavailable, ResultsUnavailable
 from sentq.gateway.console.charts import HEIGHT, WIDTH, charts_of, series_of
 from sentq.gateway.console.pages import HEADERS, fragment, page
@@ -34,8 +35,11 @@ _SILENT_AFTER_S: Final = 8.0
 _RETRY: Final = b"retry: 3000\n\n"
 _HEARTBEAT: Final = b": nothing has changed\n\n"
 
+#: What the Hub's budget limits.
+_UNITS: Final = {"calls": "Calls", "chars": "Characters"}
+
 #: Parts of the page, each with a template of its own.
-_PARTS: Final = ("figures", "queues", "workers")
+_PARTS: Final = ("figures", "queues", "workers", "budget")
 
 
 async def show_now(request: Request, services: Services, visitor: SignedIn) -> Response:
@@ -97,13 +101,19 @@ def _values(status: ServiceStatus) -> dict[str, Any]:
     return {
         "service": status,
         "workers": [_Worker(report, status.at_s) for report in status.workers],
+        "drain_s": _drain_s(status.ready_jobs, status),
         "drain_of": {queue.name: _drain_s(queue.waiting_jobs, status) for queue in status.queues},
         "most_waiting": max((queue.waiting_jobs for queue in status.queues), default=0),
+        "budget": [_Limit(budget, status.at_s) for budget in status.hub_budget],
     }
 
 
-def _drain_s(waiting_jobs: int, status: ServiceStatus) -> float | None:
-    return waiting_jobs / status.pace_jobs_per_s if status.pace_jobs_per_s > 0 else None
+def _drain_s(jobs: int, status: ServiceStatus) -> float | None:
+    """Return how long the workers need for so many jobs; None if their pace does not tell."""
+    if status.pace_jobs_per_s <= 0:
+        return None
+    drain_s = jobs / status.pace_jobs_per_s
+    return drain_s if drain_s <= LONGEST_DRAIN_S else None
 
 
 class _Worker:
@@ -133,6 +143,21 @@ class _Worker:
             for name, state in (("Hub", report.breaker), ("local", report.local_breaker))
             if state is not None
         ]
+
+
+class _Limit:
+    """A limit of the Hub's budget as the page shows it.
+
+    Args:
+        budget: The limit.
+        now_s: The time of the status.
+    """
+
+    def __init__(self, budget: HubBudget, now_s: float) -> None:
+        self.budget = budget
+        self.name = f"{_UNITS[budget.unit]} a {budget.period}"
+        self.rest_s = max(0.0, budget.ends_at_s - now_s)
+        self.state, self.kind = ("used up", "bad") if budget.is_used_up else ("within", "good")
 
 
 def add_to(router: APIRouter) -> None:

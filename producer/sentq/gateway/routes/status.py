@@ -27,10 +27,11 @@ router: Final = APIRouter(tags=["service"])
 )
 async def read_status(services: Services, caller: Reader, response: Response) -> StatusDocument:
     """Return how much waits, and how long that takes. Keys with the scope `admin` also get the
-    reports of the workers."""
+    reports of the workers, and the Hub's budget."""
     response.headers["Cache-Control"] = "no-store"
     status = await services.client.service_status()
-    hidden = set() if caller.is_admin else {"workers", "dead_letters", "disagreements"}
+    of_admins = {"workers", "dead_letters", "disagreements", "hub_budget"}
+    hidden = set() if caller.is_admin else of_admins
     return StatusDocument.model_validate(status.model_dump(exclude=hidden))
 
 

@@ -16,6 +16,7 @@ import pytest
 from sentq import Client
 from sentq.gateway.keys.store import KEYS_KEY
 from sentq.wire.dead_letters import DEAD_LETTERS_KEY, dead_letter_fields
+from sentq_worker.testing import LocalHub
 from tests.support.browsers.chromium import (
     VIEWS,
     accessibility_problems,
@@ -23,7 +24,7 @@ from tests.support.browsers.chromium import (
     open_page,
 )
 from tests.support.gateway.process import PROBLEMS, GatewayProcess
-from tests.support.processes import RedisProcess, WorkerProcess, eventually
+from tests.support.processes import RedisProcess, StartWorker, WorkerProcess, eventually
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
@@ -163,6 +164,50 @@ def test_a_killed_worker_is_shown_within_15_s(
     finally:
         gateway.stop()
         worker.stop()
+
+
+def test_the_budget_of_the_hub_is_shown_as_it_is_used_up(
+    chromium: Browser, own_redis: RedisProcess, start_worker: StartWorker, tmp_path: Path
+) -> None:
+    with LocalHub(token="hf_token") as hub:
+        start_worker(
+            own_redis.url,
+            HF_ENDPOINT=hub.url,
+            HF_HOME=str(tmp_path / "hub-cache"),
+            HF_TOKEN="hf_token",
+            SENTQ_WORKER_PROVIDER="hub",
+            SENTQ_WORKER_HUB_MODEL="owner/model",
+            SENTQ_WORKER_HUB_ROUTER=f"{hub.url}/hf-inference",
+            SENTQ_WORKER_HUB_CALLS_PER_DAY="20",
+            SENTQ_WORKER_HUB_CHARS_PER_MONTH="2000000",
+            SENTQ_WORKER_HUB_ON_BUDGET_EXHAUSTED="fail",
+        )
+        gateway = GatewayProcess(tmp_path, own_redis.url).wait_until_ready()
+        try:
+            with (
+                open_page(chromium, gateway.url) as page,
+                Client(broker_url=own_redis.url) as client,
+            ):
+                page.goto("/console")
+                row = page.get_by_role("row").filter(has_text="Calls a day")
+                row.get_by_text("within").wait_for()
+                texts = [f"text {n}" for n in range(25)]
+                assert [job.result(timeout=60) for job in client.submit_many(texts)]
+                row.get_by_text("used up").wait_for()
+                page.get_by_text("budget of 20 calls a day is used up").wait_for()
+                assert row.locator(".num").all_inner_texts()[:3] == ["20", "20", "0"]
+                assert accessibility_problems(page) == []
+            for view in VIEWS:
+                with open_page(chromium, gateway.url, view, has_scripts=view != "phone") as page:
+                    page.goto("/console")
+                    page.get_by_text("budget of 20 calls a day is used up").wait_for()
+                    width = page.evaluate("document.documentElement.scrollWidth")
+                    assert width <= VIEWS[view][0], "the page scrolls sideways"
+                    if folder := os.environ.get("CONSOLE_SCREENSHOTS"):
+                        picture = Path(folder) / f"now-budget-{view}.png"
+                        page.screenshot(path=picture, full_page=True)
+        finally:
+            gateway.stop()
 
 
 def test_the_charts_of_a_page_without_scripts_are_there_and_it_reloads(

@@ -338,24 +338,25 @@ def test_a_worker_knows_what_all_workers_have_used_of_each_limit(
 ) -> None:
     limits = BudgetLimits(calls_per_day=3, chars_per_month=100)
     one, other = Budget(redis_server.client, limits), Budget(redis_server.client, limits)
-    assert one.uses == ()
+    assert list(one.uses) == []
     one.reserve(10)
     other.reserve(20)
     other.reserve(30)
     with pytest.raises(EngineUnavailable):
         one.reserve(10)
-    assert (
-        one.uses
-        == other.uses
-        == (
-            BudgetUse("day", "calls", 3, 3),
-            BudgetUse("month", "chars", 60, 100),
-        )
+    assert one.uses == (
+        BudgetUse("day", "calls", 3, 3, is_used_up=True, at_s=one.uses[0].at_s),
+        BudgetUse("month", "chars", 60, 100, is_used_up=False, at_s=one.uses[0].at_s),
     )
+    assert [use.used for use in other.uses] == [3, 60]
+    assert other.uses[0].at_s < one.uses[0].at_s < time.time() + 1
+    with pytest.raises(EngineUnavailable):
+        other.reserve(50)
+    assert [use.is_used_up for use in other.uses] == [True, True], "40 are left, too few for 50"
     with redis_server.client() as client:
         client.delete("sentq.hub.budget")  # An administrator lets them begin again.
     one.reserve(10)
-    assert [use.used for use in one.uses] == [1, 10]
+    assert [(use.used, use.is_used_up) for use in one.uses] == [(1, False), (10, False)]
     a_day_later = time.monotonic() + 86400
     monkeypatch.setattr(time, "monotonic", lambda: a_day_later)
     assert one.uses[0].used == 0, "the day has ended, and no call was made since"

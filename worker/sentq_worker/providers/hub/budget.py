@@ -68,9 +68,11 @@ class _Spent:
     """What all workers have reserved, as Redis said at `at_us` of its own clock.
 
     The ends of the day and of the month are times of the monotonic clock, in seconds.
+    `refused_chars` are those of the call that was asked for, if it was refused; else 0.
     """
 
     at_us: int
+    refused_chars: int
     day_ends_at: float
     month_ends_at: float
     amounts: tuple[int, ...]
@@ -119,8 +121,10 @@ class Budget:
         spent = self._spent
         if spent is None:
             return ()
+        asked = {"calls": 1, "chars": max(1, spent.refused_chars)}
+        at_s = spent.at_us / 1e6
         return tuple(
-            BudgetUse(period, unit, used, limit)
+            BudgetUse(period, unit, used, limit, used + asked[unit] > limit, at_s)
             for (period, unit), used, limit in zip(_PARTS, spent.now, self._limits.all, strict=True)
             if limit is not None
         )
@@ -134,13 +138,16 @@ class Budget:
         """
         arguments = [chars, *self._limits.arguments]
         wait_s, *spent = map(int, _RESERVE.run(self._connect(), [self._key], arguments))
-        self._keep(*spent)
+        self._keep(chars if wait_s else 0, *spent)
         if wait_s:
             raise BudgetSpent("the budget of calls to the Hub is used up", retry_after_s=wait_s)
 
-    def _keep(self, at_us: int, day_rest_s: int, month_rest_s: int, *amounts: int) -> None:
+    def _keep(
+        self, refused_chars: int, at_us: int, day_rest_s: int, month_rest_s: int, *amounts: int
+    ) -> None:
         now = time.monotonic()
         with self._lock:
             # Replies to concurrent calls may arrive in another order.
             if self._spent is None or at_us >= self._spent.at_us:
-                self._spent = _Spent(at_us, now + day_rest_s, now + month_rest_s, amounts)
+                ends_at = now + day_rest_s, now + month_rest_s
+                self._spent = _Spent(at_us, refused_chars, *ends_at, amounts)
