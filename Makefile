@@ -87,9 +87,9 @@ chaos: $(VENV)/.tools ## break everything at once, beside stock Celery: two hour
 
 # Spark needs Java 17: default-jre-headless of Debian. The environment takes 4 GB, most of it torch.
 BIGDATA := .venv-bigdata
-BIGDATA_PACKAGES := "dask[dataframe]" datasets pandas polars pyarrow pyspark \
+BIGDATA_PACKAGES := "dask[dataframe]" datasets pandas polars pyarrow pyspark "ray[data]" \
 	psutil pytest pytest-timeout pytest-xdist
-bigdata: $(BIGDATA)/.installed ## the scorer in datasets, Spark, Dask, pandas and polars
+bigdata: $(BIGDATA)/.installed ## the scorer in datasets, Ray, Spark, Dask, pandas and polars
 	BIGDATA=yes $(BIGDATA)/bin/pytest tests/worker/embedded tests/examples/test_big_data.py
 
 # What the README tells a newcomer, in clean environments: some minutes, most of them for torch.

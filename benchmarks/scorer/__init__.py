@@ -1,0 +1,1 @@
+"""`sentq_worker.Scorer` in Arrow, pandas, datasets, Ray, Spark and Dask, beside the bare engine."""
