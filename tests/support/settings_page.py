@@ -122,6 +122,7 @@ GROUPS: Final = (
             "window_tokens",
             "window_overlap_tokens",
             "window_join",
+            "clean",
         ),
     ),
     Group(

@@ -17,6 +17,7 @@ from sentq.errors import SettingsError
 from sentq.settings import LayeredSettings, Settings, explained, split_at_commas
 
 __all__ = [
+    "Cleaning",
     "HubSettings",
     "JoinRule",
     "OnOtherLanguage",
@@ -35,6 +36,9 @@ JoinRule = Literal["mean", "first", "max"]
 
 #: What happens to a text in a language that the model does not read.
 OnOtherLanguage = Literal["score", "flag", "refuse"]
+
+#: What is left out of a text before it is scored.
+Cleaning = Literal["none", "html"]
 
 #: What the Hub applies to the outputs of its model.
 Transform = Literal["sigmoid", "softmax", "none"]
@@ -187,6 +191,15 @@ class WorkerSettings(LayeredSettings):
             "finds more texts in other languages, and takes more short texts for one.",
         ),
     ] = 0.6
+    clean: Annotated[
+        Cleaning,
+        Field(
+            description="What is left out of texts before they are scored. `none` scores them as "
+            "they were sent. `html` leaves out tags, comments, scripts and styles, and reads "
+            "character references such as `&amp;`. Use it for texts that are HTML: in others it "
+            "may take `<b ... >` for a tag. Limits hold for the text as it was sent."
+        ),
+    ] = "none"
     require_encryption: Annotated[
         bool,
         Field(

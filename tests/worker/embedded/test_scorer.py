@@ -119,6 +119,14 @@ def _predictions(outcomes: list[Outcome]) -> list[Prediction]:
     return found
 
 
+def test_markup_is_left_out_if_that_is_asked_for(scorer: Scorer, tiny_model: Path) -> None:
+    cleaning = Scorer(model=tiny_model, dtype="float32", threads=1, clean="html")
+    texts = ["a <b>good</b> day", "a <i>good day</i>", "<br>"]
+    plain = scorer.score(["a good day", "a good day", ""])
+    assert cleaning.score(texts) == plain
+    assert scorer.score(texts) != plain
+
+
 # --- Batches ---------------------------------------------------------------------------------
 
 

@@ -18,7 +18,7 @@ from sentq.files.outcomes import DEFAULT_PREFIX, OutcomeColumns, OutcomeType
 from sentq_worker.embedded.models import SharedModel, find_shared_model, shared_model
 from sentq_worker.embedded.tables import add_outcomes, read_texts
 from sentq_worker.engine.base import EngineInfo
-from sentq_worker.settings import WorkerSettings
+from sentq_worker.settings import Cleaning, WorkerSettings
 
 __all__ = ["Scorer", "ScorerOptions"]
 
@@ -29,8 +29,7 @@ Batch = TypeVar("Batch")
 _SCORING: Final = frozenset(
     {
         *("model", "revision", "device", "dtype", "labels", "threads", "keep_trials"),
-        *("batch_tokens", "window_tokens", "window_overlap_tokens", "window_join"),
-        *("languages", "on_other_language", "min_language_confidence"),
+        *("batch_tokens", "window_tokens", "window_overlap_tokens", "window_join", "clean"),
         *("languages", "on_other_language", "min_language_confidence"),
     }
 )
@@ -45,6 +44,7 @@ class ScorerOptions(TypedDict, total=False):
     dtype: Literal["auto", "float32", "bfloat16", "float16"] | None
     threads: int | None
     labels: Mapping[str, str] | None
+    clean: Cleaning | None
     config: str | os.PathLike[str] | None
     column: str
     prefix: str
@@ -66,6 +66,7 @@ class Scorer:
         threads: Threads that compute on a CPU; None for torch's own choice. Say 1 where several
             processes share the cores.
         labels: Other names for labels of the model.
+        clean: `html` leaves out the markup of texts before they are scored; `none` does not.
         config: A TOML file with settings of a worker.
         column: The column of a batch that has the texts.
         prefix: What the names of added columns begin with.
@@ -86,6 +87,7 @@ class Scorer:
         dtype: Literal["auto", "float32", "bfloat16", "float16"] | None = None,
         threads: int | None = None,
         labels: Mapping[str, str] | None = None,
+        clean: Cleaning | None = None,
         config: str | os.PathLike[str] | None = None,
         column: str = "text",
         prefix: str = DEFAULT_PREFIX,
@@ -98,6 +100,7 @@ class Scorer:
             dtype=dtype,
             threads=threads,
             labels=None if labels is None else dict(labels),
+            clean=clean,
         )
         self._options: dict[str, Any] = settings.model_dump(include=set(_SCORING))
         self._options["model"] = _absolute(settings.model)

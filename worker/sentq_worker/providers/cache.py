@@ -296,6 +296,8 @@ def _options(settings: WorkerSettings, limits: Limits) -> object:
         settings.on_other_language,
         settings.min_language_confidence,
         limits.chars_per_text,
+        # Not by default: the entries of workers without this setting stay valid.
+        *([] if settings.clean == "none" else [settings.clean]),
     ]
 
 

@@ -142,6 +142,7 @@ def _hub_provider(
         expected_labels=expected_labels,
         window_join=worker.window_join,
         make_languages=lambda: language_rule(worker, languages_of_local_model(worker)),
+        clean=worker.clean,
     )
 
 

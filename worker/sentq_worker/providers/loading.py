@@ -81,6 +81,7 @@ def load_scorer(settings: WorkerSettings, limits: Limits) -> EngineScorer:
         batch_tokens=settings.batch_tokens,
         labels=labels,
         window_join=settings.window_join,
+        clean=settings.clean,
         tokens_per_job=settings.tokens_per_job,
         prefetches=engine.has_idle_core,
         languages=languages,

@@ -22,7 +22,7 @@ from sentq_worker.scoring.language_rule import LanguageRule
 from sentq_worker.scoring.prefetch import Prefetcher
 from sentq_worker.scoring.preprocess import PreprocessedText, Preprocessor
 from sentq_worker.scoring.windows import TextTokenizer, TextTokens, join
-from sentq_worker.settings import JoinRule
+from sentq_worker.settings import Cleaning, JoinRule
 from sentq_worker.tracing.batches import ENGINE, READ, begin_part
 
 __all__ = ["EngineScorer", "slices"]
@@ -42,6 +42,7 @@ class EngineScorer:
         batch_tokens: Most tokens of a forward pass.
         labels: The names of the model's labels; None for the model's own.
         window_join: How the windows' probabilities become the text's.
+        clean: What is left out of texts.
         tokens_per_job: The most tokens of one job; None for no limit.
         prefetches: Whether a core is idle while the engine computes, so that the next jobs can
             be preprocessed there.
@@ -57,12 +58,13 @@ class EngineScorer:
         batch_tokens: int,
         labels: Labels | None = None,
         window_join: JoinRule = "mean",
+        clean: Cleaning = "none",
         tokens_per_job: int | None = None,
         prefetches: bool = False,
         languages: LanguageRule | None = None,
     ) -> None:
         self.engine = engine
-        self._preprocessor = Preprocessor(tokenizer, limits, languages)
+        self._preprocessor = Preprocessor(tokenizer, limits, languages, clean=clean)
         self._prefetcher = Prefetcher(self._preprocessor.preprocess) if prefetches else None
         self._batcher = Batcher(engine, batch_tokens=batch_tokens)
         self._window_join = window_join

@@ -31,6 +31,7 @@ from sentq_worker.scoring.language_detector import LanguageDetector
 from sentq_worker.scoring.language_rule import LanguageRule
 from sentq_worker.scoring.scorer import EngineScorer
 from sentq_worker.scoring.windows import TextTokenizer
+from sentq_worker.settings import Cleaning
 from sentq_worker.testing import LocalHub
 from tests.support.models.providers import ScriptedJob
 from tests.support.processes import RedisProcess, eventually
@@ -61,6 +62,7 @@ def scoring(
     renamed: dict[str, str] | None = None,
     budget: Budget | None = None,
     languages: LanguageRule | None = None,
+    clean: Cleaning = "none",
     **options: object,
 ) -> Iterator[HubProvider]:
     hub = make_hub(server, budget=budget, **options)
@@ -73,6 +75,7 @@ def scoring(
         renamed=renamed or {},
         expected_labels=expected,
         make_languages=lambda: languages,
+        clean=clean,
     )
     try:
         scorer.start()
@@ -111,6 +114,14 @@ def test_outcomes_equal_those_of_the_local_provider_and_name_the_hub(
     assert codes == ["empty_text", "not_a_string", "lone_surrogate"]
     assert other.outcomes[0] == good
     assert sorted(server.texts) == ["bad", "good"]  # equal texts are sent once
+
+
+def test_markup_is_not_sent_to_the_hub(server: LocalHub) -> None:
+    with scoring(server, clean="html") as scorer:
+        (reply,) = scorer.score([ScriptedJob(["<b>good</b> &amp; bad", "<p></p>"])])
+    assert isinstance(reply, ScoredJob)
+    assert [o.code for o in reply.outcomes if isinstance(o, TextError)] == ["empty_text"]
+    assert server.texts == ["good & bad"]
 
 
 def test_local_only_texts_are_not_sent_to_the_hub(server: LocalHub) -> None:

@@ -21,9 +21,9 @@ from sentq_worker.providers.hub.pool import HubPool, HubRequest, HubRow
 from sentq_worker.providers.hub.windows import TextWindows, Windower
 from sentq_worker.scoring.labels import Labels
 from sentq_worker.scoring.language_rule import LanguageRule
-from sentq_worker.scoring.preprocess import find_problem
+from sentq_worker.scoring.preprocess import readable_text
 from sentq_worker.scoring.windows import join
-from sentq_worker.settings import JoinRule
+from sentq_worker.settings import Cleaning, JoinRule
 
 __all__ = ["HubProvider"]
 
@@ -47,6 +47,7 @@ class HubProvider:
         window_join: How the windows' probabilities become the text's.
         make_languages: Makes, at the start, the rule of languages. A text that it refuses is not
             sent.
+        clean: What is left out of texts before they are sent.
     """
 
     def __init__(
@@ -61,6 +62,7 @@ class HubProvider:
         expected_labels: Callable[[], Sequence[str] | None] = lambda: None,
         window_join: JoinRule = "mean",
         make_languages: Callable[[], LanguageRule | None] = lambda: None,
+        clean: Cleaning = "none",
     ) -> None:
         self._open_hub = open_hub
         self._pool: HubPool | None = None
@@ -75,6 +77,7 @@ class HubProvider:
         self._window_join: JoinRule = window_join
         self._make_languages = make_languages
         self._languages: LanguageRule | None = None
+        self._clean: Cleaning = clean
         self._labels: Labels | None = None
         #: By window: what was scored for jobs that still wait.
         self._scored_windows: dict[str, HubRow] = {}
@@ -155,13 +158,13 @@ class HubProvider:
         return [self._text_windows(text) for text in job.texts]
 
     def _text_windows(self, text: object) -> TextError | TextWindows:
-        problem = find_problem(text, self._limits)
-        if problem is not None or not isinstance(text, str):
-            return problem or _LOCAL_ONLY
-        language = self._languages.examine(text) if self._languages else None
+        found = readable_text(text, self._limits, clean=self._clean)
+        if isinstance(found, TextError):
+            return found
+        language = self._languages.examine(found) if self._languages else None
         if isinstance(language, TextError):
             return language
-        split = self._split(text)
+        split = self._split(found)
         return replace(split, tokens=replace(split.tokens, language=language))
 
     def _reply(
