@@ -31,6 +31,7 @@ if TYPE_CHECKING:
         Outcome,
         Prediction,
         TextError,
+        TextPart,
     )
     from sentq.job import Job
     from sentq.results.backlog import Backlog
@@ -69,6 +70,7 @@ __all__ = [  # noqa: PLE0604 - names of the errors are added below
     "ServiceStatus",
     "Settings",
     "TextError",
+    "TextPart",
     "WorkerReport",
     "__version__",
     *_errors,
@@ -83,7 +85,7 @@ _MODULES: Final = {
     "client": ("Client",),
     "contract": (
         *("TASK_NAME", "ErrorCode", "JobOutcome", "JobStatus", "Limits", "Outcome", "Prediction"),
-        "TextError",
+        *("TextError", "TextPart"),
     ),
     "job": ("Job",),
     "results.backlog": ("Backlog",),

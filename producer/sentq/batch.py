@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Final, Protocol
 
-from sentq.contract import JobOutcome, check_timeout
+from sentq.contract import Detail, JobOutcome, check_timeout
 from sentq.errors import JobError
 from sentq.job import Job
 from sentq.results.batch import (
@@ -35,6 +35,7 @@ class AddJobs(Protocol):
         bulk: bool,
         deadline: float | None,
         local_only: bool,
+        detail: Detail | None,
         timeout: float | None,
     ) -> int: ...
 
@@ -66,6 +67,7 @@ class Batch:
         bulk: bool = True,
         deadline: float | None = None,
         local_only: bool = False,
+        detail: Detail | None = None,
         timeout: float | None = None,
     ) -> int:
         """Send jobs that belong to the batch, hundreds in a round trip; return how many there were.
@@ -73,7 +75,7 @@ class Batch:
         Args:
             jobs: The texts of each job, as `Client.submit` takes them. At most 500 are read ahead.
             bulk: Use the bulk queue. Workers take from it only while no single job waits.
-            deadline, local_only: As for `Client.submit`, for all jobs.
+            deadline, local_only, detail: As for `Client.submit`, for all jobs.
             timeout: Seconds to wait for capacity, each time the queue is full; None waits without
                 end.
 
@@ -84,7 +86,13 @@ class Batch:
             Overloaded, BrokerUnavailable: As for `Client.submit`. The jobs before are in the batch.
         """
         return self._add(
-            self.id, jobs, bulk=bulk, deadline=deadline, local_only=local_only, timeout=timeout
+            self.id,
+            jobs,
+            bulk=bulk,
+            deadline=deadline,
+            local_only=local_only,
+            detail=detail,
+            timeout=timeout,
         )
 
     def close(self) -> None:

@@ -17,7 +17,7 @@ from sentq.admin.functions import load_into_redis
 from sentq.admin.history import read_history
 from sentq.admin.status import ServiceStatus, read_status
 from sentq.batch import Batch
-from sentq.contract import JobOutcome, Outcome, check_timeout
+from sentq.contract import Detail, JobOutcome, Outcome, check_timeout
 from sentq.errors import JobError
 from sentq.job import Job, id_of
 from sentq.results.backlog import Backlog
@@ -63,6 +63,7 @@ class Client:
         key: str | None = None,
         deadline: float | None = None,
         local_only: bool = False,
+        detail: Detail | None = None,
         delay: float | None = None,
         at: datetime | None = None,
         then: object = None,
@@ -79,6 +80,9 @@ class Client:
             deadline: Seconds from now after which the outcome is not needed. Texts that were not
                 scored by then get the error `deadline_passed`.
             local_only: Score these texts only on the worker's machine.
+            detail: Also score the sentences or the paragraphs of each text on their own, as
+                `parts` of its outcome, and tell whether it is `mixed`. Such a job has at most 64
+                texts, and takes about twice as long.
             delay: Seconds from now until the job is due. It waits in Redis until then, however long
                 no worker runs, and is then sent to the end of its queue. Its outcome is kept for as
                 long as any other. A deadline must be later.
@@ -94,7 +98,8 @@ class Client:
             InvalidInput: Nothing was sent; the message says which text breaks which limit.
             EtaTooFar: The job is due later than `max_eta_s` permits.
             SettingsError: `then` needs messages and results in one database of one Redis.
-            KeyConflict: The key belongs to a job with other texts, or with another `local_only`.
+            KeyConflict: The key belongs to a job with other texts, or with another `local_only` or
+                `detail`.
             QueueFull, RedisFull: There is no capacity. Try again after `retry_after_s`.
             BrokerUnavailable: The broker did not accept the job within 5 seconds.
         """
@@ -105,6 +110,7 @@ class Client:
             keys=keys,
             deadline=deadline,
             local_only=local_only,
+            detail=detail,
             delay=delay,
             at=at,
             then=then,
@@ -119,6 +125,7 @@ class Client:
         keys: Iterable[str] | None = None,
         deadline: float | None = None,
         local_only: bool = False,
+        detail: Detail | None = None,
         delay: float | None = None,
         at: datetime | None = None,
         then: object = None,
@@ -131,7 +138,8 @@ class Client:
         Args:
             jobs: The texts of each job, as `submit` takes them.
             keys: An idempotency key for each job, in the same order.
-            bulk, deadline, local_only, delay, at, then_argument: As for `submit`, for all jobs.
+            bulk, deadline, local_only, detail, delay, at, then_argument: As for `submit`, for all
+                jobs.
             then: As for `submit`; it is published for each job.
 
         Raises:
@@ -145,6 +153,7 @@ class Client:
             keys=keys,
             deadline=deadline,
             local_only=local_only,
+            detail=detail,
             delay=delay,
             at=at,
             then=then,
@@ -206,6 +215,7 @@ class Client:
         bulk: bool = True,
         deadline: float | None = None,
         local_only: bool = False,
+        detail: Detail | None = None,
         then: object = None,
         timeout: float | None = None,
     ) -> Batch:
@@ -217,7 +227,7 @@ class Client:
         Args:
             jobs: The texts of each job, as `submit` takes them.
             bulk: Use the bulk queue. Workers take from it only while no single job waits.
-            deadline, local_only: As for `submit`, for all jobs.
+            deadline, local_only, detail: As for `submit`, for all jobs.
             then: A signature of Celery, which a worker publishes once when all jobs have ended. Its
                 first argument is the id of the batch, unless it is immutable. The workers'
                 `follow_tasks` and `follow_queues` apply to it.
@@ -230,9 +240,13 @@ class Client:
             If the batch was opened, the error has its `batch_id`: it stays open, with the jobs that
             were sent, and `batch_by_id` adds the others, closes it, or cancels it.
         """
-        checked = self._submitter.checked_jobs(jobs, "batch")
+        checked = self._submitter.checked_jobs(jobs, "batch", detail)
         sender = self._submitter.batch_sender(
-            bulk=bulk, deadline=deadline, local_only=local_only, timeout=timeout
+            bulk=bulk,
+            deadline=deadline,
+            local_only=local_only,
+            detail=detail,
+            timeout=timeout,
         )
         batch = self.open_batch(then=then)
         self._results.run(sender.add_steps(batch.id, checked, first=0, closes=True))
@@ -275,6 +289,7 @@ class Client:
         jobs_in_flight: int = MAP_JOBS_IN_FLIGHT,
         timeout: float | None = None,
         local_only: bool = False,
+        detail: Detail | None = None,
         key: str | None = None,
         isolate: bool = False,
         on_job: Callable[[JobOutcome], object] | None = None,
@@ -290,7 +305,7 @@ class Client:
             texts_per_job: The largest number of texts in a job.
             jobs_in_flight: How many jobs may be sent and not yet complete.
             timeout: Seconds to wait for each job at most, and for capacity to send it.
-            local_only: As for `submit`.
+            local_only, detail: As for `submit`.
             key: An idempotency key of all texts: a repetition after an interruption sends only
                 the jobs that are missing. Texts, order and `texts_per_job` must be the same.
             isolate: Send the texts of a job that fails as a whole again, each in a job of its own.
@@ -311,6 +326,7 @@ class Client:
             jobs_in_flight=jobs_in_flight,
             timeout=timeout,
             local_only=local_only,
+            detail=detail,
             key=key,
             isolate=isolate,
             on_job=on_job,
@@ -375,12 +391,17 @@ class Client:
         bulk: bool,
         deadline: float | None,
         local_only: bool,
+        detail: Detail | None,
         timeout: float | None,
     ) -> int:
         sender = self._submitter.batch_sender(
-            bulk=bulk, deadline=deadline, local_only=local_only, timeout=timeout
+            bulk=bulk,
+            deadline=deadline,
+            local_only=local_only,
+            detail=detail,
+            timeout=timeout,
         )
-        checked = self._submitter.checked_jobs(jobs, "add")
+        checked = self._submitter.checked_jobs(jobs, "add", detail)
         return self._results.run(sender.add_steps(batch_id, checked))
 
     def _close_batch(self, batch_id: str) -> None:

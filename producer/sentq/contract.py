@@ -17,7 +17,7 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
-from typing import Annotated, Any, Final, TypeAlias
+from typing import Annotated, Any, Final, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
@@ -43,6 +43,9 @@ SEALED_FIELD: Final = "sealed"
 DEADLINE_HEADER: Final = "sentq_deadline_ms"
 LOCAL_ONLY_HEADER: Final = "sentq_local_only"
 
+#: The header of a job that also asks for the parts of its texts: one of `DETAILS`.
+DETAIL_HEADER: Final = "sentq_detail"
+
 #: The header of a job that belongs to a batch: the id of the batch, a colon, the place in it.
 BATCH_HEADER: Final = "sentq_batch"
 
@@ -60,6 +63,19 @@ ALONE_HEADER: Final = "sentq_alone"
 MAX_TEXTS_PER_JOB: Final = 256
 MAX_CHARS_PER_TEXT: Final = 100_000
 MAX_BYTES_PER_MESSAGE: Final = 1024 * 1024
+
+#: The parts of texts that a job can ask for.
+Detail: TypeAlias = Literal["sentences", "paragraphs"]
+DETAILS: Final[tuple[Detail, ...]] = ("sentences", "paragraphs")
+
+#: The limits of a job that asks for parts, so that its outcome has at most 16,384 of them. If a
+#: text has more, neighbours are joined.
+MAX_PARTS_PER_TEXT: Final = 256
+MAX_TEXTS_WITH_DETAIL: Final = 64
+
+#: A text is mixed if one part is at least so positive and another one so negative. Chosen on
+#: reviews that were written for it, and measured on others (`python -m benchmarks.parts`).
+MIXED_SENTIMENT: Final = 0.5
 
 #: A character takes at most this many bytes in the message: an escaped surrogate pair.
 _MAX_JSON_BYTES_PER_CHAR: Final = 12
@@ -153,6 +169,23 @@ class JobRequest(_Wire):
             raise InvalidInput(f"{TASK_NAME}: {reason}") from None
 
 
+class TextPart(_Wire):
+    """A sentence or a paragraph of a text, scored on its own.
+
+    Attributes:
+        start, end: Where it stands in the text as it was sent, in characters (code points, which
+            Python counts; a character such as an emoji is two in JavaScript): `text[start:end]`.
+        label, score, scores, sentiment: As in `Prediction`.
+    """
+
+    start: int
+    end: int
+    label: str
+    score: float
+    scores: dict[str, float]
+    sentiment: float | None
+
+
 class Prediction(_Wire):
     """The outcome of a scored text.
 
@@ -171,6 +204,10 @@ class Prediction(_Wire):
         language_confidence: The probability of that language, from 0 to 1.
         language_supported: Whether the model reads that language; None if the confidence does not
             suffice. The scores of a text with `False` mean little.
+        parts: Its sentences or paragraphs, in order, if the job asked for them (`detail`). At most
+            256: if the text has more, neighbours are joined.
+        mixed: Whether it both praises and complains: the sentiment of one part is at least 0.5, and
+            that of another one at most -0.5. None without parts, or without sentiment.
     """
 
     label: str
@@ -182,6 +219,8 @@ class Prediction(_Wire):
     language: str | None = None
     language_confidence: float | None = None
     language_supported: bool | None = None
+    parts: tuple[TextPart, ...] | None = None
+    mixed: bool | None = None
 
 
 class TextError(_Wire):
@@ -304,6 +343,32 @@ def check_count(count: int, limits: Limits) -> None:
             f"{count:,} texts; the limit is {limits.texts_per_job} a job: "
             "split them, or let Client.map do it"
         )
+
+
+def check_detail(detail: object, count: int) -> None:
+    """Reject a job of so many texts that asks for parts which there are not, or for too many.
+
+    Raises:
+        InvalidInput: There is no such detail.
+        TooManyTexts: There are more than `MAX_TEXTS_WITH_DETAIL`.
+    """
+    if detail is None:
+        return
+    if detail not in DETAILS:
+        raise InvalidInput(f"detail must be {' or '.join(map(repr, DETAILS))}, or None")
+    if count > MAX_TEXTS_WITH_DETAIL:
+        raise TooManyTexts(
+            f"{count:,} texts; the limit is {MAX_TEXTS_WITH_DETAIL} a job with detail: "
+            "split them, or let Client.map do it"
+        )
+
+
+def is_mixed(sentiments: Sequence[float | None]) -> bool | None:
+    """Return whether a text with parts of these sentiments is mixed (`Prediction.mixed`)."""
+    known = [each for each in sentiments if each is not None]
+    if not known:
+        return None
+    return max(known) >= MIXED_SENTIMENT and min(known) <= -MIXED_SENTIMENT
 
 
 def check_job(texts: Sequence[object], limits: Limits) -> None:

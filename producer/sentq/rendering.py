@@ -15,7 +15,7 @@ from rich.progress import (
 )
 from rich.text import Text
 
-from sentq.contract import Outcome, TextError
+from sentq.contract import Outcome, Prediction, TextError, TextPart
 
 __all__ = ["JsonLines", "Presenter", "Table", "printable", "progress_bar"]
 
@@ -50,6 +50,8 @@ class JsonLines:
         if self._with_text:
             row["text"] = printable(text) if isinstance(text, str) else None
         fields = outcome.model_dump(mode="json")
+        if isinstance(outcome, Prediction) and outcome.parts is None:
+            del fields["parts"], fields["mixed"]
         row |= {"error": fields} if isinstance(outcome, TextError) else fields
         self._stream.write(orjson.dumps(row).decode() + "\n")
 
@@ -57,7 +59,8 @@ class JsonLines:
 class Table:
     """Writes aligned columns that fit the terminal, as the outcomes arrive.
 
-    The code of its language precedes a text that the model does not read.
+    The code of its language precedes a text that the model does not read. The parts of a text
+    follow it.
     """
 
     def __init__(self, stream: TextIO) -> None:
@@ -79,7 +82,20 @@ class Table:
         if outcome.language_supported is False:
             # The scores of such a text mean little.
             shown, colour = f"[{outcome.language}] {shown}", "dim"
+        if outcome.mixed:
+            shown = f"[mixed] {shown}"
         self._write((outcome.label, colour), f"{outcome.score:.3f}", polarity, (shown, ""))
+        if isinstance(text, str) and outcome.parts and len(outcome.parts) > 1:
+            for part in outcome.parts:
+                self._show_part(text, part)
+
+    def _show_part(self, text: str, part: TextPart) -> None:
+        shown = " ".join(printable(text[part.start : part.end]).split())
+        polarity = "" if part.sentiment is None else f"{part.sentiment:+.2f}"
+        colour = _COLOURS.get(part.label, "")
+        self._write(
+            (f" {part.label}", colour), f"{part.score:.3f}", polarity, (f"  {shown}", "dim")
+        )
 
     def _write(
         self, label: tuple[str, str], score: str, polarity: str, text: tuple[str, str]

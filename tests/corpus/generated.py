@@ -140,7 +140,7 @@ _jobs: Final = st.builds(
 #: Optional headers and properties of clients and workers.
 _MORE_NAMES: Final = (
     *("compression", "redelivered", "shadow", "origin", "replaced_task_nesting", "x"),
-    *("sentq_deadline_ms", "sentq_deliveries", "sentq_alone", "sentq_local_only"),
+    *("sentq_deadline_ms", "sentq_deliveries", "sentq_alone", "sentq_local_only", "sentq_detail"),
     *("sentq_first_error", "sentq_last_error", "sentq_key"),
 )
 

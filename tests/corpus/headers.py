@@ -166,6 +166,14 @@ _IDS: Final = {
     "an id as long as a UUID": _scored(id="zzzzzzzz-zzzz-7zzz-zzzz-zzzzzzzzzzzz"),
 }
 
+_DETAILS: Final = {
+    f"a detail that is {name}": (
+        message(headers={"sentq_detail": value}),
+        ExpectFailed(InvalidInput),
+    )
+    for name, value in {"unknown": CANARY, "a list": ["sentences"], "true": True}.items()
+}
+
 _DEADLINES: Final = {
     **{
         f"a deadline that is {name}": (
@@ -224,6 +232,7 @@ _OWN: Final = {
         sentq_first_error=[CANARY], sentq_last_error={"a": 1}
     ),
     "a local-only mark that is text": _scored(sentq_local_only=CANARY),
+    "a detail that is null": _scored(sentq_detail=None),
     "an unknown header of sentq": _scored(sentq_unheard_of={CANARY: [CANARY]}),
 }
 

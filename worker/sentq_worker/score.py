@@ -34,7 +34,10 @@ from sentq.files.run.options import (
     RowsPerPartOption,
     RunRequest,
     SeparatorOption,
+    Split,
+    SplitOption,
     TableOption,
+    split_detail,
 )
 from sentq.files.run.scoring import ModelName, ScoredTexts
 from sentq.files.run.watch import ProgressKind
@@ -139,6 +142,7 @@ def score(
     table: TableOption = None,
     key_column: KeyColumnOption = None,
     out_table: OutTableOption = None,
+    split: SplitOption = Split.NONE,
     columns: ColumnsOption = None,
     prefix: PrefixOption = DEFAULT_PREFIX,
     rows_per_part: RowsPerPartOption = ROWS_PER_CHUNK,
@@ -166,7 +170,14 @@ def score(
 ) -> None:
     """See `HELP`."""
     # A wrong setting is an error before a file is read; the model is loaded after that.
-    scorer = Scorer(model=model, revision=revision, device=device, threads=threads, config=config)
+    scorer = Scorer(
+        model=model,
+        revision=revision,
+        device=device,
+        threads=threads,
+        config=config,
+        detail=split_detail(split),
+    )
     request = RunRequest(
         inputs=[file for each in inputs for file in _local(each)],
         out=out,
@@ -178,6 +189,7 @@ def score(
         table=table,
         key_column=key_column,
         out_table=out_table,
+        split=split,
         columns=columns,
         prefix=prefix,
         out_form=out_format,

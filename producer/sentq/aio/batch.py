@@ -7,7 +7,7 @@ from typing import Final
 
 from sentq.aio.driver import Drivers
 from sentq.aio.job import AsyncJob
-from sentq.contract import JobOutcome, check_timeout
+from sentq.contract import Detail, JobOutcome, check_timeout
 from sentq.errors import JobError
 from sentq.results.batch import (
     BatchProgress,
@@ -43,21 +43,26 @@ class AsyncBatch:
         bulk: bool = True,
         deadline: float | None = None,
         local_only: bool = False,
+        detail: Detail | None = None,
         timeout: float | None = None,  # noqa: ASYNC109 - as in Batch
     ) -> int:
         """Send jobs that belong to the batch, hundreds in a round trip; return how many there were.
 
         Args:
-            jobs, bulk, deadline, local_only, timeout: As for `Batch.add`.
+            jobs, bulk, deadline, local_only, detail, timeout: As for `Batch.add`.
 
         Raises:
             InvalidInput, BatchClosed, BatchTooLarge, UnknownBatch, Overloaded, BrokerUnavailable:
                 As `Batch.add` does.
         """
         sender = self._submitter.batch_sender(
-            bulk=bulk, deadline=deadline, local_only=local_only, timeout=timeout
+            bulk=bulk,
+            deadline=deadline,
+            local_only=local_only,
+            detail=detail,
+            timeout=timeout,
         )
-        checked = self._submitter.checked_jobs(jobs, "add")
+        checked = self._submitter.checked_jobs(jobs, "add", detail)
         return await self._drivers.current().run(sender.add_steps(self.id, checked))
 
     async def close(self) -> None:

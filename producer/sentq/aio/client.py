@@ -23,7 +23,7 @@ from sentq.aio.completed import completed_jobs
 from sentq.aio.dead import AsyncDeadLetters
 from sentq.aio.driver import Drivers
 from sentq.aio.job import AsyncJob
-from sentq.contract import JobOutcome, Outcome, check_timeout
+from sentq.contract import Detail, JobOutcome, Outcome, check_timeout
 from sentq.errors import JobError
 from sentq.job import JobHandle, id_of
 from sentq.results.backlog import Backlog
@@ -76,6 +76,7 @@ class AsyncClient:
         key: str | None = None,
         deadline: float | None = None,
         local_only: bool = False,
+        detail: Detail | None = None,
         delay: float | None = None,
         at: datetime | None = None,
         then: object = None,
@@ -84,7 +85,7 @@ class AsyncClient:
         """Send one job, and return when Redis has accepted it.
 
         Args:
-            texts, bulk, key, deadline, local_only, delay, at, then, then_argument: As for
+            texts, bulk, key, deadline, local_only, detail, delay, at, then, then_argument: As for
                 `Client.submit`.
 
         Raises:
@@ -98,6 +99,7 @@ class AsyncClient:
             keys=keys,
             deadline=deadline,
             local_only=local_only,
+            detail=detail,
             delay=delay,
             at=at,
             then=then,
@@ -113,6 +115,7 @@ class AsyncClient:
         keys: Iterable[str] | None = None,
         deadline: float | None = None,
         local_only: bool = False,
+        detail: Detail | None = None,
         delay: float | None = None,
         at: datetime | None = None,
         then: object = None,
@@ -123,7 +126,7 @@ class AsyncClient:
         All jobs are checked before the first one is sent.
 
         Args:
-            jobs, bulk, keys, deadline, local_only, delay, at, then, then_argument: As for
+            jobs, bulk, keys, deadline, local_only, detail, delay, at, then, then_argument: As for
                 `Client.submit_many`.
 
         Raises:
@@ -136,6 +139,7 @@ class AsyncClient:
             keys=keys,
             deadline=deadline,
             local_only=local_only,
+            detail=detail,
             delay=delay,
             at=at,
             then=then,
@@ -213,6 +217,7 @@ class AsyncClient:
         bulk: bool = True,
         deadline: float | None = None,
         local_only: bool = False,
+        detail: Detail | None = None,
         then: object = None,
         timeout: float | None = None,  # noqa: ASYNC109 - as in Client
     ) -> AsyncBatch:
@@ -220,14 +225,18 @@ class AsyncClient:
 
         Args:
             jobs: As for `Client.batch`. An iterable should not block: it is read in the event loop.
-            bulk, deadline, local_only, then, timeout: As for `Client.batch`.
+            bulk, deadline, local_only, detail, then, timeout: As for `Client.batch`.
 
         Raises:
             InvalidInput, Overloaded, BrokerUnavailable: As `Client.batch` does.
         """
-        checked = self._submitter.checked_jobs(jobs, "batch")
+        checked = self._submitter.checked_jobs(jobs, "batch", detail)
         sender = self._submitter.batch_sender(
-            bulk=bulk, deadline=deadline, local_only=local_only, timeout=timeout
+            bulk=bulk,
+            deadline=deadline,
+            local_only=local_only,
+            detail=detail,
+            timeout=timeout,
         )
         batch = await self.open_batch(then=then)
         steps = sender.add_steps(batch.id, checked, first=0, closes=True)
@@ -264,6 +273,7 @@ class AsyncClient:
         jobs_in_flight: int = MAP_JOBS_IN_FLIGHT,
         timeout: float | None = None,
         local_only: bool = False,
+        detail: Detail | None = None,
         key: str | None = None,
         isolate: bool = False,
         on_job: Callable[[JobOutcome], object] | None = None,
@@ -278,7 +288,7 @@ class AsyncClient:
             texts: The texts, also from an asynchronous iterable. At most `texts_per_job *
                 jobs_in_flight` are read ahead. An ordinary iterable should not block: it is read
                 in the event loop.
-            texts_per_job, jobs_in_flight, timeout, local_only, key, isolate, on_job: As for
+            texts_per_job, jobs_in_flight, timeout, local_only, detail, key, isolate, on_job: As for
                 `Client.map`.
 
         Raises:
@@ -297,6 +307,7 @@ class AsyncClient:
             jobs_in_flight=jobs_in_flight,
             timeout=timeout,
             local_only=local_only,
+            detail=detail,
             key=key,
             isolate=isolate,
             on_job=on_job,

@@ -11,9 +11,9 @@ import typer
 from sentq.cli.common import Exit, notes, say
 from sentq.cli.waiting import WaitNotices
 from sentq.client import Client
-from sentq.contract import JobOutcome, Outcome
+from sentq.contract import Detail, JobOutcome, Outcome
 from sentq.files.run.command import run_files
-from sentq.files.run.options import RunRequest
+from sentq.files.run.options import RunRequest, split_detail
 from sentq.files.run.scoring import ModelName, ScoredTexts, TextScoring
 from sentq.settings import Settings
 
@@ -31,15 +31,23 @@ class QueueScoring:
         notices: Says what it waits for.
         timeout_s: Seconds to wait for each job at most; None waits until it ends.
         local_only: Whether the texts must stay on the workers' machines.
+        detail: Which parts of the texts are scored, too.
     """
 
     def __init__(
-        self, client: Client, notices: WaitNotices, *, timeout_s: float | None, local_only: bool
+        self,
+        client: Client,
+        notices: WaitNotices,
+        *,
+        timeout_s: float | None,
+        local_only: bool,
+        detail: Detail | None = None,
     ) -> None:
         self._client = client
         self._notices = notices
         self._timeout_s = timeout_s
         self._local_only = local_only
+        self._detail: Detail | None = detail
         self._model: ModelName | None = None
 
     def score(self, texts: Iterable[object]) -> Iterator[ScoredTexts]:
@@ -50,6 +58,7 @@ class QueueScoring:
             self._noticed(texts),
             timeout=self._timeout_s,
             local_only=self._local_only,
+            detail=self._detail,
             isolate=True,
             on_job=self._set_model,
         )
@@ -85,7 +94,13 @@ def score_files(
         def open_scoring() -> TextScoring:
             client = stack.enter_context(Client(settings))
             waiting = stack.enter_context(WaitNotices(client.backlog, say))
-            return QueueScoring(client, waiting, timeout_s=timeout_s, local_only=local_only)
+            return QueueScoring(
+                client,
+                waiting,
+                timeout_s=timeout_s,
+                local_only=local_only,
+                detail=split_detail(request.split),
+            )
 
         tally = run_files(request, open_scoring, notes)
     if tally.failures:

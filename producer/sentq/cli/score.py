@@ -38,7 +38,10 @@ from sentq.files.run.options import (
     RowsPerPartOption,
     RunRequest,
     SeparatorOption,
+    Split,
+    SplitOption,
     TableOption,
+    split_detail,
 )
 from sentq.files.run.watch import ProgressKind
 from sentq.rendering import JsonLines, Presenter, Table, printable, progress_bar
@@ -61,6 +64,7 @@ Examples:
   sentq score reviews.csv --field body --out scored.csv
   sentq score 'export/*.parquet' --field body --out scored/ --progress json
   sentq score reviews.csv --out scored.csv --report report.html --report-by product
+  sentq score "Great food. Rude staff!" --split sentences
   sentq score old.csv --encoding latin-1 --separator ';' --out scored.jsonl.zst
   sentq score postgresql://app@db/shop --table reviews --out scored.parquet
   sentq score postgresql://app@db/shop --table reviews --out postgresql://app@db/shop
@@ -132,6 +136,7 @@ def score(
     table: TableOption = None,
     key_column: KeyColumnOption = None,
     out_table: OutTableOption = None,
+    split: SplitOption = Split.NONE,
     columns: ColumnsOption = None,
     prefix: PrefixOption = DEFAULT_PREFIX,
     rows_per_part: RowsPerPartOption = ROWS_PER_CHUNK,
@@ -189,6 +194,7 @@ def score(
             table=table,
             key_column=key_column,
             out_table=out_table,
+            split=split,
             columns=columns,
             prefix=prefix,
             out_form=out_format,
@@ -219,7 +225,13 @@ def score(
         presenter = JsonLines(sys.stdout, with_text=with_text) if as_json else Table(sys.stdout)
         if timeout_s is None and source is None:
             timeout_s = _TIMEOUT_OF_TEXTS_S
-        score_all = partial(client.map, timeout=timeout_s or None, local_only=local_only, key=key)
+        score_all = partial(
+            client.map,
+            timeout=timeout_s or None,
+            local_only=local_only,
+            detail=split_detail(split),
+            key=key,
+        )
         rows = texts if source is None else read_texts(source.name, source.form, source.field)
         failures = _show(presenter, _scored(client, score_all, rows), source)
     if failures:

@@ -11,8 +11,8 @@ from sentq.files.formats import FileProblem
 
 __all__ = ["DEFAULT_PARTS", "DEFAULT_PREFIX", "PARTS", "OutcomeColumns", "OutcomeType"]
 
-#: The type of a column: `scores` holds a number for each label.
-OutcomeType = Literal["string", "double", "int64", "bool", "scores"]
+#: The type of a column: `scores` holds a number for each label, `parts` a list of objects.
+OutcomeType = Literal["string", "double", "int64", "bool", "scores", "parts"]
 
 #: What of an outcome may be a column, and its type.
 PARTS: Final[dict[str, OutcomeType]] = {
@@ -25,11 +25,16 @@ PARTS: Final[dict[str, OutcomeType]] = {
     "language": "string",
     "language_confidence": "double",
     "language_supported": "bool",
+    "mixed": "bool",
+    "parts": "parts",
     "error": "string",
     "message": "string",
 }
 
 DEFAULT_PARTS: Final = ("label", "score", "sentiment", "error", "message")
+#: What only a run with detail has, and the columns of such a run.
+_OF_DETAIL: Final = ("mixed", "parts")
+_PARTS_WITH_DETAIL: Final = ("label", "score", "sentiment", *_OF_DETAIL, "error", "message")
 DEFAULT_PREFIX: Final = "sentq_"
 
 
@@ -46,21 +51,33 @@ class OutcomeColumns:
     prefix: str = DEFAULT_PREFIX
 
     @classmethod
-    def parse(cls, parts: str | None, prefix: str) -> OutcomeColumns:
+    def parse(cls, parts: str | None, prefix: str, *, detail: bool = False) -> OutcomeColumns:
         """Return the columns that options name, separated by commas; None for the default.
 
+        Args:
+            parts: The names.
+            prefix: What the names of the columns begin with.
+            detail: Whether outcomes have parts.
+
         Raises:
-            FileProblem: There is no such part.
+            FileProblem: There is no such part, or it needs detail.
         """
         if parts is None:
-            return cls(prefix=prefix)
+            return cls.default(prefix, detail=detail)
         chosen = tuple(dict.fromkeys(part.strip() for part in parts.split(",")))
         for part in chosen:
             if part not in PARTS:
                 raise FileProblem(
                     f"{part!r} is not a part of an outcome: --columns takes {', '.join(PARTS)}"
                 )
+            if part in _OF_DETAIL and not detail:
+                raise FileProblem(f"--columns {part} needs --split sentences or paragraphs")
         return cls(chosen, prefix)
+
+    @classmethod
+    def default(cls, prefix: str, *, detail: bool) -> OutcomeColumns:
+        """Return the columns that are added if none are named."""
+        return cls(_PARTS_WITH_DETAIL if detail else DEFAULT_PARTS, prefix)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -98,4 +115,12 @@ def _values_of(part: str, outcomes: Sequence[Outcome]) -> list[object]:
         return [each.code.value if isinstance(each, TextError) else None for each in outcomes]
     if part == "message":
         return [each.message if isinstance(each, TextError) else None for each in outcomes]
+    if part == "parts":
+        return [_parts_of(each) for each in outcomes]
     return [None if isinstance(each, TextError) else getattr(each, part) for each in outcomes]
+
+
+def _parts_of(outcome: Outcome) -> list[dict[str, object]] | None:
+    if isinstance(outcome, TextError) or outcome.parts is None:
+        return None
+    return [part.model_dump() for part in outcome.parts]

@@ -8,7 +8,7 @@ from typing import Any, Final, TypeVar
 
 from sentq.aio import AsyncClient, AsyncJob
 from sentq.connection.app import key_with_result_prefix
-from sentq.contract import JobOutcome, JobStatus, Limits
+from sentq.contract import Detail, JobOutcome, JobStatus, Limits
 from sentq.errors import BrokerUnavailable, JobError, SettingsError
 from sentq.gateway.errors import RequestInProgress
 from sentq.results.batch_outcomes import BatchReader
@@ -142,6 +142,7 @@ class GatewayClient(AsyncClient):
         first: int,
         *,
         local_only: bool,
+        detail: Detail | None = None,
         timeout_s: float,
     ) -> None:
         """Add jobs of checked texts to a batch that has so many jobs.
@@ -151,6 +152,7 @@ class GatewayClient(AsyncClient):
             jobs: The texts of each job.
             first: How many jobs the batch has. A step whose reply was lost may be repeated.
             local_only: Whether the texts must not be sent to the Hugging Face Hub.
+            detail: Which parts of the texts are scored on their own, too.
             timeout_s: How long to wait for capacity of the queue, in seconds.
 
         Raises:
@@ -159,7 +161,7 @@ class GatewayClient(AsyncClient):
             Overloaded, BrokerUnavailable: There was no capacity in time, or no Redis.
         """
         sender = self._submitter.batch_sender(
-            bulk=True, deadline=None, local_only=local_only, timeout=timeout_s
+            bulk=True, deadline=None, local_only=local_only, detail=detail, timeout=timeout_s
         )
         try:
             await self.run(sender.add_steps(batch_id, jobs, first=first, is_exact=True))

@@ -9,7 +9,14 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from sentq.admin.hub_budget import HubBudget
 from sentq.admin.status import QueueStatus, Scale
-from sentq.contract import MAX_CHARS_PER_TEXT, MAX_TEXTS_PER_JOB, JobOutcome, JobStatus
+from sentq.contract import (
+    MAX_CHARS_PER_TEXT,
+    MAX_TEXTS_PER_JOB,
+    MAX_TEXTS_WITH_DETAIL,
+    Detail,
+    JobOutcome,
+    JobStatus,
+)
 from sentq.webhooks.network.targets import MAX_URL_CHARS
 from sentq.wire.agreement import Disagreement
 from sentq.wire.reports import WorkerReport
@@ -59,6 +66,7 @@ class ScoreBody(_Body):
         deadline_s: In how many seconds the outcome is of no use any more. A job that has not begun
             by then is not scored.
         local_only: Whether no text may leave the machines of the workers.
+        detail: Which parts of the texts are scored on their own, too.
     """
 
     texts: Annotated[
@@ -85,6 +93,14 @@ class ScoreBody(_Body):
         bool,
         Field(description="Whether the texts must not be sent to the Hugging Face Hub."),
     ] = False
+    detail: Annotated[
+        Detail | None,
+        Field(
+            description="Also score the sentences or the paragraphs of each text on their own "
+            "(`parts` of its outcome), and tell whether it is `mixed`. Such a request has at most "
+            f"{MAX_TEXTS_WITH_DETAIL} texts."
+        ),
+    ] = None
 
 
 class JobBody(ScoreBody):

@@ -7,7 +7,7 @@ from datetime import datetime
 from itertools import count, repeat
 from typing import Final, TypeVar
 
-from sentq.contract import Limits, check_job, is_number
+from sentq.contract import Detail, Limits, check_detail, check_job, is_number
 from sentq.errors import EtaTooFar, InvalidInput, NotAString
 from sentq.sending.sender import SendOptions
 
@@ -28,7 +28,9 @@ T = TypeVar("T")
 _LONGEST_DEADLINE_S: Final = 365 * 24 * 60 * 60
 
 
-def checked_texts(texts: str | Sequence[str], limits: Limits) -> Sequence[str]:
+def checked_texts(
+    texts: str | Sequence[str], limits: Limits, detail: Detail | None = None
+) -> Sequence[str]:
     """Return the texts of a job as a list.
 
     Raises:
@@ -39,6 +41,7 @@ def checked_texts(texts: str | Sequence[str], limits: Limits) -> Sequence[str]:
     if not isinstance(texts, (list, tuple)):
         raise NotAString(f"a job is a text or a list of texts, not {type(texts).__name__}")
     check_job(texts, limits)
+    check_detail(detail, len(texts))
     return texts
 
 
@@ -88,7 +91,9 @@ def checked_keys(keys: Iterable[str] | None, jobs: int) -> Sequence[str]:
     return checked
 
 
-def options_of_parts(key: str | None, *, local_only: bool) -> Iterator[SendOptions]:
+def options_of_parts(
+    key: str | None, *, local_only: bool, detail: Detail | None = None
+) -> Iterator[SendOptions]:
     """Return the options of the jobs of a stream, one after the other, each with a key of its own
     if the stream has one.
 
@@ -96,9 +101,12 @@ def options_of_parts(key: str | None, *, local_only: bool) -> Iterator[SendOptio
         InvalidInput: The key is no string or empty.
     """
     if key is None:
-        return repeat(SendOptions(local_only=local_only))
+        return repeat(SendOptions(local_only=local_only, detail=detail))
     (checked,) = checked_keys([key], 1)
-    return (SendOptions([f"{checked}\0{part}"], local_only=local_only) for part in count())
+    return (
+        SendOptions([f"{checked}\0{part}"], local_only=local_only, detail=detail)
+        for part in count()
+    )
 
 
 def checked_deadline_s(deadline: float | None) -> float | None:

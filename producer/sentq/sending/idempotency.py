@@ -6,11 +6,12 @@
 If jobs and outcomes are in one Redis, the script that sends a job also records its key. Otherwise
 the key is reserved first, and other senders of the same key wait until the job is sent or not.
 
-A digest tells whether a later job under the key has the same texts. It covers the texts and
-`local_only`, because a job that may leave the machine is not the same as one that must not. It
-does not cover what a repetition may change: the deadline and the queue.
+A digest tells whether a later job under the key has the same texts. It covers the texts,
+`local_only`, because a job that may leave the machine is not the same as one that must not, and
+`detail` if there is one. It does not cover what a repetition may change: the deadline and the
+queue.
 
-    content = SHA-256 of the texts and local_only
+    content = SHA-256 of the texts, local_only, and detail if there is one
     open    = HMAC-SHA256(namespace and key, content)    with no encryption keys
     sealed  = HMAC-SHA256(encryption key, open)          one for each encryption key
 
@@ -95,14 +96,17 @@ class IdempotencyKeys:
         self._prefix = f"sentq-key-{namespace}:" if namespace else "sentq-key-"
         self._keyring = keyring
 
-    def claim(self, key: str, texts: Sequence[str], *, local_only: bool) -> KeyClaim:
+    def claim(
+        self, key: str, texts: Sequence[str], *, local_only: bool, detail: str | None = None
+    ) -> KeyClaim:
         """Return the claim of a job of checked texts.
 
         The name in Redis holds a hash, because a key may be confidential, such as an order number.
         """
         key_bytes = key.encode("utf-8", "surrogatepass")
         name = f"{self._prefix}{hashlib.sha256(key_bytes).hexdigest()}"
-        content = hashlib.sha256(orjson.dumps([texts, local_only])).digest()
+        covered = [texts, local_only] if detail is None else [texts, local_only, detail]
+        content = hashlib.sha256(orjson.dumps(covered)).digest()
         owner = b"\0".join([b"sentq idempotency key", self._namespace.encode(), key_bytes])
         open_digest = hmac.digest(owner, content, "sha256")
         if self._keyring is None:

@@ -24,7 +24,13 @@ import redis
 
 from sentq.connection.broker import open_broker, run_on_broker
 from sentq.connection.clock import RedisClock
-from sentq.contract import CALLBACK_HEADER, DEADLINE_HEADER, LOCAL_ONLY_HEADER
+from sentq.contract import (
+    CALLBACK_HEADER,
+    DEADLINE_HEADER,
+    DETAIL_HEADER,
+    LOCAL_ONLY_HEADER,
+    Detail,
+)
 from sentq.errors import (
     BrokerUnavailable,
     EtaTooFar,
@@ -85,6 +91,7 @@ class SendOptions:
         delay_s: Seconds from now until they are due; None if they are due at once.
         at_s: The same as a time, in Unix seconds.
         callback: The callback of each job, as its header has it; None for none.
+        detail: Which parts of the texts are scored, too; None for none.
     """
 
     keys: Sequence[str] = ()
@@ -94,6 +101,7 @@ class SendOptions:
     delay_s: float | None = None
     at_s: float | None = None
     callback: str | None = None
+    detail: Detail | None = None
 
 
 _NO_OPTIONS: Final = SendOptions()
@@ -169,7 +177,7 @@ class Sender:
             due = self._due_time(options, now_s)
             headers = {**_headers(options, now_s, due), **trace_headers}
             claims = [
-                self._keys.claim(key, texts, local_only=options.local_only)
+                self._keys.claim(key, texts, local_only=options.local_only, detail=options.detail)
                 for key, texts in zip(options.keys, jobs, strict=bool(options.keys))
             ]
             if self._results.is_single_redis and not self._is_publishing_observed:
@@ -354,9 +362,9 @@ class Sender:
         which = "the idempotency key" if count == 1 else f"the idempotency key of job {place}"
         also = ", and the senders of a key need a common one of encryption_keys"
         error = KeyConflict(
-            f"{which} belongs to a job with other texts, or with another local_only. A key stands "
-            f"for one job for {self._results.ttl_s:,} s after it was sent (result_ttl_s): use "
-            f"another key for other texts{also if self._keyring else ''}"
+            f"{which} belongs to a job with other texts, or with another local_only or detail. A "
+            f"key stands for one job for {self._results.ttl_s:,} s after it was sent "
+            f"(result_ttl_s): use another key for other texts{also if self._keyring else ''}"
         )
         error.accepted = accepted
         return error
@@ -391,6 +399,8 @@ def _headers(
         headers[DEADLINE_HEADER] = round((now_s + options.deadline_s) * 1000)
     if options.local_only:
         headers[LOCAL_ONLY_HEADER] = True
+    if options.detail is not None:
+        headers[DETAIL_HEADER] = options.detail
     if options.callback is not None:
         headers[CALLBACK_HEADER] = options.callback
     return headers

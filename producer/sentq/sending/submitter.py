@@ -11,7 +11,16 @@ from datetime import datetime
 from itertools import islice
 from typing import TYPE_CHECKING, Final
 
-from sentq.contract import ErrorCode, JobOutcome, Outcome, TextError, check_timeout
+from sentq.contract import (
+    MAX_TEXTS_WITH_DETAIL,
+    Detail,
+    ErrorCode,
+    JobOutcome,
+    Outcome,
+    TextError,
+    check_detail,
+    check_timeout,
+)
 from sentq.errors import InvalidInput, JobError, JobFailed, SettingsError
 from sentq.results.ordered import OrderedResults
 from sentq.results.reader import ResultReader
@@ -82,6 +91,7 @@ class Submitter:
         keys: Iterable[str] | None,
         deadline: float | None,
         local_only: bool,
+        detail: Detail | None,
         delay: float | None,
         at: datetime | None,
         then: object,
@@ -99,7 +109,8 @@ class Submitter:
         checked: list[Sequence[str]] = []
         unchecked, limits = iter(several(jobs, "submit_many", "jobs")), self._limits
         while part := [
-            checked_texts(texts, limits) for texts in islice(unchecked, _JOBS_BETWEEN_PAUSES)
+            checked_texts(texts, limits, detail)
+            for texts in islice(unchecked, _JOBS_BETWEEN_PAUSES)
         ]:
             checked += part
             if len(part) == _JOBS_BETWEEN_PAUSES:
@@ -110,6 +121,7 @@ class Submitter:
             local_only,
             delay_s=delay_s,
             at_s=at_s,
+            detail=detail,
         )
         if then is not None:
             callback = callback_of_jobs(then, then_argument, jobs=len(checked))
@@ -145,7 +157,13 @@ class Submitter:
         yield from self._sender.close_batch_steps(batch_id)
 
     def batch_sender(
-        self, *, bulk: bool, deadline: float | None, local_only: bool, timeout: float | None
+        self,
+        *,
+        bulk: bool,
+        deadline: float | None,
+        local_only: bool,
+        detail: Detail | None,
+        timeout: float | None,
     ) -> BatchSender:
         """Check the options of jobs that are added to a batch; return what adds them.
 
@@ -156,19 +174,24 @@ class Submitter:
             self._sender,
             self._results,
             queue=self._queue(bulk=bulk),
-            options=SendOptions(deadline_s=checked_deadline_s(deadline), local_only=local_only),
+            options=SendOptions(
+                deadline_s=checked_deadline_s(deadline), local_only=local_only, detail=detail
+            ),
             timeout_s=check_timeout(timeout),
         )
 
     def checked_jobs(
-        self, jobs: Iterable[str | Sequence[str]], call: str
+        self, jobs: Iterable[str | Sequence[str]], call: str, detail: Detail | None
     ) -> Iterable[Sequence[str]]:
         """Return the texts of jobs, checked now if they are a list, else as they are read.
 
         Raises:
             InvalidInput: A job breaks a limit; the message says which.
         """
-        checked = (checked_texts(texts, self._limits) for texts in several(jobs, call, "jobs"))
+        check_detail(detail, 1)
+        checked = (
+            checked_texts(texts, self._limits, detail) for texts in several(jobs, call, "jobs")
+        )
         return list(checked) if isinstance(jobs, (list, tuple)) else checked
 
     def window(
@@ -178,6 +201,7 @@ class Submitter:
         jobs_in_flight: int,
         timeout: float | None,
         local_only: bool,
+        detail: Detail | None,
         key: str | None,
         isolate: bool = False,
         on_job: Callable[[JobOutcome], object] | None = None,
@@ -190,8 +214,13 @@ class Submitter:
         check_counts(texts_per_job=texts_per_job, jobs_in_flight=jobs_in_flight)
         if isolate and key is not None:
             raise InvalidInput("isolate does not go with key: jobs that are sent again have no key")
+        check_detail(detail, 1)
         timeout_s = check_timeout(timeout)
-        queue, options = self._queue(bulk=True), options_of_parts(key, local_only=local_only)
+        queue = self._queue(bulk=True)
+        options = options_of_parts(key, local_only=local_only, detail=detail)
+        most_texts = self._settings.texts_per_job
+        if detail is not None:
+            most_texts = min(most_texts, MAX_TEXTS_WITH_DETAIL)
 
         def send_steps(texts: Sequence[str]) -> Steps[str]:
             of_part = next(options)
@@ -213,7 +242,7 @@ class Submitter:
 
         return JobWindow(
             limits=self._limits,
-            texts_per_job=min(texts_per_job, self._settings.texts_per_job),
+            texts_per_job=min(texts_per_job, most_texts),
             jobs_in_flight=jobs_in_flight,
             send=send_steps,
             results=OrderedResults(self._results, timeout_s=timeout_s),

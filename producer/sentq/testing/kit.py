@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final, Self
 
 from sentq.client import Client
 from sentq.connection.stand_in import installed
+from sentq.contract import Detail
 from sentq.sending.idempotency import IdempotencyKeys
 from sentq.settings import Settings
 from sentq.testing.memory.server import MemoryServer
@@ -203,6 +204,7 @@ class Kit:
         bulk: bool | None = None,
         deadline: float | None = None,
         local_only: bool | None = None,
+        detail: Detail | None = None,
         key: str | None = None,
         jobs: int | None = None,
     ) -> list[SubmittedJob]:
@@ -214,6 +216,7 @@ class Kit:
             bulk: Whether it is in the bulk queue.
             deadline: Its deadline, in seconds after it was submitted.
             local_only: Whether it was submitted with `local_only`.
+            detail: Which parts of its texts it asks for.
             key: Its idempotency key.
             jobs: How many such jobs there are; None for at least one.
 
@@ -231,6 +234,7 @@ class Kit:
             and (bulk is None or (job.queue == self.settings.bulk_queue) == bulk)
             and (deadline is None or job.deadline_s == round(deadline, 2))
             and (local_only is None or job.local_only == local_only)
+            and (detail is None or job.detail == detail)
             and (key is None or job.id == self._id_of_key(key))
         ]
         if len(found) != jobs if jobs is not None else not found:

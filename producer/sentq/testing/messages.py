@@ -15,12 +15,15 @@ from sentq.connection.broker import queue_of_list
 from sentq.contract import (
     CALLBACK_HEADER,
     DEADLINE_HEADER,
+    DETAIL_HEADER,
     LOCAL_ONLY_HEADER,
     SEALED_FIELD,
     TASK_NAME,
+    Detail,
     JobRequest,
     Limits,
     check_count,
+    check_detail,
 )
 from sentq.errors import InvalidInput, Undecryptable
 from sentq.wire.batches import BatchPlace, place_in
@@ -86,6 +89,7 @@ class TaskMessage:
         else:
             texts = JobRequest.from_task(self.args, self.kwargs).texts
         check_count(len(texts), limits)
+        check_detail(self.headers.get(DETAIL_HEADER), len(texts))
         return texts
 
     @property
@@ -113,6 +117,11 @@ class TaskMessage:
     def is_local_only(self) -> bool:
         """Whether the texts may not leave the worker's machine."""
         return bool(self.headers.get(LOCAL_ONLY_HEADER))
+
+    @property
+    def detail(self) -> Detail | None:
+        """Which parts of the texts are scored, too."""
+        return self.headers.get(DETAIL_HEADER)
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,6 +179,7 @@ class SubmittedJob:
         queue: Its queue.
         deadline_s: How long after it was sent its deadline is, in seconds; None if it has none.
         local_only: Whether it was sent with `local_only=True`.
+        detail: Which parts of the texts it asks for; None for none.
         batch_id: The id of its batch; None if it is in none.
     """
 
@@ -178,6 +188,7 @@ class SubmittedJob:
     queue: str
     deadline_s: float | None = None
     local_only: bool = False
+    detail: Detail | None = None
     batch_id: str | None = None
 
     @classmethod
@@ -198,5 +209,6 @@ class SubmittedJob:
             queue=message.queue,
             deadline_s=deadline_s,
             local_only=message.is_local_only,
+            detail=message.detail,
             batch_id=None if place is None else place.batch_id,
         )

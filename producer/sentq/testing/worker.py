@@ -11,13 +11,14 @@ import orjson
 
 from sentq import errors
 from sentq.connection.broker import queue_lists
-from sentq.contract import ErrorCode, Outcome, TextError, check_text
+from sentq.contract import Detail, ErrorCode, Outcome, TextError, check_text
 from sentq.errors import InvalidInput, LinkRefused, ScoringFailed, WorkerError
 from sentq.settings import Settings
 from sentq.testing.memory.batch_scripts import count_ends
 from sentq.testing.memory.database import MemoryDatabase
 from sentq.testing.memory.documents import is_final, may
 from sentq.testing.messages import PublishedTask, TaskMessage
+from sentq.testing.parts import with_parts
 from sentq.testing.scores import LABELS, Scores, outcome_by
 from sentq.version import VERSION
 from sentq.wire.batches import BATCH_KEY_PREFIX, COMPLETE_BATCHES_KEY, batch_key
@@ -226,13 +227,16 @@ class MemoryWorker:
             return [_DEADLINE_PASSED] * len(texts)
         if failure is not None:
             return [TextError(code=failure, message="the test wants this error")] * len(texts)
-        return [self._outcome(text) for text in texts]
+        return [self._outcome(text, message.detail) for text in texts]
 
-    def _outcome(self, text: Any) -> Outcome:
+    def _outcome(self, text: Any, detail: Detail | None) -> Outcome:
         problem = check_text(text, self._settings.limits)
         if problem is not None:
             return problem
-        return outcome_by(self.scores, text) if text.strip() else _EMPTY
+        if not text.strip():
+            return _EMPTY
+        outcome = outcome_by(self.scores, text)
+        return outcome if detail is None else with_parts(outcome, text, detail, self.scores)
 
     def _succeeded(self, message: TaskMessage, outcomes: list[Outcome]) -> bytes:
         sent_ms = sent_at_ms(message.id)

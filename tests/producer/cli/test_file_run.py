@@ -13,7 +13,7 @@ import typer
 from sentq.cli.file_run import score_files
 from sentq.errors import RedisUnavailable, ResultsUnavailable
 from sentq.files.run.manifest import Manifest
-from sentq.files.run.options import RunRequest
+from sentq.files.run.options import RunRequest, Split
 from sentq.files.run.scoring import ModelName
 from sentq.files.run.state import RunChanged
 from sentq.testing import Kit, inline
@@ -47,6 +47,22 @@ def test_rows_are_scored_by_workers(kit: Kit) -> None:
     assert [row["n"] for row in rows] == [str(n) for n in range(_ROWS)]
     found = [row["sentq_label"] or row["sentq_error"] for row in rows]
     assert found == ["positive", "negative", "empty_text"] * (_ROWS // 3)
+
+
+def test_the_parts_of_texts_are_columns(kit: Kit) -> None:
+    row, *_ = _score(kit, split=Split.SENTENCES)
+    assert row["sentq_mixed"] is False
+    (part,) = row["sentq_parts"]
+    assert (part["start"], part["end"], part["label"]) == (0, 10, "positive")
+    assert len(kit.assert_submitted(detail="sentences")) == len(kit.submitted)
+
+
+def test_parts_of_other_kinds_are_not_mixed(kit: Kit) -> None:
+    _end_early(kit, split=Split.SENTENCES)
+    with pytest.raises(RunChanged, match="--split"):
+        _score(kit, split=Split.PARAGRAPHS)
+    with pytest.raises(RunChanged, match="--split"):
+        _score(kit)
 
 
 def test_a_failed_job_is_no_end_of_a_run(kit: Kit) -> None:

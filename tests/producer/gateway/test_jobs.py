@@ -83,8 +83,20 @@ def test_a_request_that_waits_is_answered_when_the_gateway_ends(
 
 def test_options_of_a_job_reach_it(http: TestClient, kit: Kit) -> None:
     body = {"texts": ["x"], "deadline_s": 30, "local_only": True, "bulk": True}
-    assert http.post("/v1/jobs", json=body).status_code == 202
-    kit.assert_submitted(["x"], deadline=30, local_only=True, bulk=True, jobs=1)
+    assert http.post("/v1/jobs", json=body | {"detail": "paragraphs"}).status_code == 202
+    kit.assert_submitted(
+        ["x"], deadline=30, local_only=True, detail="paragraphs", bulk=True, jobs=1
+    )
+
+
+def test_texts_with_detail_have_parts(http: TestClient) -> None:
+    body = {"texts": "Good food. Bad service!", "detail": "sentences"}
+    (found,) = http.post("/v1/score", json=body).json()["outcomes"]
+    places = [(part["start"], part["end"], part["label"]) for part in found["parts"]]
+    assert places == [(0, 10, "positive"), (11, 23, "negative")]
+    assert found["mixed"] is True
+    many = http.post("/v1/score", json={"texts": ["x"] * 65, "detail": "sentences"})
+    assert (many.status_code, many.json()["type"].rpartition(":")[2]) == (422, "too-many-texts")
 
 
 # --- Jobs ------------------------------------------------------------------------------------
@@ -158,6 +170,7 @@ def test_an_unknown_job_is_not_found_and_an_expired_one_is_gone(http: TestClient
         ({"texts": "x", "deadline_s": -1}, "/deadline_s"),
         ({"texts": "x", "deadline_s": "1"}, "/deadline_s"),
         ({"texts": "x", "local_only": 1}, "/local_only"),
+        ({"texts": "x", "detail": "words"}, "/detail"),
         ({"texts": "x", "SECRET": 1}, ""),
         ([], ""),
         ("SECRET", ""),

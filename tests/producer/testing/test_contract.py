@@ -123,6 +123,41 @@ def test_a_job_of_the_bulk_queue_and_one_that_stays_local_are_scored(
         assert _codes(outcome) == [None]
 
 
+def test_a_job_with_detail_has_the_parts_of_its_texts(client: Any, service: ServiceOfTests) -> None:
+    text = "  The room was lovely.\n\nI hate the breakfast! "
+    jobs = [
+        client.submit([text, "", "fine"], detail="sentences"),
+        client.submit(text, detail="paragraphs"),
+        client.submit(text),
+    ]
+    service.let_work()
+    by_sentences, by_paragraphs, plain = client.results(jobs, timeout=PATIENCE_S)
+    found, empty, fine = by_sentences.outcomes
+    for each in (found, by_paragraphs.outcomes[0]):
+        assert [text[part.start : part.end] for part in each.parts] == [
+            "The room was lovely.",
+            "I hate the breakfast!",
+        ]
+        assert isinstance(each.mixed, bool)
+        for part in each.parts:
+            assert part.score == part.scores[part.label] == max(part.scores.values())
+            assert sum(part.scores.values()) == pytest.approx(1)
+            assert -1 <= part.sentiment <= 1
+    assert empty.code is ErrorCode.EMPTY_TEXT
+    assert [(part.start, part.end, part.label) for part in fine.parts] == [(0, 4, fine.label)]
+    assert fine.mixed is False
+    assert plain.outcomes[0].parts is plain.outcomes[0].mixed is None
+
+
+def test_a_detail_that_there_is_not_and_too_many_texts_for_one_are_refused(client: Any) -> None:
+    with pytest.raises(InvalidInput, match="'sentences' or 'paragraphs'"):
+        client.submit("fine", detail="words")
+    with pytest.raises(TooManyTexts, match="64 a job with detail"):
+        client.submit(["fine"] * 65, detail="sentences")
+    with pytest.raises(InvalidInput, match="detail"):
+        client.batch(iter(["fine"]), detail="words")
+
+
 def test_an_unknown_id_is_an_unknown_job(client: Any) -> None:
     job = client.job("01a00000-0000-7000-8000-00000000000f")
     assert job.status() is JobStatus.UNKNOWN
@@ -320,6 +355,8 @@ def test_other_texts_under_a_key_are_refused_and_not_sent(
             client.submit("another text", key=key)
         with pytest.raises(KeyConflict):
             client.submit("fine", key=key, local_only=True)
+        with pytest.raises(KeyConflict):
+            client.submit("fine", key=key, detail="sentences")
         assert client.backlog().total_jobs == 1
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import json
 import multiprocessing
 import os
 import pickle
@@ -121,10 +122,46 @@ def _predictions(outcomes: list[Outcome]) -> list[Prediction]:
 
 def test_markup_is_left_out_if_that_is_asked_for(scorer: Scorer, tiny_model: Path) -> None:
     cleaning = Scorer(model=tiny_model, dtype="float32", threads=1, clean="html")
-    texts = ["a <b>good</b> day", "a <i>good day</i>", "<br>"]
-    plain = scorer.score(["a good day", "a good day", ""])
-    assert cleaning.score(texts) == plain
-    assert scorer.score(texts) != plain
+    (plain,) = scorer.score(["a good day"])
+    assert cleaning.score(["a <b>good</b> day"]) == [plain]
+    assert scorer.score(["a <b>good</b> day"]) != [plain]
+    (empty,) = cleaning.score(["<br>"])
+    assert isinstance(empty, TextError)
+    assert empty.code is ErrorCode.EMPTY_TEXT
+
+
+def test_parts_are_scored_as_texts_and_stand_where_they_were_sent(
+    scorer: Scorer, tiny_model: Path
+) -> None:
+    by_parts = Scorer(
+        model=tiny_model, dtype="float32", threads=1, clean="html", detail="sentences"
+    )
+    text = "<p>A good day.</p> The movie was <b>awful</b> and dull!"
+    found, whole, bad = by_parts.score([text, "a good day", 5])
+    assert isinstance(found, Prediction)
+    assert found.parts is not None
+    sentences = [text[part.start : part.end] for part in found.parts]
+    assert sentences == ["A good day.", "The movie was <b>awful</b> and dull!"]
+    alone = _predictions(scorer.score(["A good day.", "The movie was awful and dull!"]))
+    assert [part.label for part in found.parts] == [each.label for each in alone]
+    assert [part.score for part in found.parts] == pytest.approx([each.score for each in alone])
+    assert isinstance(whole, Prediction)
+    assert whole.parts is not None
+    assert [(part.start, part.end, part.scores) for part in whole.parts] == [(0, 10, whole.scores)]
+    assert whole.mixed is False
+    assert isinstance(bad, TextError)
+
+    columns = by_parts({"text": [text, None]})
+    assert by_parts.column_types["sentq_mixed"] == "boolean"
+    assert json.loads(str(columns["sentq_parts"][0]))[1]["label"] == found.parts[1].label
+    table = by_parts(pa.table({"text": [text, None]}))
+    assert table["sentq_mixed"].to_pylist() == columns["sentq_mixed"]
+    assert table["sentq_parts"].to_pylist() == columns["sentq_parts"]
+    assert columns["sentq_parts"][1] is columns["sentq_mixed"][1] is None
+    copied = pickle.loads(pickle.dumps(by_parts))  # noqa: S301 - made here
+    assert copied.score([text]) == by_parts.score([text])
+    with pytest.raises(InvalidInput, match="sentences"):
+        Scorer(detail="words")  # type: ignore[arg-type]
 
 
 # --- Batches ---------------------------------------------------------------------------------

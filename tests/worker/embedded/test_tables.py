@@ -11,6 +11,7 @@ import pytest
 
 from sentq.contract import ErrorCode, Outcome, Prediction, TextError
 from sentq.errors import InvalidInput
+from sentq.files.outcomes import OutcomeColumns
 from sentq_worker.embedded.tables import add_outcomes, read_texts
 
 TEXTS = ["good", None, "bad"]
@@ -19,6 +20,7 @@ OUTCOMES: list[Outcome] = [
     TextError(code=ErrorCode.NOT_A_STRING, message="a text must be a string, not NoneType"),
     Prediction(label="joy", score=0.0, scores={}, sentiment=None, tokens=1, windows=1),
 ]
+COLUMNS = OutcomeColumns(prefix="s_")
 LABELS = ["positive", None, "joy"]
 SCORES = [0.75, None, 0.0]
 SENTIMENTS = [0.5, None, None]
@@ -33,11 +35,11 @@ ADDED = {
 
 
 def _scored(batch: Any, outcomes: list[Outcome] = OUTCOMES) -> Any:
-    return add_outcomes(batch, "text", outcomes, prefix="s_")
+    return add_outcomes(batch, "text", outcomes, COLUMNS)
 
 
 def _texts(batch: object) -> list[object]:
-    return read_texts(batch, "text", prefix="s_")
+    return read_texts(batch, "text", COLUMNS)
 
 
 def _without_nan(values: list[Any]) -> list[object]:

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from sentq import JobOutcome, TextError
-from sentq.contract import ErrorCode, Prediction
+from sentq.contract import ErrorCode, Prediction, TextPart
 from sentq_worker.engine.base import EngineInfo
 from sentq_worker.engine.provider import ScoredJob
 from sentq_worker.jobs.outcomes import ScoredBatch
@@ -17,18 +17,24 @@ INFO = EngineInfo("model", None, "test", "none", ("negative", "positive"))
 NAMED = prediction().model_copy(
     update={"language": "de", "language_confidence": 0.9, "language_supported": False}
 )
+PART = TextPart(
+    start=0, end=4, label="positive", score=1.0, scores={"positive": 1.0}, sentiment=None
+)
+DETAILED = prediction().model_copy(update={"parts": (PART, PART), "mixed": False})
+BASE = {"label", "score", "scores", "sentiment", "tokens", "windows"}
 
 
 @pytest.mark.parametrize(
     ("outcome", "fields"),
     [
-        (prediction(), {"label", "score", "scores", "sentiment", "tokens", "windows"}),
-        (NAMED, Prediction.model_fields.keys()),
+        (prediction(), BASE),
+        (NAMED, Prediction.model_fields.keys() - {"parts", "mixed"}),
+        (DETAILED, {*BASE, "parts", "mixed"}),
         (TextError(code=ErrorCode.EMPTY_TEXT, message="empty"), {"code", "message"}),
     ],
-    ids=["no language", "a language", "an error"],
+    ids=["no language", "a language", "parts", "an error"],
 )
-def test_a_language_is_stored_if_there_is_one(
+def test_a_language_and_parts_are_stored_if_there_are_any(
     outcome: Prediction | TextError, fields: set[str]
 ) -> None:
     (stored,) = ScoredBatch([ScoredJob([outcome], INFO)], 0, 0).outcomes([(None, 1)])

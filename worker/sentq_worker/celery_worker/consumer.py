@@ -31,7 +31,7 @@ from sentq_worker.celery_worker.protocols import TaskRequest
 from sentq_worker.celery_worker.runtime import runtime_of
 from sentq_worker.celery_worker.strategy import with_checked_signatures
 from sentq_worker.jobs.ack_handles import CeleryHandback
-from sentq_worker.jobs.in_flight import InFlightJob, check_deadline
+from sentq_worker.jobs.in_flight import InFlightJob, check_options
 from sentq_worker.tracing.followers import in_trace_of
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ class Consumer(CeleryConsumer):
             return
         try:
             texts = runtime.encryption.texts(request.id, request.args, request.kwargs)
-            check_deadline(request.request_dict)
+            check_options(request.request_dict, len(texts))
         except InvalidInput as error:
             runtime.dispatcher.refuse(self._in_flight(request, []), error)
         except Undecryptable as error:

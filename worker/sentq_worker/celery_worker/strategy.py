@@ -36,7 +36,7 @@ from sentq_worker.celery_worker.protocols import MessageHandler, StrategyConsume
 from sentq_worker.celery_worker.runtime import WorkerRuntime, runtime_of
 from sentq_worker.celery_worker.schedule.job_schedule import JobSchedule
 from sentq_worker.jobs.ack_handles import AckHandle, MessageAck, RedisAck
-from sentq_worker.jobs.in_flight import InFlightJob, check_deadline
+from sentq_worker.jobs.in_flight import InFlightJob, check_options
 
 if TYPE_CHECKING:
     from celery import Celery, Task
@@ -139,7 +139,7 @@ class JobIntake:
         job = _in_flight(headers, delivery_info, ack_handle)
         try:
             job.texts = self._encryption.texts(job.id, *arguments)
-            check_deadline(headers)
+            check_options(headers, len(job.texts))
         except InvalidInput as error:
             self._dispatcher.refuse(job, error)
         else:

@@ -12,7 +12,7 @@ from typing import Final
 from celery import Task
 from celery.worker import state
 
-from sentq.contract import DEADLINE_HEADER, LOCAL_ONLY_HEADER, TASK_NAME
+from sentq.contract import DEADLINE_HEADER, DETAIL_HEADER, LOCAL_ONLY_HEADER, TASK_NAME
 from sentq.errors import InvalidInput, ScheduleFull, ScoringFailed, Undecryptable
 from sentq_worker.celery_worker.runtime import WorkerRuntime
 from sentq_worker.engine.base import EngineUnavailable
@@ -20,7 +20,7 @@ from sentq_worker.jobs.in_flight import (
     DEADLINE_PASSED,
     DUE_HEADER,
     DeliveredJob,
-    check_deadline,
+    check_options,
     has_deadline_passed,
 )
 from sentq_worker.jobs.outcomes import JobResult
@@ -29,7 +29,7 @@ from sentq_worker.jobs.retry import EngineBackoff
 __all__ = ["ScoreTask"]
 
 #: What a job's headers say of how it shall be scored.
-_HEADERS: Final = (DEADLINE_HEADER, DUE_HEADER, LOCAL_ONLY_HEADER)
+_HEADERS: Final = (DEADLINE_HEADER, DETAIL_HEADER, DUE_HEADER, LOCAL_ONLY_HEADER)
 
 
 class ScoreTask(Task):
@@ -67,7 +67,7 @@ class ScoreTask(Task):
         runtime, request = self.runtime, self.request
         texts = runtime.encryption.texts(request.id, args, kwargs)
         headers = {name: request.get(name) for name in _HEADERS}
-        check_deadline(headers)
+        check_options(headers, len(texts))
         job = DeliveredJob(request.id, texts, headers, request.delivery_info or {})
         attempts = 1 + int(request.retries or 0)
         while not has_deadline_passed(headers, runtime.dispatcher.clock.now_ms()):

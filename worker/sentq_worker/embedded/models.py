@@ -16,7 +16,7 @@ from threading import Lock
 from typing import TYPE_CHECKING, Any, Final
 from weakref import WeakValueDictionary
 
-from sentq.contract import Limits, Outcome
+from sentq.contract import Detail, Limits, Outcome
 from sentq_worker.engine.base import EngineInfo, ModelUnavailable
 from sentq_worker.extras import install_advice
 from sentq_worker.settings import WorkerSettings
@@ -46,16 +46,17 @@ class SharedModel:
         """The model, its revision, and where it runs."""
         return self._scorer.engine.info
 
-    def score(self, texts: Sequence[object]) -> list[Outcome]:
-        """Return an outcome for each text, in order.
+    def score(self, texts: Sequence[object], *, detail: Detail | None = None) -> list[Outcome]:
+        """Return an outcome for each text, in order, with its parts if `detail` names them.
 
         Raises:
             DeviceLost: This process cannot compute anything any more.
             EngineUnavailable: The engine computes nothing at the moment.
         """
+        from sentq_worker.scoring.parts import with_detail
         from sentq_worker.scoring.scorer import slices
 
-        parts = slices(texts)
+        parts = slices(with_detail(texts, detail))
         outcomes: list[Outcome] = []
         part = list(islice(parts, _SLICES_PER_CALL))
         while part:

@@ -13,10 +13,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final, Literal, Self, TypedDict, TypeVar, Unpack, overload
 
-from sentq.contract import Outcome
-from sentq.files.outcomes import DEFAULT_PREFIX, OutcomeColumns, OutcomeType
+from sentq.contract import Detail, Outcome, check_detail
+from sentq.files.outcomes import DEFAULT_PREFIX, OutcomeColumns
 from sentq_worker.embedded.models import SharedModel, find_shared_model, shared_model
-from sentq_worker.embedded.tables import add_outcomes, read_texts
+from sentq_worker.embedded.tables import TableType, add_outcomes, read_texts, table_types
 from sentq_worker.engine.base import EngineInfo
 from sentq_worker.settings import Cleaning, WorkerSettings
 
@@ -45,6 +45,7 @@ class ScorerOptions(TypedDict, total=False):
     threads: int | None
     labels: Mapping[str, str] | None
     clean: Cleaning | None
+    detail: Detail | None
     config: str | os.PathLike[str] | None
     column: str
     prefix: str
@@ -67,6 +68,8 @@ class Scorer:
             processes share the cores.
         labels: Other names for labels of the model.
         clean: `html` leaves out the markup of texts before they are scored; `none` does not.
+        detail: Also score the sentences or the paragraphs of texts, as `parts` of their outcomes,
+            and tell which texts are `mixed`. It takes about twice as long.
         config: A TOML file with settings of a worker.
         column: The column of a batch that has the texts.
         prefix: What the names of added columns begin with.
@@ -88,6 +91,7 @@ class Scorer:
         threads: int | None = None,
         labels: Mapping[str, str] | None = None,
         clean: Cleaning | None = None,
+        detail: Detail | None = None,
         config: str | os.PathLike[str] | None = None,
         column: str = "text",
         prefix: str = DEFAULT_PREFIX,
@@ -104,6 +108,8 @@ class Scorer:
         )
         self._options: dict[str, Any] = settings.model_dump(include=set(_SCORING))
         self._options["model"] = _absolute(settings.model)
+        check_detail(detail, 1)
+        self._detail: Detail | None = detail
         self._column = column
         self._prefix = prefix
         self._model: SharedModel | None = None
@@ -136,13 +142,13 @@ class Scorer:
         return self._loaded().info
 
     @property
-    def column_types(self) -> dict[str, OutcomeType]:
-        """The columns that are added to a batch, in order, with their types: `string` or `double`.
+    def column_types(self) -> dict[str, TableType]:
+        """The columns that are added to a batch, in order, with their types: `string`, `double` or
+        `boolean`.
 
         Spark, Arrow and pandas know the types by these names.
         """
-        columns = OutcomeColumns(prefix=self._prefix)
-        return dict(zip(columns.names, columns.types, strict=True))
+        return table_types(self._columns)
 
     def score(self, texts: Iterable[object]) -> list[Outcome]:
         """Score texts. Loads the model, if this process has not done so.
@@ -159,7 +165,7 @@ class Scorer:
             EngineError: The model cannot be loaded, or the device failed.
         """
         found = [texts] if isinstance(texts, str) else list(texts)
-        return self._loaded().score(found) if found else []
+        return self._loaded().score(found, detail=self._detail) if found else []
 
     @overload
     def __call__(self, batch: Iterator[Batch]) -> Iterator[Batch]: ...
@@ -177,7 +183,8 @@ class Scorer:
         Returns:
             A batch of the same kind, with the columns of `column_types` added. The others, the
             rows and their order stay as they are. `label`, `score` and `sentiment` have no value
-            where `error` has a code and `message` says why. A batch without rows loads no model.
+            where `error` has a code and `message` says why. With `detail`, `mixed` and `parts` (as
+            JSON) are added, too. A batch without rows loads no model.
 
         Raises:
             InvalidInput: It is no such batch, has no column of texts, or has a column with the
@@ -186,8 +193,8 @@ class Scorer:
         """
         if isinstance(batch, Iterator):
             return map(self, batch)
-        outcomes = self.score(read_texts(batch, self._column, prefix=self._prefix))
-        return add_outcomes(batch, self._column, outcomes, prefix=self._prefix)
+        outcomes = self.score(read_texts(batch, self._column, self._columns))
+        return add_outcomes(batch, self._column, outcomes, self._columns)
 
     def __repr__(self) -> str:
         model = self._options["model"] or "bundled"
@@ -195,15 +202,25 @@ class Scorer:
 
     def __getstate__(self) -> dict[str, object]:
         """Return the options: the model does not travel."""
-        return {"options": self._options, "column": self._column, "prefix": self._prefix}
+        return {
+            "options": self._options,
+            "detail": self._detail,
+            "column": self._column,
+            "prefix": self._prefix,
+        }
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self._options = state["options"]
+        self._detail = state["detail"]
         self._column = state["column"]
         self._prefix = state["prefix"]
         self._model = None
         # A process that gets copies of a scorer gets one with each task.
         self._keeps_model = True
+
+    @property
+    def _columns(self) -> OutcomeColumns:
+        return OutcomeColumns.default(self._prefix, detail=self._detail is not None)
 
     def _loaded(self) -> SharedModel:
         model = self._model

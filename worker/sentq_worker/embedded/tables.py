@@ -8,15 +8,28 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Protocol, TypeVar
+from typing import Any, Final, Literal, Protocol, TypeVar
+
+import orjson
 
 from sentq.contract import Outcome
 from sentq.errors import InvalidInput
 from sentq.files.outcomes import OutcomeColumns, OutcomeType
 
-__all__ = ["add_outcomes", "read_texts"]
+__all__ = ["TableType", "add_outcomes", "read_texts", "table_types"]
 
 Batch = TypeVar("Batch")
+
+#: The type of a new column, by a name that Spark, Arrow and pandas know.
+TableType = Literal["string", "double", "boolean"]
+
+#: Parts are JSON: each library has other types for lists of objects.
+_TYPES: Final[Mapping[OutcomeType, TableType]] = {
+    "string": "string",
+    "double": "double",
+    "bool": "boolean",
+    "parts": "string",
+}
 
 #: A message shows the names of so many columns, and so many characters of each.
 _MAX_SHOWN_COLUMNS: Final = 12
@@ -28,7 +41,7 @@ class _NewColumn:
     """A column to add; None where a row has no value."""
 
     name: str
-    type: OutcomeType
+    type: TableType
     values: Sequence[object]
 
 
@@ -95,7 +108,7 @@ class _Pandas:
 
         # A column of objects would have no type where it has no value: two parts of a data set
         # would differ.
-        kinds = {"string": "string", "double": "float64"}
+        kinds = {"string": "string", "double": "float64", "boolean": "boolean"}
         return batch.assign(
             **{
                 column.name: pd.Series(column.values, index=batch.index, dtype=kinds[column.type])
@@ -120,7 +133,7 @@ class _Polars:
     def extended(batch: Any, columns: Sequence[_NewColumn], like: str) -> Any:  # noqa: ARG004
         import polars as pl
 
-        kinds = {"string": pl.String, "double": pl.Float64}
+        kinds = {"string": pl.String, "double": pl.Float64, "boolean": pl.Boolean}
         return batch.with_columns(
             pl.Series(column.name, column.values, dtype=kinds[column.type]) for column in columns
         )
@@ -162,13 +175,19 @@ _FORMS: Final[Sequence[tuple[str, tuple[str, ...], type[_Form]]]] = (
 )
 
 
-def read_texts(batch: object, column: str, *, prefix: str) -> list[object]:
+def table_types(columns: OutcomeColumns) -> dict[str, TableType]:
+    """Return the types of new columns, by their names, in order."""
+    kinds = (_TYPES[kind] for kind in columns.types)
+    return dict(zip(columns.names, kinds, strict=True))
+
+
+def read_texts(batch: object, column: str, columns: OutcomeColumns) -> list[object]:
     """Return the texts of a batch: one entry for each row, None or NaN where there is no text.
 
     Args:
         batch: The batch.
         column: The column of texts.
-        prefix: What the names of the columns begin with that will be added.
+        columns: The columns that will be added.
 
     Raises:
         InvalidInput: It is no batch of columns, has not exactly one column of texts, or has a
@@ -182,7 +201,7 @@ def read_texts(batch: object, column: str, *, prefix: str) -> list[object]:
             f"the batch has {problem} {column!r}: its columns are {_shown(names)}. "
             "Scorer(column=…) names the column of texts"
         )
-    if taken := [name for name in OutcomeColumns(prefix=prefix).names if name in names]:
+    if taken := [name for name in columns.names if name in names]:
         raise InvalidInput(
             f"the batch has {_shown(taken)} already: it was scored before, or "
             "Scorer(prefix=…) must choose other names"
@@ -190,16 +209,18 @@ def read_texts(batch: object, column: str, *, prefix: str) -> list[object]:
     return form.values(batch, column)
 
 
-def add_outcomes(batch: Batch, column: str, outcomes: Sequence[Outcome], *, prefix: str) -> Batch:
-    """Return a batch that `read_texts` has read, with the columns of `COLUMN_TYPES`.
+def add_outcomes(
+    batch: Batch, column: str, outcomes: Sequence[Outcome], columns: OutcomeColumns
+) -> Batch:
+    """Return a batch that `read_texts` has read, with further columns.
 
     Args:
         batch: The batch. It stays as it is.
         column: The column of texts.
         outcomes: One for each row, in order.
-        prefix: What the names of the new columns begin with.
+        columns: The new columns.
     """
-    extended: Batch = _form(batch).extended(batch, _new_columns(outcomes, prefix), column)
+    extended: Batch = _form(batch).extended(batch, _new_columns(outcomes, columns), column)
     return extended
 
 
@@ -223,19 +244,24 @@ def _is_of(value: object, module: str, *classes: str) -> bool:
     return isinstance(value, tuple(each for each in found if isinstance(each, type)))
 
 
-def _new_columns(outcomes: Sequence[Outcome], prefix: str) -> list[_NewColumn]:
-    columns = OutcomeColumns(prefix=prefix)
+def _new_columns(outcomes: Sequence[Outcome], columns: OutcomeColumns) -> list[_NewColumn]:
     return [
-        _NewColumn(*each)
-        for each in zip(columns.names, columns.types, columns.values(outcomes), strict=True)
+        _NewColumn(name, _TYPES[kind], [*map(_as_json, values)] if kind == "parts" else values)
+        for name, kind, values in zip(
+            columns.names, columns.types, columns.values(outcomes), strict=True
+        )
     ]
+
+
+def _as_json(value: object) -> str | None:
+    return None if value is None else orjson.dumps(value).decode()
 
 
 def _array(column: _NewColumn) -> object:
     import numpy as np
 
     # As float64, None becomes NaN.
-    return np.array(column.values, dtype=object if column.type == "string" else np.float64)
+    return np.array(column.values, dtype=np.float64 if column.type == "double" else object)
 
 
 def _shown(names: Sequence[object]) -> str:

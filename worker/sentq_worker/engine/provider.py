@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol, runtime_checkable
 
-from sentq.contract import Outcome
+from sentq.contract import Detail, Outcome
 from sentq.errors import OverLimit
 from sentq_worker.engine.base import EngineInfo, EngineUnavailable
 from sentq_worker.engine.steps import Steps
@@ -41,6 +41,11 @@ class ProviderJob(Protocol):
     @property
     def is_local_only(self) -> bool:
         """Whether its texts must not be sent to a third party. No setting overrides it."""
+        ...
+
+    @property
+    def detail(self) -> Detail | None:
+        """Which parts of its texts are scored, too."""
         ...
 
     @property

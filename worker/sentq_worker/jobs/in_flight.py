@@ -11,14 +11,17 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, cast
 
 from sentq.contract import (
     DEADLINE_HEADER,
+    DETAIL_HEADER,
     LOCAL_ONLY_HEADER,
     TASK_NAME,
+    Detail,
     ErrorCode,
     TextError,
+    check_detail,
     redacted,
 )
 from sentq.errors import InvalidInput
@@ -38,7 +41,7 @@ __all__ = [
     "DuplicateDeliveries",
     "InFlightJob",
     "batch_tags",
-    "check_deadline",
+    "check_options",
     "has_deadline_passed",
     "named",
     "with_duplicates",
@@ -72,13 +75,20 @@ class DeliveredJob:
 
     @property
     def chars(self) -> int:
-        """The number of characters of its texts."""
-        return sum([len(text) for text in self.texts if isinstance(text, str)])
+        """The number of characters that are read for its texts: twice as many if their parts are
+        scored, too."""
+        chars = sum([len(text) for text in self.texts if isinstance(text, str)])
+        return 2 * chars if DETAIL_HEADER in self.headers else chars
 
     @property
     def is_local_only(self) -> bool:
         """Whether its texts may not leave this machine."""
         return bool(self.headers.get(LOCAL_ONLY_HEADER))
+
+    @property
+    def detail(self) -> Detail | None:
+        """Which parts of its texts are scored, too."""
+        return cast("Detail | None", self.headers.get(DETAIL_HEADER))
 
     @property
     def deadline_ms(self) -> float | None:
@@ -216,12 +226,14 @@ def batch_tags(jobs: Iterable[InFlightJob]) -> list[str]:
     return [tag for job in jobs if (tag := job.ack_handle.batch_tag) is not None]
 
 
-def check_deadline(headers: Headers) -> None:
-    """Check the deadline in the headers of a message.
+def check_options(headers: Headers, texts: int) -> None:
+    """Check the deadline and the detail in the headers of a message with so many texts.
 
     Raises:
-        InvalidInput: It is not a finite number.
+        InvalidInput: The deadline is not a finite number, there is no such detail, or it permits
+            fewer texts.
     """
+    check_detail(headers.get(DETAIL_HEADER), texts)
     deadline_ms = headers.get(DEADLINE_HEADER)
     if deadline_ms is None or type(deadline_ms) is int:
         return

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypedDict
+from typing import Final, TypedDict
 
-from sentq.contract import Outcome
+from sentq.contract import Outcome, TextError
 from sentq.errors import OverLimit
 from sentq_worker.engine.base import EngineUnavailable
 from sentq_worker.engine.provider import ProviderReply
@@ -30,6 +30,9 @@ class OutcomeFields(TypedDict):
     queued_ms: float | None
     inference_ms: float
 
+
+#: What is stored of an outcome that has neither a language nor parts.
+_FIELDS_WITHOUT_LANGUAGE: Final = ("label", "score", "scores", "sentiment", "tokens", "windows")
 
 #: How a job ends: with its outcomes, or with an error.
 JobResult = OutcomeFields | Exception
@@ -76,10 +79,18 @@ class ScoredBatch:
 def _stored(outcome: Outcome) -> dict[str, object]:
     """Return the fields of an outcome that are stored.
 
-    Without those of its language if it has none: a reader takes them as None, and they would make
-    the outcome of a worker that detects no languages a third larger.
+    Without those that a reader takes as None if they are missing: nulls for languages and parts
+    would make the outcome of a worker that has none of them a third larger.
     """
     fields = outcome.__dict__
-    if fields.get("language", "") is not None:
+    if isinstance(outcome, TextError):
         return fields
-    return {name: value for name, value in fields.items() if not name.startswith("language")}
+    if outcome.language is None:
+        stored = {name: fields[name] for name in _FIELDS_WITHOUT_LANGUAGE}
+    else:
+        stored = fields.copy()
+        del stored["parts"], stored["mixed"]
+    if outcome.parts is not None:
+        stored["parts"] = [part.__dict__ for part in outcome.parts]
+        stored["mixed"] = outcome.mixed
+    return stored

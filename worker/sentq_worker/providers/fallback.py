@@ -19,7 +19,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Final
 
-from sentq.contract import ErrorCode, Prediction, TextError
+from sentq.contract import Detail, ErrorCode, Prediction, TextError
 from sentq_worker.engine.base import (
     DeviceLost,
     EngineError,
@@ -53,6 +53,7 @@ class _ProbeJob:
 
     texts: Sequence[object] = (PROBE_TEXT,)
     is_local_only: bool = True
+    detail: Detail | None = None
     deadline_ms: float | None = None
     sent_at_ms: float | None = None
     queue: str = ""

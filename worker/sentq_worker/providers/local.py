@@ -23,6 +23,7 @@ from sentq_worker.engine.steps import Steps, run_steps
 from sentq_worker.inference.model_config import configured_labels
 from sentq_worker.inference.model_files import find_model
 from sentq_worker.scoring.labels import Labels
+from sentq_worker.scoring.parts import texts_of
 from sentq_worker.settings import WorkerSettings
 
 __all__ = ["LocalLabels", "LocalProvider", "is_device_back"]
@@ -80,7 +81,7 @@ class LocalProvider:
     def prefetch(self, jobs: Sequence[ProviderJob]) -> None:
         """See `Provider.prefetch`."""
         if isinstance(self._scorer, SupportsPrefetch):
-            self._scorer.prefetch([job.texts for job in jobs])
+            self._scorer.prefetch([texts_of(job) for job in jobs])
 
     def score(self, jobs: Sequence[ProviderJob]) -> list[ProviderReply]:
         """See `Provider.score`."""
@@ -89,7 +90,7 @@ class LocalProvider:
     def score_in_steps(self, jobs: Sequence[ProviderJob]) -> Steps[list[ProviderReply]]:
         """See `SupportsProviderSteps`."""
         scorer = self._loaded
-        scored = yield from scorer_steps(scorer, [job.texts for job in jobs])
+        scored = yield from scorer_steps(scorer, [texts_of(job) for job in jobs])
         info = scorer.engine.info
         return [
             outcomes if isinstance(outcomes, OverLimit) else ScoredJob(outcomes, info)

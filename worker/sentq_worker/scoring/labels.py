@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from sentq.contract import Prediction
+from sentq.contract import Prediction, TextPart, is_mixed
 from sentq_worker.scoring.language_rule import TextLanguage
 
 __all__ = ["Labels"]
@@ -72,8 +72,9 @@ class Labels:
         tokens: int,
         windows: int,
         language: TextLanguage | None = None,
+        parts: Sequence[TextPart] | None = None,
     ) -> Prediction:
-        """Return the prediction of a text with these probabilities."""
+        """Return the prediction of a text with these probabilities, and with these parts."""
         best = max(range(len(probabilities)), key=probabilities.__getitem__)
         code, confidence, is_supported = language or (None, None, None)
         return Prediction(
@@ -86,6 +87,20 @@ class Labels:
             language=code,
             language_confidence=confidence,
             language_supported=is_supported,
+            parts=None if parts is None else tuple(parts),
+            mixed=None if parts is None else is_mixed([part.sentiment for part in parts]),
+        )
+
+    def part(self, probabilities: Sequence[float], *, start: int, end: int) -> TextPart:
+        """Return a part of a text with these probabilities."""
+        best = max(range(len(probabilities)), key=probabilities.__getitem__)
+        return TextPart(
+            start=start,
+            end=end,
+            label=self.names[best],
+            score=probabilities[best],
+            scores=dict(zip(self.names, probabilities, strict=True)),
+            sentiment=self.sentiment(probabilities),
         )
 
 

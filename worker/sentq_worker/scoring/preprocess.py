@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from typing import NamedTuple
 
 from sentq.contract import ErrorCode, Limits, TextError, check_text
 from sentq_worker.scoring.language_rule import LanguageRule, TextLanguage
 from sentq_worker.scoring.markup import without_html
-from sentq_worker.scoring.windows import TextTokenizer, TextTokens
+from sentq_worker.scoring.parts import DetailedText, FoundPart, find_parts
+from sentq_worker.scoring.windows import PartTokens, TextTokenizer, TextTokens
 from sentq_worker.settings import Cleaning
 
 __all__ = ["PreprocessedText", "Preprocessor", "readable_text"]
 
 #: The tokens of a text, or the reason why it cannot be scored.
 PreprocessedText = TextTokens | TextError
+
+
+class _Checked(NamedTuple):
+    """What is read of a text, its language, and its parts if they are scored."""
+
+    readable: str
+    language: TextLanguage | None
+    parts: Sequence[FoundPart] | None = None
 
 
 class Preprocessor:
@@ -41,22 +51,36 @@ class Preprocessor:
         self._clean: Cleaning = clean
 
     def preprocess(self, texts: Sequence[object]) -> list[PreprocessedText]:
-        """Preprocess texts, in order. A text with a problem affects no other."""
+        """Preprocess texts, in order. A text with a problem affects no other.
+
+        Args:
+            texts: Texts, each in a `DetailedText` if its parts are scored, too.
+        """
         checked = [self._check(text) for text in texts]
-        readable = [found[0] for found in checked if not isinstance(found, TextError)]
-        tokens = iter(self._tokenise(readable))
+        strings: list[str] = []
+        for found in checked:
+            if not isinstance(found, TextError):
+                strings.append(found.readable)
+                strings += _other_strings(found)
+        tokens = iter(self._tokenise(strings))
         return [
-            found if isinstance(found, TextError) else _accepted(next(tokens), found[1])
-            for found in checked
+            found if isinstance(found, TextError) else _accepted(found, tokens) for found in checked
         ]
 
-    def _check(self, text: object) -> TextError | tuple[str, TextLanguage | None]:
-        """Return why a text is not scored, or what is read of it, and its language."""
-        readable = readable_text(text, self._limits, clean=self._clean)
-        if isinstance(readable, TextError) or self._languages is None:
-            return readable if isinstance(readable, TextError) else (readable, None)
-        language = self._languages.examine(readable)
-        return language if isinstance(language, TextError) else (readable, language)
+    def _check(self, text: object) -> TextError | _Checked:
+        """Return why a text is not scored, or what is read of it."""
+        sent = text.text if isinstance(text, DetailedText) else text
+        readable = readable_text(sent, self._limits, clean=self._clean)
+        if isinstance(readable, TextError):
+            return readable
+        language = None if self._languages is None else self._languages.examine(readable)
+        if isinstance(language, TextError):
+            return language
+        if not isinstance(text, DetailedText):
+            return _Checked(readable, language)
+        code = language.code if language and language.is_supported is not None else None
+        parts = find_parts(text, readable, clean=self._clean, language=code)
+        return _Checked(readable, language, parts)
 
     def _tokenise(self, texts: list[str]) -> list[PreprocessedText]:
         try:
@@ -83,13 +107,37 @@ def readable_text(text: object, limits: Limits, *, clean: Cleaning) -> str | Tex
     return readable if readable.strip() else _EMPTY
 
 
-def _accepted(text: PreprocessedText, language: TextLanguage | None) -> PreprocessedText:
-    """Return a text that was tokenised with its language, or the error of an empty one."""
-    if isinstance(text, TextError):
-        return text
-    if text.tokens == 0:
+def _other_strings(text: _Checked) -> Iterator[str]:
+    """Yield the parts of a text that are tokenised on their own."""
+    for part in text.parts or ():
+        if part.text != text.readable:
+            yield part.text
+
+
+def _accepted(text: _Checked, tokens: Iterator[PreprocessedText]) -> PreprocessedText:
+    """Return the tokens of a text with what else is known of it, or the error of an empty one.
+
+    Args:
+        text: The text.
+        tokens: The tokens of it and of its parts are the next ones.
+    """
+    found = next(tokens)
+    others = [next(tokens) for _ in _other_strings(text)]
+    if isinstance(found, TextError):
+        return found
+    if found.tokens == 0:
         return _EMPTY
-    return text if language is None else replace(text, language=language)
+    if text.parts is not None:
+        parts: list[PartTokens] = []
+        of_parts = iter(others)
+        for part in text.parts:
+            own = None if part.text == text.readable else next(of_parts)
+            if isinstance(own, TextError):
+                return own
+            if own is None or own.tokens:
+                parts.append(PartTokens(part.start, part.end, own))
+        found = replace(found, parts=parts)
+    return found if text.language is None else replace(found, language=text.language)
 
 
 _EMPTY = TextError(code=ErrorCode.EMPTY_TEXT, message="there is nothing to score in this text")

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain
 from typing import Final
 
-from sentq.contract import Limits, Outcome, TextError
+from sentq.contract import Limits, Outcome, TextError, TextPart
 from sentq.errors import OverLimit, TooManyTokens
 from sentq_worker.engine.base import Engine
 from sentq_worker.engine.counts import EngineCounts
@@ -19,9 +19,10 @@ from sentq_worker.engine.steps import Steps, run_steps
 from sentq_worker.scoring.batcher import Batcher, Row
 from sentq_worker.scoring.labels import Labels
 from sentq_worker.scoring.language_rule import LanguageRule
+from sentq_worker.scoring.parts import is_text, text_chars
 from sentq_worker.scoring.prefetch import Prefetcher
 from sentq_worker.scoring.preprocess import PreprocessedText, Preprocessor
-from sentq_worker.scoring.windows import TextTokenizer, TextTokens, join
+from sentq_worker.scoring.windows import PartTokens, TextTokenizer, TextTokens, join
 from sentq_worker.settings import Cleaning, JoinRule
 from sentq_worker.tracing.batches import ENGINE, READ, begin_part
 
@@ -117,7 +118,7 @@ class EngineScorer:
             A list of outcomes for each job, or TooManyTokens.
         """
         # A text that is not a string may not be hashable, or may equal another: True is 1.
-        keys = [[text if isinstance(text, str) else id(text) for text in job] for job in jobs]
+        keys = [[text if is_text(text) else id(text) for text in job] for job in jobs]
         distinct: dict[object, object] = {}
         for job_keys, job in zip(keys, jobs, strict=True):
             distinct.update(zip(job_keys, job, strict=True))
@@ -157,28 +158,58 @@ class EngineScorer:
 
     def _predict(self, texts: Sequence[PreprocessedText]) -> Steps[list[Outcome]]:
         tokenised = [text for text in texts if isinstance(text, TextTokens)]
-        windows = [window for text in tokenised for window in text.windows]
+        windows = [window for text in tokenised for window in text.all_windows]
         rows = iter((yield from self._batcher.predict_in_steps(windows)))
         return [self._outcome(text, rows) for text in texts]
 
     def _outcome(self, text: PreprocessedText, rows: Iterator[Row]) -> Outcome:
-        """Return the outcome of a text from the next rows, one for each of its windows."""
+        """Return the outcome of a text from the next rows, one for each of its windows, and of
+        those of its parts. An error of one of them is that of the text."""
         if isinstance(text, TextError):
             return text
-        window_rows = [next(rows) for _ in text.windows]
         scored: list[list[float]] = []
-        for row in window_rows:
+        error: TextError | None = None
+        for row in [next(rows) for _ in text.all_windows]:
             if isinstance(row, TextError):
-                return row
-            scored.append(row)
-        probabilities = join(text, scored, rule=self._window_join)
+                error = error or row
+            else:
+                scored.append(row)
+        if error is not None:
+            return error
+        windows, parts = len(text.windows), None
+        probabilities = join(text, scored[:windows], rule=self._window_join)
+        if text.parts is not None:
+            parts = self._parts(text.parts, probabilities, iter(scored[windows:]))
         return self._labels.prediction(
-            probabilities, tokens=text.tokens, windows=len(scored), language=text.language
+            probabilities,
+            tokens=text.tokens,
+            windows=windows,
+            language=text.language,
+            parts=parts,
         )
+
+    def _parts(
+        self, parts: Sequence[PartTokens], whole: list[float], rows: Iterator[list[float]]
+    ) -> list[TextPart]:
+        """Return the parts of a text.
+
+        Args:
+            parts: Where they are, and their windows.
+            whole: The probabilities of the text.
+            rows: The probabilities of the windows, in order.
+        """
+        found: list[TextPart] = []
+        for part in parts:
+            probabilities = whole
+            if part.tokens is not None:
+                own = [next(rows) for _ in part.tokens.windows]
+                probabilities = join(part.tokens, own, rule=self._window_join)
+            found.append(self._labels.part(probabilities, start=part.start, end=part.end))
+        return found
 
 
 def _chars(texts: Sequence[object]) -> int:
-    return sum([len(text) for text in texts if isinstance(text, str)])
+    return sum(map(text_chars, texts))
 
 
 def slices(texts: Sequence[object]) -> Iterator[Sequence[object]]:
@@ -188,10 +219,10 @@ def slices(texts: Sequence[object]) -> Iterator[Sequence[object]]:
     """
     start, chars = 0, 0
     for end, text in enumerate(texts):
-        chars += len(text) if isinstance(text, str) else 0
+        chars += text_chars(text)
         if chars > _SLICE_CHARS and end > start:
             yield texts[start:end]
-            start, chars = end, len(text) if isinstance(text, str) else 0
+            start, chars = end, text_chars(text)
     yield texts[start:]
 
 

@@ -7,7 +7,7 @@ configured rule.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from tokenizers import Encoding, Tokenizer
@@ -16,17 +16,40 @@ from sentq_worker.engine.base import Window
 from sentq_worker.scoring.language_rule import TextLanguage
 from sentq_worker.settings import JoinRule
 
-__all__ = ["TextTokenizer", "TextTokens", "join"]
+__all__ = ["PartTokens", "TextTokenizer", "TextTokens", "join"]
+
+
+@dataclass(frozen=True, slots=True)
+class PartTokens:
+    """The windows of a part of a text, and where it stands in the text. `tokens` is None if the
+    part is the whole text, whose windows are its own."""
+
+    start: int
+    end: int
+    tokens: TextTokens | None
 
 
 @dataclass(frozen=True, slots=True)
 class TextTokens:
     """The windows of a text. `tokens` counts the text's own tokens, each once. `language` is None
-    if it was not detected, or the text has no letters."""
+    if it was not detected, or the text has no letters. `parts` is None if they are not scored."""
 
     windows: list[Window]
     tokens: int
     language: TextLanguage | None = None
+    parts: Sequence[PartTokens] | None = None
+
+    @property
+    def all_windows(self) -> Sequence[Window]:
+        """The windows of the text, then those of its parts."""
+        if self.parts is None:
+            return self.windows
+        return [*self.windows, *self._windows_of_parts(self.parts)]
+
+    def _windows_of_parts(self, parts: Sequence[PartTokens]) -> Iterator[Window]:
+        for part in parts:
+            if part.tokens is not None:
+                yield from part.tokens.windows
 
 
 class TextTokenizer:

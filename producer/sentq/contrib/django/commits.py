@@ -7,6 +7,7 @@ from datetime import datetime
 
 from django.db import transaction
 
+from sentq.contract import Detail
 from sentq.contrib.django.clients import get_client, get_settings
 from sentq.job import Job
 from sentq.sending.arguments import checked_texts
@@ -25,6 +26,7 @@ def submit_on_commit(
     key: str | None = None,
     deadline: float | None = None,
     local_only: bool = False,
+    detail: Detail | None = None,
     delay: float | None = None,
     at: datetime | None = None,
     then: object = None,
@@ -41,8 +43,8 @@ def submit_on_commit(
         using: The database of the transaction.
         robust: Log an error of the submission or of `on_submit`, and raise none.
             `django.db.transaction.on_commit` has the same argument.
-        bulk, key, deadline, local_only, delay, at, then, then_argument: As for `Client.submit`.
-            Deadline and delay count from the commit.
+        bulk, key, deadline, local_only, detail, delay, at, then, then_argument: As for
+            `Client.submit`. Deadline and delay count from the commit.
 
     Raises:
         InvalidInput: The message says which text breaks which limit.
@@ -51,7 +53,7 @@ def submit_on_commit(
     Raises, after the commit, unless `robust` is set:
         QueueFull, RedisFull, BrokerUnavailable: The job was not accepted. The data is saved.
     """
-    checked = tuple(checked_texts(texts, get_settings().sender_limits))
+    checked = tuple(checked_texts(texts, get_settings().sender_limits, detail))
 
     def submit() -> None:
         job = get_client().submit(
@@ -60,6 +62,7 @@ def submit_on_commit(
             key=key,
             deadline=deadline,
             local_only=local_only,
+            detail=detail,
             delay=delay,
             at=at,
             then=then,

@@ -45,6 +45,7 @@ _TYPES: Final[Mapping[OutcomeType, str]] = {
     "int64": "bigint",
     "bool": "boolean",
     "scores": "jsonb",
+    "parts": "jsonb",
 }
 
 #: Seconds to wait for another process that writes the same output: the server may need some of
@@ -369,7 +370,7 @@ class PostgresTarget:
         options = self._options
         arrays = [sql.SQL("%(key)s::text[]::{}[]").format(options.key.type_name)]
         for number, kind in enumerate(options.columns.types):
-            cast = "text[]::jsonb" if kind == "scores" else _TYPES[kind]
+            cast = "text[]::jsonb" if _TYPES[kind] == "jsonb" else _TYPES[kind]
             arrays.append(sql.SQL("{}::{}[]").format(sql.Placeholder(f"c{number}"), sql.SQL(cast)))
         key = sql.Identifier(options.key.name)
         names = [sql.Identifier(name) for name in options.columns.names]
@@ -432,7 +433,7 @@ def _stored(kind: OutcomeType, column: Sequence[object]) -> list[object]:
                 else value
                 for value in column
             ]
-        case "scores":
+        case "scores" | "parts":
             return [None if value is None else orjson.dumps(value).decode() for value in column]
         case _:
             return list(column)

@@ -16,7 +16,7 @@ from rich.console import Console
 from sentq.errors import SentqError
 from sentq.files.outcomes import OutcomeColumns
 from sentq.files.run.opening import open_run
-from sentq.files.run.options import RunRequest
+from sentq.files.run.options import RunRequest, Split
 from sentq.files.run.scoring import TextScoring
 from sentq.files.run.state import RunChanged
 from sentq.files.run.summary import summarise
@@ -53,7 +53,9 @@ def run_files(
     def say(line: str) -> None:
         console.print(f"{request.program}: {printable(line)}", markup=False, soft_wrap=True)
 
-    columns = OutcomeColumns.parse(request.columns, request.prefix)
+    columns = OutcomeColumns.parse(
+        request.columns, request.prefix, detail=request.split is not Split.NONE
+    )
     watch = watch_of(request.progress, console)
     with ExitStack() as stack:
         opened = open_run(request, columns, watch, stack)

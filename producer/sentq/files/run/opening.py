@@ -136,6 +136,7 @@ def _to_file(
             "--prefix": columns.prefix,
             "--out-format": output.form.value,
             "--rows-per-part": request.rows_per_part,
+            **request.split_option,
         },
         restart=request.restart,
         watch=watch,

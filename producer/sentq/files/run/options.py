@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from sentq.contract import Detail
 from sentq.files.formats import Format
 from sentq.files.outcomes import DEFAULT_PREFIX
 from sentq.files.reading.sources import ROWS_PER_CHUNK
@@ -31,7 +33,10 @@ __all__ = [
     "RowsPerPartOption",
     "RunRequest",
     "SeparatorOption",
+    "Split",
+    "SplitOption",
     "TableOption",
+    "split_detail",
 ]
 
 FieldOption = Annotated[
@@ -63,11 +68,39 @@ ColumnsOption = Annotated[
     str | None,
     typer.Option(
         help="Columns to add, separated by commas: label, score, scores, sentiment, tokens, "
-        "windows, language, language_confidence, language_supported, error, message "
-        "(default: label,score,sentiment,error,message).",
+        "windows, language, language_confidence, language_supported, mixed, parts, error, message "
+        "(default: label,score,sentiment,error,message; with --split also mixed,parts).",
         metavar="NAMES",
     ),
 ]
+
+
+class Split(StrEnum):
+    """What texts are split into; each part is scored on its own, too."""
+
+    NONE = "none"
+    SENTENCES = "sentences"
+    PARAGRAPHS = "paragraphs"
+
+
+SplitOption = Annotated[
+    Split,
+    typer.Option(
+        help="Also score the sentences or the paragraphs of each text on their own, and tell "
+        "whether it is mixed. It takes about twice as long."
+    ),
+]
+
+
+def split_detail(split: Split) -> Detail | None:
+    """Return what the option asks for."""
+    details: dict[Split, Detail] = {
+        Split.SENTENCES: "sentences",
+        Split.PARAGRAPHS: "paragraphs",
+    }
+    return details.get(split)
+
+
 PrefixOption = Annotated[
     str, typer.Option(help="What the names of added columns begin with.", metavar="TEXT")
 ]
@@ -150,6 +183,7 @@ class RunRequest:
     out_table: str | None = None
     columns: str | None = None
     prefix: str = DEFAULT_PREFIX
+    split: Split = Split.NONE
     out_form: Format | None = None
     rows_per_part: int = ROWS_PER_CHUNK
     restart: bool = False
@@ -157,3 +191,8 @@ class RunRequest:
     report: Path | None = None
     report_date: str | None = None
     report_by: str | None = None
+
+    @property
+    def split_option(self) -> dict[str, object]:
+        """The option `--split`, if it is given: runs of earlier versions do not have it."""
+        return {} if self.split is Split.NONE else {"--split": self.split.value}

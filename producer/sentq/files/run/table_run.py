@@ -181,6 +181,7 @@ def open_table_run(
             "--format": DATABASE,
             "--columns": ",".join(columns.parts),
             "--prefix": columns.prefix,
+            **request.split_option,
         },
         restart=request.restart,
         watch=watch,

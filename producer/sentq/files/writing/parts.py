@@ -145,12 +145,25 @@ class _ParquetWriter:
     def __init__(self, columns: OutcomeColumns) -> None:
         self._columns = columns
         self._pa = require_pyarrow("Parquet")
+        scores = self._pa.map_(self._pa.string(), self._pa.float64())
         types = {
             "string": self._pa.string(),
             "double": self._pa.float64(),
             "int64": self._pa.int64(),
             "bool": self._pa.bool_(),
-            "scores": self._pa.map_(self._pa.string(), self._pa.float64()),
+            "scores": scores,
+            "parts": self._pa.list_(
+                self._pa.struct(
+                    {
+                        "start": self._pa.int32(),
+                        "end": self._pa.int32(),
+                        "label": self._pa.string(),
+                        "score": self._pa.float64(),
+                        "scores": scores,
+                        "sentiment": self._pa.float64(),
+                    }
+                )
+            ),
         }
         self._types = [types[kind] for kind in columns.types]
 

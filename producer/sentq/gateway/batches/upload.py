@@ -15,7 +15,7 @@ from typing import Final
 
 import orjson
 
-from sentq.contract import Limits, message_bytes
+from sentq.contract import Detail, Limits, message_bytes
 from sentq.errors import KeyConflict
 from sentq.gateway.batches.recent import record_recent_batch
 from sentq.gateway.batches.records import BatchRecords, JobRecord
@@ -111,6 +111,7 @@ class BatchUpload:
         limits: What the key of the upload may send.
         closing: Whether the gateway ends.
         local_only: Whether no text may leave the machines of the workers.
+        detail: Which parts of the texts are scored on their own, too.
 
     Attributes:
         texts: How many texts were accepted.
@@ -126,6 +127,7 @@ class BatchUpload:
         limits: RateLimits | None,
         closing: Closing,
         local_only: bool,
+        detail: Detail | None = None,
     ) -> None:
         self.texts = 0
         self.is_complete = False
@@ -136,6 +138,7 @@ class BatchUpload:
         self._limits = limits
         self._closing = closing
         self._local_only = local_only
+        self._detail: Detail | None = detail
         self._step: list[list[str]] = []
         self._step_chars = 0
         #: The place of the next job, and how many jobs the batch has.
@@ -222,7 +225,12 @@ class BatchUpload:
         await self._wait_for_tokens(jobs)
         await self._records.write_jobs(place, records)
         await self._client.add_to_batch(
-            self._id, jobs, place, local_only=self._local_only, timeout_s=_CAPACITY_S
+            self._id,
+            jobs,
+            place,
+            local_only=self._local_only,
+            detail=self._detail,
+            timeout_s=_CAPACITY_S,
         )
         self._known_jobs = place + len(jobs)
 

@@ -12,6 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
 from sentq.aio import AsyncBatch
+from sentq.contract import MAX_TEXTS_WITH_DETAIL, Detail
 from sentq.errors import EmptyJob, SentqError, UnknownBatch
 from sentq.gateway.batches.download import result_lines
 from sentq.gateway.batches.records import BatchRecord, BatchRecords
@@ -71,6 +72,13 @@ async def upload_batch(
     local_only: Annotated[  # noqa: FBT002 - a parameter of a query
         bool, Query(description="Whether the texts must not be sent to the Hugging Face Hub.")
     ] = False,
+    detail: Annotated[
+        Detail | None,
+        Query(
+            description="Also score the sentences or the paragraphs of each text on their own "
+            f"(`parts` of its outcome). Jobs have at most {MAX_TEXTS_WITH_DETAIL} texts then."
+        ),
+    ] = None,
     callback_url: Annotated[
         str | None,
         Query(
@@ -89,6 +97,7 @@ async def upload_batch(
     media_type = check_type(request, UPLOAD_TYPES)
     operation = f"batch {field} {texts_per_job} {local_only}"
     operation += f" {callback_url}" if callback_url else ""
+    operation += f" {detail}" if detail else ""
     then = await services.webhook(callback_url, owner=caller.key_id)
     attempt = attempt_of(services.client, caller.key_id, idempotency_key, operation)
     (batch_id,) = new_job_ids(1)
@@ -101,7 +110,10 @@ async def upload_batch(
         limits=caller.limits,
         closing=services.closing,
         local_only=local_only,
+        detail=detail,
     )
+    if detail:
+        texts_per_job = min(texts_per_job, MAX_TEXTS_WITH_DETAIL)
     body = IncomingBody(request, timeout_s=services.settings.body_timeout_s)
     limits = services.client.limits
     texts = texts_in(

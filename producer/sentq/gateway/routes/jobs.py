@@ -111,6 +111,7 @@ async def send_job(
             key=key,
             deadline=body.deadline_s,
             local_only=body.local_only,
+            detail=body.detail,
             delay=body.delay_s,
             then=then,
         )

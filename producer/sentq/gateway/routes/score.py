@@ -60,7 +60,11 @@ async def score(
     ) as key:
         await caller.take_texts(body.texts)
         job = await services.client.submit(
-            body.texts, key=key, deadline=body.deadline_s, local_only=body.local_only
+            body.texts,
+            key=key,
+            deadline=body.deadline_s,
+            local_only=body.local_only,
+            detail=body.detail,
         )
         await record_owner(services.client, job.id, caller.key_id)
         outcome = None

@@ -124,6 +124,20 @@ def test_markup_is_not_sent_to_the_hub(server: LocalHub) -> None:
     assert server.texts == ["good & bad"]
 
 
+def test_parts_of_texts_are_scored_by_the_hub_too(server: LocalHub) -> None:
+    with scoring(server) as scorer:
+        (reply,) = scorer.score([ScriptedJob(["good. bad!", "good."], detail="sentences")])
+    assert isinstance(reply, ScoredJob)
+    first, second = reply.outcomes
+    assert isinstance(first, Prediction)
+    assert isinstance(second, Prediction)
+    assert [(part.start, part.end) for part in first.parts or ()] == [(0, 5), (6, 10)]
+    assert first.parts is not None
+    assert second.parts is not None
+    assert first.parts[0].scores == second.scores == second.parts[0].scores
+    assert sorted(server.texts) == ["bad!", "good.", "good. bad!"]
+
+
 def test_local_only_texts_are_not_sent_to_the_hub(server: LocalHub) -> None:
     with scoring(server) as scorer:
         local_only, sent = scorer.score(

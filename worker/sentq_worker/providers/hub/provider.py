@@ -12,15 +12,16 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Final
 
-from sentq.contract import ErrorCode, Limits, Outcome, TextError
+from sentq.contract import ErrorCode, Limits, Outcome, TextError, TextPart
 from sentq_worker.engine.base import EngineInfo, EngineUnavailable, ModelUnavailable
 from sentq_worker.engine.counts import EngineCounts
 from sentq_worker.engine.provider import BreakerStates, ProviderJob, ProviderReply, ScoredJob
 from sentq_worker.providers.breaker import Breaker
 from sentq_worker.providers.hub.pool import HubPool, HubRequest, HubRow
-from sentq_worker.providers.hub.windows import TextWindows, Windower
+from sentq_worker.providers.hub.windows import PartWindows, TextWindows, Windower
 from sentq_worker.scoring.labels import Labels
 from sentq_worker.scoring.language_rule import LanguageRule
+from sentq_worker.scoring.parts import DetailedText, find_parts, texts_of
 from sentq_worker.scoring.preprocess import readable_text
 from sentq_worker.scoring.windows import join
 from sentq_worker.settings import Cleaning, JoinRule
@@ -155,17 +156,25 @@ class HubProvider:
         """Return the windows of each text, or the error that it ends in."""
         if job.is_local_only:
             return [_LOCAL_ONLY] * len(job.texts)
-        return [self._text_windows(text) for text in job.texts]
+        return [self._text_windows(text) for text in texts_of(job)]
 
     def _text_windows(self, text: object) -> TextError | TextWindows:
-        found = readable_text(text, self._limits, clean=self._clean)
+        sent = text.text if isinstance(text, DetailedText) else text
+        found = readable_text(sent, self._limits, clean=self._clean)
         if isinstance(found, TextError):
             return found
         language = self._languages.examine(found) if self._languages else None
         if isinstance(language, TextError):
             return language
         split = self._split(found)
-        return replace(split, tokens=replace(split.tokens, language=language))
+        parts = None
+        if isinstance(text, DetailedText):
+            code = language.code if language and language.is_supported is not None else None
+            parts = [
+                PartWindows(part.start, part.end, self._split(part.text))
+                for part in find_parts(text, found, clean=self._clean, language=code)
+            ]
+        return replace(split, tokens=replace(split.tokens, language=language), parts=parts)
 
     def _reply(
         self, plan: Sequence[TextError | TextWindows], known: Mapping[str, HubRow]
@@ -181,20 +190,36 @@ class HubProvider:
     def _outcome(
         self, text: TextWindows, known: Mapping[str, HubRow]
     ) -> Outcome | EngineUnavailable:
+        probabilities = self._joined(text, known)
+        if not isinstance(probabilities, list):
+            return probabilities
+        if self._labels is None:
+            return EngineUnavailable("the labels of the Hub's model are not known")
+        parts: list[TextPart] = []
+        for part in text.parts or ():
+            own = self._joined(part.text, known)
+            if not isinstance(own, list):
+                return own
+            parts.append(self._labels.part(own, start=part.start, end=part.end))
+        return self._labels.prediction(
+            probabilities,
+            tokens=text.tokens.tokens,
+            windows=len(text.windows),
+            language=text.tokens.language,
+            parts=None if text.parts is None else parts,
+        )
+
+    def _joined(
+        self, text: TextWindows, known: Mapping[str, HubRow]
+    ) -> list[float] | TextError | EngineUnavailable:
+        """Return the probabilities of a text or a part, or why it has none."""
         rows: list[list[float]] = []
         for window in text.windows:
             row = known[window]
             if not isinstance(row, list):
                 return row
             rows.append(row)
-        if self._labels is None:
-            return EngineUnavailable("the labels of the Hub's model are not known")
-        return self._labels.prediction(
-            join(text.tokens, rows, rule=self._window_join),
-            tokens=text.tokens.tokens,
-            windows=len(rows),
-            language=text.tokens.language,
-        )
+        return join(text.tokens, rows, rule=self._window_join)
 
     def _keep_scored_windows(
         self,
@@ -246,7 +271,7 @@ def _windows(plan: Sequence[TextError | TextWindows]) -> Iterator[str]:
     """Yield the windows of a job's texts, except for texts that are not sent."""
     for text in plan:
         if isinstance(text, TextWindows):
-            yield from text.windows
+            yield from text.all_windows
 
 
 _LOCAL_ONLY: Final = TextError(

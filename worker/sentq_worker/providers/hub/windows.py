@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from tokenizers import Encoding, Tokenizer
@@ -10,7 +10,7 @@ from tokenizers import Encoding, Tokenizer
 from sentq_worker.engine.base import Window
 from sentq_worker.scoring.windows import TextTokens
 
-__all__ = ["TextWindows", "Windower", "window_by_chars", "window_by_tokens"]
+__all__ = ["PartWindows", "TextWindows", "Windower", "window_by_chars", "window_by_tokens"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,11 +18,28 @@ class TextWindows:
     """One text in windows that overlap.
 
     `tokens` weights the windows for `scoring.windows.join`. Its count is 0 if the tokens are not
-    known.
+    known. `parts` is None if they are not scored.
     """
 
     windows: list[str]
     tokens: TextTokens
+    parts: Sequence[PartWindows] | None = None
+
+    @property
+    def all_windows(self) -> Iterator[str]:
+        """The windows of the text, and those of its parts."""
+        yield from self.windows
+        for part in self.parts or ():
+            yield from part.text.windows
+
+
+@dataclass(frozen=True, slots=True)
+class PartWindows:
+    """The windows of a part of a text, and where it stands in the text."""
+
+    start: int
+    end: int
+    text: TextWindows
 
 
 #: Splits a text into windows.
