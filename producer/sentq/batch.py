@@ -37,6 +37,7 @@ class AddJobs(Protocol):
         local_only: bool,
         detail: Detail | None,
         timeout: float | None,
+        model: str | None,
     ) -> int: ...
 
 
@@ -69,13 +70,14 @@ class Batch:
         local_only: bool = False,
         detail: Detail | None = None,
         timeout: float | None = None,
+        model: str | None = None,
     ) -> int:
         """Send jobs that belong to the batch, hundreds in a round trip; return how many there were.
 
         Args:
             jobs: The texts of each job, as `Client.submit` takes them. At most 500 are read ahead.
             bulk: Use the bulk queue. Workers take from it only while no single job waits.
-            deadline, local_only, detail: As for `Client.submit`, for all jobs.
+            deadline, local_only, detail, model: As for `Client.submit`, for all jobs.
             timeout: Seconds to wait for capacity, each time the queue is full; None waits without
                 end.
 
@@ -93,6 +95,7 @@ class Batch:
             local_only=local_only,
             detail=detail,
             timeout=timeout,
+            model=model,
         )
 
     def close(self) -> None:

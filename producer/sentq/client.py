@@ -68,6 +68,7 @@ class Client:
         at: datetime | None = None,
         then: object = None,
         then_argument: ThenArgument = "id",
+        model: str | None = None,
     ) -> Job:
         """Send one job and return at once.
 
@@ -93,13 +94,18 @@ class Client:
                 `follow_queues` apply to it.
             then_argument: What `then` gets as its first argument, unless it is immutable: the id of
                 the job ("id"), or a dict with `job_id`, `outcome` and `error` ("outcome").
+            model: The name of the model that scores the job, of those that the workers' settings
+                name (`worker.models`); "main" for the model of `worker.model`, also for texts
+                in other languages. By default a worker chooses: with `on_other_language = "route"`
+                by the language of each text. If the worker has no such model, the texts get the
+                error `unknown_model`, which names those that it has.
 
         Raises:
             InvalidInput: Nothing was sent; the message says which text breaks which limit.
             EtaTooFar: The job is due later than `max_eta_s` permits.
             SettingsError: `then` needs messages and results in one database of one Redis.
-            KeyConflict: The key belongs to a job with other texts, or with another `local_only` or
-                `detail`.
+            KeyConflict: The key belongs to a job with other texts, or with another `local_only`,
+                `detail` or `model`.
             QueueFull, RedisFull: There is no capacity. Try again after `retry_after_s`.
             BrokerUnavailable: The broker did not accept the job within 5 seconds.
         """
@@ -115,6 +121,7 @@ class Client:
             at=at,
             then=then,
             then_argument=then_argument,
+            model=model,
         )[0]
 
     def submit_many(
@@ -130,6 +137,7 @@ class Client:
         at: datetime | None = None,
         then: object = None,
         then_argument: ThenArgument = "id",
+        model: str | None = None,
     ) -> list[Job]:
         """Send many jobs, hundreds in a round trip. Return their handles in the same order.
 
@@ -138,8 +146,8 @@ class Client:
         Args:
             jobs: The texts of each job, as `submit` takes them.
             keys: An idempotency key for each job, in the same order.
-            bulk, deadline, local_only, detail, delay, at, then_argument: As for `submit`, for all
-                jobs.
+            bulk, deadline, local_only, detail, delay, at, then_argument, model: As for `submit`,
+                for all jobs.
             then: As for `submit`; it is published for each job.
 
         Raises:
@@ -158,6 +166,7 @@ class Client:
             at=at,
             then=then,
             then_argument=then_argument,
+            model=model,
         )
         return [Job(job_id, self._results) for job_id in self._results.run(steps)]
 
@@ -218,6 +227,7 @@ class Client:
         detail: Detail | None = None,
         then: object = None,
         timeout: float | None = None,
+        model: str | None = None,
     ) -> Batch:
         """Send any number of jobs, up to a million, as one batch; return when all are sent.
 
@@ -227,7 +237,7 @@ class Client:
         Args:
             jobs: The texts of each job, as `submit` takes them.
             bulk: Use the bulk queue. Workers take from it only while no single job waits.
-            deadline, local_only, detail: As for `submit`, for all jobs.
+            deadline, local_only, detail, model: As for `submit`, for all jobs.
             then: A signature of Celery, which a worker publishes once when all jobs have ended. Its
                 first argument is the id of the batch, unless it is immutable. The workers'
                 `follow_tasks` and `follow_queues` apply to it.
@@ -247,6 +257,7 @@ class Client:
             local_only=local_only,
             detail=detail,
             timeout=timeout,
+            model=model,
         )
         batch = self.open_batch(then=then)
         self._results.run(sender.add_steps(batch.id, checked, first=0, closes=True))
@@ -293,6 +304,7 @@ class Client:
         key: str | None = None,
         isolate: bool = False,
         on_job: Callable[[JobOutcome], object] | None = None,
+        model: str | None = None,
     ) -> Iterator[Outcome]:
         """Score any number of texts in order; yield an outcome for each.
 
@@ -313,6 +325,7 @@ class Client:
                 `text_too_long` if it has too many tokens. Not together with `key`.
             on_job: Called with the `JobOutcome` of each job, which names its model, before the
                 outcomes of its texts are yielded.
+            model: As for `submit`.
 
         Raises:
             InvalidInput: An argument is wrong, such as one text in place of several.
@@ -330,6 +343,7 @@ class Client:
             key=key,
             isolate=isolate,
             on_job=on_job,
+            model=model,
         )
         return stream(checked, window, self._results.run)
 
@@ -393,6 +407,7 @@ class Client:
         local_only: bool,
         detail: Detail | None,
         timeout: float | None,
+        model: str | None,
     ) -> int:
         sender = self._submitter.batch_sender(
             bulk=bulk,
@@ -400,6 +415,7 @@ class Client:
             local_only=local_only,
             detail=detail,
             timeout=timeout,
+            model=model,
         )
         checked = self._submitter.checked_jobs(jobs, "add", detail)
         return self._results.run(sender.add_steps(batch_id, checked))

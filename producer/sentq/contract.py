@@ -17,7 +17,7 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
-from typing import Annotated, Any, Final, Literal, TypeAlias
+from typing import Annotated, Any, Final, Literal, Self, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
@@ -59,6 +59,9 @@ FIRST_ERROR_HEADER: Final = "sentq_first_error"
 LAST_ERROR_HEADER: Final = "sentq_last_error"
 ALONE_HEADER: Final = "sentq_alone"
 
+#: The name of the model that every worker has; its settings may name others.
+MAIN_MODEL: Final = "main"
+
 #: The contract's limits. Settings may lower them, never raise them.
 MAX_TEXTS_PER_JOB: Final = 256
 MAX_CHARS_PER_TEXT: Final = 100_000
@@ -83,6 +86,15 @@ _MAX_JSON_BYTES_PER_CHAR: Final = 12
 #: The body of a message besides the list of texts: Celery's `[args, kwargs, embed]`.
 _BODY_OVERHEAD_BYTES: Final = 128
 
+#: The names that a model may have, as a regular expression.
+MODEL_NAME: Final = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$"
+
+#: What is said of a job of which a field does not fit.
+_WRONG_FIELDS: Final = {
+    "texts": "texts must be a list",
+    "model": "a model has a name of at most 64 letters, digits, '_', '.' and '-'",
+}
+
 
 class ErrorCode(StrEnum):
     """Why a text has no prediction. The set is closed: a client may match on all of them."""
@@ -93,6 +105,7 @@ class ErrorCode(StrEnum):
     LONE_SURROGATE = "lone_surrogate"
     TEXT_TOO_LONG = "text_too_long"
     UNSUPPORTED_LANGUAGE = "unsupported_language"
+    UNKNOWN_MODEL = "unknown_model"
     MESSAGE_TOO_LARGE = "message_too_large"
     INFERENCE_FAILED = "inference_failed"
     NONFINITE = "nonfinite"
@@ -137,13 +150,48 @@ class Limits(_Wire):
     )
 
 
-class JobRequest(_Wire):
-    """The arguments of a job's message.
+class JobOptions(_Wire):
+    """What a job asks for beside its texts: arguments of its message, which a job without them
+    does not have.
 
     An unknown option is rejected, not ignored: a newer client may rely on it.
+
+    Attributes:
+        model: The name of the worker's model that scores it; None lets the worker choose.
     """
 
     model_config = ConfigDict(extra="forbid")
+
+    model: Annotated[str, Field(pattern=MODEL_NAME)] | None = None
+
+    @property
+    def arguments(self) -> dict[str, object]:
+        """The options that were given, by name."""
+        return {name: self.__dict__[name] for name in _OPTION_NAMES if self.__dict__[name]}
+
+    @classmethod
+    def checked(cls, options: Mapping[str, object]) -> Self:
+        """Read options of a job.
+
+        Raises:
+            InvalidInput: One is unknown or does not fit.
+        """
+        try:
+            return cls.model_validate(options)
+        except ValidationError as error:
+            problems = error.errors()
+            if any(problem["type"] == "extra_forbidden" for problem in problems):
+                raise InvalidInput("an option is unknown to this worker") from None
+            raise InvalidInput(_WRONG_FIELDS[str(problems[0]["loc"][0])]) from None
+
+
+#: The options of nearly every job.
+NO_OPTIONS: Final = JobOptions()
+_OPTION_NAMES: Final = tuple(JobOptions.model_fields)
+
+
+class JobRequest(JobOptions):
+    """The arguments of a job's message, with texts that are not encrypted."""
 
     texts: list[Any]
 
@@ -157,16 +205,14 @@ class JobRequest(_Wire):
         """Read the arguments of the Celery task.
 
         Raises:
-            InvalidInput: They are not `texts` alone, or `texts` is not a list.
+            InvalidInput: They are not `texts` and options, or one of them does not fit.
         """
         if len(args) > 1 or (args and "texts" in kwargs):
             raise InvalidInput(f"{TASK_NAME} takes one argument: texts")
         try:
-            return cls.model_validate({"texts": args[0], **kwargs} if args else kwargs)
-        except ValidationError as error:
-            unknown = any(problem["type"] == "extra_forbidden" for problem in error.errors())
-            reason = "an option is unknown to this worker" if unknown else "texts must be a list"
-            raise InvalidInput(f"{TASK_NAME}: {reason}") from None
+            return cls.checked({"texts": args[0], **kwargs} if args else kwargs)
+        except InvalidInput as error:
+            raise InvalidInput(f"{TASK_NAME}: {error}") from None
 
 
 class TextPart(_Wire):
@@ -208,6 +254,9 @@ class Prediction(_Wire):
             256: if the text has more, neighbours are joined.
         mixed: Whether it both praises and complains: the sentiment of one part is at least 0.5, and
             that of another one at most -0.5. None without parts, or without sentiment.
+        model: The model that scored the text, if that is not the model of the job's other texts:
+            the text was sent to it because of its language. None for the job's own.
+        revision: The revision of that model, if there is one.
     """
 
     label: str
@@ -221,6 +270,8 @@ class Prediction(_Wire):
     language_supported: bool | None = None
     parts: tuple[TextPart, ...] | None = None
     mixed: bool | None = None
+    model: str | None = None
+    revision: str | None = None
 
 
 class TextError(_Wire):

@@ -122,8 +122,8 @@ class EmptyJob(InvalidInput):
 
 
 class KeyConflict(InvalidInput):
-    """The idempotency key belongs to a job with other texts, or with another `local_only` or
-    `detail`.
+    """The idempotency key belongs to a job with other texts, or with another `local_only`,
+    `detail` or `model`.
 
     Of several jobs, `accepted` holds the ids of the first ones, which were accepted.
     """

@@ -31,6 +31,7 @@ FILES = sorted((Path(__file__).parent / "recorded").glob("*.json"))
 ADDED: frozenset[str] = frozenset(
     {
         "reports.hub_budget",
+        "reports.models",
         "reports.oldest_sent_at_s",
         "reports.pace_jobs_per_s",
         "reports.texts_finished",

@@ -110,6 +110,11 @@ def test_a_message_holds_the_encrypted_texts_and_shows_their_number(
     with redis_server.client() as client:
         (raw,) = client.lrange("sentq", 0, -1)
     assert json.loads(raw)["headers"]["argsrepr"] == "<3 texts>"
+    named = open_client(NEW).submit(texts, model="large")
+    (*_, (_, kwargs, _)) = _bodies(redis_server)
+    assert kwargs.pop("model") == "large"
+    assert _keyring(NEW).open(kwargs.pop(SEALED_FIELD), Purpose.TEXTS, named.id) == texts
+    assert kwargs == {}
 
 
 def test_a_message_that_celery_publishes_is_encrypted_before_its_signals(

@@ -19,7 +19,7 @@ from pydantic.fields import FieldInfo
 from sentq.gateway.settings import GatewaySettings
 from sentq.settings import LayeredSettings, Settings
 from sentq.webhooks.settings import WebhookSettings
-from sentq_worker.settings import HubSettings, WorkerSettings
+from sentq_worker.settings import HubSettings, ModelSettings, WorkerSettings
 
 __all__ = ["GROUPS", "PAGE", "Group", "MissingDescription", "names", "render"]
 
@@ -125,6 +125,7 @@ GROUPS: Final = (
             "clean",
         ),
     ),
+    Group("Several models", WorkerSettings, ("models", "max_model_bytes")),
     Group(
         "Languages",
         WorkerSettings,
@@ -230,7 +231,7 @@ def render() -> str:
         MissingDescription: A setting is not described, or is in no group.
     """
     _check_groups()
-    return "\n".join([_INTRODUCTION, *map(_section, GROUPS)])
+    return "\n".join([_INTRODUCTION, *map(_section, GROUPS), _models_section()])
 
 
 def names() -> set[str]:
@@ -247,11 +248,23 @@ def _check_groups() -> None:
         for key, field in model.model_fields.items():
             if not field.description:
                 raise MissingDescription(f"{model.__name__}.{key} has no description")
+    for key, field in ModelSettings.model_fields.items():
+        if not field.description:
+            raise MissingDescription(f"ModelSettings.{key} has no description")
 
 
 def _section(group: Group) -> str:
     rows = "".join(f"{row}\n" for row in _rows(group))
     return f"## {group.title}\n\n{_HEAD}\n{rows}"
+
+
+def _models_section() -> str:
+    """Return the table of the settings of each further model."""
+    rows = "".join(
+        f"| `{name}` | {_type_of(field)} | {_default_of(field)} | {field.description} |\n"
+        for name, field in ModelSettings.model_fields.items()
+    )
+    return f"## A table `[worker.models.NAME]`\n\n{_HEAD}\n{rows}"
 
 
 def _rows(group: Group) -> Iterator[str]:
@@ -306,6 +319,8 @@ def _bounds(field: FieldInfo) -> str:
 
 def _default_of(field: FieldInfo) -> str:
     default = field.get_default(call_default_factory=True, validated_data={})
+    if field.is_required():
+        return "must be set"
     match default:
         case None:
             return "not set"

@@ -139,7 +139,7 @@ def make_worker_app(
         worker_settings,
         hub_settings,
         limits=settings.limits,
-        load=partial(scorer, worker_settings, settings.limits),
+        load=scorer,
         app=app,
         now_ms=clock.now_ms,
     )

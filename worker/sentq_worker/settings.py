@@ -7,19 +7,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
-from pydantic import Field, SecretStr, field_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
 from pydantic_settings import NoDecode, SettingsConfigDict
 
-from sentq.contract import MAX_BYTES_PER_MESSAGE
+from sentq.contract import MAIN_MODEL, MAX_BYTES_PER_MESSAGE, MODEL_NAME
 from sentq.errors import SettingsError
 from sentq.settings import LayeredSettings, Settings, explained, split_at_commas
 
 __all__ = [
     "Cleaning",
+    "Dtype",
     "HubSettings",
     "JoinRule",
+    "ModelSettings",
     "OnOtherLanguage",
     "ProviderPolicy",
     "Transform",
@@ -32,10 +34,13 @@ __all__ = [
 ProviderPolicy = Literal["local", "prefer-local", "hub"]
 
 #: How the probabilities of a text's windows become the text's.
-JoinRule = Literal["mean", "first", "max"]
+JoinRule = Literal["mean", "extremes", "first", "max"]
+
+#: The data type of a model's weights.
+Dtype = Literal["auto", "float32", "bfloat16", "float16"]
 
 #: What happens to a text in a language that the model does not read.
-OnOtherLanguage = Literal["score", "flag", "refuse"]
+OnOtherLanguage = Literal["score", "flag", "refuse", "route"]
 
 #: What is left out of a text before it is scored.
 Cleaning = Literal["none", "html"]
@@ -50,7 +55,82 @@ _Count = Annotated[int, Field(ge=1)]
 _Seconds = Annotated[float, Field(gt=0)]
 _Tokens = Annotated[int, Field(ge=16)]
 _LanguageCode = Annotated[str, Field(pattern=r"^[a-z]{2,3}$")]
+
+#: The most models of a worker.
+_MAX_MODELS: Final = 8
+
 _URL = r"^https?://[^\s]+$"
+
+
+class ModelSettings(BaseModel):
+    """A further model of a worker: a table `[worker.models.NAME]`."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+    model: Annotated[
+        str,
+        Field(min_length=1, description="The model: a local folder, or a model id on the Hub."),
+    ]
+    revision: Annotated[
+        str | None,
+        Field(
+            description="The revision of a model on the Hub: a branch, tag or commit. If it is not "
+            "set, the main branch is loaded."
+        ),
+    ] = None
+    dtype: Annotated[
+        Dtype | None,
+        Field(description="The data type of its weights. If it is not set, `worker.dtype`."),
+    ] = None
+    labels: Annotated[
+        dict[str, str],
+        Field(
+            description="Other names for its labels. Labels that are not named here keep their "
+            "names. Its labels may differ from those of the main model."
+        ),
+    ] = Field(default_factory=dict)
+    languages: Annotated[
+        tuple[_LanguageCode, ...] | None,
+        Field(
+            description="The languages that it reads, as codes of ISO 639-1. If it is not set, "
+            "those that its card names."
+        ),
+    ] = None
+    batch_tokens: Annotated[
+        _Tokens | None,
+        Field(
+            description="Most tokens of one forward pass, padding included. If it is not set, "
+            "`worker.batch_tokens`."
+        ),
+    ] = None
+    window_tokens: Annotated[
+        int | None,
+        Field(
+            ge=16,
+            description="Most tokens that it reads at once. If it is not set, its own limit "
+            "applies.",
+        ),
+    ] = None
+    window_overlap_tokens: Annotated[
+        int | None,
+        Field(
+            ge=0,
+            description="Tokens that a window shares with the window before it. If it is not set, "
+            "`worker.window_overlap_tokens`.",
+        ),
+    ] = None
+    window_join: Annotated[
+        JoinRule | None,
+        Field(
+            description="How the probabilities of a text's windows become the text's. If it is not "
+            "set, `worker.window_join`."
+        ),
+    ] = None
+
+    @field_validator("languages", mode="before")
+    @classmethod
+    def _languages_are_separated_by_commas(cls, languages: object) -> object:
+        return split_at_commas(languages)
 
 
 class WorkerSettings(LayeredSettings):
@@ -100,7 +180,7 @@ class WorkerSettings(LayeredSettings):
         ),
     ] = "auto"
     dtype: Annotated[
-        Literal["auto", "float32", "bfloat16", "float16"],
+        Dtype,
         Field(
             description="The data type of the model's weights. `auto` takes bfloat16 if that is "
             "clearly faster (AVX512-BF16, AMX, CUDA from Ampere on), and float32 otherwise. "
@@ -160,8 +240,9 @@ class WorkerSettings(LayeredSettings):
         JoinRule,
         Field(
             description="How the probabilities of a text's windows become the text's: `mean` "
-            "weights each window by its tokens, `first` takes the first window, and `max` takes "
-            "the window with the highest probability."
+            "weights each window by its tokens, `extremes` also by the square of its sentiment, "
+            "so that calm pages do not hide a strong one; `first` takes the first window, and "
+            "`max` the window with the highest probability."
         ),
     ] = "mean"
     languages: Annotated[
@@ -178,7 +259,9 @@ class WorkerSettings(LayeredSettings):
         Field(
             description="What happens to a text in a language that the model does not read. `flag` "
             "scores it, and its outcome has `language_supported: false`. `refuse` gives it the "
-            "error `unsupported_language`. `score` scores all texts and detects no languages."
+            "error `unsupported_language`. `route` has the first of `worker.models` score it that "
+            "reads its language; if there is none, it is flagged. `score` scores all texts and "
+            "detects no languages."
         ),
     ] = "flag"
     min_language_confidence: Annotated[
@@ -200,6 +283,26 @@ class WorkerSettings(LayeredSettings):
             "may take `<b ... >` for a tag. Limits hold for the text as it was sent."
         ),
     ] = "none"
+    models: Annotated[
+        dict[Annotated[str, Field(pattern=MODEL_NAME)], ModelSettings],
+        Field(
+            max_length=_MAX_MODELS - 1,
+            description="Further models, each in a table `[worker.models.NAME]` (below), in the "
+            'order in which `on_other_language = "route"` looks for one that reads a language. '
+            "Jobs ask for one by its name; `main` is the name of `worker.model`. All of them are "
+            "loaded when the worker starts. In the environment: JSON, such as "
+            '`{"multilingual": {"model": "/models/multilingual"}}`.',
+        ),
+    ] = Field(default_factory=dict)
+    max_model_bytes: Annotated[
+        int | None,
+        Field(
+            ge=1,
+            description="Most bytes of the weights of all models together, in memory. A worker "
+            "whose models have more does not start. If it is not set, a worker with several models "
+            "on a CPU takes the memory that it may use: that of its container, or of the machine.",
+        ),
+    ] = None
     require_encryption: Annotated[
         bool,
         Field(
@@ -405,6 +508,15 @@ class WorkerSettings(LayeredSettings):
             "machines should reach it only through a network of their own (`0.0.0.0`).",
         ),
     ] = "127.0.0.1"
+
+    @field_validator("models")
+    @classmethod
+    def _main_is_the_name_of_one_model(
+        cls, models: dict[str, ModelSettings]
+    ) -> dict[str, ModelSettings]:
+        if MAIN_MODEL in models:
+            raise ValueError(f"{MAIN_MODEL} is the name of worker.model: choose another name")
+        return models
 
     @field_validator("follow_queues", "follow_tasks", "languages", mode="before")
     @classmethod

@@ -45,11 +45,12 @@ class AsyncBatch:
         local_only: bool = False,
         detail: Detail | None = None,
         timeout: float | None = None,  # noqa: ASYNC109 - as in Batch
+        model: str | None = None,
     ) -> int:
         """Send jobs that belong to the batch, hundreds in a round trip; return how many there were.
 
         Args:
-            jobs, bulk, deadline, local_only, detail, timeout: As for `Batch.add`.
+            jobs, bulk, deadline, local_only, detail, timeout, model: As for `Batch.add`.
 
         Raises:
             InvalidInput, BatchClosed, BatchTooLarge, UnknownBatch, Overloaded, BrokerUnavailable:
@@ -61,6 +62,7 @@ class AsyncBatch:
             local_only=local_only,
             detail=detail,
             timeout=timeout,
+            model=model,
         )
         checked = self._submitter.checked_jobs(jobs, "add", detail)
         return await self._drivers.current().run(sender.add_steps(self.id, checked))

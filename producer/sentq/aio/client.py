@@ -81,12 +81,13 @@ class AsyncClient:
         at: datetime | None = None,
         then: object = None,
         then_argument: ThenArgument = "id",
+        model: str | None = None,
     ) -> AsyncJob:
         """Send one job, and return when Redis has accepted it.
 
         Args:
-            texts, bulk, key, deadline, local_only, detail, delay, at, then, then_argument: As for
-                `Client.submit`.
+            texts, bulk, key, deadline, local_only, detail, delay, at, then, then_argument, model:
+                As for `Client.submit`.
 
         Raises:
             InvalidInput, EtaTooFar, SettingsError, KeyConflict, QueueFull, RedisFull,
@@ -104,6 +105,7 @@ class AsyncClient:
             at=at,
             then=then,
             then_argument=then_argument,
+            model=model,
         )
         return job
 
@@ -120,14 +122,15 @@ class AsyncClient:
         at: datetime | None = None,
         then: object = None,
         then_argument: ThenArgument = "id",
+        model: str | None = None,
     ) -> list[AsyncJob]:
         """Send many jobs, hundreds in a round trip. Return their handles in the same order.
 
         All jobs are checked before the first one is sent.
 
         Args:
-            jobs, bulk, keys, deadline, local_only, detail, delay, at, then, then_argument: As for
-                `Client.submit_many`.
+            jobs, bulk, keys, deadline, local_only, detail, delay, at, then, then_argument, model:
+                As for `Client.submit_many`.
 
         Raises:
             InvalidInput, EtaTooFar, SettingsError, KeyConflict, QueueFull, RedisFull,
@@ -144,6 +147,7 @@ class AsyncClient:
             at=at,
             then=then,
             then_argument=then_argument,
+            model=model,
         )
         return [self.job(job_id) for job_id in await self._drivers.current().run(steps)]
 
@@ -220,12 +224,13 @@ class AsyncClient:
         detail: Detail | None = None,
         then: object = None,
         timeout: float | None = None,  # noqa: ASYNC109 - as in Client
+        model: str | None = None,
     ) -> AsyncBatch:
         """Send any number of jobs, up to a million, as one batch; return when all are sent.
 
         Args:
             jobs: As for `Client.batch`. An iterable should not block: it is read in the event loop.
-            bulk, deadline, local_only, detail, then, timeout: As for `Client.batch`.
+            bulk, deadline, local_only, detail, then, timeout, model: As for `Client.batch`.
 
         Raises:
             InvalidInput, Overloaded, BrokerUnavailable: As `Client.batch` does.
@@ -237,6 +242,7 @@ class AsyncClient:
             local_only=local_only,
             detail=detail,
             timeout=timeout,
+            model=model,
         )
         batch = await self.open_batch(then=then)
         steps = sender.add_steps(batch.id, checked, first=0, closes=True)
@@ -277,6 +283,7 @@ class AsyncClient:
         key: str | None = None,
         isolate: bool = False,
         on_job: Callable[[JobOutcome], object] | None = None,
+        model: str | None = None,
     ) -> AsyncGenerator[Outcome, None]:
         """Score any number of texts in order; yield an outcome for each.
 
@@ -288,8 +295,8 @@ class AsyncClient:
             texts: The texts, also from an asynchronous iterable. At most `texts_per_job *
                 jobs_in_flight` are read ahead. An ordinary iterable should not block: it is read
                 in the event loop.
-            texts_per_job, jobs_in_flight, timeout, local_only, detail, key, isolate, on_job: As for
-                `Client.map`.
+            texts_per_job, jobs_in_flight, timeout, local_only, detail, key, isolate, on_job, model:
+                As for `Client.map`.
 
         Raises:
             InvalidInput: An argument is wrong, such as one text in place of several.
@@ -311,6 +318,7 @@ class AsyncClient:
             key=key,
             isolate=isolate,
             on_job=on_job,
+            model=model,
         )
         return self._stream(source, window)
 

@@ -32,6 +32,7 @@ class QueueScoring:
         timeout_s: Seconds to wait for each job at most; None waits until it ends.
         local_only: Whether the texts must stay on the workers' machines.
         detail: Which parts of the texts are scored, too.
+        model: The name of the model that scores them; None lets workers choose.
     """
 
     def __init__(
@@ -42,12 +43,14 @@ class QueueScoring:
         timeout_s: float | None,
         local_only: bool,
         detail: Detail | None = None,
+        model: str | None = None,
     ) -> None:
         self._client = client
         self._notices = notices
         self._timeout_s = timeout_s
         self._local_only = local_only
         self._detail: Detail | None = detail
+        self._asked_model = model
         self._model: ModelName | None = None
 
     def score(self, texts: Iterable[object]) -> Iterator[ScoredTexts]:
@@ -61,6 +64,7 @@ class QueueScoring:
             detail=self._detail,
             isolate=True,
             on_job=self._set_model,
+            model=self._asked_model,
         )
         for outcome in scored:
             if len(found) >= _OUTCOMES_PER_STEP or (found and self._model != model):
@@ -82,7 +86,12 @@ class QueueScoring:
 
 
 def score_files(
-    request: RunRequest, settings: Settings, *, timeout_s: float | None, local_only: bool
+    request: RunRequest,
+    settings: Settings,
+    *,
+    timeout_s: float | None,
+    local_only: bool,
+    model: str | None = None,
 ) -> None:
     """Run a request with the workers of the settings.
 
@@ -100,6 +109,7 @@ def score_files(
                 timeout_s=timeout_s,
                 local_only=local_only,
                 detail=split_detail(request.split),
+                model=model,
             )
 
         tally = run_files(request, open_scoring, notes)

@@ -60,6 +60,7 @@ Examples:
   sentq score "What a lovely day"
   sentq score "Loved it." "I want my money back."
   sentq score reviews.csv --field body
+  sentq score "Quel beau jour !" --model multilingual
   cat lines.txt | sentq score - | jq .label
   sentq score reviews.csv --field body --out scored.csv
   sentq score 'export/*.parquet' --field body --out scored/ --progress json
@@ -163,6 +164,14 @@ def score(
     local_only: Annotated[
         bool, typer.Option("--local-only", help="Score only on the worker's machine.")
     ] = False,
+    model: Annotated[
+        str | None,
+        typer.Option(
+            help="The model that scores the texts, of those that the workers' settings name "
+            "(`worker.models`). By default a worker chooses.",
+            metavar="NAME",
+        ),
+    ] = None,
     key: Annotated[
         str | None,
         typer.Option(
@@ -205,7 +214,9 @@ def score(
             report_date=report_date,
             report_by=report_by,
         )
-        score_files(request, settings, timeout_s=timeout_s or None, local_only=local_only)
+        score_files(
+            request, settings, timeout_s=timeout_s or None, local_only=local_only, model=model
+        )
         return
     if not as_text and any(map(names_database, texts)):
         raise InvalidInput("the URL of a database goes with --out; --as-text scores it as a text")
@@ -231,6 +242,7 @@ def score(
             local_only=local_only,
             detail=split_detail(split),
             key=key,
+            model=model,
         )
         rows = texts if source is None else read_texts(source.name, source.form, source.field)
         failures = _show(presenter, _scored(client, score_all, rows), source)

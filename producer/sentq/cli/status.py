@@ -207,7 +207,17 @@ def _rendered(seen: ServiceStatus) -> RenderableType:
         for report in seen.workers:
             workers.add_row(*_cells(report, seen))
         parts.append(workers)
+        parts += [Text(_models(report)) for report in seen.workers if report.models]
     return Group(*parts)
+
+
+def _models(report: WorkerReport) -> str:
+    """Return the models of a worker that has several, and how many texts each has scored."""
+    each = []
+    for model in report.models:
+        revision = f"@{short_revision(model.revision)}" if model.revision else ""
+        each.append(f"{model.name} = {model.model}{revision} ({model.texts_finished:,} texts)")
+    return "\n" + printable(f"models of {report.worker}: {', '.join(each)}")
 
 
 def _drain(seen: ServiceStatus) -> str:

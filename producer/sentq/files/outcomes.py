@@ -25,6 +25,7 @@ PARTS: Final[dict[str, OutcomeType]] = {
     "language": "string",
     "language_confidence": "double",
     "language_supported": "bool",
+    "model": "string",
     "mixed": "bool",
     "parts": "parts",
     "error": "string",

@@ -144,6 +144,7 @@ class GatewayClient(AsyncClient):
         local_only: bool,
         detail: Detail | None = None,
         timeout_s: float,
+        model: str | None = None,
     ) -> None:
         """Add jobs of checked texts to a batch that has so many jobs.
 
@@ -154,6 +155,7 @@ class GatewayClient(AsyncClient):
             local_only: Whether the texts must not be sent to the Hugging Face Hub.
             detail: Which parts of the texts are scored on their own, too.
             timeout_s: How long to wait for capacity of the queue, in seconds.
+            model: The name of the model that scores the texts; None lets workers choose.
 
         Raises:
             RequestInProgress: The batch has other jobs: another upload adds to it.
@@ -161,7 +163,12 @@ class GatewayClient(AsyncClient):
             Overloaded, BrokerUnavailable: There was no capacity in time, or no Redis.
         """
         sender = self._submitter.batch_sender(
-            bulk=True, deadline=None, local_only=local_only, detail=detail, timeout=timeout_s
+            bulk=True,
+            deadline=None,
+            local_only=local_only,
+            detail=detail,
+            timeout=timeout_s,
+            model=model,
         )
         try:
             await self.run(sender.add_steps(batch_id, jobs, first=first, is_exact=True))

@@ -13,6 +13,7 @@ from sentq.contract import (
     MAX_CHARS_PER_TEXT,
     MAX_TEXTS_PER_JOB,
     MAX_TEXTS_WITH_DETAIL,
+    MODEL_NAME,
     Detail,
     JobOutcome,
     JobStatus,
@@ -67,6 +68,7 @@ class ScoreBody(_Body):
             by then is not scored.
         local_only: Whether no text may leave the machines of the workers.
         detail: Which parts of the texts are scored on their own, too.
+        model: The name of the model that scores the texts.
     """
 
     texts: Annotated[
@@ -99,6 +101,16 @@ class ScoreBody(_Body):
             description="Also score the sentences or the paragraphs of each text on their own "
             "(`parts` of its outcome), and tell whether it is `mixed`. Such a request has at most "
             f"{MAX_TEXTS_WITH_DETAIL} texts."
+        ),
+    ] = None
+    model: Annotated[
+        str | None,
+        Field(
+            pattern=MODEL_NAME,
+            description="The name of the model that scores the texts, of those that the workers "
+            "have. By default a worker chooses. If it has no such model, each text has the error "
+            "`unknown_model`.",
+            examples=["multilingual"],
         ),
     ] = None
 

@@ -7,7 +7,15 @@ from datetime import datetime
 from itertools import count, repeat
 from typing import Final, TypeVar
 
-from sentq.contract import Detail, Limits, check_detail, check_job, is_number
+from sentq.contract import (
+    NO_OPTIONS,
+    Detail,
+    JobOptions,
+    Limits,
+    check_detail,
+    check_job,
+    is_number,
+)
 from sentq.errors import EtaTooFar, InvalidInput, NotAString
 from sentq.sending.sender import SendOptions
 
@@ -17,6 +25,7 @@ __all__ = [
     "checked_deadline_s",
     "checked_delay_s",
     "checked_keys",
+    "checked_options",
     "checked_texts",
     "not_several",
     "options_of_parts",
@@ -91,8 +100,22 @@ def checked_keys(keys: Iterable[str] | None, jobs: int) -> Sequence[str]:
     return checked
 
 
+def checked_options(**options: object) -> JobOptions:
+    """Return what a job asks for; None counts as not given.
+
+    Raises:
+        InvalidInput: One of the options does not fit.
+    """
+    given = {name: value for name, value in options.items() if value is not None}
+    return JobOptions.checked(given) if given else NO_OPTIONS
+
+
 def options_of_parts(
-    key: str | None, *, local_only: bool, detail: Detail | None = None
+    key: str | None,
+    *,
+    local_only: bool,
+    detail: Detail | None = None,
+    asked: JobOptions = NO_OPTIONS,
 ) -> Iterator[SendOptions]:
     """Return the options of the jobs of a stream, one after the other, each with a key of its own
     if the stream has one.
@@ -101,10 +124,10 @@ def options_of_parts(
         InvalidInput: The key is no string or empty.
     """
     if key is None:
-        return repeat(SendOptions(local_only=local_only, detail=detail))
+        return repeat(SendOptions(local_only=local_only, detail=detail, asked=asked))
     (checked,) = checked_keys([key], 1)
     return (
-        SendOptions([f"{checked}\0{part}"], local_only=local_only, detail=detail)
+        SendOptions([f"{checked}\0{part}"], local_only=local_only, detail=detail, asked=asked)
         for part in count()
     )
 

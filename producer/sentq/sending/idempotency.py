@@ -7,11 +7,11 @@ If jobs and outcomes are in one Redis, the script that sends a job also records 
 the key is reserved first, and other senders of the same key wait until the job is sent or not.
 
 A digest tells whether a later job under the key has the same texts. It covers the texts,
-`local_only`, because a job that may leave the machine is not the same as one that must not, and
-`detail` if there is one. It does not cover what a repetition may change: the deadline and the
-queue.
+`local_only`, because a job that may leave the machine is not the same as one that must not,
+`detail` if there is one, and what else the job asks for, such as a model. It does not cover what a
+repetition may change: the deadline and the queue.
 
-    content = SHA-256 of the texts, local_only, and detail if there is one
+    content = SHA-256 of the texts, local_only, and what the job asks for if that is anything
     open    = HMAC-SHA256(namespace and key, content)    with no encryption keys
     sealed  = HMAC-SHA256(encryption key, open)          one for each encryption key
 
@@ -25,8 +25,9 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
 import orjson
@@ -97,15 +98,24 @@ class IdempotencyKeys:
         self._keyring = keyring
 
     def claim(
-        self, key: str, texts: Sequence[str], *, local_only: bool, detail: str | None = None
+        self,
+        key: str,
+        texts: Sequence[str],
+        *,
+        local_only: bool,
+        detail: str | None = None,
+        asked: Mapping[str, object] = MappingProxyType({}),
     ) -> KeyClaim:
-        """Return the claim of a job of checked texts.
+        """Return the claim of a job of checked texts that asks for this.
 
         The name in Redis holds a hash, because a key may be confidential, such as an order number.
         """
         key_bytes = key.encode("utf-8", "surrogatepass")
         name = f"{self._prefix}{hashlib.sha256(key_bytes).hexdigest()}"
-        covered = [texts, local_only] if detail is None else [texts, local_only, detail]
+        # A job that asks for nothing has the digest that earlier versions gave it.
+        covered: list[object] = [texts, local_only]
+        covered += [] if detail is None else [detail]
+        covered += [dict(asked)] if asked else []
         content = hashlib.sha256(orjson.dumps(covered)).digest()
         owner = b"\0".join([b"sentq idempotency key", self._namespace.encode(), key_bytes])
         open_digest = hmac.digest(owner, content, "sha256")

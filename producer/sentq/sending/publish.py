@@ -47,6 +47,7 @@ class Publisher:
         queue: The queue.
         limits: The limits of the queue.
         headers: Headers of each message, in addition to Celery's, or in place of these.
+        asked: What the jobs ask for: arguments of each message, beside the texts.
         keyring: Encrypts the texts; None leaves them as they are.
     """
 
@@ -57,6 +58,7 @@ class Publisher:
         *,
         limits: QueueLimits,
         headers: Mapping[str, int | bool | str],
+        asked: Mapping[str, object],
         keyring: Keyring | None = None,
     ) -> None:
         self._app = results.app
@@ -64,6 +66,7 @@ class Publisher:
         self._queue = queue
         self._limits = limits
         self._headers = headers
+        self._asked = asked
         self._keyring = keyring
         #: How many jobs may be sent before the queue is measured again.
         self._capacity = 0
@@ -202,8 +205,9 @@ class Publisher:
         self, job_id: str, texts: Sequence[str]
     ) -> tuple[list[object], dict[str, object]]:
         if self._keyring is None:
-            return [list(texts)], {}
-        return [], {SEALED_FIELD: self._keyring.seal(texts, Purpose.TEXTS, job_id)}
+            return [list(texts)], {**self._asked}
+        sealed = self._keyring.seal(texts, Purpose.TEXTS, job_id)
+        return [], {SEALED_FIELD: sealed, **self._asked}
 
     def _undo(
         self,

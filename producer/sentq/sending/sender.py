@@ -29,7 +29,9 @@ from sentq.contract import (
     DEADLINE_HEADER,
     DETAIL_HEADER,
     LOCAL_ONLY_HEADER,
+    NO_OPTIONS,
     Detail,
+    JobOptions,
 )
 from sentq.errors import (
     BrokerUnavailable,
@@ -92,6 +94,7 @@ class SendOptions:
         at_s: The same as a time, in Unix seconds.
         callback: The callback of each job, as its header has it; None for none.
         detail: Which parts of the texts are scored, too; None for none.
+        asked: What the jobs ask for, as arguments of their messages.
     """
 
     keys: Sequence[str] = ()
@@ -102,6 +105,7 @@ class SendOptions:
     at_s: float | None = None
     callback: str | None = None
     detail: Detail | None = None
+    asked: JobOptions = NO_OPTIONS
 
 
 _NO_OPTIONS: Final = SendOptions()
@@ -177,11 +181,18 @@ class Sender:
             due = self._due_time(options, now_s)
             headers = {**_headers(options, now_s, due), **trace_headers}
             claims = [
-                self._keys.claim(key, texts, local_only=options.local_only, detail=options.detail)
+                self._keys.claim(
+                    key,
+                    texts,
+                    local_only=options.local_only,
+                    detail=options.detail,
+                    asked=options.asked.arguments,
+                )
                 for key, texts in zip(options.keys, jobs, strict=bool(options.keys))
             ]
             if self._results.is_single_redis and not self._is_publishing_observed:
-                for group in self._groups(jobs, queue, headers, claims, now_s, options.step):
+                template = self._template(queue).with_options(options.asked.arguments)
+                for group in self._groups(jobs, template, headers, claims, now_s, options.step):
                     accepted += yield from push_steps(
                         self._results, group, queue, self._limits, due=due
                     )
@@ -191,6 +202,7 @@ class Sender:
                     queue,
                     limits=self._limits,
                     headers=headers,
+                    asked=options.asked.arguments,
                     keyring=self._keyring,
                 )
                 yield from self._publish_steps(
@@ -304,7 +316,7 @@ class Sender:
     def _groups(
         self,
         jobs: Sequence[Sequence[str]],
-        queue: str,
+        template: MessageTemplate,
         headers: Mapping[str, int | bool | str],
         claims: Sequence[KeyClaim],
         now_s: float,
@@ -312,7 +324,7 @@ class Sender:
     ) -> Iterator[SendGroup]:
         """Yield the jobs in send groups, each for one round trip."""
         batch_id, place = step.first if step else (None, 0)
-        fill = self._template(queue).with_headers(headers, batch_id=batch_id).fill
+        fill = template.with_headers(headers, batch_id=batch_id).fill
         sent = 0
         for first in range(0, len(jobs), self._jobs_per_group):
             some = jobs[first : first + self._jobs_per_group]
@@ -362,7 +374,7 @@ class Sender:
         which = "the idempotency key" if count == 1 else f"the idempotency key of job {place}"
         also = ", and the senders of a key need a common one of encryption_keys"
         error = KeyConflict(
-            f"{which} belongs to a job with other texts, or with another local_only or detail. A "
+            f"{which} belongs to a job with other texts, local_only, detail or model. A "
             f"key stands for one job for {self._results.ttl_s:,} s after it was sent "
             f"(result_ttl_s): use another key for other texts{also if self._keyring else ''}"
         )

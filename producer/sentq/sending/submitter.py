@@ -30,6 +30,7 @@ from sentq.sending.arguments import (
     checked_deadline_s,
     checked_delay_s,
     checked_keys,
+    checked_options,
     checked_texts,
     options_of_parts,
     several,
@@ -96,6 +97,7 @@ class Submitter:
         at: datetime | None,
         then: object,
         then_argument: str,
+        model: str | None,
     ) -> Steps[list[str]]:
         """Check all jobs, then send them; return their ids, in the same order.
 
@@ -122,6 +124,7 @@ class Submitter:
             delay_s=delay_s,
             at_s=at_s,
             detail=detail,
+            asked=checked_options(model=model),
         )
         if then is not None:
             callback = callback_of_jobs(then, then_argument, jobs=len(checked))
@@ -164,6 +167,7 @@ class Submitter:
         local_only: bool,
         detail: Detail | None,
         timeout: float | None,
+        model: str | None,
     ) -> BatchSender:
         """Check the options of jobs that are added to a batch; return what adds them.
 
@@ -175,7 +179,10 @@ class Submitter:
             self._results,
             queue=self._queue(bulk=bulk),
             options=SendOptions(
-                deadline_s=checked_deadline_s(deadline), local_only=local_only, detail=detail
+                deadline_s=checked_deadline_s(deadline),
+                local_only=local_only,
+                detail=detail,
+                asked=checked_options(model=model),
             ),
             timeout_s=check_timeout(timeout),
         )
@@ -203,6 +210,7 @@ class Submitter:
         local_only: bool,
         detail: Detail | None,
         key: str | None,
+        model: str | None = None,
         isolate: bool = False,
         on_job: Callable[[JobOutcome], object] | None = None,
     ) -> JobWindow:
@@ -216,8 +224,8 @@ class Submitter:
             raise InvalidInput("isolate does not go with key: jobs that are sent again have no key")
         check_detail(detail, 1)
         timeout_s = check_timeout(timeout)
-        queue = self._queue(bulk=True)
-        options = options_of_parts(key, local_only=local_only, detail=detail)
+        queue, asked = self._queue(bulk=True), checked_options(model=model)
+        options = options_of_parts(key, local_only=local_only, detail=detail, asked=asked)
         most_texts = self._settings.texts_per_job
         if detail is not None:
             most_texts = min(most_texts, MAX_TEXTS_WITH_DETAIL)

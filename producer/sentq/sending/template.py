@@ -36,6 +36,8 @@ _PLACE: Final = "@sentq:place@"
 #: Additional headers, before Celery's.
 _EXTRA: Final = "@sentq:extra@"
 _NO_EXTRA: Final = f'"{_EXTRA}": null, '
+#: What the job asks for, after the other arguments with names.
+_OPTIONS: Final = "@sentq:options@"
 #: Celery's header of the time at which a job is due.
 _NO_ETA: Final = '"eta": null, '
 _PLACEHOLDERS: Final = re.compile("(@sentq:[a-z]+@)")
@@ -53,13 +55,27 @@ class MessageTemplate:
     def __init__(self, app: Celery, queue: str, keyring: Keyring | None = None) -> None:
         texts: object = [_TEXTS] if keyring is None else _TEXTS
         args, kwargs = ([texts], {}) if keyring is None else ([], {SEALED_FIELD: texts})
-        envelope, body = _made_by_celery(app, queue, args, kwargs)
-        self._before_texts, self._after_texts = body.encode().split(
-            json.dumps(texts).encode(), maxsplit=1
-        )
+        envelope, body = _made_by_celery(app, queue, args, {**kwargs, _OPTIONS: None})
+        before, self._rest = body.split(json.dumps(texts), maxsplit=1)
+        self._before_texts, self._after_texts = before.encode(), b""
         self._keyring = keyring
+        self._end_body({})
         self._text = json.dumps(envelope)
         self._cut(self._text.replace(_NO_EXTRA, ""))
+
+    def with_options(self, options: Mapping[str, object]) -> MessageTemplate:
+        """Return a template of messages of jobs that ask for this, beside the texts."""
+        if not options:
+            return self
+        template = copy(self)
+        template._end_body(options)  # noqa: SLF001 - of the same class
+        return template
+
+    def _end_body(self, options: Mapping[str, object]) -> None:
+        """Set what follows the texts in a body: the options, and what Celery embeds."""
+        comma = "" if self._keyring is None else ", "
+        given = f"{comma}{json.dumps(dict(options))[1:-1]}" if options else ""
+        self._after_texts = self._rest.replace(f'{comma}"{_OPTIONS}": null', given, 1).encode()
 
     def with_headers(
         self, headers: Mapping[str, int | bool | str], *, batch_id: str | None = None

@@ -207,6 +207,7 @@ class Kit:
         detail: Detail | None = None,
         key: str | None = None,
         jobs: int | None = None,
+        model: str | None = None,
     ) -> list[SubmittedJob]:
         """Fail the test unless a job was submitted that has these properties.
 
@@ -219,6 +220,7 @@ class Kit:
             detail: Which parts of its texts it asks for.
             key: Its idempotency key.
             jobs: How many such jobs there are; None for at least one.
+            model: The name of the model that it asks for.
 
         Returns:
             These jobs, the oldest first.
@@ -236,6 +238,7 @@ class Kit:
             and (local_only is None or job.local_only == local_only)
             and (detail is None or job.detail == detail)
             and (key is None or job.id == self._id_of_key(key))
+            and (model is None or job.model == model)
         ]
         if len(found) != jobs if jobs is not None else not found:
             wanted = "such a job" if jobs is None else f"{jobs} such jobs"

@@ -7,7 +7,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from kombu.utils.json import loads
 
@@ -20,6 +20,7 @@ from sentq.contract import (
     SEALED_FIELD,
     TASK_NAME,
     Detail,
+    JobOptions,
     JobRequest,
     Limits,
     check_count,
@@ -34,6 +35,9 @@ if TYPE_CHECKING:
     from celery import Celery
 
 __all__ = ["PublishedTask", "SubmittedJob", "TaskMessage"]
+
+#: The arguments of a job that have its texts.
+_TEXT_FIELDS: Final = frozenset({"texts", SEALED_FIELD})
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +95,16 @@ class TaskMessage:
         check_count(len(texts), limits)
         check_detail(self.headers.get(DETAIL_HEADER), len(texts))
         return texts
+
+    @property
+    def asked(self) -> JobOptions:
+        """What the job asks for beside its texts.
+
+        Raises:
+            InvalidInput: An option is unknown, or does not fit.
+        """
+        beside = {key: value for key, value in self.kwargs.items() if key not in _TEXT_FIELDS}
+        return JobOptions.checked(beside)
 
     @property
     def deadline_ms(self) -> float | None:
@@ -181,6 +195,7 @@ class SubmittedJob:
         local_only: Whether it was sent with `local_only=True`.
         detail: Which parts of the texts it asks for; None for none.
         batch_id: The id of its batch; None if it is in none.
+        model: The name of the model that it asks for; None if workers choose.
     """
 
     id: str
@@ -190,6 +205,7 @@ class SubmittedJob:
     local_only: bool = False
     detail: Detail | None = None
     batch_id: str | None = None
+    model: str | None = None
 
     @classmethod
     def from_message(cls, message: TaskMessage, keyring: Keyring | None) -> SubmittedJob:
@@ -211,4 +227,5 @@ class SubmittedJob:
             local_only=message.is_local_only,
             detail=message.detail,
             batch_id=None if place is None else place.batch_id,
+            model=message.kwargs.get("model"),
         )

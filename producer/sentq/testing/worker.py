@@ -208,6 +208,7 @@ class MemoryWorker:
         failure = self.failures.popleft() if self.failures else None
         try:
             texts = message.texts(self.keyring, self._settings.limits)
+            model = message.asked.model or WORKER_NAME
             if isinstance(failure, Exception):
                 self._fail(message, failure)
                 return
@@ -218,7 +219,7 @@ class MemoryWorker:
             self._fail(message, ScoringFailed.from_error(error))
             raise
         else:
-            self._store(message, self._succeeded(message, outcomes))
+            self._store(message, self._succeeded(message, outcomes, model))
 
     def _outcomes(
         self, message: TaskMessage, texts: list[Any], failure: ErrorCode | None
@@ -238,7 +239,7 @@ class MemoryWorker:
         outcome = outcome_by(self.scores, text)
         return outcome if detail is None else with_parts(outcome, text, detail, self.scores)
 
-    def _succeeded(self, message: TaskMessage, outcomes: list[Outcome]) -> bytes:
+    def _succeeded(self, message: TaskMessage, outcomes: list[Outcome], model: str) -> bytes:
         sent_ms = sent_at_ms(message.id)
         waited_ms: float | None = None
         if sent_ms is not None:
@@ -248,7 +249,7 @@ class MemoryWorker:
             "SUCCESS",
             {
                 "outcomes": [outcome.model_dump() for outcome in outcomes],
-                "model": WORKER_NAME,
+                "model": model,
                 "revision": None,
                 "backend": "testing",
                 "dtype": "float32",

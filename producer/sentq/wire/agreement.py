@@ -15,7 +15,8 @@ from typing import Final
 
 from pydantic import BaseModel, ConfigDict
 
-from sentq.wire.reports import WorkerReport
+from sentq.contract import MAIN_MODEL
+from sentq.wire.reports import ReportedModel, WorkerReport
 
 __all__ = [
     "Disagreement",
@@ -45,6 +46,7 @@ class Topic(StrEnum):
     MODEL = "model"
     REVISION = "revision"
     LABELS = "labels"
+    MODELS = "further models"
     VERSION = "major version"
 
 
@@ -122,6 +124,8 @@ def value_of(topic: Topic, report: WorkerReport) -> str | None:
             return report.revision and f"{report.model} at {short_revision(report.revision)}"
         case Topic.LABELS:
             return report.labels_digest and _shown_labels(report)
+        case Topic.MODELS:
+            return report.model and (", ".join(map(_shown_model, _further(report))) or "none")
         case Topic.VERSION:
             return report.version and report.version.partition(".")[0]
 
@@ -130,6 +134,15 @@ def short_revision(revision: str) -> str:
     """Return the first digits of a revision."""
     digits = revision.removeprefix(_DIGEST_PREFIX)
     return revision[: len(revision) - len(digits) + _SHOWN_DIGITS]
+
+
+def _further(report: WorkerReport) -> list[ReportedModel]:
+    return [model for model in report.models if model.name != MAIN_MODEL]
+
+
+def _shown_model(model: ReportedModel) -> str:
+    revision = f" at {short_revision(model.revision)}" if model.revision else ""
+    return f"{model.name}: {model.model}{revision}"
 
 
 def _shown_labels(report: WorkerReport) -> str:

@@ -24,6 +24,7 @@ __all__ = [
     "MIN_REPORT_LIFETIME_S",
     "REPORT_INDEX_KEY",
     "ReportedBudget",
+    "ReportedModel",
     "WorkerReport",
     "read_reports",
     "remove_report",
@@ -66,6 +67,26 @@ class ReportedBudget(BaseModel):
     at_s: float
 
 
+class ReportedModel(BaseModel):
+    """One of several models of a worker.
+
+    Attributes:
+        name: The name under which jobs ask for it; `main` is that of the worker's first one.
+        model: The model, as outcomes name it.
+        revision: The model's commit, or the SHA-256 of its files.
+        dtype: The number format of the weights.
+        texts_finished: Texts with an outcome of it since the worker started.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
+
+    name: str
+    model: str
+    revision: str | None = None
+    dtype: str | None = None
+    texts_finished: NonNegativeInt = 0
+
+
 class WorkerReport(BaseModel):
     """The state of a worker. A reader ignores fields that a newer worker added.
 
@@ -96,6 +117,7 @@ class WorkerReport(BaseModel):
         labels_digest: The same for all names, to compare; it does not depend on their order.
         hub_budget: The limits of the Hub's budget; none if nothing is limited, or before the first
             call.
+        models: The models, if there are several, the main one first.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
@@ -123,6 +145,7 @@ class WorkerReport(BaseModel):
     labels: tuple[str, ...] = ()
     labels_digest: str | None = None
     hub_budget: tuple[ReportedBudget, ...] = ()
+    models: tuple[ReportedModel, ...] = ()
 
 
 def report_key(worker: str, prefix: str = "") -> str:

@@ -82,11 +82,18 @@ def test_a_request_that_waits_is_answered_when_the_gateway_ends(
 
 
 def test_options_of_a_job_reach_it(http: TestClient, kit: Kit) -> None:
-    body = {"texts": ["x"], "deadline_s": 30, "local_only": True, "bulk": True}
+    body = {"texts": ["x"], "deadline_s": 30, "local_only": True, "bulk": True, "model": "large"}
     assert http.post("/v1/jobs", json=body | {"detail": "paragraphs"}).status_code == 202
     kit.assert_submitted(
-        ["x"], deadline=30, local_only=True, detail="paragraphs", bulk=True, jobs=1
+        ["x"],
+        deadline=30,
+        local_only=True,
+        detail="paragraphs",
+        bulk=True,
+        model="large",
+        jobs=1,
     )
+    assert http.post("/v1/jobs", json=body | {"model": "two words"}).status_code == 422
 
 
 def test_texts_with_detail_have_parts(http: TestClient) -> None:

@@ -39,13 +39,21 @@ def _messages(redis: RedisProcess, queue: str = "sentq") -> list[dict[str, Any]]
     return messages
 
 
-@pytest.mark.parametrize("texts", [["plain"], ['"quotes" \\ and\nlines', "ümläut 日本 🎉", ""]])
+@pytest.mark.parametrize(
+    ("texts", "model"),
+    [
+        (["plain"], None),
+        (['"quotes" \\ and\nlines', "ümläut 日本 🎉", ""], None),
+        (["plain"], "multilingual"),
+    ],
+)
 def test_a_message_equals_the_one_that_celery_sends(
-    client: Client, redis_server: RedisProcess, texts: list[str]
+    client: Client, redis_server: RedisProcess, texts: list[str], model: str | None
 ) -> None:
-    job_id = client.submit(texts).id
+    job_id = client.submit(texts, model=model).id
     app = client._app
-    app.send_task(TASK_NAME, args=[texts], task_id=job_id, queue="sentq")
+    kwargs = {} if model is None else {"model": model}
+    app.send_task(TASK_NAME, args=[texts], kwargs=kwargs, task_id=job_id, queue="sentq")
     sentqs, celerys = _messages(redis_server)
     assert sentqs["headers"].pop("argsrepr").startswith(f"<{len(texts)} text")
     for message in (sentqs, celerys):
@@ -53,6 +61,7 @@ def test_a_message_equals_the_one_that_celery_sends(
         # which sentq does not use, and the texts are private.
         del message["properties"]["delivery_tag"], message["properties"]["reply_to"]
         message["headers"].pop("argsrepr", None)
+        message["headers"].pop("kwargsrepr", None)
         # `send_task` sends None where a task sends False.
         message["headers"]["ignore_result"] = bool(message["headers"]["ignore_result"])
     assert sentqs == celerys

@@ -26,6 +26,7 @@ from sentq import (
     JobFailed,
     JobOutcome,
     JobStatus,
+    KeyConflict,
     Overloaded,
     Prediction,
     QueueFull,
@@ -547,7 +548,11 @@ def test_time_does_not_run_backwards(kit: Kit) -> None:
 def test_submitted_jobs_are_recorded_with_what_they_were_sent_with(waiting_kit: Kit) -> None:
     client = Client()
     first = client.submit(["a", "b"], bulk=True, deadline=60, local_only=True, key="a key")
-    client.submit("c")
+    with pytest.raises(InvalidInput, match="a model has a name of at most 64 letters"):
+        client.submit("c", model="two words")
+    with pytest.raises(KeyConflict):
+        client.submit(["a", "b"], local_only=True, key="a key", model="large")
+    client.submit("c", model="large")
     batch = client.batch(["d"])
     job, _, in_batch = waiting_kit.submitted
     assert (job.id, job.texts, job.queue) == (first.id, ("a", "b"), "sentq.bulk")
@@ -556,6 +561,7 @@ def test_submitted_jobs_are_recorded_with_what_they_were_sent_with(waiting_kit: 
     assert waiting_kit.assert_submitted(key="a key", bulk=True, deadline=60, local_only=True) == [
         job
     ]
+    assert waiting_kit.assert_submitted(model="large", jobs=1)[0].texts == ("c",)
     waiting_kit.assert_submitted(jobs=3)
     waiting_kit.assert_submitted("never", jobs=0)
 

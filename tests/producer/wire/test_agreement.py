@@ -14,7 +14,9 @@ from sentq.wire.agreement import (
     differing_topics,
     disagreements,
 )
-from sentq.wire.reports import WorkerReport
+from sentq.wire.reports import ReportedModel, WorkerReport
+
+MAIN = ReportedModel(name="main", model="owner/name")
 
 
 def _report(worker: str, *, names: tuple[str, ...] = ("bad", "good"), **about: Any) -> WorkerReport:
@@ -49,6 +51,11 @@ def test_workers_of_the_same_model_agree() -> None:
             ("owner/name at aaaaaaaaaaaa", "owner/name at bbbbbbbbbbbb"),
         ),
         ({"names": ("good", "poor")}, Topic.LABELS, ("bad, good", "good, poor")),
+        (
+            {"models": (MAIN, ReportedModel(name="large", model="l", revision="c" * 40))},
+            Topic.MODELS,
+            ("none", "large: l at cccccccccccc"),
+        ),
         ({"version": "1.0.0"}, Topic.VERSION, ("0", "1")),
     ],
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from sentq.contract import Detail, Outcome, Prediction
+from sentq.contract import NO_OPTIONS, Detail, JobOptions, Outcome, Prediction
 from sentq_worker.engine.base import EngineInfo, EngineUnavailable
 from sentq_worker.engine.provider import BreakerStates, ProviderJob, ProviderReply, ScoredJob
 
@@ -34,6 +34,7 @@ class ScriptedJob:
     sent_at_ms: float | None = None
     queue: str = "sentq"
     detail: Detail | None = None
+    asked: JobOptions = NO_OPTIONS
 
 
 @dataclass

@@ -181,11 +181,21 @@ def test_a_long_text_is_the_mean_of_its_windows_weighted_by_their_tokens(
 def test_windows_of_a_long_text_are_combined_by_the_configured_rule(tiny_model: Path) -> None:
     options = {"model": str(tiny_model), "window_tokens": 22, "window_overlap_tokens": 0}
     text, parts = "good " * 20 + "bad " * 10, ["good " * 20, "bad " * 10]
-    for rule in ("first", "max"):
+    for rule in ("first", "max", "extremes"):
         settings = WorkerSettings.load(None, **options, window_join=rule)
         scorer = load_scorer(settings, Limits())
-        scores = [_scores(_one(scorer, part)) for part in parts]
+        alone = [_one(scorer, part) for part in parts]
+        scores = [_scores(each) for each in alone]
         expected = scores[0] if rule == "first" else max(scores, key=max)
+        if rule == "extremes":
+            strengths = [
+                each.tokens * (each.sentiment or 0) ** 2
+                for each in alone
+                if isinstance(each, Prediction)
+            ]
+            weights = [strength / sum(strengths) for strength in strengths]
+            columns = zip(*scores, strict=True)
+            expected = [weights[0] * one + weights[1] * other for one, other in columns]
         assert _scores(_one(scorer, text)) == pytest.approx(expected, abs=1e-5)
 
 

@@ -23,18 +23,21 @@ PART = TextPart(
 DETAILED = prediction().model_copy(update={"parts": (PART, PART), "mixed": False})
 BASE = {"label", "score", "scores", "sentiment", "tokens", "windows"}
 
+ROUTED = NAMED.model_copy(update={"model": "other"})
+
 
 @pytest.mark.parametrize(
     ("outcome", "fields"),
     [
         (prediction(), BASE),
-        (NAMED, Prediction.model_fields.keys() - {"parts", "mixed"}),
+        (NAMED, Prediction.model_fields.keys() - {"parts", "mixed", "model", "revision"}),
+        (ROUTED, Prediction.model_fields.keys() - {"parts", "mixed"}),
         (DETAILED, {*BASE, "parts", "mixed"}),
         (TextError(code=ErrorCode.EMPTY_TEXT, message="empty"), {"code", "message"}),
     ],
-    ids=["no language", "a language", "parts", "an error"],
+    ids=["no language", "a language", "another model", "parts", "an error"],
 )
-def test_a_language_and_parts_are_stored_if_there_are_any(
+def test_language_parts_and_model_are_stored_if_there_are_any(
     outcome: Prediction | TextError, fields: set[str]
 ) -> None:
     (stored,) = ScoredBatch([ScoredJob([outcome], INFO)], 0, 0).outcomes([(None, 1)])

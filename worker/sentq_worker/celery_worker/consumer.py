@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 from celery.exceptions import NotRegistered
 from celery.worker.consumer import Consumer as CeleryConsumer
 
-from sentq.contract import TASK_NAME
+from sentq.contract import NO_OPTIONS, TASK_NAME, JobOptions
 from sentq.errors import EtaTooFar, InvalidInput, LinkRefused, ScheduleFull, Undecryptable
 from sentq.wire.dead_letters import DeadLetterCode
 from sentq_worker.broker.at_maxmemory.backends import without_subscriptions
@@ -87,16 +87,18 @@ class Consumer(CeleryConsumer):
             runtime.dispatcher.refuse(self._in_flight(request, []), refusal)
             return
         try:
-            texts = runtime.encryption.texts(request.id, request.args, request.kwargs)
+            texts, asked = runtime.encryption.read(request.id, request.args, request.kwargs)
             check_options(request.request_dict, len(texts))
         except InvalidInput as error:
             runtime.dispatcher.refuse(self._in_flight(request, []), error)
         except Undecryptable as error:
             self._dead_letter_undecryptable(request.message, error)
         else:
-            runtime.dispatcher.add(self._in_flight(request, texts))
+            runtime.dispatcher.add(self._in_flight(request, texts, asked))
 
-    def _in_flight(self, request: TaskRequest, texts: Sequence[object]) -> InFlightJob:
+    def _in_flight(
+        self, request: TaskRequest, texts: Sequence[object], asked: JobOptions = NO_OPTIONS
+    ) -> InFlightJob:
         """Return the job of a request, which Celery finishes once its result is known."""
         runtime = runtime_of(self.app)
         run = partial(in_trace_of, request.request_dict, partial(self._run, request))
@@ -108,7 +110,9 @@ class Consumer(CeleryConsumer):
             run=partial(self._or_dead_letter, request, run),
             prepared=runtime.prepared,
         )
-        return InFlightJob(request.id, texts, request.request_dict, request.delivery_info, handback)
+        job = InFlightJob(request.id, texts, request.request_dict, request.delivery_info, handback)
+        job.asked = asked
+        return job
 
     def _or_dead_letter(self, request: TaskRequest, call: Callable[[], object]) -> bool:
         """Call a function of a request; return whether it returned something true. If it fails,

@@ -8,7 +8,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from sentq.contract import SEALED_FIELD, TASK_NAME, JobRequest, check_count
+from sentq.contract import (
+    NO_OPTIONS,
+    SEALED_FIELD,
+    TASK_NAME,
+    JobOptions,
+    JobRequest,
+    check_count,
+)
 from sentq.errors import InvalidInput, NotEncrypted, SettingsError, Undecryptable
 from sentq.settings import Settings
 from sentq.wire.sealing import Keyring, Purpose, load_keyring
@@ -47,25 +54,29 @@ class JobEncryption:
             if self._keyring is None and getattr(self._worker_settings, name):
                 raise SettingsError(f"worker.{name} needs encryption_keys")
 
-    def texts(
+    def read(
         self, job_id: str, args: Sequence[object], kwargs: Mapping[str, object]
-    ) -> list[object]:
-        """Return the texts in a job's arguments.
+    ) -> tuple[list[object], JobOptions]:
+        """Return the texts in a job's arguments, and what else these ask for.
 
         Raises:
             InvalidInput: The job as a whole breaks the contract.
             Undecryptable: The texts are encrypted, and cannot be decrypted here.
         """
+        asked = NO_OPTIONS
         if SEALED_FIELD in kwargs:
-            texts = self._decrypted(job_id, args, kwargs)
+            texts = self._decrypted(job_id, args, kwargs[SEALED_FIELD])
+            if len(kwargs) > 1:
+                asked = _options_in(kwargs)
         elif self._requires_encryption:
             raise NotEncrypted("the texts are not encrypted, and this worker requires it")
         elif len(args) == 1 and not kwargs and isinstance(args[0], list):
             texts = args[0]  # Nearly every job, and pydantic would copy it.
         else:
-            texts = JobRequest.from_task(args, kwargs).texts
+            asked = request = JobRequest.from_task(args, kwargs)
+            texts = request.texts
         check_count(len(texts), self.limits)
-        return texts
+        return texts, asked
 
     def seal_result(self, job_id: str, outcomes: OutcomeFields) -> Mapping[str, object]:
         """Return the outcomes of a job as they are stored. Errors are never encrypted: they quote
@@ -74,14 +85,24 @@ class JobEncryption:
             return outcomes
         return {SEALED_FIELD: self._keyring.seal(outcomes, Purpose.RESULT, job_id)}
 
-    def _decrypted(
-        self, job_id: str, args: Sequence[object], kwargs: Mapping[str, object]
-    ) -> list[object]:
-        if args or len(kwargs) > 1:
-            raise InvalidInput(f"{TASK_NAME} takes one argument: texts or {SEALED_FIELD}")
+    def _decrypted(self, job_id: str, args: Sequence[object], sealed: object) -> list[object]:
+        if args:
+            raise InvalidInput(f"{TASK_NAME} takes one of two arguments: texts or {SEALED_FIELD}")
         if self._keyring is None:
             raise Undecryptable(_NO_KEYS)
-        texts = self._keyring.open(kwargs[SEALED_FIELD], Purpose.TEXTS, job_id)
+        texts = self._keyring.open(sealed, Purpose.TEXTS, job_id)
         if not isinstance(texts, list):
             raise InvalidInput(f"{TASK_NAME}: the encrypted texts must be a list")
         return texts
+
+
+def _options_in(kwargs: Mapping[str, object]) -> JobOptions:
+    """Return what a job asks for whose texts are encrypted: the texts alone are.
+
+    Raises:
+        InvalidInput: An option is unknown, or does not fit.
+    """
+    try:
+        return JobOptions.checked({k: v for k, v in kwargs.items() if k != SEALED_FIELD})
+    except InvalidInput as error:
+        raise InvalidInput(f"{TASK_NAME}: {error}") from None

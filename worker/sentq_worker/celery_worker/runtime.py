@@ -80,6 +80,7 @@ class WorkerRuntime:
             engine=engine,
             breakers={name: state for name, state in states._asdict().items() if state},
             counts=self.executor.counts,
+            models=self.executor.models,
         )
 
     def vitals(self) -> Vitals:

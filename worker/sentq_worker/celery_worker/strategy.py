@@ -138,7 +138,7 @@ class JobIntake:
             return False
         job = _in_flight(headers, delivery_info, ack_handle)
         try:
-            job.texts = self._encryption.texts(job.id, *arguments)
+            job.texts, job.asked = self._encryption.read(job.id, *arguments)
             check_options(headers, len(job.texts))
         except InvalidInput as error:
             self._dispatcher.refuse(job, error)

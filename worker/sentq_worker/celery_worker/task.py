@@ -65,10 +65,11 @@ class ScoreTask(Task):
 
     def _score(self, args: Sequence[object], kwargs: Mapping[str, object]) -> JobResult:
         runtime, request = self.runtime, self.request
-        texts = runtime.encryption.texts(request.id, args, kwargs)
+        texts, asked = runtime.encryption.read(request.id, args, kwargs)
         headers = {name: request.get(name) for name in _HEADERS}
         check_options(headers, len(texts))
         job = DeliveredJob(request.id, texts, headers, request.delivery_info or {})
+        job.asked = asked
         attempts = 1 + int(request.retries or 0)
         while not has_deadline_passed(headers, runtime.dispatcher.clock.now_ms()):
             try:

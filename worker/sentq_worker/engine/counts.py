@@ -39,12 +39,14 @@ class EngineCounts:
         cache: `hits` and `misses` of texts in the cache of predictions, `forged` entries, and
             `errors` of Redis.
         hub_budget: The limits of the Hub's budget. Nothing before the first call.
+        model_texts: Texts with an outcome of a local model, by its name.
     """
 
     tokens: Counter[str] = field(default_factory=Counter)
     hub_calls: Counter[str] = field(default_factory=Counter)
     cache: Counter[str] = field(default_factory=Counter)
     hub_budget: tuple[BudgetUse, ...] = ()
+    model_texts: Counter[str] = field(default_factory=Counter)
 
     def __add__(self, other: EngineCounts) -> EngineCounts:
         return EngineCounts(
@@ -52,6 +54,7 @@ class EngineCounts:
             _sum(self.hub_calls, other.hub_calls),
             _sum(self.cache, other.cache),
             self.hub_budget + other.hub_budget,
+            _sum(self.model_texts, other.model_texts),
         )
 
 

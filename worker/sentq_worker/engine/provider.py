@@ -6,10 +6,10 @@ this process, with the Hugging Face Hub, or with one of the two as a fallback fo
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple, Protocol, runtime_checkable
 
-from sentq.contract import Detail, Outcome
+from sentq.contract import Detail, JobOptions, Outcome
 from sentq.errors import OverLimit
 from sentq_worker.engine.base import EngineInfo, EngineUnavailable
 from sentq_worker.engine.steps import Steps
@@ -23,10 +23,13 @@ __all__ = [
     "ProviderJob",
     "ProviderReply",
     "ScoredJob",
+    "SupportsModels",
     "SupportsPrefetch",
     "SupportsProgress",
     "SupportsProviderSteps",
+    "SupportsRoutes",
     "SupportsScorerSteps",
+    "models_of",
     "provider_steps",
     "scorer_steps",
 ]
@@ -37,6 +40,11 @@ class ProviderJob(Protocol):
 
     @property
     def texts(self) -> Sequence[object]: ...
+
+    @property
+    def asked(self) -> JobOptions:
+        """What it asks for beside its texts."""
+        ...
 
     @property
     def is_local_only(self) -> bool:
@@ -158,12 +166,32 @@ class SupportsPrefetch(Protocol):
 
 
 @runtime_checkable
+class SupportsRoutes(Protocol):
+    """A `JobScorer` that may leave texts in other languages to other models."""
+
+    def without_routes(self) -> JobScorer:
+        """Return a scorer with the same model that scores texts in any language."""
+        ...
+
+
+@runtime_checkable
 class SupportsScorerSteps(Protocol):
     """A `JobScorer` that pauses between its steps."""
 
     def score_in_steps(self, jobs: Sequence[Sequence[object]]) -> Steps[list[JobOutcomes]]:
         """Score the texts of jobs, as `JobScorer.score` does. A job may exceed a limit that is
         known only now: it gets the error, and affects no other."""
+        ...
+
+
+@runtime_checkable
+class SupportsModels(Protocol):
+    """A `Provider` with several models."""
+
+    @property
+    def models(self) -> Mapping[str, EngineInfo]:
+        """The engine of each model, by the name under which jobs ask for it, the main one first.
+        Empty while none is loaded."""
         ...
 
 
@@ -194,6 +222,11 @@ def scorer_steps(
     if isinstance(scorer, SupportsScorerSteps):
         return (yield from scorer.score_in_steps(jobs))
     return scorer.score(jobs)
+
+
+def models_of(provider: Provider) -> Mapping[str, EngineInfo]:
+    """Return the engines of a provider's models, by name; none if it has only one model."""
+    return provider.models if isinstance(provider, SupportsModels) else {}
 
 
 def provider_steps(provider: Provider, jobs: Sequence[ProviderJob]) -> Steps[list[ProviderReply]]:

@@ -169,7 +169,8 @@ def _loader(settings: WorkerSettings, limits: Limits) -> Callable[[], EngineScor
     def load() -> EngineScorer:
         from sentq_worker.providers.loading import load_scorer
 
-        return load_scorer(settings, limits)
+        # The further models of a worker are others to compare with, not to route to.
+        return load_scorer(settings.model_copy(update={"models": {}}), limits)
 
     return load
 

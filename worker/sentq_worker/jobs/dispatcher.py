@@ -181,6 +181,8 @@ class Dispatcher:
             oldest_sent_at_ms=self._oldest_sent_at_ms(),
             totals=history_totals(self._counts.read()),
             hub_budget=self._executor.counts.hub_budget,
+            models=self._executor.models,
+            model_texts=self._executor.counts.model_texts,
         )
 
     @property

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Final
@@ -25,6 +25,7 @@ from sentq_worker.engine.provider import (
     ProviderReply,
     ScoredJob,
     SupportsProgress,
+    models_of,
     provider_steps,
 )
 from sentq_worker.engine.steps import Steps
@@ -109,6 +110,12 @@ class BatchExecutor:
             RuntimeError: No engine scores at the moment: a model is being loaded.
         """
         return self._provider.info
+
+    @property
+    def models(self) -> Mapping[str, EngineInfo]:
+        """The engines of all models, by the names under which jobs ask for them; none while a model
+        is being loaded, or if there is no local one."""
+        return models_of(self._provider)
 
     @property
     def breaker_states(self) -> BreakerStates:

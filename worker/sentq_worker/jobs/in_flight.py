@@ -17,9 +17,11 @@ from sentq.contract import (
     DEADLINE_HEADER,
     DETAIL_HEADER,
     LOCAL_ONLY_HEADER,
+    NO_OPTIONS,
     TASK_NAME,
     Detail,
     ErrorCode,
+    JobOptions,
     TextError,
     check_detail,
     redacted,
@@ -66,12 +68,14 @@ class DeliveredJob:
         texts: The texts to be scored.
         headers: Celery's, as they came.
         delivery_info: Kombu's: the queue, and whether the message was delivered before.
+        asked: What it asks for beside its texts.
     """
 
     id: str
     texts: Sequence[object]
     headers: Headers
     delivery_info: Headers
+    asked: JobOptions = field(default=NO_OPTIONS, init=False)
 
     @property
     def chars(self) -> int:

@@ -32,7 +32,11 @@ class OutcomeFields(TypedDict):
 
 
 #: What is stored of an outcome that has neither a language nor parts.
-_FIELDS_WITHOUT_LANGUAGE: Final = ("label", "score", "scores", "sentiment", "tokens", "windows")
+_FIELDS: Final = ("label", "score", "scores", "sentiment", "tokens", "windows")
+_FIELDS_WITH_LANGUAGE: Final = (
+    *_FIELDS,
+    *("language", "language_confidence", "language_supported"),
+)
 
 #: How a job ends: with its outcomes, or with an error.
 JobResult = OutcomeFields | Exception
@@ -79,17 +83,16 @@ class ScoredBatch:
 def _stored(outcome: Outcome) -> dict[str, object]:
     """Return the fields of an outcome that are stored.
 
-    Without those that a reader takes as None if they are missing: nulls for languages and parts
-    would make the outcome of a worker that has none of them a third larger.
+    Without those that a reader takes as None if they are missing: nulls for languages, parts and
+    models would make the outcome of a worker that has none of them a third larger.
     """
     fields = outcome.__dict__
     if isinstance(outcome, TextError):
         return fields
-    if outcome.language is None:
-        stored = {name: fields[name] for name in _FIELDS_WITHOUT_LANGUAGE}
-    else:
-        stored = fields.copy()
-        del stored["parts"], stored["mixed"]
+    names = _FIELDS if outcome.language is None else _FIELDS_WITH_LANGUAGE
+    stored = {name: fields[name] for name in names}
+    if outcome.model is not None:
+        stored |= {"model": outcome.model, "revision": outcome.revision}
     if outcome.parts is not None:
         stored["parts"] = [part.__dict__ for part in outcome.parts]
         stored["mixed"] = outcome.mixed

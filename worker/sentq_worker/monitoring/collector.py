@@ -115,6 +115,7 @@ def _engine_families(engine: EngineReading) -> Iterator[Metric]:
     for kind in ("text", "padding"):
         tokens.add_metric((kind,), engine.counts.tokens[kind])
     yield tokens
+    yield from _model_families(engine)
     breakers = GaugeMetricFamily(
         "sentq_breaker_state",
         "1 for the present state of a circuit breaker, 0 for the others.",
@@ -149,6 +150,21 @@ def _engine_families(engine: EngineReading) -> Iterator[Metric]:
             },
         )
     yield info
+
+
+def _model_families(engine: EngineReading) -> Iterator[Metric]:
+    """Yield what is known of each local model. Its name is one of the worker's settings."""
+    texts = CounterMetricFamily(
+        "sentq_model_texts", "Texts with an outcome of this local model.", labels=("name",)
+    )
+    for name, number in sorted(engine.counts.model_texts.items()):
+        texts.add_metric((name,), number)
+    yield texts
+    models = InfoMetricFamily("sentq_model", "The local models of the worker.", labels=("name",))
+    for name, info in engine.models.items():
+        about = {"model": info.model, "revision": info.revision or "", "dtype": info.dtype}
+        models.add_metric((name,), about)
+    yield models
 
 
 def _budget_families(uses: Sequence[BudgetUse]) -> Iterator[Metric]:

@@ -21,6 +21,7 @@ class EngineReading:
         engine: The engine that scores; None while no model is loaded.
         breakers: The states of the circuit breakers, by what they protect.
         counts: What the engine has counted.
+        models: The engines of all local models, by the names under which jobs ask for them.
     """
 
     in_flight_jobs: int
@@ -28,6 +29,7 @@ class EngineReading:
     engine: EngineInfo | None
     breakers: Mapping[str, str] = field(default_factory=dict)
     counts: EngineCounts = field(default_factory=EngineCounts)
+    models: Mapping[str, EngineInfo] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -38,6 +38,7 @@ from sentq_worker.engine.provider import (
     JobOutcomes,
     JobScorer,
     SupportsPrefetch,
+    SupportsRoutes,
     scorer_steps,
 )
 from sentq_worker.engine.steps import Steps, run_steps
@@ -204,6 +205,13 @@ class CachingScorer:
         """The engine of the scorer."""
         return self._scorer.engine
 
+    def without_routes(self) -> JobScorer:
+        """See `SupportsRoutes`. It has entries of its own: a text that is routed has none here."""
+        if not isinstance(self._scorer, SupportsRoutes):
+            return self
+        scorer = self._scorer.without_routes()
+        return CachingScorer(scorer, self._cache, options=[self._options, "without routes"])
+
     @property
     def counts(self) -> EngineCounts:
         """See `SupportsCounts`."""
@@ -295,6 +303,7 @@ def _options(settings: WorkerSettings, limits: Limits) -> object:
         settings.languages,
         settings.on_other_language,
         settings.min_language_confidence,
+        [[name, model.model, model.languages] for name, model in settings.models.items()],
         limits.chars_per_text,
         # Not by default: the entries of workers without this setting stay valid.
         *([] if settings.clean == "none" else [settings.clean]),

@@ -16,6 +16,7 @@ from sentq_worker.providers.breaker import Breaker
 from sentq_worker.providers.breaker_store import SharedBreakerState
 from sentq_worker.providers.fallback import FallbackProvider
 from sentq_worker.providers.languages import language_rule, languages_of_local_model
+from sentq_worker.providers.loading import LoadScorer, check_model_memory, load_others
 from sentq_worker.providers.local import LocalLabels, LocalProvider, is_device_back
 from sentq_worker.providers.results_redis import key_prefix, results_client
 from sentq_worker.settings import HubSettings, ProviderPolicy, WorkerSettings
@@ -43,7 +44,7 @@ def make_provider(
     hub: HubSettings,
     *,
     limits: Limits,
-    load: Callable[[], JobScorer],
+    load: LoadScorer,
     app: Celery,
     now_ms: Callable[[], float],
 ) -> Provider:
@@ -53,15 +54,30 @@ def make_provider(
         worker: The worker's settings.
         hub: The settings of calls to the Hub.
         limits: The contract's limits.
-        load: Makes the local scorer.
+        load: Makes the scorer of a local model.
         app: The app whose Redis of results stores budget and breaker states.
         now_ms: Redis' clock.
 
     Raises:
-        SettingsError: A policy needs the Hub, and the settings name no model there.
+        SettingsError: A policy needs the Hub, and the settings name no model there; further models
+            are named without the local engine, or are needed and not named.
     """
-    local = LocalProvider(load)
     wanted = policies(worker)
+    if wanted == {"hub"} and worker.models:
+        raise SettingsError(
+            "worker.models needs the local engine: set worker.provider to local or prefer-local"
+        )
+    if worker.on_other_language == "route" and not worker.models:
+        raise SettingsError(
+            'worker.on_other_language = "route" needs another model: add a table '
+            "[worker.models.NAME] with a model"
+        )
+
+    def load_main() -> JobScorer:
+        check_model_memory(worker)
+        return load(worker, limits)
+
+    local = LocalProvider(load_main, load_others(load, worker, limits))
     if wanted == {"local"}:
         return local
     connect, prefix = partial(results_client, app), key_prefix(app)

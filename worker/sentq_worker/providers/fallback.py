@@ -14,12 +14,20 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Final
 
-from sentq.contract import Detail, ErrorCode, Prediction, TextError
+from sentq.contract import (
+    MAIN_MODEL,
+    NO_OPTIONS,
+    Detail,
+    ErrorCode,
+    JobOptions,
+    Prediction,
+    TextError,
+)
 from sentq_worker.engine.base import (
     DeviceLost,
     EngineError,
@@ -35,6 +43,7 @@ from sentq_worker.engine.provider import (
     ProviderReply,
     ScoredJob,
     SupportsProgress,
+    models_of,
     provider_steps,
 )
 from sentq_worker.engine.steps import Steps, run_steps
@@ -52,6 +61,7 @@ class _ProbeJob:
     """The job of a probe: it shows whether the local engine works."""
 
     texts: Sequence[object] = (PROBE_TEXT,)
+    asked: JobOptions = NO_OPTIONS
     is_local_only: bool = True
     detail: Detail | None = None
     deadline_ms: float | None = None
@@ -65,7 +75,8 @@ _PROBE: Final = _ProbeJob()
 class FallbackProvider:
     """Scores jobs with one of two providers, as the policy of each job's queue says.
 
-    A job whose texts must stay on this machine never reaches the Hub, under any policy.
+    A job whose texts must stay on this machine never reaches the Hub, under any policy. Nor does
+    one that asks for a further local model: the Hub has only one model.
 
     Args:
         local: The provider with the local engine. `start` loads it, also a second time.
@@ -115,6 +126,11 @@ class FallbackProvider:
     def info(self) -> EngineInfo:
         """See `Provider.info`."""
         return self._local.info if self.breaker.is_closed else self._hub.info
+
+    @property
+    def models(self) -> Mapping[str, EngineInfo]:
+        """See `SupportsModels`."""
+        return models_of(self._local)
 
     @property
     def breaker_states(self) -> BreakerStates:
@@ -201,10 +217,10 @@ class FallbackProvider:
         return [replies[n] for n in range(len(jobs))]
 
     def _may_use_hub(self, job: ProviderJob) -> bool:
-        return not job.is_local_only and self._policy(job.queue) != "local"
+        return not _is_for_local(job) and self._policy(job.queue) != "local"
 
     def _may_use_local(self, job: ProviderJob) -> bool:
-        return job.is_local_only or self._policy(job.queue) != "hub"
+        return _is_for_local(job) or self._policy(job.queue) != "hub"
 
     def _goes_to_local(self, job: ProviderJob) -> bool:
         """Return whether the local engine is the first choice for a job."""
@@ -303,6 +319,11 @@ class FallbackProvider:
     def _unavailable(self) -> EngineUnavailable:
         reason = self.breaker.snapshot.reason or "the local engine failed"
         return EngineUnavailable(reason, retry_after_s=self._probe_interval_s)
+
+
+def _is_for_local(job: ProviderJob) -> bool:
+    """Return whether only the local engine may score a job, under any policy."""
+    return job.is_local_only or job.asked.model not in (None, MAIN_MODEL)
 
 
 def _is_waiting(reply: ProviderReply) -> bool:

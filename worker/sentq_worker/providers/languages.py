@@ -1,9 +1,10 @@
-"""From the settings to the rule of languages: those of the settings, or of the model's card."""
+"""From the settings to the rule of languages: those of the settings, or of the models' cards."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 
 from sentq_worker.engine.base import ModelUnavailable
 from sentq_worker.inference.model_config import stated_languages
@@ -12,17 +13,59 @@ from sentq_worker.scoring.language_detector import LanguageDetector
 from sentq_worker.scoring.language_rule import LanguageRule
 from sentq_worker.settings import WorkerSettings
 
-__all__ = ["language_rule", "languages_of_local_model"]
+__all__ = ["language_routes", "language_rule", "languages_of_local_model", "settings_of_model"]
 
 logger = logging.getLogger(__name__)
 
 
-def language_rule(settings: WorkerSettings, stated: Sequence[str] | None) -> LanguageRule | None:
+def settings_of_model(settings: WorkerSettings, name: str) -> WorkerSettings:
+    """Return the settings of a worker with one of its further models alone.
+
+    A text that is sent to it is in a language that it reads, or its job asks for it, so it routes
+    nothing.
+    """
+    model = settings.models[name]
+    given = {key: value for key, value in model.__dict__.items() if value is not None}
+    own: dict[str, object] = {"revision": None, "window_tokens": None, "languages": None}
+    rule = "flag" if settings.on_other_language == "route" else settings.on_other_language
+    alone: dict[str, object] = {"models": {}, "max_model_bytes": None, "on_other_language": rule}
+    return settings.model_copy(update=own | given | alone)
+
+
+def language_routes(settings: WorkerSettings) -> dict[str, str]:
+    """Return the name of the model that scores texts in a language, by language: the first of the
+    further models that reads it. Empty unless texts are routed, and for a model alone.
+
+    Raises:
+        ModelUnavailable: Texts are routed, and no further model reads a known language.
+    """
+    if settings.on_other_language != "route" or not settings.models:
+        return {}
+    routes: dict[str, str] = {}
+    for name, model in settings.models.items():
+        languages = model.languages or _stated(model.model, model.revision)
+        for language in languages or ():
+            routes.setdefault(language, name)
+    if not routes:
+        raise ModelUnavailable(
+            "SENTQ_WORKER_ON_OTHER_LANGUAGE=route needs another model that reads some languages, "
+            "and no card of one names any: set languages in a table [worker.models.NAME]"
+        )
+    return routes
+
+
+def language_rule(
+    settings: WorkerSettings,
+    stated: Sequence[str] | None,
+    *,
+    routes: Mapping[str, str] = MappingProxyType({}),
+) -> LanguageRule | None:
     """Return the rule of languages; None if no languages are detected.
 
     Args:
         settings: The worker's settings.
         stated: The languages that the model's card names; None if it names none.
+        routes: The names of the models that score texts in other languages, by language.
 
     Raises:
         ModelUnavailable: The settings ask for what is not possible: the languages of the model are
@@ -31,23 +74,25 @@ def language_rule(settings: WorkerSettings, stated: Sequence[str] | None) -> Lan
     if settings.on_other_language == "score":
         return None
     refuses = settings.on_other_language == "refuse"
+    is_needed = refuses or bool(routes)
     supported = stated if settings.languages is None else settings.languages
     if not supported:
-        if refuses:
+        if is_needed:
             raise ModelUnavailable(
-                "SENTQ_WORKER_ON_OTHER_LANGUAGE=refuse needs the languages of the model, and its "
-                "card names none: set SENTQ_WORKER_LANGUAGES, such as en,fr"
+                f"SENTQ_WORKER_ON_OTHER_LANGUAGE={settings.on_other_language} needs the languages "
+                "of the model, and its card names none: set SENTQ_WORKER_LANGUAGES, such as en,fr"
             )
         return None
     try:
         return LanguageRule(
-            _detector_of(supported),
+            _detector_of([*supported, *routes]),
             supported,
             refuses=refuses,
             min_confidence=settings.min_language_confidence,
+            routes=routes,
         )
     except ModelUnavailable as error:
-        if refuses or settings.languages is not None:
+        if is_needed or settings.languages is not None:
             raise
         logger.warning("outcomes name no languages: %s", error)
         return None
@@ -61,9 +106,13 @@ def languages_of_local_model(settings: WorkerSettings) -> tuple[str, ...] | None
     if {settings.provider, *settings.queue_providers.values()} == {"hub"}:
         return None
     try:
-        return stated_languages(find_model(settings.model, settings.revision).folder)
+        return _stated(settings.model, settings.revision)
     except ModelUnavailable:
         return None
+
+
+def _stated(model: str | None, revision: str | None) -> tuple[str, ...] | None:
+    return stated_languages(find_model(model, revision).folder)
 
 
 def _detector_of(languages: Sequence[str]) -> LanguageDetector:

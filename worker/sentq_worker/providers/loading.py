@@ -5,24 +5,26 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Final
 
 import platformdirs
 
-from sentq.contract import Limits
-from sentq_worker.engine.base import ModelUnavailable
+from sentq.contract import MAIN_MODEL, Limits
+from sentq_worker.engine.base import EngineError, ModelUnavailable
 from sentq_worker.engine.provider import JobScorer
 from sentq_worker.garbage import without_garbage_collection
+from sentq_worker.inference.memory import memory_limit_bytes, weights_bytes
 from sentq_worker.inference.model_config import stated_languages
 from sentq_worker.inference.model_files import find_model
-from sentq_worker.providers.languages import language_rule
+from sentq_worker.providers.languages import language_routes, language_rule, settings_of_model
 from sentq_worker.scoring.labels import Labels
 from sentq_worker.scoring.scorer import EngineScorer
 from sentq_worker.scoring.tokenizer_cost import find_slow_input
 from sentq_worker.scoring.windows import TextTokenizer
 from sentq_worker.settings import WorkerSettings
 
-__all__ = ["LoadScorer", "load_scorer"]
+__all__ = ["LoadScorer", "check_model_memory", "load_others", "load_scorer"]
 
 logger = logging.getLogger(__name__)
 
@@ -30,6 +32,50 @@ logger = logging.getLogger(__name__)
 LoadScorer = Callable[[WorkerSettings, Limits], JobScorer]
 
 _CHOSEN_BY_AUTO: Final = " (chosen by auto)"
+
+
+def load_others(
+    load: LoadScorer, settings: WorkerSettings, limits: Limits
+) -> dict[str, Callable[[], JobScorer]]:
+    """Return, by its name, what loads each further model of a worker.
+
+    Each raises an EngineError whose message begins with the table of the settings.
+    """
+
+    def load_named(name: str) -> JobScorer:
+        try:
+            return load(settings_of_model(settings, name), limits)
+        except EngineError as error:
+            raise type(error)(f"[worker.models.{name}] {error}") from error
+
+    return {name: partial(load_named, name) for name in settings.models}
+
+
+def check_model_memory(settings: WorkerSettings) -> None:
+    """Check that the weights of all models fit in memory together, before any of them is loaded.
+
+    Raises:
+        ModelUnavailable: They do not, or a model is not found.
+    """
+    limit_bytes, name = settings.max_model_bytes, "SENTQ_WORKER_MAX_MODEL_BYTES"
+    if limit_bytes is None and settings.models and settings.device in {"auto", "cpu"}:
+        limit_bytes, name = memory_limit_bytes(), "the memory that this worker may use"
+    if limit_bytes is None:
+        return
+    sizes = {MAIN_MODEL: _weights_bytes(settings)}
+    for model in settings.models:
+        sizes[model] = _weights_bytes(settings_of_model(settings, model))
+    if (total := sum(sizes.values())) > limit_bytes:
+        each = ", ".join(f"{model} {size / 1e6:,.0f} MB" for model, size in sizes.items())
+        raise ModelUnavailable(
+            f"the weights of the models have {total / 1e6:,.0f} MB together ({each}), and {name} "
+            f"is {limit_bytes / 1e6:,.0f} MB: raise SENTQ_WORKER_MAX_MODEL_BYTES if there is more, "
+            "or remove a table of [worker.models]"
+        )
+
+
+def _weights_bytes(settings: WorkerSettings) -> int:
+    return weights_bytes(find_model(settings.model, settings.revision).folder, settings.dtype)
 
 
 def load_scorer(settings: WorkerSettings, limits: Limits) -> EngineScorer:
@@ -54,7 +100,9 @@ def load_scorer(settings: WorkerSettings, limits: Limits) -> EngineScorer:
             else None,
         )
     labels = _labels(engine.info.labels, settings.labels)
-    languages = language_rule(settings, stated_languages(files.folder))
+    languages = language_rule(
+        settings, stated_languages(files.folder), routes=language_routes(settings)
+    )
     tokenizer = TextTokenizer(
         engine.tokenizer,
         window_tokens=min(engine.window_tokens, settings.window_tokens or engine.window_tokens),

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Final
 
-from sentq.errors import OverLimit
 from sentq_worker.engine.base import EngineInfo, ModelUnavailable
 from sentq_worker.engine.counts import EngineCounts, counts_of
 from sentq_worker.engine.provider import (
@@ -15,15 +15,12 @@ from sentq_worker.engine.provider import (
     JobScorer,
     ProviderJob,
     ProviderReply,
-    ScoredJob,
-    SupportsPrefetch,
-    scorer_steps,
 )
 from sentq_worker.engine.steps import Steps, run_steps
 from sentq_worker.inference.model_config import configured_labels
 from sentq_worker.inference.model_files import find_model
+from sentq_worker.providers.models import LoadedModels
 from sentq_worker.scoring.labels import Labels
-from sentq_worker.scoring.parts import texts_of
 from sentq_worker.settings import WorkerSettings
 
 __all__ = ["LocalLabels", "LocalProvider", "is_device_back"]
@@ -33,32 +30,43 @@ _CHECK_TIMEOUT_S: Final = 120
 
 
 class LocalProvider:
-    """Loads a scorer when it starts, and scores each job with it.
+    """Loads one model or several when it starts, and scores each job with one of them.
 
     Args:
-        load: Makes the scorer, with the model loaded.
+        load: Makes the scorer of the main model, with the model loaded.
+        load_others: The same for further models, by the names under which jobs ask for them.
     """
 
-    def __init__(self, load: Callable[[], JobScorer]) -> None:
+    def __init__(
+        self,
+        load: Callable[[], JobScorer],
+        load_others: Mapping[str, Callable[[], JobScorer]] = MappingProxyType({}),
+    ) -> None:
         self._load = load
-        self._scorer: JobScorer | None = None
-        #: What scorers have counted that were released.
+        self._load_others = load_others
+        self._models: LoadedModels | None = None
+        #: What models have counted that were released.
         self._counts_before = EngineCounts()
 
     @property
     def counts(self) -> EngineCounts:
         """See `SupportsCounts`."""
-        return self._counts_before + counts_of(self._scorer)
+        return self._counts_before + counts_of(self._models)
 
     @property
     def info(self) -> EngineInfo:
         """See `Provider.info`."""
-        return self._loaded.engine.info
+        return self._loaded.info
+
+    @property
+    def models(self) -> Mapping[str, EngineInfo]:
+        """See `SupportsModels`."""
+        return {} if self._models is None else self._models.infos
 
     @property
     def is_loaded(self) -> bool:
-        """Whether a scorer is loaded at the moment."""
-        return self._scorer is not None
+        """Whether the models are loaded at the moment."""
+        return self._models is not None
 
     @property
     def breaker_states(self) -> BreakerStates:
@@ -71,17 +79,20 @@ class LocalProvider:
         return True
 
     def start(self) -> None:
-        """See `Provider.start`. A second call releases the scorer and loads another one."""
-        self._counts_before, self._scorer = self.counts, None
-        self._scorer = self._load()
+        """See `Provider.start`. A second call releases the models and loads them again."""
+        self._counts_before, self._models = self.counts, None
+        main = self._load()
+        self._models = LoadedModels(
+            main, {name: load() for name, load in self._load_others.items()}
+        )
 
     def stop(self) -> None:
         """See `Provider.stop`."""
 
     def prefetch(self, jobs: Sequence[ProviderJob]) -> None:
         """See `Provider.prefetch`."""
-        if isinstance(self._scorer, SupportsPrefetch):
-            self._scorer.prefetch([texts_of(job) for job in jobs])
+        if self._models is not None:
+            self._models.prefetch(jobs)
 
     def score(self, jobs: Sequence[ProviderJob]) -> list[ProviderReply]:
         """See `Provider.score`."""
@@ -89,19 +100,13 @@ class LocalProvider:
 
     def score_in_steps(self, jobs: Sequence[ProviderJob]) -> Steps[list[ProviderReply]]:
         """See `SupportsProviderSteps`."""
-        scorer = self._loaded
-        scored = yield from scorer_steps(scorer, [texts_of(job) for job in jobs])
-        info = scorer.engine.info
-        return [
-            outcomes if isinstance(outcomes, OverLimit) else ScoredJob(outcomes, info)
-            for outcomes in scored
-        ]
+        return (yield from self._loaded.score_in_steps(jobs))
 
     @property
-    def _loaded(self) -> JobScorer:
-        if self._scorer is None:
+    def _loaded(self) -> LoadedModels:
+        if self._models is None:
             raise RuntimeError("no model is loaded: start comes first")
-        return self._scorer
+        return self._models
 
 
 class LocalLabels:

@@ -15,6 +15,7 @@ from sentq.wire.agreement import describe_labels
 from sentq.wire.reports import (
     MIN_REPORT_LIFETIME_S,
     ReportedBudget,
+    ReportedModel,
     WorkerReport,
     remove_report,
     write_report,
@@ -51,6 +52,8 @@ class WorkerSnapshot:
         local_breaker: The state of the local engine's breaker, if there is one.
         waiting_for: Why the engine is not available at the moment; None if it is.
         hub_budget: The limits of the Hub's budget, and what was used of each.
+        models: The engines of all local models, by name.
+        model_texts: How many texts have an outcome of each of them, by name.
     """
 
     jobs_finished: int
@@ -64,6 +67,8 @@ class WorkerSnapshot:
     oldest_sent_at_ms: float | None = None
     totals: Mapping[str, int] = field(default_factory=dict)
     hub_budget: Sequence[BudgetUse] = ()
+    models: Mapping[str, EngineInfo] = field(default_factory=dict)
+    model_texts: Mapping[str, int] = field(default_factory=dict)
 
 
 class _ReportingChannel(Protocol):
@@ -163,6 +168,7 @@ class HeartbeatWriter:
             labels=labels,
             labels_digest=labels_digest,
             hub_budget=tuple(ReportedBudget(**use._asdict()) for use in snapshot.hub_budget),
+            models=_reported_models(snapshot),
         )
 
     def withdraw(self, channel: _ReportingChannel, connection: redis.Redis) -> None:
@@ -185,3 +191,19 @@ class HeartbeatWriter:
         if elapsed_s >= _RATE_S:
             self._since, self._finished_then = time.monotonic(), finished
         return self._jobs_per_s
+
+
+def _reported_models(snapshot: WorkerSnapshot) -> tuple[ReportedModel, ...]:
+    """Return what a report says of each model; nothing if there is only one."""
+    if len(snapshot.models) <= 1:
+        return ()
+    return tuple(
+        ReportedModel(
+            name=name,
+            model=info.model,
+            revision=info.revision,
+            dtype=info.dtype,
+            texts_finished=snapshot.model_texts.get(name, 0),
+        )
+        for name, info in snapshot.models.items()
+    )

@@ -50,6 +50,10 @@ class Preprocessor:
         self._languages = languages
         self._clean: Cleaning = clean
 
+    def with_languages(self, languages: LanguageRule | None) -> Preprocessor:
+        """Return what does the same by another rule of languages."""
+        return Preprocessor(self._tokenizer, self._limits, languages, clean=self._clean)
+
     def preprocess(self, texts: Sequence[object]) -> list[PreprocessedText]:
         """Preprocess texts, in order. A text with a problem affects no other.
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from copy import copy
 from itertools import chain
 from typing import Final
 
@@ -65,6 +66,7 @@ class EngineScorer:
         languages: LanguageRule | None = None,
     ) -> None:
         self.engine = engine
+        self._languages = languages
         self._preprocessor = Preprocessor(tokenizer, limits, languages, clean=clean)
         self._prefetcher = Prefetcher(self._preprocessor.preprocess) if prefetches else None
         self._batcher = Batcher(engine, batch_tokens=batch_tokens)
@@ -81,6 +83,15 @@ class EngineScorer:
     def counts(self) -> EngineCounts:
         """See `SupportsCounts`."""
         return EngineCounts(tokens=Counter(self._batcher.tokens))
+
+    def without_routes(self) -> EngineScorer:
+        """See `SupportsRoutes`. What the engine reads for it is counted here."""
+        if self._languages is None:
+            return self
+        scorer = copy(self)
+        scorer._preprocessor = self._preprocessor.with_languages(self._languages.without_routes())  # noqa: SLF001
+        scorer._prefetcher = None  # noqa: SLF001 - it prepares texts by the other rule
+        return scorer
 
     def prefetch(self, jobs: Sequence[Sequence[object]]) -> None:
         """See `Provider.prefetch`.
@@ -177,7 +188,7 @@ class EngineScorer:
         if error is not None:
             return error
         windows, parts = len(text.windows), None
-        probabilities = join(text, scored[:windows], rule=self._window_join)
+        probabilities = self._join(text, scored[:windows])
         if text.parts is not None:
             parts = self._parts(text.parts, probabilities, iter(scored[windows:]))
         return self._labels.prediction(
@@ -187,6 +198,9 @@ class EngineScorer:
             language=text.language,
             parts=parts,
         )
+
+    def _join(self, text: TextTokens, rows: Sequence[list[float]]) -> list[float]:
+        return join(text, rows, rule=self._window_join, sentiment=self._labels.sentiment)
 
     def _parts(
         self, parts: Sequence[PartTokens], whole: list[float], rows: Iterator[list[float]]
@@ -203,7 +217,7 @@ class EngineScorer:
             probabilities = whole
             if part.tokens is not None:
                 own = [next(rows) for _ in part.tokens.windows]
-                probabilities = join(part.tokens, own, rule=self._window_join)
+                probabilities = self._join(part.tokens, own)
             found.append(self._labels.part(probabilities, start=part.start, end=part.end))
         return found
 

@@ -31,6 +31,7 @@ def submit_on_commit(
     at: datetime | None = None,
     then: object = None,
     then_argument: ThenArgument = "id",
+    model: str | None = None,
 ) -> None:
     """Submit a job when the transaction commits; at once if there is no transaction.
 
@@ -43,7 +44,7 @@ def submit_on_commit(
         using: The database of the transaction.
         robust: Log an error of the submission or of `on_submit`, and raise none.
             `django.db.transaction.on_commit` has the same argument.
-        bulk, key, deadline, local_only, detail, delay, at, then, then_argument: As for
+        bulk, key, deadline, local_only, detail, delay, at, then, then_argument, model: As for
             `Client.submit`. Deadline and delay count from the commit.
 
     Raises:
@@ -67,6 +68,7 @@ def submit_on_commit(
             at=at,
             then=then,
             then_argument=then_argument,
+            model=model,
         )
         if on_submit is not None:
             on_submit(job)

@@ -68,8 +68,8 @@ ColumnsOption = Annotated[
     str | None,
     typer.Option(
         help="Columns to add, separated by commas: label, score, scores, sentiment, tokens, "
-        "windows, language, language_confidence, language_supported, mixed, parts, error, message "
-        "(default: label,score,sentiment,error,message; with --split also mixed,parts).",
+        "windows, language, language_confidence, language_supported, model, mixed, parts, error, "
+        "message (default: label,score,sentiment,error,message; with --split also mixed,parts).",
         metavar="NAMES",
     ),
 ]

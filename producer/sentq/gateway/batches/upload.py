@@ -112,6 +112,7 @@ class BatchUpload:
         closing: Whether the gateway ends.
         local_only: Whether no text may leave the machines of the workers.
         detail: Which parts of the texts are scored on their own, too.
+        model: The name of the model that scores the texts; None lets workers choose.
 
     Attributes:
         texts: How many texts were accepted.
@@ -127,6 +128,7 @@ class BatchUpload:
         limits: RateLimits | None,
         closing: Closing,
         local_only: bool,
+        model: str | None,
         detail: Detail | None = None,
     ) -> None:
         self.texts = 0
@@ -139,6 +141,7 @@ class BatchUpload:
         self._closing = closing
         self._local_only = local_only
         self._detail: Detail | None = detail
+        self._model = model
         self._step: list[list[str]] = []
         self._step_chars = 0
         #: The place of the next job, and how many jobs the batch has.
@@ -231,6 +234,7 @@ class BatchUpload:
             local_only=self._local_only,
             detail=self._detail,
             timeout_s=_CAPACITY_S,
+            model=self._model,
         )
         self._known_jobs = place + len(jobs)
 

@@ -12,7 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
 from sentq.aio import AsyncBatch
-from sentq.contract import MAX_TEXTS_WITH_DETAIL, Detail
+from sentq.contract import MAX_TEXTS_WITH_DETAIL, MODEL_NAME, Detail
 from sentq.errors import EmptyJob, SentqError, UnknownBatch
 from sentq.gateway.batches.download import result_lines
 from sentq.gateway.batches.records import BatchRecord, BatchRecords
@@ -79,6 +79,14 @@ async def upload_batch(
             f"(`parts` of its outcome). Jobs have at most {MAX_TEXTS_WITH_DETAIL} texts then."
         ),
     ] = None,
+    model: Annotated[
+        str | None,
+        Query(
+            pattern=MODEL_NAME,
+            description="The name of the model that scores the texts, of those that the workers "
+            "have. By default a worker chooses.",
+        ),
+    ] = None,
     callback_url: Annotated[
         str | None,
         Query(
@@ -98,6 +106,7 @@ async def upload_batch(
     operation = f"batch {field} {texts_per_job} {local_only}"
     operation += f" {callback_url}" if callback_url else ""
     operation += f" {detail}" if detail else ""
+    operation += f" model={model}" if model else ""
     then = await services.webhook(callback_url, owner=caller.key_id)
     attempt = attempt_of(services.client, caller.key_id, idempotency_key, operation)
     (batch_id,) = new_job_ids(1)
@@ -111,6 +120,7 @@ async def upload_batch(
         closing=services.closing,
         local_only=local_only,
         detail=detail,
+        model=model,
     )
     if detail:
         texts_per_job = min(texts_per_job, MAX_TEXTS_WITH_DETAIL)

@@ -114,6 +114,7 @@ async def send_job(
             detail=body.detail,
             delay=body.delay_s,
             then=then,
+            model=body.model,
         )
         await record_owner(services.client, job.id, caller.key_id, delay_s=body.delay_s or 0)
     status = JobStatus.SCHEDULED if body.delay_s else JobStatus.QUEUED

@@ -65,6 +65,7 @@ async def score(
             deadline=body.deadline_s,
             local_only=body.local_only,
             detail=body.detail,
+            model=body.model,
         )
         await record_owner(services.client, job.id, caller.key_id)
         outcome = None

@@ -12,13 +12,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Final
 
-from sentq.contract import ErrorCode, Limits, Outcome, TextError, TextPart
+from sentq.contract import MAIN_MODEL, ErrorCode, Limits, Outcome, TextError, TextPart
 from sentq_worker.engine.base import EngineInfo, EngineUnavailable, ModelUnavailable
 from sentq_worker.engine.counts import EngineCounts
 from sentq_worker.engine.provider import BreakerStates, ProviderJob, ProviderReply, ScoredJob
 from sentq_worker.providers.breaker import Breaker
 from sentq_worker.providers.hub.pool import HubPool, HubRequest, HubRow
 from sentq_worker.providers.hub.windows import PartWindows, TextWindows, Windower
+from sentq_worker.providers.models import unknown_model
 from sentq_worker.scoring.labels import Labels
 from sentq_worker.scoring.language_rule import LanguageRule
 from sentq_worker.scoring.parts import DetailedText, find_parts, texts_of
@@ -156,6 +157,8 @@ class HubProvider:
         """Return the windows of each text, or the error that it ends in."""
         if job.is_local_only:
             return [_LOCAL_ONLY] * len(job.texts)
+        if job.asked.model not in (None, MAIN_MODEL):
+            return [unknown_model(job.asked.model or "", [MAIN_MODEL])] * len(job.texts)
         return [self._text_windows(text) for text in texts_of(job)]
 
     def _text_windows(self, text: object) -> TextError | TextWindows:
@@ -219,7 +222,8 @@ class HubProvider:
             if not isinstance(row, list):
                 return row
             rows.append(row)
-        return join(text.tokens, rows, rule=self._window_join)
+        sentiment = self._labels.sentiment if self._labels else lambda _: None
+        return join(text.tokens, rows, rule=self._window_join, sentiment=sentiment)
 
     def _keep_scored_windows(
         self,

@@ -1,0 +1,66 @@
+"""How many bytes the weights of a model take in memory, from the headers of its files."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Final
+
+__all__ = ["memory_limit_bytes", "weights_bytes"]
+
+#: The bytes of a number in memory. `auto` may take fp32.
+_ITEM_BYTES: Final = {"float32": 4, "auto": 4, "bfloat16": 2, "float16": 2}
+
+#: A file of safetensors begins with the length of its header, in so many bytes.
+_LENGTH_BYTES: Final = 8
+_MAX_HEADER_BYTES: Final = 100_000_000
+
+#: Where the limit of a container stands, and the memory of the machine.
+_CGROUP_LIMITS: Final = (
+    Path("/sys/fs/cgroup/memory.max"),
+    Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"),
+)
+_MEMORY: Final = Path("/proc/meminfo")
+_TOTAL: Final = "MemTotal:"
+
+
+def weights_bytes(folder: Path, dtype: str) -> int:
+    """Return the bytes of the weights of the model in a folder, in this dtype.
+
+    A file that cannot be read counts with its size: to load it fails with an error of its own.
+    """
+    return sum(_file_bytes(file, _ITEM_BYTES[dtype]) for file in folder.glob("*.safetensors"))
+
+
+def memory_limit_bytes() -> int | None:
+    """Return how much memory this process may use: that of its container, or of the machine. None
+    if the system does not tell."""
+    found = [*map(_number, _CGROUP_LIMITS), _machine_bytes()]
+    return min((limit for limit in found if limit), default=None)
+
+
+def _file_bytes(file: Path, item_bytes: int) -> int:
+    try:
+        with file.open("rb") as stream:
+            length = int.from_bytes(stream.read(_LENGTH_BYTES), "little")
+            header = json.loads(stream.read(min(length, _MAX_HEADER_BYTES)))
+        shapes = [tensor["shape"] for name, tensor in header.items() if name != "__metadata__"]
+        return item_bytes * sum(map(math.prod, shapes))
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+        return file.stat().st_size
+
+
+def _number(file: Path) -> int | None:
+    try:
+        return int(file.read_text())
+    except (OSError, ValueError):
+        return None  # There is no such file, or no limit.
+
+
+def _machine_bytes() -> int | None:
+    try:
+        lines = _MEMORY.read_text().splitlines()
+        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(_TOTAL))
+    except (OSError, ValueError, StopIteration):
+        return None
