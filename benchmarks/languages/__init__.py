@@ -1,1 +1,2 @@
-"""Detectors of languages beside each other, and what the worker's costs an engine."""
+"""Detectors of languages beside each other, what the worker's costs an engine, and a stream of ten
+languages through a worker with two models."""
