@@ -260,7 +260,7 @@ class WorkerSettings(LayeredSettings):
             description="What happens to a text in a language that the model does not read. `flag` "
             "scores it, and its outcome has `language_supported: false`. `refuse` gives it the "
             "error `unsupported_language`. `route` has the first of `worker.models` score it that "
-            "reads its language; if there is none, it is flagged. `score` scores all texts and "
+            "reads its language; without such a model it is flagged. `score` scores all texts and "
             "detects no languages."
         ),
     ] = "flag"

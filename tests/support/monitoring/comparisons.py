@@ -112,6 +112,10 @@ def of_worker(prometheus: PrometheusServer, worker: WatchedWorker) -> Iterator[C
     found = prometheus.query(f'sentq_worker_info{{instance="{worker.instance}"}}')
     labels = [{name: one.labels[name] for name in worker.info} for one in found]
     yield Compared("sentq_worker_info", labels, [dict(worker.info)])
+    if worker.ledger.tokens is not None:
+        found = prometheus.query(f'sentq_model_info{{instance="{worker.instance}"}}')
+        models = [(one.labels["name"], one.labels["model"]) for one in found]
+        yield Compared("sentq_model_info", models, [("main", worker.info["model"])])
 
 
 def _of_jobs(seen: _WorkerSamples, worker: WatchedWorker) -> Iterator[Compared]:
@@ -171,6 +175,9 @@ def _of_engine(seen: _WorkerSamples, worker: WatchedWorker) -> Iterator[Compared
     yield Compared(name, seen.one(name), float(worker.in_flight))
     tokens = seen.by("sentq_tokens_total", "kind")
     yield Compared("sentq_tokens_total", tokens.get(("text",)), ledger.text_tokens())
+    texts = sum(seen.by("sentq_model_texts_total", "name").values())
+    least = 0.0 if ledger.tokens is None else ledger.batch_texts()
+    yield Compared("sentq_model_texts_total", texts, Between(least, ledger.batch_texts()))
     most = _WINDOW_TOKENS * _WINDOWS * ledger.batch_texts()
     yield Compared("sentq_tokens_total", tokens.get(("padding",)), Between(0, most))
     if worker.has_cache:

@@ -1,6 +1,6 @@
 """The models that a worker has loaded: each job, and each text, goes to one of them.
 
-    a job that names a model ────▶ that model; the error `unknown_model` if there is none
+    a job that names a model ────▶ that model; the error `unknown_model` if it is not loaded
     any other job ───────────────▶ the main model ── a text in a language of another one ──▶ that
 
 The texts for one model make batches of their own. All models compute in the thread of the engine,
