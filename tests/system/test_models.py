@@ -63,7 +63,9 @@ def test_a_worker_has_two_models(
         "of a stock client": ["german"],
         "with an eta": ["german"],
     }
-    assert next(iter(client.map([ENGLISH], model="german"))).label in {"schlecht", "gut"}
+    (mapped,) = client.map([ENGLISH], model="german")
+    assert isinstance(mapped, Prediction)
+    assert mapped.label in {"schlecht", "gut"}
 
     texts = {("german",): 7, ("main",): 3}
     eventually(lambda: scrape(f"http://127.0.0.1:{port}").value("sentq_jobs_in_flight") == 0)
