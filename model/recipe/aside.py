@@ -1,4 +1,4 @@
-"""Split the data of the last trainings: rows to learn from, and rows set aside by kind of text.
+"""Split the data of the last training: rows to learn from, and rows set aside by kind of text.
 
     python model/recipe/aside.py DATA OUT
 
@@ -7,7 +7,7 @@ of the letters and digits of its text, and not by what else the data contain. Ro
 training held out are never trained on either. Of no row in OUT/aside, a copy that differs only in
 case, spaces or punctuation is in OUT/train, from any source.
 
-In OUT/train, the labels of most sources have nearly equal shares: a label gets as many rows as the
+In OUT/train, the labels of a source have nearly equal shares: a label gets as many rows as the
 label in the middle has, up to a limit. Of a frequent label the others are left out; of a rare one
 each row is taken at most twice.
 """
@@ -43,8 +43,7 @@ class FileRows:
     """A file of the data: the name of its training rows, and what is set aside of them.
 
     `kind` names the rows set aside, and `share` is how many of the rows they are. `kept` selects
-    the rows that this source has of the file. Each label gets at most `most` rows; unless `even`,
-    the labels keep the shares that they have, and together get at most three times as many.
+    the rows that this source has of the file. Each label gets at most `most` rows.
     """
 
     file: str
@@ -53,7 +52,6 @@ class FileRows:
     share: float = 0.0
     kept: Callable[[Row], bool] = lambda _: True
     most: int = 8_000
-    even: bool = True
 
 
 def _to_learn(row: Row) -> bool:
@@ -82,8 +80,6 @@ SOURCES = (
     FileRows("semeval_tweets_train", "tweets"),
     FileRows("tse_tweets_train", "more_tweets"),
     FileRows("goemotions_train", "comments"),
-    FileRows("semeval_tweets_train", "tweets_uneven", even=False),
-    FileRows("goemotions_train", "comments_uneven", even=False),
 )
 
 #: Of these the second and the third training held 5% out, which stay held out. unseen.py writes
@@ -177,8 +173,7 @@ def main(data: Path, out: Path) -> None:
     known = {letters(row["text"]) for rows in every for row in rows}
     for source, (learned, _) in parts.items():
         new = [row for row in learned if letters(row["text"]) not in known]
-        chosen = balanced(new, most=source.most) if source.even else mixed(new)[: 3 * source.most]
-        write(out / "train" / f"{source.name}.jsonl.gz", chosen)
+        write(out / "train" / f"{source.name}.jsonl.gz", balanced(new, most=source.most))
 
 
 if __name__ == "__main__":

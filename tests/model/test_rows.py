@@ -109,13 +109,6 @@ def test_rows_that_an_earlier_training_held_out_stay_out(data: Path, made: Path)
     assert not learned & set(held.texts)
 
 
-def test_an_uneven_source_keeps_the_shares_of_its_labels(data: Path, made: Path) -> None:
-    (source,) = (one for one in aside.SOURCES if one.name == "tweets_uneven")
-    before = Counter(row["label"] for row in aside.read(data, source))
-    after = Counter(row["label"] for row in rows_of(made / "train" / "tweets_uneven.jsonl.gz"))
-    assert before - after == {"neutral": 30}  # their copies are set aside
-
-
 def test_the_labels_of_a_source_get_the_number_of_the_middle_one() -> None:
     counts = {"negative": 10, "neutral": 100, "positive": 60}
     rows = [
