@@ -83,7 +83,8 @@ class Client:
             local_only: Score these texts only on the worker's machine.
             detail: Also score the sentences or the paragraphs of each text on their own, as
                 `parts` of its outcome, and tell whether it is `mixed`. Such a job has at most 64
-                texts, and takes about twice as long.
+                texts, and takes about twice as long. With "windows", the parts are those in which
+                the model reads a long text, and it takes no longer.
             delay: Seconds from now until the job is due. It waits in Redis until then, however long
                 no worker runs, and is then sent to the end of its queue. Its outcome is kept for as
                 long as any other. A deadline must be later.

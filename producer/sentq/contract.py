@@ -68,8 +68,8 @@ MAX_CHARS_PER_TEXT: Final = 100_000
 MAX_BYTES_PER_MESSAGE: Final = 1024 * 1024
 
 #: The parts of texts that a job can ask for.
-Detail: TypeAlias = Literal["sentences", "paragraphs"]
-DETAILS: Final[tuple[Detail, ...]] = ("sentences", "paragraphs")
+Detail: TypeAlias = Literal["sentences", "paragraphs", "windows"]
+DETAILS: Final[tuple[Detail, ...]] = ("sentences", "paragraphs", "windows")
 
 #: The limits of a job that asks for parts, so that its outcome has at most 16,384 of them. If a
 #: text has more, neighbours are joined.
@@ -216,7 +216,7 @@ class JobRequest(JobOptions):
 
 
 class TextPart(_Wire):
-    """A sentence or a paragraph of a text, scored on its own.
+    """A sentence, a paragraph or a window of a text, scored on its own.
 
     Attributes:
         start, end: Where it stands in the text as it was sent, in characters (code points, which
@@ -250,8 +250,8 @@ class Prediction(_Wire):
         language_confidence: The probability of that language, from 0 to 1.
         language_supported: Whether the model reads that language; None if the confidence does not
             suffice. The scores of a text with `False` mean little.
-        parts: Its sentences or paragraphs, in order, if the job asked for them (`detail`). At most
-            256: if the text has more, neighbours are joined.
+        parts: Its sentences, paragraphs or windows, in order, if the job asked for them (`detail`).
+            At most 256: if the text has more, neighbours are joined. Windows overlap.
         mixed: Whether it both praises and complains: the sentiment of one part is at least 0.5, and
             that of another one at most -0.5. None without parts, or without sentiment.
         model: The model that scored the text, if that is not the model of the job's other texts:
@@ -406,7 +406,7 @@ def check_detail(detail: object, count: int) -> None:
     if detail is None:
         return
     if detail not in DETAILS:
-        raise InvalidInput(f"detail must be {' or '.join(map(repr, DETAILS))}, or None")
+        raise InvalidInput(f"detail must be one of {', '.join(map(repr, DETAILS))}, or None")
     if count > MAX_TEXTS_WITH_DETAIL:
         raise TooManyTexts(
             f"{count:,} texts; the limit is {MAX_TEXTS_WITH_DETAIL} a job with detail: "

@@ -72,7 +72,9 @@ class OutcomeColumns:
                     f"{part!r} is not a part of an outcome: --columns takes {', '.join(PARTS)}"
                 )
             if part in _OF_DETAIL and not detail:
-                raise FileProblem(f"--columns {part} needs --split sentences or paragraphs")
+                raise FileProblem(
+                    f"--columns {part} needs --split sentences, paragraphs or windows"
+                )
         return cls(chosen, prefix)
 
     @classmethod

@@ -98,7 +98,7 @@ class ScoreBody(_Body):
     detail: Annotated[
         Detail | None,
         Field(
-            description="Also score the sentences or the paragraphs of each text on their own "
+            description="Also score the sentences, paragraphs or windows of each text on their own "
             "(`parts` of its outcome), and tell whether it is `mixed`. Such a request has at most "
             f"{MAX_TEXTS_WITH_DETAIL} texts."
         ),

@@ -1,13 +1,14 @@
 """The parts of texts in the test kit: by a simple rule, scored as texts are.
 
 A sentence ends after `.`, `!` or `?` and whitespace, or at a line break; a paragraph ends at a
-blank line. A worker knows more, such as abbreviations.
+blank line; a window has 510 words. A worker knows more, such as abbreviations.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from itertools import islice
 from typing import Final
 
 from sentq.contract import (
@@ -26,7 +27,11 @@ __all__ = ["with_parts"]
 _ENDS: Final = {
     "sentences": re.compile(r"(?<=[.!?])\s+|\s*\n\s*"),
     "paragraphs": re.compile(r"\n[^\S\n]*\n\s*"),
+    "windows": re.compile(r"(?<=\S)\s+(?=\S)"),
 }
+
+#: How many words the kit's model reads at once.
+_WORDS_PER_WINDOW: Final = 510
 
 
 def with_parts(outcome: Outcome, text: str, detail: Detail, scores: Scores | None) -> Outcome:
@@ -62,7 +67,10 @@ def with_parts(outcome: Outcome, text: str, detail: Detail, scores: Scores | Non
 def _spans(text: str, detail: Detail) -> Iterator[tuple[int, int]]:
     """Yield where each part begins and ends. The last one is the rest, if there are too many."""
     start, last = len(text) - len(text.lstrip()), len(text.rstrip())
-    for count, found in enumerate(_ENDS[detail].finditer(text, start, last), start=1):
+    ends = _ENDS[detail].finditer(text, start, last)
+    if detail == "windows":
+        ends = islice(ends, _WORDS_PER_WINDOW - 1, None, _WORDS_PER_WINDOW)
+    for count, found in enumerate(ends, start=1):
         if count == MAX_PARTS_PER_TEXT:
             break
         yield start, found.start()

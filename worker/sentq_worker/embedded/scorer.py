@@ -69,7 +69,8 @@ class Scorer:
         labels: Other names for labels of the model.
         clean: `html` leaves out the markup of texts before they are scored; `none` does not.
         detail: Also score the sentences or the paragraphs of texts, as `parts` of their outcomes,
-            and tell which texts are `mixed`. It takes about twice as long.
+            and tell which texts are `mixed`. It takes about twice as long. With "windows", the
+            parts are those in which the model reads a long text, and it takes no longer.
         config: A TOML file with settings of a worker.
         column: The column of a batch that has the texts.
         prefix: What the names of added columns begin with.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, TypeGuard
 
 from sentq.contract import Detail
 from sentq_worker.scoring.markup import without_html
@@ -15,6 +15,7 @@ __all__ = [
     "DetailedText",
     "FoundPart",
     "find_parts",
+    "is_in_windows",
     "is_text",
     "text_chars",
     "texts_of",
@@ -61,6 +62,11 @@ def with_detail(texts: Sequence[object], detail: Detail | None) -> Sequence[obje
 def is_text(text: object) -> bool:
     """Return whether something is a text, with or without parts."""
     return isinstance(text, (str, DetailedText))
+
+
+def is_in_windows(text: object) -> TypeGuard[DetailedText]:
+    """Return whether the parts of a text are the windows in which a model reads it."""
+    return isinstance(text, DetailedText) and text.detail == "windows"
 
 
 def text_chars(text: object) -> int:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
-from sentq.contract import ErrorCode, Limits, TextError, check_text
+from sentq.contract import MAX_PARTS_PER_TEXT, ErrorCode, Limits, TextError, check_text
 from sentq_worker.scoring.language_rule import LanguageRule, TextLanguage
 from sentq_worker.scoring.markup import without_html
-from sentq_worker.scoring.parts import DetailedText, FoundPart, find_parts
+from sentq_worker.scoring.parts import DetailedText, FoundPart, find_parts, is_in_windows
+from sentq_worker.scoring.segments import Span
 from sentq_worker.scoring.windows import PartTokens, TextTokenizer, TextTokens
 from sentq_worker.settings import Cleaning
 
@@ -67,9 +68,34 @@ class Preprocessor:
                 strings.append(found.readable)
                 strings += _other_strings(found)
         tokens = iter(self._tokenise(strings))
-        return [
+        accepted = [
             found if isinstance(found, TextError) else _accepted(found, tokens) for found in checked
         ]
+        return [
+            self._with_windows(text, found) if is_in_windows(text) else found
+            for text, found in zip(texts, accepted, strict=True)
+        ]
+
+    def _with_windows(self, text: DetailedText, found: PreprocessedText) -> PreprocessedText:
+        """Return a text of which the windows are the parts."""
+        if isinstance(found, TextError):
+            return found
+        readable = text.text
+        original: Callable[[int, int], tuple[int, int]] = Span
+        if self._clean != "none":
+            cleaned = without_html(text.text)
+            readable, original = cleaned.text, cleaned.original
+        spans = self._tokenizer.window_spans(readable)
+        size = -(-len(spans) // MAX_PARTS_PER_TEXT)
+        parts = [
+            PartTokens(
+                *original(spans[first][0], spans[first : first + size][-1][1]),
+                None,
+                slice(first, first + size),
+            )
+            for first in range(0, len(spans), size)
+        ]
+        return replace(found, parts=parts)
 
     def _check(self, text: object) -> TextError | _Checked:
         """Return why a text is not scored, or what is read of it."""
@@ -80,7 +106,7 @@ class Preprocessor:
         language = None if self._languages is None else self._languages.examine(readable)
         if isinstance(language, TextError):
             return language
-        if not isinstance(text, DetailedText):
+        if not isinstance(text, DetailedText) or is_in_windows(text):
             return _Checked(readable, language)
         code = language.code if language and language.is_supported is not None else None
         parts = find_parts(text, readable, clean=self._clean, language=code)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from copy import copy
+from dataclasses import replace
 from itertools import chain
 from typing import Final
 
@@ -23,7 +24,7 @@ from sentq_worker.scoring.language_rule import LanguageRule
 from sentq_worker.scoring.parts import is_text, text_chars
 from sentq_worker.scoring.prefetch import Prefetcher
 from sentq_worker.scoring.preprocess import PreprocessedText, Preprocessor
-from sentq_worker.scoring.windows import PartTokens, TextTokenizer, TextTokens, join
+from sentq_worker.scoring.windows import TextTokenizer, TextTokens, join
 from sentq_worker.settings import Cleaning, JoinRule
 from sentq_worker.tracing.batches import ENGINE, READ, begin_part
 
@@ -190,7 +191,7 @@ class EngineScorer:
         windows, parts = len(text.windows), None
         probabilities = self._join(text, scored[:windows])
         if text.parts is not None:
-            parts = self._parts(text.parts, probabilities, iter(scored[windows:]))
+            parts = self._parts(text, scored[:windows], iter(scored[windows:]))
         return self._labels.prediction(
             probabilities,
             tokens=text.tokens,
@@ -203,21 +204,23 @@ class EngineScorer:
         return join(text, rows, rule=self._window_join, sentiment=self._labels.sentiment)
 
     def _parts(
-        self, parts: Sequence[PartTokens], whole: list[float], rows: Iterator[list[float]]
+        self, text: TextTokens, rows: Sequence[list[float]], more: Iterator[list[float]]
     ) -> list[TextPart]:
-        """Return the parts of a text.
+        """Return the parts of a text that has some.
 
         Args:
-            parts: Where they are, and their windows.
-            whole: The probabilities of the text.
-            rows: The probabilities of the windows, in order.
+            text: The text.
+            rows: The probabilities of its windows.
+            more: Those of the windows of its parts, in order.
         """
         found: list[TextPart] = []
-        for part in parts:
-            probabilities = whole
+        for part in text.parts or ():
             if part.tokens is not None:
-                own = [next(rows) for _ in part.tokens.windows]
+                own = [next(more) for _ in part.tokens.windows]
                 probabilities = self._join(part.tokens, own)
+            else:
+                some = part.windows or slice(None)
+                probabilities = self._join(replace(text, windows=text.windows[some]), rows[some])
             found.append(self._labels.part(probabilities, start=part.start, end=part.end))
         return found
 

@@ -22,12 +22,18 @@ __all__ = ["PartTokens", "TextTokenizer", "TextTokens", "join"]
 
 @dataclass(frozen=True, slots=True)
 class PartTokens:
-    """The windows of a part of a text, and where it stands in the text. `tokens` is None if the
-    part is the whole text, whose windows are its own."""
+    """The windows of a part of a text, and where it stands in the text.
+
+    Attributes:
+        start, end: Where it stands, in characters.
+        tokens: Its windows; None if they are windows of the text.
+        windows: Which of the windows of the text are its own; None for all of them.
+    """
 
     start: int
     end: int
     tokens: TextTokens | None
+    windows: slice | None = None
 
 
 #: The weight of a window without any sentiment, among windows without any: they are then the mean.
@@ -79,6 +85,12 @@ class TextTokenizer:
         encodings = self._tokenizer.encode_batch_fast(list(texts))
         return [self._windows(encoding) for encoding in encodings]
 
+    def window_spans(self, text: str) -> list[tuple[int, int]]:
+        """Return where each window of a text that was tokenised begins and ends, in characters."""
+        # Only this kind of encoding knows the places of tokens.
+        encoding = self._tokenizer.encode(text)
+        return [_span(each) for each in (encoding, *encoding.overflowing)]
+
     def _windows(self, encoding: Encoding) -> TextTokens:
         windows = [
             Window(token_ids=each.ids, own_tokens=len(each.ids) - self._special_tokens)
@@ -86,6 +98,15 @@ class TextTokenizer:
         ]
         repeated = self._overlap_tokens * (len(windows) - 1)
         return TextTokens(windows, sum(window.own_tokens for window in windows) - repeated)
+
+
+def _span(window: Encoding) -> tuple[int, int]:
+    places = [
+        place
+        for place, is_special in zip(window.offsets, window.special_tokens_mask, strict=True)
+        if not is_special
+    ]
+    return places[0][0], places[-1][1]
 
 
 def join(

@@ -81,13 +81,15 @@ class Split(StrEnum):
     NONE = "none"
     SENTENCES = "sentences"
     PARAGRAPHS = "paragraphs"
+    WINDOWS = "windows"
 
 
 SplitOption = Annotated[
     Split,
     typer.Option(
-        help="Also score the sentences or the paragraphs of each text on their own, and tell "
-        "whether it is mixed. It takes about twice as long."
+        help="Also score the sentences or the paragraphs of each text on their own, which takes "
+        "about twice as long, or show the windows in which a long text is read; and tell whether "
+        "it is mixed."
     ),
 ]
 
@@ -97,6 +99,7 @@ def split_detail(split: Split) -> Detail | None:
     details: dict[Split, Detail] = {
         Split.SENTENCES: "sentences",
         Split.PARAGRAPHS: "paragraphs",
+        Split.WINDOWS: "windows",
     }
     return details.get(split)
 

@@ -75,7 +75,7 @@ async def upload_batch(
     detail: Annotated[
         Detail | None,
         Query(
-            description="Also score the sentences or the paragraphs of each text on their own "
+            description="Also score the sentences, paragraphs or windows of each text on their own "
             f"(`parts` of its outcome). Jobs have at most {MAX_TEXTS_WITH_DETAIL} texts then."
         ),
     ] = None,

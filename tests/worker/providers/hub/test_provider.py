@@ -138,6 +138,18 @@ def test_parts_of_texts_are_scored_by_the_hub_too(server: LocalHub) -> None:
     assert sorted(server.texts) == ["bad!", "good.", "good. bad!"]
 
 
+def test_windows_of_a_text_are_sent_once_and_are_its_parts(server: LocalHub) -> None:
+    text = " ".join(f"good{number}" for number in range(100))
+    with scoring(server) as scorer:
+        (reply,) = scorer.score([ScriptedJob([text], detail="windows")])
+    assert isinstance(reply, ScoredJob)
+    (found,) = reply.outcomes
+    assert isinstance(found, Prediction)
+    assert found.parts is not None
+    assert found.windows == len(found.parts) == len(server.texts) > 1
+    assert sorted(text[part.start : part.end] for part in found.parts) == sorted(server.texts)
+
+
 def test_local_only_texts_are_not_sent_to_the_hub(server: LocalHub) -> None:
     with scoring(server) as scorer:
         local_only, sent = scorer.score(

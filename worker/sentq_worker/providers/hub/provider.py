@@ -22,9 +22,11 @@ from sentq_worker.providers.hub.windows import PartWindows, TextWindows, Windowe
 from sentq_worker.providers.models import unknown_model
 from sentq_worker.scoring.labels import Labels
 from sentq_worker.scoring.language_rule import LanguageRule
-from sentq_worker.scoring.parts import DetailedText, find_parts, texts_of
+from sentq_worker.scoring.markup import without_html
+from sentq_worker.scoring.parts import DetailedText, find_parts, is_in_windows, texts_of
 from sentq_worker.scoring.preprocess import readable_text
-from sentq_worker.scoring.windows import join
+from sentq_worker.scoring.segments import Span
+from sentq_worker.scoring.windows import TextTokens, join
 from sentq_worker.settings import Cleaning, JoinRule
 
 __all__ = ["HubProvider"]
@@ -171,13 +173,25 @@ class HubProvider:
             return language
         split = self._split(found)
         parts = None
-        if isinstance(text, DetailedText):
+        if is_in_windows(text):
+            parts = self._window_parts(text, split)
+        elif isinstance(text, DetailedText):
             code = language.code if language and language.is_supported is not None else None
             parts = [
                 PartWindows(part.start, part.end, self._split(part.text))
                 for part in find_parts(text, found, clean=self._clean, language=code)
             ]
         return replace(split, tokens=replace(split.tokens, language=language), parts=parts)
+
+    def _window_parts(self, text: DetailedText, split: TextWindows) -> list[PartWindows]:
+        """Return the windows of a text as its parts. None of them is sent twice."""
+        original = Span if self._clean == "none" else without_html(text.text).original
+        return [
+            PartWindows(*original(*span), TextWindows([window], TextTokens([tokens], 0), [span]))
+            for window, tokens, span in zip(
+                split.windows, split.tokens.windows, split.spans, strict=True
+            )
+        ]
 
     def _reply(
         self, plan: Sequence[TextError | TextWindows], known: Mapping[str, HubRow]

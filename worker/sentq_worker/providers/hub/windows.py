@@ -18,11 +18,13 @@ class TextWindows:
     """One text in windows that overlap.
 
     `tokens` weights the windows for `scoring.windows.join`. Its count is 0 if the tokens are not
-    known. `parts` is None if they are not scored.
+    known. `spans` says where the windows begin and end in the text, in characters. `parts` is None
+    if they are not scored.
     """
 
     windows: list[str]
     tokens: TextTokens
+    spans: Sequence[tuple[int, int]]
     parts: Sequence[PartWindows] | None = None
 
     @property
@@ -78,20 +80,20 @@ def window_by_tokens(
         own_tokens = sum(window.own_tokens for window in token_windows)
         tokens = TextTokens(token_windows, own_tokens - overlap_tokens * (len(encodings) - 1))
         if len(encodings) == 1:
-            return TextWindows([text], tokens)
-        windows = [
-            _window_text(text, each, excess_tokens, is_last=each is encodings[-1])
+            return TextWindows([text], tokens, [(0, len(text))])
+        spans = [
+            _window_span(text, each, excess_tokens, is_last=each is encodings[-1])
             for each in encodings
         ]
-        return TextWindows(windows, tokens)
+        return TextWindows([text[start:end] for start, end in spans], tokens, spans)
 
     return split
 
 
-def _window_text(
+def _window_span(
     text: str, window: Encoding, excess_tokens: Callable[[str], int], *, is_last: bool
-) -> str:
-    """Return the text of a window.
+) -> tuple[int, int]:
+    """Return where the text of a window begins and ends.
 
     A word that was split may have more tokens when it is tokenised again. The tokens that are then
     too many are left to the neighbour, which overlaps with this window.
@@ -106,12 +108,14 @@ def _window_text(
         if excess <= 0:
             break
         spans = spans[excess:] if is_last else spans[:-excess]
-    return text[spans[0][0] : spans[-1][1]]
+    return spans[0][0], spans[-1][1]
 
 
 def window_by_chars(text: str, *, window_chars: int) -> TextWindows:
     """Split a text into windows of a number of characters, an eighth of which overlaps."""
     overlap = window_chars // 8
     starts = range(0, max(1, len(text) - overlap), window_chars - overlap)
-    windows = [text[start : start + window_chars] for start in starts]
-    return TextWindows(windows, TextTokens([Window([], len(window)) for window in windows], 0))
+    spans = [(start, min(start + window_chars, len(text))) for start in starts]
+    windows = [text[start:end] for start, end in spans]
+    tokens = TextTokens([Window([], len(window)) for window in windows], 0)
+    return TextWindows(windows, tokens, spans)
