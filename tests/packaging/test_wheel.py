@@ -189,6 +189,7 @@ MISSING: dict[str, tuple[int, str]] = {
     "sentq dev": (3, '"sentq[worker,model]"'),
     "sentq demo": (3, '"sentq[worker,model]"'),
     "sentq flower": (3, '"sentq[flower]"'),
+    "sentq score postgresql://host/name --in-table t --out OUT": (2, '"sentq[postgresql]"'),
     "sentq-worker": (2, '"sentq[worker,model]"'),
     "sentq-worker train DATA --base BASE --out OUT": (2, '"sentq[training,model]"'),
     "sentq-worker evaluate DATA": (2, '"sentq[training,model]"'),

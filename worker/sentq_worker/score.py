@@ -22,6 +22,7 @@ from sentq.files.run.options import (
     EncodingOption,
     FieldOption,
     FormatOption,
+    InTableOption,
     KeyColumnOption,
     OutFormatOption,
     OutTableOption,
@@ -36,7 +37,6 @@ from sentq.files.run.options import (
     SeparatorOption,
     Split,
     SplitOption,
-    TableOption,
     split_detail,
 )
 from sentq.files.run.scoring import ModelName, ScoredTexts
@@ -57,7 +57,7 @@ Examples:
   sentq-worker score reviews.parquet --out scored.parquet --model ./my-model
   sentq-worker score 'export/*.jsonl.gz' --out scored/ --device cuda --progress json
   sentq-worker score hf://datasets/owner/name:test --out scored.parquet
-  sentq-worker score postgresql://app@db/shop --table reviews --out postgresql://app@db/shop
+  sentq-worker score postgresql://app@db/shop --in-table reviews --out postgresql://app@db/shop
 
 \b
 Each row of the input is written with its other columns and sentq_label, sentq_score,
@@ -139,7 +139,7 @@ def score(
     out_format: OutFormatOption = None,
     encoding: EncodingOption = None,
     separator: SeparatorOption = None,
-    table: TableOption = None,
+    in_table: InTableOption = None,
     key_column: KeyColumnOption = None,
     out_table: OutTableOption = None,
     split: SplitOption = Split.NONE,
@@ -186,7 +186,7 @@ def score(
         form=form,
         encoding=encoding,
         separator=separator,
-        table=table,
+        in_table=in_table,
         key_column=key_column,
         out_table=out_table,
         split=split,

@@ -26,6 +26,7 @@ from sentq.files.run.options import (
     EncodingOption,
     FieldOption,
     FormatOption,
+    InTableOption,
     KeyColumnOption,
     OutFormatOption,
     OutTableOption,
@@ -40,7 +41,6 @@ from sentq.files.run.options import (
     SeparatorOption,
     Split,
     SplitOption,
-    TableOption,
     split_detail,
 )
 from sentq.files.run.watch import ProgressKind
@@ -67,8 +67,8 @@ Examples:
   sentq score reviews.csv --out scored.csv --report report.html --report-by product
   sentq score "Great food. Rude staff!" --split sentences
   sentq score old.csv --encoding latin-1 --separator ';' --out scored.jsonl.zst
-  sentq score postgresql://app@db/shop --table reviews --out scored.parquet
-  sentq score postgresql://app@db/shop --table reviews --out postgresql://app@db/shop
+  sentq score postgresql://app@db/shop --in-table reviews --out scored.parquet
+  sentq score postgresql://app@db/shop --in-table reviews --out postgresql://app@db/shop
 
 \b
 Without --out, the outcomes are shown: a table on a terminal, JSON lines in a pipe.
@@ -89,7 +89,7 @@ Files:
 
 \b
 Databases:
-  postgresql://USER@HOST/NAME with --table reads a table in the order of its primary key, or of
+  postgresql://USER@HOST/NAME with --in-table reads a table in the order of its primary key, or of
   --key-column. The password comes from PGPASSWORD or ~/.pgpass. As OUTPUT, the same URL writes the
   outcomes to columns of the table, and --out-table to a table of their own. Needs
   sentq[postgresql].
@@ -134,7 +134,7 @@ def score(
     out_format: OutFormatOption = None,
     encoding: EncodingOption = None,
     separator: SeparatorOption = None,
-    table: TableOption = None,
+    in_table: InTableOption = None,
     key_column: KeyColumnOption = None,
     out_table: OutTableOption = None,
     split: SplitOption = Split.NONE,
@@ -200,7 +200,7 @@ def score(
             form=form,
             encoding=encoding,
             separator=separator,
-            table=table,
+            in_table=in_table,
             key_column=key_column,
             out_table=out_table,
             split=split,
@@ -221,11 +221,11 @@ def score(
     if not as_text and any(map(names_database, texts)):
         raise InvalidInput("the URL of a database goes with --out; --as-text scores it as a text")
     given = (out_format, encoding, separator, columns, restart or None, report)
-    of_databases = (table, key_column, out_table)
+    of_databases = (in_table, key_column, out_table)
     if any(each is not None for each in (*given, *of_databases)) or prefix != DEFAULT_PREFIX:
         raise InvalidInput(
-            "--out-format, --encoding, --separator, --table, --key-column, --out-table, --columns, "
-            "--prefix, --restart and --report go with --out"
+            "--out-format, --encoding, --separator, --in-table, --key-column, --out-table, "
+            "--columns, --prefix, --restart and --report go with --out"
         )
     source = find_source(texts, form=form, field=field, as_text=as_text)
     if source is None:

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
+from typer.main import get_command
 
+import sentq.cli
+import sentq_worker.cli
 from tests.support.commands.cli import CliRun
 from tests.support.processes import RedisProcess, StartWorker, free_port
 
@@ -131,3 +136,19 @@ def test_a_file_without_the_column_is_an_error_that_lists_the_columns(
     done = run("score", str(tmp_path / "a.csv"))
     assert done.returncode == 2
     assert "id, body" in done.stderr
+
+
+def test_no_command_has_two_options_of_one_name() -> None:
+    def check(command: Any) -> None:
+        options = Counter(
+            option
+            for parameter in command.params
+            for option in (*parameter.opts, *parameter.secondary_opts)
+            if option.startswith("-")
+        )
+        assert not options or max(options.values()) == 1, (command.name, options)
+        for other in getattr(command, "commands", {}).values():
+            check(other)
+
+    for app in (sentq.cli.app, sentq_worker.cli.app):
+        check(get_command(app))

@@ -67,7 +67,7 @@ def table(server: PostgresServer) -> str:
 
 def run_by_rule(url: str, out: str, table: str, **options: Any) -> int:
     defaults: dict[str, Any] = {"field": "body", "rows_per_part": _PART}
-    return run_with_options(url, out, table=table, **(defaults | options)).rows
+    return run_with_options(url, out, in_table=table, **(defaults | options)).rows
 
 
 class _Interrupted(RuleScoring):
@@ -258,7 +258,12 @@ def test_what_cannot_be_read_or_written_is_said(
     guest = server.url_of("guest", "guest-secret")
     columns = {"out": server.url}
     cases: list[tuple[str, str, dict[str, Any], str]] = [
-        (server.url, "none", {}, f"there is no table 'none'; choose one with --table: .*{table}"),
+        (
+            server.url,
+            "none",
+            {},
+            f"no table 'none'; choose one with --in-table: .*{table}",
+        ),
         (
             server.url,
             table,

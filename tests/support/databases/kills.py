@@ -123,7 +123,7 @@ def _parts(server: PostgresServer) -> int:
 
 
 def _command(url: str, rows_per_part: int, *, engine: bool) -> list[str]:
-    options = ["--table", "reviews", "--field", "body", "--rows-per-part", str(rows_per_part)]
+    options = ["--in-table", "reviews", "--field", "body", "--rows-per-part", str(rows_per_part)]
     if engine:
         program = [sys.executable, "-m", "sentq_worker", "score", url, "--out", url, *options]
         return [*program, "--progress", "none"]
@@ -131,7 +131,7 @@ def _command(url: str, rows_per_part: int, *, engine: bool) -> list[str]:
 
 
 def _run(url: str, rows_per_part: str) -> None:
-    run_by_rule(url, url, table="reviews", field="body", rows_per_part=int(rows_per_part))
+    run_by_rule(url, url, in_table="reviews", field="body", rows_per_part=int(rows_per_part))
 
 
 def main() -> Any:

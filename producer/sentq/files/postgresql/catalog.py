@@ -218,7 +218,7 @@ def find_table(connection: psycopg.Connection[Any], name: str) -> TableFacts:
     if facts is None:
         there = connection.execute(_TABLES, (_KINDS, _SHOWN)).fetchall()
         named = ", ".join(row[0] for row in there) or "none"
-        raise FileProblem(f"there is no table {name!r}; choose one with --table: {named}")
+        raise FileProblem(f"there is no table {name!r}; choose one with --in-table: {named}")
     return facts
 
 

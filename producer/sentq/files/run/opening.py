@@ -81,8 +81,8 @@ def _reads_database(request: RunRequest) -> bool:
     if not request.are_texts and any(map(names_database, request.inputs)):
         require_psycopg()
         return True
-    if request.table is not None or request.key_column is not None:
-        raise FileProblem("--table and --key-column go with the URL of a database as the input")
+    if request.in_table is not None or request.key_column is not None:
+        raise FileProblem("--in-table and --key-column go with the URL of a database as the input")
     return False
 
 

@@ -21,6 +21,7 @@ __all__ = [
     "EncodingOption",
     "FieldOption",
     "FormatOption",
+    "InTableOption",
     "KeyColumnOption",
     "OutFormatOption",
     "OutTableOption",
@@ -35,7 +36,6 @@ __all__ = [
     "SeparatorOption",
     "Split",
     "SplitOption",
-    "TableOption",
     "split_detail",
 ]
 
@@ -140,7 +140,7 @@ ReportDateOption = Annotated[
 ReportByOption = Annotated[
     str | None, typer.Option(help="Column of categories, for the report.", metavar="COLUMN")
 ]
-TableOption = Annotated[
+InTableOption = Annotated[
     str | None,
     typer.Option(help="Table to read, of a PostgreSQL database.", metavar="[SCHEMA.]NAME"),
 ]
@@ -181,7 +181,7 @@ class RunRequest:
     form: Format | None = None
     encoding: str | None = None
     separator: str | None = None
-    table: str | None = None
+    in_table: str | None = None
     key_column: str | None = None
     out_table: str | None = None
     columns: str | None = None

@@ -127,13 +127,13 @@ def open_rows(
     """
     if len(request.inputs) > 1:
         raise FileProblem("a database cannot be one of several inputs: score them one by one")
-    if request.table is None:
-        raise FileProblem("--table names the table of the database")
+    if request.in_table is None:
+        raise FileProblem("--in-table names the table of the database")
     if request.form or request.encoding or request.separator:
         raise FileProblem("--format, --encoding and --separator read files, and not a database")
     address = DatabaseAddress.parse(request.inputs[0])
     options = PostgresOptions(
-        table=request.table,
+        table=request.in_table,
         field=request.field or "text",
         key=request.key_column,
         reads_all=reads_all,
