@@ -112,6 +112,7 @@ GROUPS: Final = (
         WorkerSettings,
         ("model", "revision", "device", "dtype", "keep_trials", "labels"),
     ),
+    Group("Several processes", WorkerSettings, ("devices", "processes", "restart_limit")),
     Group(
         "Computation",
         WorkerSettings,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Final
@@ -40,6 +41,8 @@ from sentq_worker.celery_worker.task import ScoreTask
 from sentq_worker.celery_worker.watchdog import Watchdog
 from sentq_worker.clock import WorkerClock
 from sentq_worker.engine.base import EngineInfo
+from sentq_worker.group.link import ParentLink
+from sentq_worker.group.plan import is_group
 from sentq_worker.jobs.dispatcher import Dispatcher
 from sentq_worker.jobs.executor import BatchExecutor
 from sentq_worker.logs import use_json
@@ -49,7 +52,7 @@ from sentq_worker.providers.cache import with_cache
 from sentq_worker.providers.factory import make_provider, policies
 from sentq_worker.providers.loading import LoadScorer, load_scorer
 from sentq_worker.reports.heartbeat import HeartbeatWriter
-from sentq_worker.reports.names import name_worker
+from sentq_worker.reports.names import name_worker, worker_name
 from sentq_worker.reports.start_check import StartCheck
 from sentq_worker.scoring.labels import Labels
 from sentq_worker.settings import HubSettings, WorkerSettings, load_all
@@ -57,6 +60,8 @@ from sentq_worker.tracing.batches import BatchTracer
 from sentq_worker.tracing.followers import name_traces
 
 __all__ = ["make_worker_app"]
+
+logger = logging.getLogger(__name__)
 
 #: The size of a batch of jobs: some four characters a token, and some four model batches.
 _BATCH_CHARS_PER_TOKEN: Final = 16
@@ -77,6 +82,7 @@ def make_worker_app(
     hub_settings: HubSettings | None = None,
     *,
     load: LoadScorer = load_scorer,
+    link: ParentLink | None = None,
 ) -> Celery:
     """Make the app that `celery worker` and `sentq-worker` run. Loads no model yet.
 
@@ -85,6 +91,7 @@ def make_worker_app(
         worker_settings: The worker's own; None reads environment and file.
         hub_settings: The settings of the Hub; None reads environment and file.
         load: Loads the scorer when the worker starts.
+        link: The connection to the parent of a worker of a group; None for a single worker.
 
     Raises:
         SettingsError: A setting is unknown or invalid.
@@ -209,10 +216,15 @@ def make_worker_app(
         watchdog=Watchdog(executor.stalled_s, limit_s=worker_settings.batch_limit_s),
         loop_watchdog=loop_watchdog,
         endpoint=MonitoringEndpoint(
-            worker_settings.metrics_host, worker_settings.metrics_port, counts
+            worker_settings.metrics_host, worker_settings.metrics_port, counts, link
         ),
         prepared={},
     )
+    if link is not None:
+        link.attach(
+            lambda: runtime.shutdown.signals_received, grace_s=worker_settings.shutdown_grace_s
+        )
+        app.conf.worker_log_format = _named(app.conf.worker_log_format, worker_settings)
     app.register_task(ScoreTask(runtime))
     # Only in a process that runs a worker: Flower and `celery inspect` use this app too.
     signals.celeryd_init.connect(_install, weak=False, dispatch_uid="sentq_worker.install")
@@ -229,6 +241,13 @@ def make_worker_app(
         dispatch_uid="sentq_worker.exit",
     )
     return app
+
+
+def _named(log_format: str, settings: WorkerSettings) -> str:
+    """Return the format of log lines with the worker's name in place of that of the process, which
+    is the same in all workers of a group."""
+    name = worker_name(settings.name).partition("@")[0]
+    return log_format.replace("%(processName)s", name.replace("%", "%%"))
 
 
 def _prefetch_limits(worker: WorkerSettings, hub: HubSettings) -> tuple[int, int]:
@@ -254,4 +273,8 @@ def _install(instance: WorkController, **_: object) -> None:
     name_traces()
     settings = runtime_of(instance.app).settings
     control.install(only_inspect=settings.remote_control == "inspect")
+    if is_group(settings):
+        logger.warning(
+            "devices and processes are settings of the command sentq-worker: this is one process"
+        )
     name_worker(instance, settings.name)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -12,6 +13,7 @@ from rich.console import Console
 
 from sentq.errors import SentqError
 from sentq.files.postgresql.address import DatabaseUnavailable
+from sentq.settings import CONFIG_VARIABLE, Settings
 from sentq.version import describe_version
 from sentq_worker import health as health_command
 from sentq_worker import score as score_command
@@ -20,6 +22,9 @@ from sentq_worker.engine.base import EngineError
 from sentq_worker.evaluate.command import evaluate
 from sentq_worker.exit_codes import EX_CONFIG, EX_UNAVAILABLE, EX_USAGE
 from sentq_worker.garbage import without_garbage_collection
+from sentq_worker.group.command import GroupOptions, run_group
+from sentq_worker.group.link import ParentLink
+from sentq_worker.group.plan import is_group
 from sentq_worker.inference.model_files import find_model
 from sentq_worker.settings import WorkerSettings, load_all
 from sentq_worker.training.command import train
@@ -33,6 +38,9 @@ Examples:
   sentq-worker
   sentq-worker --broker-url redis://queue:6379/0 --model ./my-model
   sentq-worker --model owner/name --revision 0a1b2c3 --device cuda
+  sentq-worker --devices cuda:0,cuda:1
+  sentq-worker --devices auto --processes auto
+  sentq-worker --processes 4
   sentq-worker --config /etc/sentq.toml --queues sentq.bulk
   sentq-worker --log-format json --loglevel debug
   SENTQ_WORKER_PROVIDER=hub SENTQ_WORKER_HUB_MODEL=owner/name sentq-worker
@@ -53,6 +61,8 @@ Exit codes:
   78  the model cannot be loaded, the device is not available, another worker has another
       model (SENTQ_WORKER_REQUIRE_SAME_MODEL), or RabbitMQ refuses to declare a queue
   130, 143  a second Ctrl-C or SIGTERM: the jobs in flight went back to the queue
+With several processes also the code of one that was given up (SENTQ_WORKER_RESTART_LIMIT), such
+as 137 if the system killed it again and again.
 """
 
 app = typer.Typer(
@@ -152,6 +162,21 @@ def run(
     threads: Annotated[
         int | None, typer.Option(help="CPU threads of the engine (default: one a core).")
     ] = None,
+    devices: Annotated[
+        str | None,
+        typer.Option(
+            help="One process for each of these devices: cuda:0,cuda:1, cuda for all, or auto.",
+            metavar="DEVICES",
+        ),
+    ] = None,
+    processes: Annotated[
+        str | None,
+        typer.Option(
+            help="Processes for each device, on a CPU each with cores of its own: a number, or "
+            "auto.",
+            metavar="N",
+        ),
+    ] = None,
     queues: Annotated[
         str | None,
         typer.Option(help="Queues to consume, separated by commas (default: both of sentq's)."),
@@ -159,7 +184,8 @@ def run(
     name: Annotated[
         str | None,
         typer.Option(
-            help="Name of this worker, such as gpu0@%h (default: one with the process id).",
+            help="Name of this worker, such as gpu0@%h (default: one with the process id). "
+            "Several processes add their device to it.",
             metavar="NAME",
         ),
     ] = None,
@@ -176,6 +202,7 @@ def run(
         typer.Option(help="URL of the broker (default: SENTQ_BROKER_URL).", metavar="URL"),
     ] = None,
     config: Config = None,
+    parent_fd: Annotated[int | None, typer.Option(hidden=True)] = None,
     version: Annotated[  # noqa: ARG001 - handled by its callback
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
     ] = False,
@@ -183,27 +210,56 @@ def run(
     if context.invoked_subcommand is not None:
         return
     exit_at_sigterm()
-    with without_garbage_collection():
-        from sentq_worker.app import make_worker_app
-
+    link = None if parent_fd is None else ParentLink(parent_fd)
+    if link is not None:
+        link.start()
     own = {
         "model": model,
         "revision": revision,
         "device": device,
         "threads": threads,
+        "devices": devices,
+        "processes": processes,
         "name": name,
     }
     shared = {"broker_url": broker_url, "log_format": log_format}
-    celery = make_worker_app(*load_all(config, shared=shared, own=own))
+    settings = load_all(config, shared=shared, own=own)
+    if link is None and is_group(settings[1]):
+        options = GroupOptions(
+            arguments=[
+                *(["--queues", queues] if queues else []),
+                *(["--events"] if events else []),
+                *("--loglevel", loglevel),
+            ],
+            variables=_variables(config, shared, {"model": model, "revision": revision}),
+            loglevel=loglevel.upper(),
+            log_format=settings[0].log_format,
+        )
+        raise typer.Exit(run_group(settings[1], options))
+    with without_garbage_collection():
+        from sentq_worker.app import make_worker_app
+
+    celery = make_worker_app(*settings, link=link)
     worker = celery.Worker(
         queues=queues,
         loglevel=loglevel.upper(),
         task_events=events,
         without_mingle=True,
         without_gossip=True,
+        quiet=link is not None,
     )
     worker.start()
     raise typer.Exit(worker.exitcode or 0)
+
+
+def _variables(
+    config: Path | None, shared: Mapping[str, str | None], own: Mapping[str, str | None]
+) -> dict[str, str]:
+    """Return the variables with which another process reads the same settings."""
+    given = {Settings.variable(key): value for key, value in shared.items()}
+    given |= {WorkerSettings.variable(key): value for key, value in own.items()}
+    given[CONFIG_VARIABLE] = None if config is None else str(config)
+    return {name: value for name, value in given.items() if value is not None}
 
 
 _MODEL_HELP = """Show the model that a worker would use: its folder, its facts, its card.

@@ -179,6 +179,33 @@ class WorkerSettings(LayeredSettings):
             "CUDA if it is available, then MPS, then the CPU.",
         ),
     ] = "auto"
+    devices: Annotated[
+        tuple[Annotated[str, Field(pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")], ...] | None,
+        NoDecode,
+        Field(
+            description="Start a process for each of these devices, such as `cuda:0,cuda:1`, under "
+            "one parent. `cuda` is all CUDA devices; `auto` is all of them, or MPS, or the CPU if "
+            "there are none. It replaces `device`."
+        ),
+    ] = None
+    processes: Annotated[
+        str,
+        Field(
+            pattern=r"^(auto|[1-9]\d{0,2})$",
+            description="How many processes there are for each device, under one parent. On a CPU "
+            "each has cores of its own and computes with as many threads. `auto` is one for each "
+            "physical core that this process may use, at most 8, or one for each GPU of `devices`.",
+        ),
+    ] = "1"
+    restart_limit: Annotated[
+        int,
+        Field(
+            ge=0,
+            description="With several processes: how often in a row one of them is started again "
+            "after it ended within a minute. Then it is given up, which ends the others too if "
+            "they have not been ready yet.",
+        ),
+    ] = 5
     dtype: Annotated[
         Dtype,
         Field(
@@ -518,7 +545,27 @@ class WorkerSettings(LayeredSettings):
             raise ValueError(f"{MAIN_MODEL} is the name of worker.model: choose another name")
         return models
 
-    @field_validator("follow_queues", "follow_tasks", "languages", mode="before")
+    @field_validator("processes", mode="before")
+    @classmethod
+    def _processes_may_be_a_number(cls, processes: object) -> object:
+        return str(processes) if type(processes) is int else processes
+
+    @field_validator("devices")
+    @classmethod
+    def _devices_fit_together(cls, devices: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        named = devices or ()
+        for kind in ("auto", "cuda", "cpu", "mps"):
+            if kind in named and any(each.partition(":")[0] != kind for each in named):
+                raise ValueError(f"{kind} cannot stand beside other kinds of devices")
+        if "cuda" in named and len(named) > 1:
+            raise ValueError("cuda is all CUDA devices: leave the others out")
+        if twice := sorted({each for each in named if named.count(each) > 1}):
+            raise ValueError(
+                f"{', '.join(twice)} is named twice; for two processes on a device set processes"
+            )
+        return devices
+
+    @field_validator("devices", "follow_queues", "follow_tasks", "languages", mode="before")
     @classmethod
     def _names_are_separated_by_commas(cls, names: object) -> object:
         return split_at_commas(names)

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import re
+import threading
 from collections.abc import Iterable
 
 import pytest
 from prometheus_client.core import Metric
+from prometheus_client.parser import text_string_to_metric_families
 
 from sentq.admin.status import Scale
 from sentq.exporter.collector import ServiceCollector
+from sentq_worker.group.child import Child
+from sentq_worker.group.pages import GroupPages
+from sentq_worker.group.plan import ChildPlan
+from sentq_worker.group.restarts import RestartPolicy
 from sentq_worker.monitoring.collector import WorkerCollector
 from sentq_worker.monitoring.job_counts import JobCounts
 from tests.support.monitoring.metrics_page import METRICS_PAGE, documented_metrics
@@ -37,6 +43,13 @@ def test_the_page_has_each_metric_of_a_worker() -> None:
     counts.name_queues(["sentq"])
     made = _in_the_code(WorkerCollector(counts, engine_reading).collect())
     assert made == documented_metrics("Metrics of a worker")
+
+
+def test_the_page_has_each_metric_of_a_group() -> None:
+    children = [Child(ChildPlan("cpu0", "cpu"), RestartPolicy(1))]
+    page = GroupPages(children, threading.Lock()).metrics()
+    made = _in_the_code(text_string_to_metric_families(page.body.decode()))
+    assert made == documented_metrics("Metrics of a group")
 
 
 def test_the_page_has_each_metric_of_the_exporter() -> None:

@@ -66,6 +66,11 @@ class Shutdown:
         """Whether to complete no more jobs."""
         return self.hurried_exit_code is not None
 
+    @property
+    def signals_received(self) -> int | None:
+        """How many signals have come; None while Python's or Celery's handlers are in place."""
+        return None if self._worker is None else self._received
+
     def install(self, worker: WorkController) -> None:
         """Replace Celery's handlers. In a worker that is embedded, in a thread or without
         handlers of Celery's, the signals belong to the host process."""
