@@ -17,6 +17,7 @@ from prometheus_client.registry import Collector
 from sentq.admin.status import ServiceStatus
 from sentq.errors import BrokerUnavailable
 from sentq.exporter.reading import RedisMemory, ServiceReading
+from sentq.wire.agreement import Topic
 from sentq.wire.reports import WorkerReport
 
 __all__ = ["ServiceCollector"]
@@ -60,6 +61,15 @@ class ServiceCollector(Collector):
         for state in _WORKER_STATES:
             workers.add_metric((state,), states[state])
         yield workers
+        differences = GaugeMetricFamily(
+            "sentq_worker_disagreements",
+            "In how many sets of queues the workers differ, such as in their model.",
+            labels=("topic",),
+        )
+        topics = Counter(each.topic for each in reading.status.disagreements)
+        for topic in Topic:
+            differences.add_metric((topic.replace(" ", "_"),), topics[topic])
+        yield differences
         if reading.webhooks is not None:
             webhooks = GaugeMetricFamily(
                 "sentq_webhooks",

@@ -84,8 +84,10 @@ def test_the_exporter_counts_every_list_and_all_that_is_not_in_one(
         oldest_sent_at_s=time.time() - 900,
         jobs_finished=100,
         texts_finished=300,
+        model="old",
     )
-    _report(redis_server, "idle@here", pace_jobs_per_s=5.5, jobs_finished=100, texts_finished=100)
+    idle = {"jobs_finished": 100, "texts_finished": 100, "model": "new"}
+    _report(redis_server, "idle@here", pace_jobs_per_s=5.5, **idle)
     _report(redis_server, "ill@here", pace_jobs_per_s=99.0, waiting_for="the Hub is away")
     seen = scrape(url)
     assert lengths == {0: 40, 3: 20, 6: 30, 9: 40}
@@ -96,6 +98,8 @@ def test_the_exporter_counts_every_list_and_all_that_is_not_in_one(
     assert seen.value("sentq_unacked_jobs") == 11
     assert seen.value("sentq_scheduled_jobs") == 7
     assert seen.series("sentq_workers") == {("busy",): 1, ("idle",): 1, ("unavailable",): 1}
+    topics = seen.series("sentq_worker_disagreements")
+    assert topics == {("labels",): 0, ("major_version",): 0, ("model",): 1, ("revision",): 0}
     assert {key: n for key, n in seen.series("sentq_dead_letters").items() if n} == {
         ("malformed",): 2,
         ("worker_lost",): 1,

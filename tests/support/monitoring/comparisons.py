@@ -218,6 +218,8 @@ def of_redis(
     yield Compared("sentq_dead_letters", _without_zeros(seen), codes)
     expected = {(state,): states.get(state, 0) for state in ("idle", "busy", "unavailable")}
     yield Compared("sentq_workers", prometheus.values("sentq_workers", "state"), expected)
+    differences = prometheus.values("sentq_worker_disagreements", "topic")
+    yield Compared("sentq_worker_disagreements", _without_zeros(differences), {})
 
     webhooks = {
         ("waiting",): server.zcard("sentq.webhooks.due") + server.llen("sentq.webhooks"),
