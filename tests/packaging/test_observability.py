@@ -43,11 +43,13 @@ WANTED = {
     "SentqHubBudgetNearEnd",
     "SentqNoWorker",
     "SentqOldestJob",
+    "SentqProcessGivenUp",
     "SentqRedeliveries",
     "SentqRedisDown",
     "SentqRedisMemory",
     "SentqWorkerAnswersNothing",
     "SentqWorkerDown",
+    "SentqWorkersDiffer",
 }
 
 
@@ -126,7 +128,11 @@ def test_rules_and_dashboard_use_metrics_and_series_that_exist() -> None:
         assert series_in(expression) <= recorded(), name
         used |= metrics_in(expression)
     # What no alert and no panel shows.
-    assert existing - used == {"sentq_job_queue_seconds_sum", "sentq_job_queue_seconds_count"} | {
+    assert existing - used == {
+        "sentq_job_queue_seconds_sum",
+        "sentq_job_queue_seconds_count",
+        "sentq_process_restarts_total",
+    } | {
         f"sentq_{name}_{suffix}"
         for name in ("job_seconds", "batch_seconds")
         for suffix in ("sum", "count")

@@ -137,12 +137,13 @@ def test_a_second_signal_requeues_and_a_killed_parent_takes_its_children_with_it
     lines = [json.loads(line) for line in parent.log.splitlines() if line.startswith("{")]
     base = f"celery-{parent.process.pid}"
     workers = {f"{base}{part}@{_HOST}" for part in ("", "-cpu0", "-cpu1")}
-    assert {line["worker"] for line in lines} >= workers
+    assert {line.get("worker") for line in lines} >= workers
 
     for job in jobs:
         job.cancel()
     parent, children = start()
-    parent.kill()
+    parent.process.kill()
+    parent.process.wait()
     eventually(lambda: not any(map(_runs, children.values())), within_s=30)
     assert parent.log.count("the parent of this worker is gone") == 2
 

@@ -10,7 +10,7 @@ from sentq.errors import SettingsError
 from sentq_worker.engine.base import DeviceUnavailable
 from sentq_worker.exit_codes import EX_CONFIG
 from sentq_worker.group.command import child_name
-from sentq_worker.group.cores import Machine, core_groups, read_machine
+from sentq_worker.group.cores import UsableCores, core_groups, read_usable_cores
 from sentq_worker.group.devices import FoundDevices
 from sentq_worker.group.pages import merged
 from sentq_worker.group.plan import ChildPlan, GroupPlan, is_group, plan_group
@@ -18,11 +18,11 @@ from sentq_worker.group.restarts import RestartPolicy, exit_code_of
 from sentq_worker.settings import WorkerSettings
 
 #: Four physical cores of two threads each.
-_FOUR = Machine(((0, 4), (1, 5), (2, 6), (3, 7)))
+_FOUR = UsableCores(((0, 4), (1, 5), (2, 6), (3, 7)))
 
 
 def _plan(
-    machine: Machine = _FOUR,
+    machine: UsableCores = _FOUR,
     found: FoundDevices = FoundDevices(),  # noqa: B008 - frozen
     *,
     uses_local_model: bool = True,
@@ -84,7 +84,7 @@ def test_processes_on_a_cpu_have_cores_of_their_own() -> None:
     assert sorted(core for child in eight for core in child.cores or ()) == list(range(8))
     assert {child.threads for child in eight} == {1}
     assert _plan(processes=2, device="cpu", threads=3).children[0].threads == 3
-    large = Machine(tuple((core,) for core in range(20)))
+    large = UsableCores(tuple((core,) for core in range(20)))
     automatic = _plan(large, devices="cpu", processes="auto").children
     assert [len(child.cores or ()) for child in automatic] == [2, 3, 2, 3, 2, 3, 2, 3]
     too_many = _plan(processes=9, device="cpu")
@@ -93,13 +93,13 @@ def test_processes_on_a_cpu_have_cores_of_their_own() -> None:
 
 
 def test_a_quota_limits_threads_and_binds_to_no_core() -> None:
-    limited = Machine(_FOUR.cores, quota=2.5)
+    limited = UsableCores(_FOUR.cores, quota=2.5)
     plan = _plan(limited, devices="cpu", processes="auto")
     assert {(child.cores, child.threads) for child in plan.children} == {(None, 1)}
     assert len(plan.children) == 2
     assert "the limit of this container is 2.5 cores" in plan.notes[0]
-    assert Machine(_FOUR.cores, quota=0.5).whole_cores == 1
-    assert not Machine(_FOUR.cores, quota=8.0).is_limited
+    assert UsableCores(_FOUR.cores, quota=0.5).whole_cores == 1
+    assert not UsableCores(_FOUR.cores, quota=8.0).is_limited
     assert core_groups(((0,), (1,), (2,)), 2) == [((0,),), ((1,), (2,))]
 
 
@@ -108,17 +108,17 @@ def test_the_quota_is_the_least_of_all_control_groups(tmp_path: Path) -> None:
         (file := tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         file.write_text(text)
 
-    assert read_machine(tmp_path).quota is None
+    assert read_usable_cores(tmp_path).quota is None
     write("proc/self/cgroup", "0::/pods/one\n")
     write("sys/fs/cgroup/pods/one/cpu.max", "max 100000\n")
-    assert read_machine(tmp_path).quota is None
+    assert read_usable_cores(tmp_path).quota is None
     write("sys/fs/cgroup/pods/cpu.max", "150000 100000\n")
-    assert read_machine(tmp_path).quota == 1.5
+    assert read_usable_cores(tmp_path).quota == 1.5
     write("proc/self/cgroup", "4:cpu,cpuacct:/docker/abc\n0::/\n")
     write("sys/fs/cgroup/cpu,cpuacct/cpu.cfs_quota_us", "50000\n")
     write("sys/fs/cgroup/cpu,cpuacct/cpu.cfs_period_us", "100000\n")
-    assert read_machine(tmp_path).quota == 0.5
-    assert read_machine().whole_cores >= 1
+    assert read_usable_cores(tmp_path).quota == 0.5
+    assert read_usable_cores().whole_cores >= 1
 
 
 def test_restarts_back_off_and_end() -> None:

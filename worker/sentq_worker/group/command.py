@@ -14,7 +14,7 @@ from sentq.logs import JsonFormatter, log_as_json, log_uncaught_errors
 from sentq.serving import PageServer
 from sentq_worker.exit_codes import EX_CONFIG
 from sentq_worker.group.child import Child
-from sentq_worker.group.cores import read_machine
+from sentq_worker.group.cores import read_usable_cores
 from sentq_worker.group.devices import FoundDevices, find_devices
 from sentq_worker.group.monitor import GroupMonitor
 from sentq_worker.group.pages import GroupPages
@@ -71,7 +71,7 @@ def run_group(settings: WorkerSettings, options: GroupOptions) -> int:
     _set_up_log(options, name)
     plan = plan_group(
         settings,
-        read_machine(),
+        read_usable_cores(),
         options.find_devices,
         uses_local_model=policies(settings) != {"hub"},
     )

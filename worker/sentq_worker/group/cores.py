@@ -14,7 +14,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Final
 
-__all__ = ["Machine", "core_groups", "read_machine"]
+__all__ = ["UsableCores", "core_groups", "read_usable_cores"]
 
 #: Hierarchies of control groups that limit the time of processors, and where each is mounted.
 _VERSION_2: Final = ""
@@ -22,8 +22,8 @@ _VERSION_1: Final = "cpu"
 
 
 @dataclass(frozen=True, slots=True)
-class Machine:
-    """What this process may use.
+class UsableCores:
+    """The cores that this process may use.
 
     Attributes:
         cores: The numbers of the cores; those of one physical core are together, and physical cores
@@ -55,7 +55,7 @@ def core_groups(cores: Sequence[tuple[int, ...]], count: int) -> list[tuple[tupl
     there are fewer groups than processes.
 
     Args:
-        cores: As `Machine.cores`.
+        cores: As `UsableCores.cores`.
         count: The number of processes.
     """
     units = list(cores)
@@ -66,7 +66,7 @@ def core_groups(cores: Sequence[tuple[int, ...]], count: int) -> list[tuple[tupl
     return [tuple(units[a:b]) for a, b in pairwise(bounds)]
 
 
-def read_machine(root: Path = Path("/")) -> Machine:
+def read_usable_cores(root: Path = Path("/")) -> UsableCores:
     """Return what this process may use now.
 
     Args:
@@ -74,7 +74,7 @@ def read_machine(root: Path = Path("/")) -> Machine:
     """
     can_pin = hasattr(os, "sched_setaffinity")
     usable = sorted(os.sched_getaffinity(0)) if can_pin else range(os.cpu_count() or 1)
-    return Machine(_physical(usable, root), _quota(root), can_pin)
+    return UsableCores(_physical(usable, root), _quota(root), can_pin)
 
 
 def _physical(cores: Iterable[int], root: Path) -> tuple[tuple[int, ...], ...]:

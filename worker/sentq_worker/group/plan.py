@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from sentq_worker.engine.base import DeviceUnavailable
-from sentq_worker.group.cores import Machine, core_groups
+from sentq_worker.group.cores import UsableCores, core_groups
 from sentq_worker.group.devices import FoundDevices
 from sentq_worker.settings import WorkerSettings
 
@@ -57,7 +57,7 @@ def is_group(settings: WorkerSettings) -> bool:
 
 def plan_group(
     settings: WorkerSettings,
-    machine: Machine,
+    usable: UsableCores,
     find_devices: Callable[[], FoundDevices],
     *,
     uses_local_model: bool = True,
@@ -66,7 +66,7 @@ def plan_group(
 
     Args:
         settings: The settings of the worker.
-        machine: The cores that this process may use.
+        usable: The cores that this process may use.
         find_devices: Asks torch; not called if the settings name the devices.
         uses_local_model: Whether there is a model to compute; otherwise devices do not matter.
 
@@ -77,7 +77,7 @@ def plan_group(
     if uses_local_model:
         devices = _devices(settings, find_devices)
     if devices == ["cpu"]:
-        children, notes = _on_cores(settings, machine)
+        children, notes = _on_cores(settings, usable)
         if settings.devices == (_AUTO,) and uses_local_model:
             notes.insert(0, "auto finds no GPU here: the model runs on the CPU")
         return GroupPlan(children, tuple(notes))
@@ -117,17 +117,17 @@ def _on_devices(devices: Sequence[str], copies: int, threads: int | None) -> lis
 
 
 def _on_cores(
-    settings: WorkerSettings, machine: Machine
+    settings: WorkerSettings, usable: UsableCores
 ) -> tuple[tuple[ChildPlan, ...], list[str]]:
     """Return the processes on the CPU: each with cores of its own, if these can be told."""
-    most = machine.whole_cores
+    most = usable.whole_cores
     count = min(most, _MOST_AUTOMATIC) if settings.processes == _AUTO else int(settings.processes)
     notes = []
-    groups = core_groups(machine.cores, count)
-    is_pinned = machine.can_pin and not machine.is_limited and len(groups) == count
-    if machine.is_limited:
+    groups = core_groups(usable.cores, count)
+    is_pinned = usable.can_pin and not usable.is_limited and len(groups) == count
+    if usable.is_limited:
         notes.append(
-            f"the limit of this container is {machine.quota:g} cores: its cores are shared with "
+            f"the limit of this container is {usable.quota:g} cores: its cores are shared with "
             "other containers, so no process is bound to cores of its own"
         )
     if count > most:

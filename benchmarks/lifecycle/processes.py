@@ -1,6 +1,6 @@
 """`sentq-worker --processes N` beside one process, in one run: cores, texts and model are the same.
 
-    python benchmarks/processes.py [--json] [--texts N] [--repeats N] [--dtype D] [--cores A,B]
+    python -m benchmarks.lifecycle.processes [--json] [--texts N] [--repeats N] [--cores A,B]
 
 Three services, each with a Redis of its own and the bundled model:
 
@@ -17,17 +17,11 @@ from __future__ import annotations
 
 import contextlib
 import os
-import sys
-from pathlib import Path
-
-# Python searches the folder of a script first, where `queue` would hide the standard library's.
-sys.path.pop(0)
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-
 import signal
 import statistics
 import tempfile
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Final
 
 from benchmarks.figures import argument_parser, show
