@@ -28,7 +28,7 @@ from benchmarks.figures import argument_parser, show
 from benchmarks.texts import make_texts
 from benchmarks.turns import timed
 from sentq import Client
-from sentq.contract import Prediction
+from sentq.contract import Outcome, Prediction
 from sentq.dev.embedded import find_redis_server
 from tests.support.processes import RedisProcess, WorkerProcess, eventually
 
@@ -85,12 +85,13 @@ class ComparedService:
     def rate(self, texts: Sequence[str]) -> float:
         """Return the texts that it scores a second. Each must have a prediction."""
         with self.turn():
-            time_s, outcomes = timed(
-                lambda: list(self._client.map(texts, timeout=_TIMEOUT_S)), texts
-            )
+            time_s, outcomes = timed(self._map, texts)
         if not all(isinstance(outcome, Prediction) for outcome in outcomes):
             raise RuntimeError("a text has no prediction")
         return len(texts) / time_s
+
+    def _map(self, texts: Sequence[str]) -> list[Outcome]:
+        return list(self._client.map(texts, timeout=_TIMEOUT_S))
 
     def stop(self) -> None:
         """Stop all of its processes."""

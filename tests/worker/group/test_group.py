@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -26,7 +27,7 @@ def _plan(
     found: FoundDevices = FoundDevices(),  # noqa: B008 - frozen
     *,
     uses_local_model: bool = True,
-    **settings: object,
+    **settings: Any,
 ) -> GroupPlan:
     return plan_group(
         WorkerSettings.load(**settings), machine, lambda: found, uses_local_model=uses_local_model
@@ -78,7 +79,7 @@ def test_devices_that_do_not_fit_together_are_refused() -> None:
 
 def test_processes_on_a_cpu_have_cores_of_their_own() -> None:
     two = _plan(processes=2, device="cpu").children
-    assert [child.cores for child in two] == [{0, 4, 1, 5}, {2, 6, 3, 7}]
+    assert [sorted(child.cores or ()) for child in two] == [[0, 1, 4, 5], [2, 3, 6, 7]]
     assert [child.threads for child in two] == [2, 2], "a thread for each physical core"
     eight = _plan(processes=8, device="cpu").children
     assert sorted(core for child in eight for core in child.cores or ()) == list(range(8))
