@@ -99,7 +99,8 @@ def test_the_exporter_counts_every_list_and_all_that_is_not_in_one(
     assert seen.value("sentq_scheduled_jobs") == 7
     assert seen.series("sentq_workers") == {("busy",): 1, ("idle",): 1, ("unavailable",): 1}
     topics = seen.series("sentq_worker_disagreements")
-    assert topics == {("labels",): 0, ("major_version",): 0, ("model",): 1, ("revision",): 0}
+    assert {topic for (topic,), number in topics.items() if number} == {"model"}
+    assert {topic for (topic,) in topics} >= {"revision", "labels", "major_version"}
     assert {key: n for key, n in seen.series("sentq_dead_letters").items() if n} == {
         ("malformed",): 2,
         ("worker_lost",): 1,

@@ -56,11 +56,12 @@ def render() -> str:
     """Return the whole schema, with the settings of the models."""
     schema = json.loads(SCHEMA.read_text(encoding="utf-8"))
     for name, model in MODELS.items():
-        properties = model.model_json_schema()["properties"]
+        whole = model.model_json_schema()
+        properties, parts = whole["properties"], whole.get("$defs", {})
         schema["definitions"][name] = {
             "type": "object",
             "additionalProperties": False,
-            "properties": {key: _plain(properties[key]) for key in chart_settings(model)},
+            "properties": {key: _plain(properties[key], parts) for key in chart_settings(model)},
         }
     return json.dumps(schema, indent=2, ensure_ascii=False) + "\n"
 
@@ -74,12 +75,23 @@ def _types(annotation: Any) -> Iterator[object]:
         yield annotation
 
 
-def _plain(schema: dict[str, Any]) -> dict[str, Any]:
-    """A property without the null of a setting that need not be given."""
+def _plain(schema: dict[str, Any], parts: dict[str, Any]) -> dict[str, Any]:
+    """A property without the null of a setting that need not be given, and without references.
+
+    Args:
+        schema: The property.
+        parts: What it may refer to, by name: models of settings in a table.
+    """
     for alternative in schema.get("anyOf", ()):
         if alternative != {"type": "null"}:
             schema = schema | alternative
-    return {key: value for key, value in schema.items() if key not in (*_DROPPED, "anyOf")}
+    if reference := schema.get("$ref"):
+        schema = schema | parts[reference.rpartition("/")[2]]
+    plain = {key: value for key, value in schema.items() if key not in (*_DROPPED, "anyOf", "$ref")}
+    for place in ("properties", "patternProperties"):
+        if place in plain:
+            plain[place] = {key: _plain(one, parts) for key, one in plain[place].items()}
+    return plain
 
 
 if __name__ == "__main__":
