@@ -17,16 +17,19 @@ __all__ = ["engine_reading", "service_reading"]
 
 def engine_reading(n: int = 1) -> EngineReading:
     """Return what a worker reads of its engine whose breaker is open, with counts of `n`."""
+    engine = EngineInfo("model", "revision", "local:cpu", "float32", ("a", "b"))
     return EngineReading(
         in_flight_jobs=3,
         busy_s=n * 0.5,
-        engine=EngineInfo("model", "revision", "local:cpu", "float32", ("a", "b")),
+        engine=engine,
+        models={"main": engine},
         breakers={"hub": "open"},
         counts=EngineCounts(
             Counter(text=n, padding=n),
             Counter(ok=n),
             Counter(hits=n, misses=n, forged=n, errors=n),
             (BudgetUse("day", "calls", 95, 100, is_used_up=False, at_s=1.0),),
+            model_texts=Counter(main=n),
         ),
     )
 
