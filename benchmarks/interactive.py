@@ -59,9 +59,10 @@ class Latencies:
 
 
 def attack_texts(chars: int, *, unit: str = "!") -> list[str]:
-    """Return different texts without a word, of so many characters in all."""
+    """Return different texts of so many characters in all, each of which is a token. A letter at
+    the beginning is the word without which they would not be scored."""
     count = -(-chars // _CHARS_PER_TEXT)
-    return [unit * (chars // count - number) for number in range(count)]
+    return [f"a{unit * (chars // count - number - 1)}" for number in range(count)]
 
 
 def score_interactive_jobs(client: Client, *, count: int, interval_s: float) -> Latencies:

@@ -15,6 +15,8 @@ from __future__ import annotations
 
 import json
 import math
+import re
+import unicodedata
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from typing import Annotated, Any, Final, Literal, Self, TypeAlias
@@ -96,11 +98,27 @@ _WRONG_FIELDS: Final = {
 }
 
 
+#: A letter of any script. Nearly every text has one among its first characters.
+_LETTER: Final = re.compile(r"[^\W\d_]")
+
+#: Categories of Unicode: whitespace, control and format characters; emojis and other pictures.
+_INVISIBLE: Final = "CZ"
+_PICTURE: Final = "So"
+
+#: What says something without letters: a rating (`9/10`, `80%`, `+1`, `***`), or an emoticon.
+_SIGN: Final = re.compile(
+    r"(?<![\d/.,])\d{1,3}(?:[.,]\d)?\s?(?:/\s?\d{1,3}(?![\d/])|%)"
+    r"|\A\s*[+-]\d{1,2}\s*\Z|(?<!\S)\*{1,10}(?!\S)"
+    r"|[:;=]['^-]?[()\[\]/\\|]|[()\[\]]['^-]?[:;=]|<3|\^_{0,2}\^|>[._]<|-[._]-"
+)
+
+
 class ErrorCode(StrEnum):
     """Why a text has no prediction. The set is closed: a client may match on all of them."""
 
     UNREADABLE = "unreadable"
     EMPTY_TEXT = "empty_text"
+    NO_WORDS = "no_words"
     NOT_A_STRING = "not_a_string"
     LONE_SURROGATE = "lone_surrogate"
     TEXT_TOO_LONG = "text_too_long"
@@ -365,6 +383,19 @@ def check_text(text: object, limits: Limits) -> TextError | None:
     return None
 
 
+def check_words(text: str) -> TextError | None:
+    """Return the error of a text that says nothing, None if a model may score it.
+
+    Workers call this for what they read of a text. A model gives a label to such a text, too.
+    """
+    if _LETTER.search(text):
+        return None
+    categories = {unicodedata.category(character) for character in set(text)}
+    if all(category[0] in _INVISIBLE for category in categories):
+        return _EMPTY
+    return None if _PICTURE in categories or _SIGN.search(text) else _NO_WORDS
+
+
 def check_sendable(text: object, limits: Limits) -> TextError | None:
     """Return the error of a text, also if it does not fit into a message of its own.
 
@@ -378,6 +409,15 @@ def check_sendable(text: object, limits: Limits) -> TextError | None:
         if excess is not None:
             return TextError(code=ErrorCode.MESSAGE_TOO_LARGE, message=excess)
     return problem
+
+
+_EMPTY: Final = TextError(
+    code=ErrorCode.EMPTY_TEXT, message="there is nothing to score in this text"
+)
+_NO_WORDS: Final = TextError(
+    code=ErrorCode.NO_WORDS,
+    message="the text has no word, and neither an emoji, an emoticon nor a rating",
+)
 
 
 def check_count(count: int, limits: Limits) -> None:

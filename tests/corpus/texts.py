@@ -74,8 +74,23 @@ _NO_TOKENS: Final = _each(
         "an escape character": "\x1b",
         "a replacement character": "\ufffd",
         "private-use characters": "\ue000\U000f0000",
+        "noncharacters": "\ufffe\uffff\U0010ffff",
     },
     ErrorCode.EMPTY_TEXT,
+)
+
+_NO_WORDS: Final = _each(
+    {
+        "one digit": "7",
+        "one point": ".",
+        "a date and a price": "24/12/2026, $3.99",
+        "a flood of digits": "1/" * 50_000,
+        "a flood of combining marks alone": "\u0301" * 10_000,
+    },
+    ErrorCode.NO_WORDS,
+)
+_SIGNS: Final = _each(
+    {"a rating": "9 / 10", "stars": "\u2605\u2605\u2606", "an emoticon": ":-(", "one more": "+1"}
 )
 
 _CONTROLS: Final = _each(
@@ -95,9 +110,6 @@ _CONTROLS: Final = _each(
 _LETTERS: Final = _each(
     {
         "one letter": "a",
-        "noncharacters": "\ufffe\uffff\U0010ffff",
-        "one digit": "7",
-        "one point": ".",
         "a flood of combining marks": f"{CANARY} Z" + "\u0301\u0316\u0334" * 10_000,
         "combining marks alone": "\u0301a",
         "composed and decomposed": f"{CANARY} \u00e9 e\u0301 \u1e9b\u0323 \ufb01",
@@ -231,6 +243,8 @@ _NOT_STRINGS: Final = _each(
 
 TEXTS: Final = (
     *_NO_TOKENS,
+    *_NO_WORDS,
+    *_SIGNS,
     *_CONTROLS,
     *_LETTERS,
     *_EMOJI,

@@ -172,14 +172,14 @@ def test_a_job_of_too_many_tokens_fails_and_its_neighbours_are_scored() -> None:
     scorer = load_scorer(settings, Limits())
     repeated = ["a text " * 10] * 256
     (outcome, failure, same) = _run(
-        scorer, [["a text"], ["!" * 600, "?" * 600, "a text"], repeated]
+        scorer, [["a text"], ["a " * 600, "b " * 600, "a text"], repeated]
     )
     assert isinstance(outcome[0], Prediction)
     assert isinstance(failure, TooManyTokens)
     assert str(failure) == "1,202 tokens; the limit is 1,000 a job"
     assert len(same) == 256, "a repeated text is computed once, and counts once"
     with pytest.raises(TooManyTokens):
-        scorer.score([["!" * 1_001]])
+        scorer.score([["a " * 1_001]])
 
 
 def _run(scorer: Any, jobs: list[list[str]]) -> Any:
@@ -208,7 +208,7 @@ def test_a_sender_learns_that_its_job_has_too_many_tokens(
 #: The attacks of the review, as texts.
 _ATTACKS = {
     "1 MiB of !": attack_texts(1_040_000),
-    "256 texts": [f"{'!' * 1_500}{n}" for n in range(256)],
+    "256 texts": [f"{'a ' * 1_500}{n}" for n in range(256)],
     "no-break spaces": ["\xa0" * 52_000 + f"{n} a" for n in range(3)],
     "as many tokens as permitted": attack_texts(520_000),
 }

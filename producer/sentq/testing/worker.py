@@ -11,7 +11,7 @@ import orjson
 
 from sentq import errors
 from sentq.connection.broker import queue_lists
-from sentq.contract import Detail, ErrorCode, Outcome, TextError, check_text
+from sentq.contract import Detail, ErrorCode, Outcome, TextError, check_text, check_words
 from sentq.errors import InvalidInput, LinkRefused, ScoringFailed, WorkerError
 from sentq.settings import Settings
 from sentq.testing.memory.batch_scripts import count_ends
@@ -41,9 +41,6 @@ __all__ = ["WORKER_NAME", "FailureCode", "MemoryWorker", "failure_of"]
 #: The name of the worker, and of what stands for its model.
 WORKER_NAME: Final = "sentq.testing"
 
-_EMPTY: Final = TextError(
-    code=ErrorCode.EMPTY_TEXT, message="there is nothing to score in this text"
-)
 _DEADLINE_PASSED: Final = TextError(
     code=ErrorCode.DEADLINE_PASSED, message="the job's deadline passed before it was scored"
 )
@@ -231,11 +228,9 @@ class MemoryWorker:
         return [self._outcome(text, message.detail) for text in texts]
 
     def _outcome(self, text: Any, detail: Detail | None) -> Outcome:
-        problem = check_text(text, self._settings.limits)
+        problem = check_text(text, self._settings.limits) or check_words(text)
         if problem is not None:
             return problem
-        if not text.strip():
-            return _EMPTY
         outcome = outcome_by(self.scores, text)
         return outcome if detail is None else with_parts(outcome, text, detail, self.scores)
 

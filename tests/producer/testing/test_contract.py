@@ -158,6 +158,14 @@ def test_a_detail_that_there_is_not_and_too_many_texts_for_one_are_refused(clien
         client.batch(iter(["fine"]), detail="words")
 
 
+def test_a_text_without_words_has_an_error(client: Any, service: ServiceOfTests) -> None:
+    job = client.submit(["12345", "!?", ":-)", "9/10", "\U0001f44d", " "], detail="sentences")
+    service.let_work()
+    no_words, empty = ErrorCode.NO_WORDS, ErrorCode.EMPTY_TEXT
+    codes = [no_words, no_words, None, None, None, empty]
+    assert _codes(job.result(timeout=PATIENCE_S)) == codes
+
+
 def test_an_unknown_id_is_an_unknown_job(client: Any) -> None:
     job = client.job("01a00000-0000-7000-8000-00000000000f")
     assert job.status() is JobStatus.UNKNOWN
@@ -278,7 +286,7 @@ def test_one_value_in_place_of_several_is_refused(
 def test_a_stream_has_one_outcome_for_each_text_in_order(
     client: Any, service: ServiceOfTests
 ) -> None:
-    texts = ["good", "bad", "", "x" * 100_001, 7, "\ud800", *map(str, range(30))]
+    texts = ["good", "bad", "", "x" * 100_001, 7, "\ud800", *(f"text {n}" for n in range(30))]
     with service.working():
         outcomes = list(client.map(iter(texts), texts_per_job=4, timeout=PATIENCE_S))
     assert len(outcomes) == len(texts)
@@ -314,7 +322,7 @@ def test_a_stream_reads_no_more_texts_ahead_than_its_jobs_in_flight_have(
 def test_a_stream_waits_for_capacity(make_client: MakeClient, service: ServiceOfTests) -> None:
     with service.working():
         client = make_client(max_queued_jobs=2)
-        texts = map(str, range(40))
+        texts = (f"text {number}" for number in range(40))
         outcomes = client.map(texts, texts_per_job=1, jobs_in_flight=20, timeout=PATIENCE_S)
         assert _codes_of(outcomes) == [None] * 40
 

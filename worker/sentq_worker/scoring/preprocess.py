@@ -6,7 +6,14 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
-from sentq.contract import MAX_PARTS_PER_TEXT, ErrorCode, Limits, TextError, check_text
+from sentq.contract import (
+    MAX_PARTS_PER_TEXT,
+    ErrorCode,
+    Limits,
+    TextError,
+    check_text,
+    check_words,
+)
 from sentq_worker.scoring.language_rule import LanguageRule, TextLanguage
 from sentq_worker.scoring.markup import without_html
 from sentq_worker.scoring.parts import DetailedText, FoundPart, find_parts, is_in_windows
@@ -134,7 +141,7 @@ def readable_text(text: object, limits: Limits, *, clean: Cleaning) -> str | Tex
     if problem is not None:
         return problem
     readable = str(text) if clean == "none" else without_html(str(text)).text
-    return readable if readable.strip() else _EMPTY
+    return check_words(readable) or readable
 
 
 def _other_strings(text: _Checked) -> Iterator[str]:
