@@ -43,7 +43,7 @@ Dtype = Literal["auto", "float32", "bfloat16", "float16"]
 OnOtherLanguage = Literal["score", "flag", "refuse", "route"]
 
 #: What is left out of a text before it is scored.
-Cleaning = Literal["none", "html"]
+Cleaning = Literal["none", "html", "markdown"]
 
 #: What the Hub applies to the outputs of its model.
 Transform = Literal["sigmoid", "softmax", "none"]
@@ -307,7 +307,8 @@ class WorkerSettings(LayeredSettings):
             description="What is left out of texts before they are scored. `none` scores them as "
             "they were sent. `html` leaves out tags, comments, scripts and styles, and reads "
             "character references such as `&amp;`. Use it for texts that are HTML: in others it "
-            "may take `<b ... >` for a tag. Limits hold for the text as it was sent."
+            "may take `<b ... >` for a tag. `markdown` does the same after it has left out the "
+            "marks of Markdown, and blocks of code. Limits hold for the text as it was sent."
         ),
     ] = "none"
     models: Annotated[

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sentq.contract import ErrorCode, Limits, TextError
+from sentq_worker.scoring.markdown import without_markdown
 from sentq_worker.scoring.markup import without_html
 from sentq_worker.scoring.preprocess import readable_text
 
@@ -151,3 +152,60 @@ def test_limits_hold_for_the_text_as_it_was_sent_and_markup_alone_is_empty() -> 
     assert isinstance(empty, TextError)
     assert (too_long.code, empty.code) == (ErrorCode.TEXT_TOO_LONG, ErrorCode.EMPTY_TEXT)
     assert readable_text("<p> </p>", limits, clean="none") == "<p> </p>"
+
+
+# --- Markdown --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "cleaned"),
+    [
+        ("# Not *bad*\n\n**Very** __good__, ~~not~~ `code`", "Not bad\n\nVery good, not code"),
+        ("> - [Best](http://a.b/c_d) ![pic](x.png)", "Best pic"),
+        ("Heading\n===\na\n***\nb", "Heading\n\na\n\nb"),
+        ("a\n```python\nx = **1**\n```\nb\n~~~\nopen", "a\n\n\n\nb\n\n"),
+        ("un*happy* a_b \\*kept\\* 3 * 4 -1 +2 #1", "unhappy a_b *kept* 3 * 4 -1 +2 #1"),
+        ("1. one\n* two<br>&amp; **three**", "1. one\ntwo\n& three"),
+        ("[a](b(c)) [x] (y)", "[a](b(c)) [x] (y)"),
+    ],
+)
+def test_what_stays_of_markdown(text: str, cleaned: str) -> None:
+    assert without_markdown(text).text == cleaned
+
+
+def test_positions_lead_through_markdown_and_html() -> None:
+    text = "> **Good** food &amp;\n> [_bad_ service](http://a.b)"
+    clean = without_markdown(text)
+
+    def original(part: str) -> str:
+        start = clean.text.index(part)
+        first, last = clean.original(start, start + len(part))
+        return text[first:last]
+
+    assert [original(part) for part in ("Good", "&", "bad", "bad service")] == [
+        *("Good", "&amp;", "bad", "bad_ service")
+    ]
+    assert readable_text(text, Limits(), clean="markdown") == "Good food &\nbad service"
+
+
+def test_no_markdown_takes_long() -> None:
+    marks = (
+        "[",
+        "](",
+        "[a](",
+        "**a",
+        "`",
+        "```\n",
+        "> ",
+        "# ",
+        "- ",
+        "\\",
+        "_a",
+        "![",
+        "* ",
+        "[[a]",
+    )
+    for mark in marks:
+        started = time.process_time()
+        without_markdown(mark * (65_536 // len(mark)))
+        assert time.process_time() - started < 2, mark

@@ -67,7 +67,8 @@ class Scorer:
         threads: Threads that compute on a CPU; None for torch's own choice. Say 1 where several
             processes share the cores.
         labels: Other names for labels of the model.
-        clean: `html` leaves out the markup of texts before they are scored; `none` does not.
+        clean: `html` and `markdown` leave out the markup of texts before they are scored; `none`
+            does not.
         detail: Also score the sentences or the paragraphs of texts, as `parts` of their outcomes,
             and tell which texts are `mixed`. It takes about twice as long. With "windows", the
             parts are those in which the model reads a long text, and it takes no longer.

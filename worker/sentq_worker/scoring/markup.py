@@ -17,11 +17,11 @@ from __future__ import annotations
 import html
 import re
 from bisect import bisect_right
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
-__all__ = ["CleanText", "without_html"]
+__all__ = ["CleanText", "Piece", "joined", "without_html"]
 
 #: Tags that begin or end a line, as browsers show them; a cell of a table counts, too.
 _BREAKS: Final = frozenset(
@@ -55,7 +55,7 @@ _REFERENCE: Final = re.compile(
 _COMMENT: Final = "<!--"
 
 
-class _Piece(NamedTuple):
+class Piece(NamedTuple):
     """A part of the original, and what it has become."""
 
     text: str
@@ -103,11 +103,16 @@ class CleanText:
 
 def without_html(text: str) -> CleanText:
     """Return a text without HTML; never longer than the original."""
+    return joined(_Reader(text).pieces())
+
+
+def joined(pieces: Iterable[Piece]) -> CleanText:
+    """Return the text of pieces, in order."""
     parts: list[str] = []
     starts: list[int] = []
     originals: list[tuple[int, int]] = []
     length = 0
-    for piece in _Reader(text).pieces():
+    for piece in pieces:
         if piece.text:
             parts.append(piece.text)
             starts.append(length)
@@ -125,7 +130,7 @@ class _Reader:
         self._ignores_quotes = False
         self._has_no_more_ends = False
 
-    def pieces(self) -> Iterator[_Piece]:
+    def pieces(self) -> Iterator[Piece]:
         """Yield the pieces that stay, in order."""
         text = self._text
         done = at = 0
@@ -136,35 +141,35 @@ class _Reader:
                 at = start + 1  # A character like any other.
                 continue
             if start > done:
-                yield _Piece(text[done:start], done, start)
+                yield Piece(text[done:start], done, start)
             yield read
             done = at = read.end
         if done < len(text):
-            yield _Piece(text[done:], done, len(text))
+            yield Piece(text[done:], done, len(text))
 
-    def _reference(self, start: int) -> _Piece | None:
+    def _reference(self, start: int) -> Piece | None:
         found = _REFERENCE.match(self._text, start)
         if found is None:
             return None
         meaning = html.unescape(found[0])
-        return None if meaning == found[0] else _Piece(meaning, start, found.end())
+        return None if meaning == found[0] else Piece(meaning, start, found.end())
 
-    def _tag(self, start: int) -> _Piece | None:
+    def _tag(self, start: int) -> Piece | None:
         """Return what stands for a tag or a comment; None if it has no end, and is text."""
         text = self._text
         if text.startswith(_COMMENT, start):
             end = text.find("-->", start + 2)
-            return _Piece("", start, len(text) if end < 0 else end + 3)
+            return Piece("", start, len(text) if end < 0 else end + 3)
         name = _TAG_NAME.match(text, start + (2 if text[start + 1] == "/" else 1))
         end = self._tag_end(name.end() if name else start)
         if end < 0:
             return None
         if name is None:
-            return _Piece("", start, end)
+            return Piece("", start, end)
         tag = name[0].lower()
         if tag in _HIDDEN and text[start + 1] != "/" and text[end - 2] != "/":
-            return _Piece("", start, self._hidden_end(tag, end))
-        return _Piece("\n" if tag in _BREAKS else "", start, end)
+            return Piece("", start, self._hidden_end(tag, end))
+        return Piece("\n" if tag in _BREAKS else "", start, end)
 
     def _tag_end(self, start: int) -> int:
         """Return where a tag ends whose name or declaration has been read; -1 if nowhere."""

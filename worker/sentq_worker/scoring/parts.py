@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import NamedTuple, Protocol, TypeGuard
 
 from sentq.contract import Detail
-from sentq_worker.scoring.markup import without_html
+from sentq_worker.scoring.markdown import without_markup
 from sentq_worker.scoring.segments import find_spans
 from sentq_worker.settings import Cleaning
 
@@ -90,5 +90,5 @@ def find_parts(
     spans = find_spans(readable, text.detail, language=language)
     if clean == "none":
         return [FoundPart(readable[start:end], start, end) for start, end in spans]
-    original = without_html(text.text).original
+    original = without_markup(text.text, clean).original
     return [FoundPart(readable[start:end], *original(start, end)) for start, end in spans]

@@ -15,7 +15,7 @@ from sentq.contract import (
     check_words,
 )
 from sentq_worker.scoring.language_rule import LanguageRule, TextLanguage
-from sentq_worker.scoring.markup import without_html
+from sentq_worker.scoring.markdown import without_markup
 from sentq_worker.scoring.parts import DetailedText, FoundPart, find_parts, is_in_windows
 from sentq_worker.scoring.segments import Span
 from sentq_worker.scoring.windows import PartTokens, TextTokenizer, TextTokens
@@ -90,7 +90,7 @@ class Preprocessor:
         readable = text.text
         original: Callable[[int, int], tuple[int, int]] = Span
         if self._clean != "none":
-            cleaned = without_html(text.text)
+            cleaned = without_markup(text.text, self._clean)
             readable, original = cleaned.text, cleaned.original
         spans = self._tokenizer.window_spans(readable)
         size = -(-len(spans) // MAX_PARTS_PER_TEXT)
@@ -140,7 +140,7 @@ def readable_text(text: object, limits: Limits, *, clean: Cleaning) -> str | Tex
     problem = check_text(text, limits)
     if problem is not None:
         return problem
-    readable = str(text) if clean == "none" else without_html(str(text)).text
+    readable = str(text) if clean == "none" else without_markup(str(text), clean).text
     return check_words(readable) or readable
 
 
