@@ -150,7 +150,7 @@ def test_a_job_with_detail_has_the_parts_of_its_texts(client: Any, service: Serv
 
 
 def test_a_detail_that_there_is_not_and_too_many_texts_for_one_are_refused(client: Any) -> None:
-    with pytest.raises(InvalidInput, match="'sentences' or 'paragraphs'"):
+    with pytest.raises(InvalidInput, match="'sentences', 'paragraphs', 'windows'"):
         client.submit("fine", detail="words")
     with pytest.raises(TooManyTexts, match="64 a job with detail"):
         client.submit(["fine"] * 65, detail="sentences")
