@@ -122,13 +122,13 @@ class Measured(NamedTuple):
     Attributes:
         outcomes: The outcomes of the texts, in order.
         seconds: How long they took.
-        peak_mb: The most memory of the worker.
+        memory_mb: The memory of the worker after them.
         start_s: How long it took to start.
     """
 
     outcomes: Sequence[Outcome]
     seconds: float
-    peak_mb: float
+    memory_mb: float
     start_s: float
 
 
@@ -161,8 +161,8 @@ def measure(
         outcomes = list(client.map(texts, texts_per_job=_TEXTS_PER_JOB, timeout=_TIMEOUT_S))
         seconds = time.monotonic() - began_s
         status = Path(f"/proc/{worker.process.pid}/status").read_text()
-    peak_kib = next(line.split()[1] for line in status.splitlines() if line.startswith("VmHWM:"))
-    return Measured(outcomes, seconds, int(peak_kib) * 1024 / 1e6, start_s)
+    memory_kib = next(line.split()[1] for line in status.splitlines() if line.startswith("VmRSS:"))
+    return Measured(outcomes, seconds, int(memory_kib) * 1024 / 1e6, start_s)
 
 
 def right_shares(rows: Sequence[TextInLanguage], outcomes: Sequence[Outcome]) -> dict[str, float]:
@@ -212,9 +212,9 @@ def compare(rows: Sequence[TextInLanguage], second: Path | None) -> dict[str, ob
         "second_alone_tps": round(len(others) / of_second.seconds, 1),
         "both_tps": round(len(rows) / both.seconds, 1),
         "both_over_alone": round(alone_s / both.seconds, 3),
-        "first_alone_mb": round(of_first.peak_mb),
-        "second_alone_mb": round(of_second.peak_mb),
-        "both_mb": round(both.peak_mb),
+        "first_alone_mb": round(of_first.memory_mb),
+        "second_alone_mb": round(of_second.memory_mb),
+        "both_mb": round(both.memory_mb),
         "first_alone_start_s": round(of_first.start_s, 2),
         "both_start_s": round(both.start_s, 2),
     }
