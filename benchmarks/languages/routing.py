@@ -18,6 +18,7 @@ scored; those whose language is not certain stay with the first model.
 from __future__ import annotations
 
 import json
+import os
 import random
 import tempfile
 import time
@@ -122,12 +123,14 @@ class Measured(NamedTuple):
     Attributes:
         outcomes: The outcomes of the texts, in order.
         seconds: How long they took.
+        cpu_s: The CPU time of the worker for them, which other programs change less.
         memory_mb: The memory of the worker after them.
         start_s: How long it took to start.
     """
 
     outcomes: Sequence[Outcome]
     seconds: float
+    cpu_s: float
     memory_mb: float
     start_s: float
 
@@ -156,13 +159,20 @@ def measure(
     with running_worker(folder, environment) as worker, Client(broker_url=server.url) as client:
         start_s = time.monotonic() - began_s
         client.submit("A first text.").result(timeout=_TIMEOUT_S)
-        began_s = time.monotonic()
+        began_s, began_cpu_s = time.monotonic(), _cpu_s(worker.process.pid)
         texts = (row.text for row in rows)
         outcomes = list(client.map(texts, texts_per_job=_TEXTS_PER_JOB, timeout=_TIMEOUT_S))
         seconds = time.monotonic() - began_s
+        cpu_s = _cpu_s(worker.process.pid) - began_cpu_s
         status = Path(f"/proc/{worker.process.pid}/status").read_text()
     memory_kib = next(line.split()[1] for line in status.splitlines() if line.startswith("VmRSS:"))
-    return Measured(outcomes, seconds, int(memory_kib) * 1024 / 1e6, start_s)
+    return Measured(outcomes, seconds, cpu_s, int(memory_kib) * 1024 / 1e6, start_s)
+
+
+def _cpu_s(pid: int) -> float:
+    """Return the CPU time that a process has used, in seconds."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def right_shares(rows: Sequence[TextInLanguage], outcomes: Sequence[Outcome]) -> dict[str, float]:
@@ -203,6 +213,7 @@ def compare(rows: Sequence[TextInLanguage], second: Path | None) -> dict[str, ob
         finally:
             server.stop()
     alone_s = of_first.seconds + of_second.seconds
+    alone_cpu_s = of_first.cpu_s + of_second.cpu_s
     return {
         "texts": len(rows),
         "languages": len(languages) + 1,
@@ -212,6 +223,7 @@ def compare(rows: Sequence[TextInLanguage], second: Path | None) -> dict[str, ob
         "second_alone_tps": round(len(others) / of_second.seconds, 1),
         "both_tps": round(len(rows) / both.seconds, 1),
         "both_over_alone": round(alone_s / both.seconds, 3),
+        "both_over_alone_by_cpu_time": round(alone_cpu_s / both.cpu_s, 3),
         "first_alone_mb": round(of_first.memory_mb),
         "second_alone_mb": round(of_second.memory_mb),
         "both_mb": round(both.memory_mb),
