@@ -197,10 +197,11 @@ class JobOptions(_Wire):
         try:
             return cls.model_validate(options)
         except ValidationError as error:
-            problems = error.errors()
-            if any(problem["type"] == "extra_forbidden" for problem in problems):
+            fields = {str(name) for problem in error.errors() for name in problem["loc"][:1]}
+            # Pydantic names no field if a name is not Unicode.
+            if not fields or not fields <= _WRONG_FIELDS.keys():
                 raise InvalidInput("an option is unknown to this worker") from None
-            raise InvalidInput(_WRONG_FIELDS[str(problems[0]["loc"][0])]) from None
+            raise InvalidInput(_WRONG_FIELDS[min(fields)]) from None
 
 
 #: The options of nearly every job.

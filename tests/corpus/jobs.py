@@ -74,7 +74,7 @@ JOBS: Final[dict[str, tuple[str, ExpectedResult]]] = {
     "only empty texts": (body_of(*[""] * 256), ExpectScored((ErrorCode.EMPTY_TEXT,) * 256)),
     "true, 1 and 1.0, which are equal": (
         '[[[true, 1, 1.0, "1"]], {}, {}]',
-        ExpectScored((*(ErrorCode.NOT_A_STRING,) * 3, None)),
+        ExpectScored((*(ErrorCode.NOT_A_STRING,) * 3, ErrorCode.NO_WORDS)),
     ),
     "a key twice": ('[[], {"texts": [], "texts": ["good"]}, {}]', ExpectScored()),
     "spaces between all parts": (f' [ [ [ "{_TEXT}" ] ] , {{ }} , {{ }} ] \n', ExpectScored()),
