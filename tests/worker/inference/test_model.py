@@ -123,7 +123,7 @@ def test_a_text_in_several_jobs_is_scored_once_with_one_outcome() -> None:
         special_tokens=0,
     )
     scorer = EngineScorer(engine, tokenizer, limits=Limits(), batch_tokens=64)
-    jobs: list[list[object]] = [["good", "bad", "good"], [1, True, "1", ["good"]], ["good"]]
+    jobs: list[list[object]] = [["good", "bad", "good"], [1, True, "one", ["good"]], ["good"]]
     scored = scorer.score(jobs)
     assert scored[0][0] == scored[0][2] == scored[2][0] != scored[0][1]
     assert [isinstance(outcome, TextError) for outcome in scored[1]] == [True, True, False, True]
