@@ -12,6 +12,7 @@ import random
 from typing import Final
 
 from sentq.cli.demo import load_reviews
+from sentq.contract import check_words
 
 __all__ = ["make_texts"]
 
@@ -33,5 +34,7 @@ def make_texts(count: int, *, seed: int = 0) -> list[str]:
         length = round(rng.lognormvariate(math.log(_MEDIAN_WORDS), _SPREAD))
         begin = rng.randrange(len(words))
         taken = (words[begin:] + words)[: min(max(length, 1), _MAX_WORDS)]
-        texts[" ".join(taken)] = None
+        text = " ".join(taken)
+        if check_words(text) is None:  # One word may be a number.
+            texts[text] = None
     return list(texts)

@@ -49,7 +49,7 @@ from sentq_worker.logs import use_json
 from sentq_worker.monitoring.endpoint import MonitoringEndpoint
 from sentq_worker.monitoring.job_counts import JobCounts
 from sentq_worker.providers.cache import with_cache
-from sentq_worker.providers.factory import make_provider, policies
+from sentq_worker.providers.factory import make_provider
 from sentq_worker.providers.loading import LoadScorer, load_scorer
 from sentq_worker.reports.heartbeat import HeartbeatWriter
 from sentq_worker.reports.names import name_worker, worker_name
@@ -253,7 +253,7 @@ def _named(log_format: str, settings: WorkerSettings) -> str:
 def _prefetch_limits(worker: WorkerSettings, hub: HubSettings) -> tuple[int, int]:
     """Return how many jobs, and how many bytes of messages, a worker has in flight at most."""
     jobs, size_bytes = worker.prefetch_jobs, _IN_FLIGHT_BYTES_PER_TOKEN * worker.batch_tokens
-    if policies(worker) == {"hub"}:
+    if worker.policies == {"hub"}:
         # A batch ends with its slowest call, so only a long batch keeps all calls busy.
         jobs = max(jobs, _IN_FLIGHT_JOBS_PER_CALL * hub.in_flight)
         size_bytes = max(size_bytes, jobs * _IN_FLIGHT_BYTES_PER_JOB)

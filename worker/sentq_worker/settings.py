@@ -537,6 +537,11 @@ class WorkerSettings(LayeredSettings):
         ),
     ] = "127.0.0.1"
 
+    @property
+    def policies(self) -> set[ProviderPolicy]:
+        """The provider policies that apply to any queue."""
+        return {self.provider, *self.queue_providers.values()}
+
     @field_validator("models")
     @classmethod
     def _main_is_the_name_of_one_model(

@@ -101,7 +101,7 @@ class EmbeddedRedis:
             raise RedisDidNotStart(f"a Redis runs in {self.folder} already")
         self._socket = self.folder / "redis.sock"
         if len(os.fsencode(self._socket)) > _MAX_SOCKET_PATH_BYTES:
-            self._short_folder = tempfile.TemporaryDirectory(prefix="sentq-")
+            self._short_folder = _short_folder()
             self._socket = Path(self._short_folder.name) / "redis.sock"
         log = self.folder / "redis.log"
         # The log may hold what a client sent; the mode must not depend on the umask.
@@ -171,6 +171,14 @@ class EmbeddedRedis:
         traceback: TracebackType | None,
     ) -> None:
         self.stop()
+
+
+def _short_folder() -> tempfile.TemporaryDirectory[str]:
+    """Return a folder with a short path, even if that of the folder for temporary files is long."""
+    folder = tempfile.gettempdir()
+    if len(os.fsencode(f"{folder}/sentq-________/redis.sock")) > _MAX_SOCKET_PATH_BYTES:
+        folder = "/tmp"  # noqa: S108 - a folder of this user alone is made in it
+    return tempfile.TemporaryDirectory(prefix="sentq-", dir=folder)
 
 
 def _lock(path: Path) -> int | None:

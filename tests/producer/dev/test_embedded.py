@@ -54,6 +54,19 @@ def test_queued_jobs_survive_a_restart(tmp_path: Path, folder: str) -> None:
         assert client._app.backend.client.llen("sentq") == 1
 
 
+def test_a_long_path_of_the_folder_for_temporary_files_is_no_problem(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / ("deep/" * 12 + "down")
+    folder.mkdir(parents=True)
+    monkeypatch.setattr("tempfile.tempdir", str(folder))
+    with (
+        EmbeddedRedis(folder, find_redis_server()) as redis,
+        Client(broker_url=redis.url) as client,
+    ):
+        assert client.backlog().total_jobs == 0
+
+
 def test_only_its_owner_may_read_the_log(tmp_path: Path) -> None:
     server = EmbeddedRedis(tmp_path / "data", find_redis_server())
     server.folder.mkdir(parents=True)

@@ -21,7 +21,6 @@ from sentq_worker.group.pages import GroupPages
 from sentq_worker.group.parent import GroupParent
 from sentq_worker.group.plan import ChildPlan, plan_group
 from sentq_worker.group.restarts import RestartPolicy
-from sentq_worker.providers.factory import policies
 from sentq_worker.reports.names import worker_name
 from sentq_worker.settings import WorkerSettings
 
@@ -73,7 +72,7 @@ def run_group(settings: WorkerSettings, options: GroupOptions) -> int:
         settings,
         read_usable_cores(),
         options.find_devices,
-        uses_local_model=policies(settings) != {"hub"},
+        uses_local_model=settings.policies != {"hub"},
     )
     for note in plan.notes:
         logger.warning("%s", note)

@@ -19,7 +19,7 @@ from sentq_worker.providers.languages import language_rule, languages_of_local_m
 from sentq_worker.providers.loading import LoadScorer, check_model_memory, load_others
 from sentq_worker.providers.local import LocalLabels, LocalProvider, is_device_back
 from sentq_worker.providers.results_redis import key_prefix, results_client
-from sentq_worker.settings import HubSettings, ProviderPolicy, WorkerSettings
+from sentq_worker.settings import HubSettings, WorkerSettings
 
 if TYPE_CHECKING:
     import redis
@@ -29,14 +29,9 @@ if TYPE_CHECKING:
     from sentq_worker.providers.hub.provider import HubProvider
     from sentq_worker.providers.hub.windows import Windower
 
-__all__ = ["make_provider", "policies"]
+__all__ = ["make_provider"]
 
 _NO_HUB: Final = 'the Hub needs its client: pip install "sentq[hub]"'
-
-
-def policies(worker: WorkerSettings) -> set[ProviderPolicy]:
-    """Return the provider policies that apply to any queue."""
-    return {worker.provider, *worker.queue_providers.values()}
 
 
 def make_provider(
@@ -62,7 +57,7 @@ def make_provider(
         SettingsError: A policy needs the Hub, and the settings name no model there; further models
             are named without the local engine, or are needed and not named.
     """
-    wanted = policies(worker)
+    wanted = worker.policies
     if wanted == {"hub"} and worker.models:
         raise SettingsError(
             "worker.models needs the local engine: set worker.provider to local or prefer-local"
