@@ -393,7 +393,7 @@ def check_words(text: str) -> TextError | None:
         return None
     categories = {unicodedata.category(character) for character in set(text)}
     if all(category[0] in _INVISIBLE for category in categories):
-        return _EMPTY
+        return EMPTY_TEXT
     return None if _PICTURE in categories or _SIGN.search(text) else _NO_WORDS
 
 
@@ -412,7 +412,8 @@ def check_sendable(text: object, limits: Limits) -> TextError | None:
     return problem
 
 
-_EMPTY: Final = TextError(
+#: The error of a text of which nothing can be read.
+EMPTY_TEXT: Final = TextError(
     code=ErrorCode.EMPTY_TEXT, message="there is nothing to score in this text"
 )
 _NO_WORDS: Final = TextError(

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from sentq.contract import ErrorCode, Limits, TextError
 from sentq_worker.scoring.markdown import without_markdown
 from sentq_worker.scoring.markup import without_html
-from sentq_worker.scoring.preprocess import readable_text
+from sentq_worker.scoring.preprocess import read_text
+from sentq_worker.settings import Cleaning
 
 #: Pieces of HTML, whole and broken.
 PIECES = [
@@ -140,18 +141,23 @@ def test_no_text_takes_long(piece: str) -> None:
     assert time.process_time() - started < 10
 
 
+def _readable(text: str, limits: Limits, *, clean: Cleaning) -> str | TextError:
+    found = read_text(text, limits, clean=clean)
+    return found if isinstance(found, TextError) else found.readable
+
+
 def test_limits_hold_for_the_text_as_it_was_sent_and_markup_alone_is_empty() -> None:
     limits = Limits(chars_per_text=20)
 
     def read(text: str) -> str | TextError:
-        return readable_text(text, limits, clean="html")
+        return _readable(text, limits, clean="html")
 
     assert read("<b>good</b>") == "good"
     too_long, empty = read("<b>" * 7 + "good"), read("<p> </p>")
     assert isinstance(too_long, TextError)
     assert isinstance(empty, TextError)
     assert (too_long.code, empty.code) == (ErrorCode.TEXT_TOO_LONG, ErrorCode.EMPTY_TEXT)
-    assert readable_text("<p> </p>", limits, clean="none") == "<p> </p>"
+    assert _readable("<p> </p>", limits, clean="none") == "<p> </p>"
 
 
 # --- Markdown --------------------------------------------------------------------------------
@@ -185,7 +191,7 @@ def test_positions_lead_through_markdown_and_html() -> None:
     assert [original(part) for part in ("Good", "&", "bad", "bad service")] == [
         *("Good", "&amp;", "bad", "bad_ service")
     ]
-    assert readable_text(text, Limits(), clean="markdown") == "Good food &\nbad service"
+    assert _readable(text, Limits(), clean="markdown") == "Good food &\nbad service"
 
 
 def test_no_markdown_takes_long() -> None:

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol, TypeGuard
+from typing import NamedTuple, Protocol, TypeAlias, TypeGuard
 
 from sentq.contract import Detail
-from sentq_worker.scoring.markdown import without_markup
 from sentq_worker.scoring.segments import find_spans
-from sentq_worker.settings import Cleaning
 
 __all__ = [
     "DetailedText",
     "FoundPart",
+    "Places",
     "find_parts",
     "is_in_windows",
     "is_text",
@@ -21,6 +20,10 @@ __all__ = [
     "texts_of",
     "with_detail",
 ]
+
+#: Returns where the characters from one place to another one of what is read of a text stood in the
+#: text as it was sent.
+Places: TypeAlias = Callable[[int, int], tuple[int, int]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,18 +80,15 @@ def text_chars(text: object) -> int:
 
 
 def find_parts(
-    text: DetailedText, readable: str, *, clean: Cleaning, language: str | None
+    readable: str, detail: Detail, original: Places, *, language: str | None
 ) -> list[FoundPart]:
-    """Return the parts of a text, in order; at least one.
+    """Return the sentences or paragraphs of a text, in order; at least one.
 
     Args:
-        text: The text as it was sent.
-        readable: What is read of it.
-        clean: What was left out.
+        readable: What is read of the text.
+        detail: Which parts.
+        original: Where they stood in the text as it was sent.
         language: The code of its language; None if it is not known.
     """
-    spans = find_spans(readable, text.detail, language=language)
-    if clean == "none":
-        return [FoundPart(readable[start:end], start, end) for start, end in spans]
-    original = without_markup(text.text, clean).original
+    spans = find_spans(readable, detail, language=language)
     return [FoundPart(readable[start:end], *original(start, end)) for start, end in spans]

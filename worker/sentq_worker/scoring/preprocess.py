@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
 from sentq.contract import (
+    EMPTY_TEXT,
     MAX_PARTS_PER_TEXT,
     ErrorCode,
     Limits,
@@ -16,23 +17,38 @@ from sentq.contract import (
 )
 from sentq_worker.scoring.language_rule import LanguageRule, TextLanguage
 from sentq_worker.scoring.markdown import without_markup
-from sentq_worker.scoring.parts import DetailedText, FoundPart, find_parts, is_in_windows
+from sentq_worker.scoring.parts import (
+    DetailedText,
+    FoundPart,
+    Places,
+    find_parts,
+    is_in_windows,
+)
 from sentq_worker.scoring.segments import Span
 from sentq_worker.scoring.windows import PartTokens, TextTokenizer, TextTokens
 from sentq_worker.settings import Cleaning
 
-__all__ = ["PreprocessedText", "Preprocessor", "readable_text"]
+__all__ = ["PreprocessedText", "Preprocessor", "ReadText", "read_text"]
 
 #: The tokens of a text, or the reason why it cannot be scored.
 PreprocessedText = TextTokens | TextError
 
 
-class _Checked(NamedTuple):
-    """What is read of a text, its language, and its parts if they are scored."""
+class ReadText(NamedTuple):
+    """What a model reads of a text.
+
+    Attributes:
+        readable: The text, without what is left out.
+        language: Its language; None if it was not detected, or the text has no letters.
+        parts: Its sentences or paragraphs; None if they are not scored.
+        original: Where what is read stood in the text as it was sent, if the parts of the text are
+            the windows in which the model reads it; else None.
+    """
 
     readable: str
     language: TextLanguage | None
     parts: Sequence[FoundPart] | None = None
+    original: Places | None = None
 
 
 class Preprocessor:
@@ -68,33 +84,45 @@ class Preprocessor:
         Args:
             texts: Texts, each in a `DetailedText` if its parts are scored, too.
         """
-        checked = [self._check(text) for text in texts]
+        read = [read_text(each, self._limits, self._languages, clean=self._clean) for each in texts]
         strings: list[str] = []
-        for found in checked:
+        for found in read:
             if not isinstance(found, TextError):
                 strings.append(found.readable)
                 strings += _other_strings(found)
         tokens = iter(self._tokenise(strings))
-        accepted = [
-            found if isinstance(found, TextError) else _accepted(found, tokens) for found in checked
-        ]
         return [
-            self._with_windows(text, found) if is_in_windows(text) else found
-            for text, found in zip(texts, accepted, strict=True)
+            found if isinstance(found, TextError) else self._accepted(found, tokens)
+            for found in read
         ]
 
-    def _with_windows(self, text: DetailedText, found: PreprocessedText) -> PreprocessedText:
-        """Return a text of which the windows are the parts."""
+    def _accepted(self, text: ReadText, tokens: Iterator[PreprocessedText]) -> PreprocessedText:
+        """Return the tokens of a text with what else is known of it, or the error of an empty one.
+
+        Args:
+            text: The text.
+            tokens: The tokens of it and of its parts are the next ones.
+        """
+        found = next(tokens)
+        others = [next(tokens) for _ in _other_strings(text)]
         if isinstance(found, TextError):
             return found
-        readable = text.text
-        original: Callable[[int, int], tuple[int, int]] = Span
-        if self._clean != "none":
-            cleaned = without_markup(text.text, self._clean)
-            readable, original = cleaned.text, cleaned.original
+        if found.tokens == 0:
+            return EMPTY_TEXT
+        if text.parts is not None:
+            parts = _part_tokens(text, text.parts, iter(others))
+            if isinstance(parts, TextError):
+                return parts
+            found = replace(found, parts=parts)
+        elif text.original is not None:
+            found = replace(found, parts=self._windows(text.readable, text.original))
+        return found if text.language is None else replace(found, language=text.language)
+
+    def _windows(self, readable: str, original: Places) -> list[PartTokens]:
+        """Return the windows of a text as its parts."""
         spans = self._tokenizer.window_spans(readable)
         size = -(-len(spans) // MAX_PARTS_PER_TEXT)
-        parts = [
+        return [
             PartTokens(
                 *original(spans[first][0], spans[first : first + size][-1][1]),
                 None,
@@ -102,22 +130,6 @@ class Preprocessor:
             )
             for first in range(0, len(spans), size)
         ]
-        return replace(found, parts=parts)
-
-    def _check(self, text: object) -> TextError | _Checked:
-        """Return why a text is not scored, or what is read of it."""
-        sent = text.text if isinstance(text, DetailedText) else text
-        readable = readable_text(sent, self._limits, clean=self._clean)
-        if isinstance(readable, TextError):
-            return readable
-        language = None if self._languages is None else self._languages.examine(readable)
-        if isinstance(language, TextError):
-            return language
-        if not isinstance(text, DetailedText) or is_in_windows(text):
-            return _Checked(readable, language)
-        code = language.code if language and language.is_supported is not None else None
-        parts = find_parts(text, readable, clean=self._clean, language=code)
-        return _Checked(readable, language, parts)
 
     def _tokenise(self, texts: list[str]) -> list[PreprocessedText]:
         try:
@@ -129,55 +141,67 @@ class Preprocessor:
             return [*self._tokenise(texts[:half]), *self._tokenise(texts[half:])]
 
 
-def readable_text(text: object, limits: Limits, *, clean: Cleaning) -> str | TextError:
+def read_text(
+    text: object, limits: Limits, languages: LanguageRule | None = None, *, clean: Cleaning
+) -> ReadText | TextError:
     """Return what a model reads of a text, or why it cannot be scored by any model.
 
     Args:
         text: A text, or what stands in the place of one.
         limits: The contract's limits. They hold for the text as it was sent.
+        languages: Examines its language; None if no languages are detected.
         clean: What is left out.
     """
-    problem = check_text(text, limits)
+    sent = text.text if isinstance(text, DetailedText) else text
+    problem = check_text(sent, limits)
     if problem is not None:
         return problem
-    readable = str(text) if clean == "none" else without_markup(str(text), clean).text
-    return check_words(readable) or readable
+    readable = str(sent)
+    original: Places = Span
+    if clean != "none":
+        cleaned = without_markup(readable, clean)
+        readable, original = cleaned.text, cleaned.original
+    problem = check_words(readable)
+    if problem is not None:
+        return problem
+    language = None if languages is None else languages.examine(readable)
+    if isinstance(language, TextError):
+        return language
+    if not isinstance(text, DetailedText):
+        return ReadText(readable, language)
+    if is_in_windows(text):
+        return ReadText(readable, language, original=original)
+    code = language.code if language and language.is_supported is not None else None
+    return ReadText(readable, language, find_parts(readable, text.detail, original, language=code))
 
 
-def _other_strings(text: _Checked) -> Iterator[str]:
+def _other_strings(text: ReadText) -> Iterator[str]:
     """Yield the parts of a text that are tokenised on their own."""
     for part in text.parts or ():
         if part.text != text.readable:
             yield part.text
 
 
-def _accepted(text: _Checked, tokens: Iterator[PreprocessedText]) -> PreprocessedText:
-    """Return the tokens of a text with what else is known of it, or the error of an empty one.
+def _part_tokens(
+    text: ReadText, parts: Sequence[FoundPart], tokens: Iterator[PreprocessedText]
+) -> list[PartTokens] | TextError:
+    """Return the tokens of parts, or the error of one of them.
 
     Args:
         text: The text.
-        tokens: The tokens of it and of its parts are the next ones.
+        parts: Its parts.
+        tokens: The tokens of those that are tokenised on their own, in order.
     """
-    found = next(tokens)
-    others = [next(tokens) for _ in _other_strings(text)]
-    if isinstance(found, TextError):
-        return found
-    if found.tokens == 0:
-        return _EMPTY
-    if text.parts is not None:
-        parts: list[PartTokens] = []
-        of_parts = iter(others)
-        for part in text.parts:
-            own = None if part.text == text.readable else next(of_parts)
-            if isinstance(own, TextError):
-                return own
-            if own is None or own.tokens:
-                parts.append(PartTokens(part.start, part.end, own))
-        found = replace(found, parts=parts)
-    return found if text.language is None else replace(found, language=text.language)
+    found: list[PartTokens] = []
+    for part in parts:
+        own = None if part.text == text.readable else next(tokens)
+        if isinstance(own, TextError):
+            return own
+        if own is None or own.tokens:
+            found.append(PartTokens(part.start, part.end, own))
+    return found
 
 
-_EMPTY = TextError(code=ErrorCode.EMPTY_TEXT, message="there is nothing to score in this text")
 _NOT_TOKENISED = TextError(
     code=ErrorCode.INFERENCE_FAILED, message="the tokenizer failed on this text, also alone"
 )

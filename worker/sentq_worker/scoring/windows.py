@@ -17,7 +17,7 @@ from sentq_worker.engine.base import Window
 from sentq_worker.scoring.language_rule import TextLanguage
 from sentq_worker.settings import JoinRule
 
-__all__ = ["PartTokens", "TextTokenizer", "TextTokens", "join"]
+__all__ = ["PartTokens", "TextTokenizer", "TextTokens", "join", "token_spans"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,13 +100,18 @@ class TextTokenizer:
         return TextTokens(windows, sum(window.own_tokens for window in windows) - repeated)
 
 
-def _span(window: Encoding) -> tuple[int, int]:
-    places = [
-        place
-        for place, is_special in zip(window.offsets, window.special_tokens_mask, strict=True)
+def token_spans(window: Encoding) -> list[tuple[int, int]]:
+    """Return where each of a window's own tokens begins and ends in the text, in characters."""
+    return [
+        span
+        for span, is_special in zip(window.offsets, window.special_tokens_mask, strict=True)
         if not is_special
     ]
-    return places[0][0], places[-1][1]
+
+
+def _span(window: Encoding) -> tuple[int, int]:
+    spans = token_spans(window)
+    return spans[0][0], spans[-1][1]
 
 
 def join(

@@ -150,6 +150,21 @@ def test_windows_of_a_text_are_sent_once_and_are_its_parts(server: LocalHub) -> 
     assert sorted(text[part.start : part.end] for part in found.parts) == sorted(server.texts)
 
 
+def test_windows_of_cleaned_texts_say_where_they_stood_in_the_text_as_sent(
+    server: LocalHub,
+) -> None:
+    text = " ".join(f"**good{number}**" for number in range(100))
+    with scoring(server, clean="markdown") as scorer:
+        (reply,) = scorer.score([ScriptedJob([text], detail="windows")])
+    assert isinstance(reply, ScoredJob)
+    (found,) = reply.outcomes
+    assert isinstance(found, Prediction)
+    assert found.parts is not None
+    assert len(found.parts) > 1
+    sent = sorted(text[part.start : part.end].replace("**", "") for part in found.parts)
+    assert sent == sorted(server.texts)
+
+
 def test_local_only_texts_are_not_sent_to_the_hub(server: LocalHub) -> None:
     with scoring(server) as scorer:
         local_only, sent = scorer.score(

@@ -22,10 +22,8 @@ from sentq_worker.providers.hub.windows import PartWindows, TextWindows, Windowe
 from sentq_worker.providers.models import unknown_model
 from sentq_worker.scoring.labels import Labels
 from sentq_worker.scoring.language_rule import LanguageRule
-from sentq_worker.scoring.markup import without_html
-from sentq_worker.scoring.parts import DetailedText, find_parts, is_in_windows, texts_of
-from sentq_worker.scoring.preprocess import readable_text
-from sentq_worker.scoring.segments import Span
+from sentq_worker.scoring.parts import Places, texts_of
+from sentq_worker.scoring.preprocess import read_text
 from sentq_worker.scoring.windows import TextTokens, join
 from sentq_worker.settings import Cleaning, JoinRule
 
@@ -164,34 +162,18 @@ class HubProvider:
         return [self._text_windows(text) for text in texts_of(job)]
 
     def _text_windows(self, text: object) -> TextError | TextWindows:
-        sent = text.text if isinstance(text, DetailedText) else text
-        found = readable_text(sent, self._limits, clean=self._clean)
+        found = read_text(text, self._limits, self._languages, clean=self._clean)
         if isinstance(found, TextError):
             return found
-        language = self._languages.examine(found) if self._languages else None
-        if isinstance(language, TextError):
-            return language
-        split = self._split(found)
+        split = self._split(found.readable)
         parts = None
-        if is_in_windows(text):
-            parts = self._window_parts(text, split)
-        elif isinstance(text, DetailedText):
-            code = language.code if language and language.is_supported is not None else None
+        if found.original is not None:
+            parts = _window_parts(split, found.original)
+        elif found.parts is not None:
             parts = [
-                PartWindows(part.start, part.end, self._split(part.text))
-                for part in find_parts(text, found, clean=self._clean, language=code)
+                PartWindows(part.start, part.end, self._split(part.text)) for part in found.parts
             ]
-        return replace(split, tokens=replace(split.tokens, language=language), parts=parts)
-
-    def _window_parts(self, text: DetailedText, split: TextWindows) -> list[PartWindows]:
-        """Return the windows of a text as its parts. None of them is sent twice."""
-        original = Span if self._clean == "none" else without_html(text.text).original
-        return [
-            PartWindows(*original(*span), TextWindows([window], TextTokens([tokens], 0), [span]))
-            for window, tokens, span in zip(
-                split.windows, split.tokens.windows, split.spans, strict=True
-            )
-        ]
+        return replace(split, tokens=replace(split.tokens, language=found.language), parts=parts)
 
     def _reply(
         self, plan: Sequence[TextError | TextWindows], known: Mapping[str, HubRow]
@@ -283,6 +265,16 @@ class HubProvider:
                 f"{sorted(expected)}: set SENTQ_WORKER_HUB_LABELS to name the Hub's as the "
                 'local ones, such as {"LABEL_0": "negative", …}, or take another model'
             )
+
+
+def _window_parts(split: TextWindows, original: Places) -> list[PartWindows]:
+    """Return the windows of a text as its parts. None of them is sent twice."""
+    return [
+        PartWindows(*original(*span), TextWindows([window], TextTokens([tokens], 0), [span]))
+        for window, tokens, span in zip(
+            split.windows, split.tokens.windows, split.spans, strict=True
+        )
+    ]
 
 
 def _windows(plan: Sequence[TextError | TextWindows]) -> Iterator[str]:

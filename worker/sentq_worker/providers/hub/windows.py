@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from tokenizers import Encoding, Tokenizer
 
 from sentq_worker.engine.base import Window
-from sentq_worker.scoring.windows import TextTokens
+from sentq_worker.scoring.windows import TextTokens, token_spans
 
 __all__ = ["PartWindows", "TextWindows", "Windower", "window_by_chars", "window_by_tokens"]
 
@@ -98,11 +98,7 @@ def _window_span(
     A word that was split may have more tokens when it is tokenised again. The tokens that are then
     too many are left to the neighbour, which overlaps with this window.
     """
-    spans = [
-        span
-        for span, is_special in zip(window.offsets, window.special_tokens_mask, strict=True)
-        if not is_special
-    ]
+    spans = token_spans(window)
     while len(spans) > 1:
         excess = excess_tokens(text[spans[0][0] : spans[-1][1]])
         if excess <= 0:
