@@ -102,7 +102,8 @@ class BenchmarkedService:
 
 
 @contextmanager
-def _service(cores: Sequence[int], *, dtype: str) -> Iterator[BenchmarkedService]:
+def running_service(cores: Sequence[int], *, dtype: str) -> Iterator[BenchmarkedService]:
+    """Yield a service whose workers take jobs, and stop it at the end."""
     with tempfile.TemporaryDirectory() as folder:
         service = BenchmarkedService(Path(folder), cores, dtype=dtype)
         try:
@@ -120,7 +121,7 @@ def measure_overhead(
     settings = WorkerSettings.load(device="cpu", dtype=dtype, threads=1)
     scorer = load_scorer(settings, Limits())
     dtype = scorer.engine.info.dtype  # `auto` could choose another dtype for the worker.
-    with _service([core], dtype=dtype) as service:
+    with running_service([core], dtype=dtype) as service:
         tps, outcomes = take_turns(
             {
                 "engine": lambda texts: scorer.score([texts])[0],
@@ -149,7 +150,7 @@ def measure_scaling(
 ) -> dict[str, object]:
     """Measure the service on one core beside the service on all of these cores."""
     tps: dict[int, list[float]] = {1: [], len(cores): []}
-    with _service(cores, dtype=dtype) as service:
+    with running_service(cores, dtype=dtype) as service:
         service.map(texts)  # warm-up
         for _ in range(repeats):
             for count, rates in tps.items():

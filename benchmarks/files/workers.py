@@ -23,8 +23,8 @@ import random
 import statistics
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Sequence
+from contextlib import ExitStack
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, Final
@@ -32,7 +32,7 @@ from typing import Any, Final
 from rich.console import Console
 
 from benchmarks.figures import argument_parser, show
-from benchmarks.pipeline import BenchmarkedService
+from benchmarks.pipeline import BenchmarkedService, running_service
 from sentq.cli.file_run import QueueScoring
 from sentq.cli.waiting import WaitNotices
 from sentq.contract import Limits
@@ -83,17 +83,6 @@ def _score_on(core: int, pipe: Connection) -> None:
     while (texts := pipe.recv()) is not None:
         (outcomes,) = scorer.score([texts])
         pipe.send(len(outcomes))
-
-
-@contextmanager
-def _service(cores: Sequence[int], dtype: str) -> Iterator[BenchmarkedService]:
-    with tempfile.TemporaryDirectory() as folder:
-        service = BenchmarkedService(Path(folder), cores, dtype=dtype)
-        try:
-            service.wait_until_ready()
-            yield service
-        finally:
-            service.stop()
 
 
 def _score_file(service: BenchmarkedService, source: Path, out: Path) -> None:
@@ -148,7 +137,7 @@ def measure(texts: Sequence[str], *, turns: int, cores: Sequence[int]) -> dict[s
     size = -(-len(texts) // turns)
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        service = stack.enter_context(_service(cores, engines[0].dtype))
+        service = stack.enter_context(running_service(cores, dtype=engines[0].dtype))
         service.map(texts[:_WARM_UP])
         engine(texts[:_WARM_UP])
         for turn in range(turns):

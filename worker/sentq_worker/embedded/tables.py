@@ -10,11 +10,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal, Protocol, TypeVar
 
-import orjson
-
 from sentq.contract import Outcome
 from sentq.errors import InvalidInput
 from sentq.files.outcomes import OutcomeColumns, OutcomeType
+from sentq.files.values import as_json
 
 __all__ = ["TableType", "add_outcomes", "read_texts", "table_types"]
 
@@ -254,7 +253,7 @@ def _new_columns(outcomes: Sequence[Outcome], columns: OutcomeColumns) -> list[_
 
 
 def _as_json(value: object) -> str | None:
-    return None if value is None else orjson.dumps(value).decode()
+    return None if value is None else as_json(value).decode()
 
 
 def _array(column: _NewColumn) -> object:

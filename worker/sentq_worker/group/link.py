@@ -25,12 +25,13 @@ from typing import Final
 from sentq.serving import TEXT, Page
 from sentq_worker.exit_codes import EX_UNAVAILABLE
 
-__all__ = ["ChildLink", "ParentLink"]
+__all__ = ["CLOSING_S", "ChildLink", "ParentLink"]
 
 logger = logging.getLogger(__name__)
 
-#: A child that has lost its parent, and hangs, exits after its grace and so many seconds.
-_CLOSING_S: Final = 10.0
+#: How many seconds after its grace a child has ended. If it hangs, its parent kills it, or it exits
+#: by itself if it has lost its parent.
+CLOSING_S: Final = 10.0
 
 #: How long a worker may take to notice a signal.
 _HANDLING_S: Final = 5.0
@@ -79,7 +80,7 @@ class ParentLink(threading.Thread):
                 self._obey(line.decode("ascii", "replace").split())
         logger.critical("the parent of this worker is gone: the worker ends")
         self._receive(signal.SIGTERM, times=1)
-        time.sleep(self._grace_s + _CLOSING_S)
+        time.sleep(self._grace_s + CLOSING_S)
         os._exit(EX_UNAVAILABLE)
 
     def _obey(self, words: list[str]) -> None:

@@ -21,15 +21,13 @@ from typing import Final
 
 from sentq_worker.exit_codes import EX_UNAVAILABLE, signal_exit_code
 from sentq_worker.group.child import Child, RunningChild
+from sentq_worker.group.link import CLOSING_S
 from sentq_worker.group.plan import ChildPlan
 from sentq_worker.group.restarts import exit_code_of
 
 __all__ = ["ChildProgram", "GroupParent"]
 
 logger = logging.getLogger(__name__)
-
-#: Children are killed if they have not ended so many seconds after their grace.
-_CLOSING_S: Final = 10.0
 
 #: At this many signals children exit at once; if they do not, they are killed soon after.
 _AT_ONCE: Final = 3
@@ -62,7 +60,7 @@ class GroupParent:
     ) -> None:
         self._children = children
         self._program = program
-        self._limit_s = grace_s + _CLOSING_S
+        self._limit_s = grace_s + CLOSING_S
         self._on_end = on_end
         self._signal = signal.SIGTERM
         #: How often the children were told to end.

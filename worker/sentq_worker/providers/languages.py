@@ -103,7 +103,7 @@ def languages_of_local_model(settings: WorkerSettings) -> tuple[str, ...] | None
 
     They hold for the Hub's model too: both score the same jobs, with the same labels.
     """
-    if {settings.provider, *settings.queue_providers.values()} == {"hub"}:
+    if settings.policies == {"hub"}:
         return None
     try:
         return _stated(settings.model, settings.revision)

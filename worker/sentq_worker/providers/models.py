@@ -74,7 +74,7 @@ class LoadedModels:
     def prefetch(self, jobs: Sequence[ProviderJob]) -> None:
         """See `Provider.prefetch`."""
         for name, numbers in _by_model(jobs).items():
-            scorer = self._by_language if name is None else self._scorers.get(name)
+            scorer = self._scorer_of(name)
             if isinstance(scorer, SupportsPrefetch):
                 scorer.prefetch([texts_of(jobs[n]) for n in numbers])
 
@@ -82,7 +82,7 @@ class LoadedModels:
         """Score jobs; return one reply for each, in order. See `SupportsProviderSteps`."""
         replies: dict[int, ProviderReply] = {}
         for name, numbers in _by_model(jobs).items():
-            scorer = self._by_language if name is None else self._scorers.get(name)
+            scorer = self._scorer_of(name)
             if name is not None and scorer is None:
                 error = unknown_model(name, self._scorers)
                 for n in numbers:
@@ -97,6 +97,11 @@ class LoadedModels:
             yield from self._score_elsewhere(name, places, jobs, replies)
         self._count(jobs, replies, routed)
         return [replies[n] for n in range(len(jobs))]
+
+    def _scorer_of(self, name: str | None) -> JobScorer | None:
+        """Return the scorer of jobs that ask for a model by this name, or for none; None if the
+        worker does not have it."""
+        return self._by_language if name is None else self._scorers.get(name)
 
     def _score_elsewhere(
         self,

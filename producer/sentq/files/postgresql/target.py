@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Final, Self
 
-import orjson
 import psycopg
 from psycopg import sql
 
@@ -31,7 +30,7 @@ from sentq.files.postgresql.catalog import (
     look_up_table,
 )
 from sentq.files.postgresql.session import Session
-from sentq.files.values import valid_text
+from sentq.files.values import as_json, valid_text
 
 __all__ = ["PostgresTarget", "StoredRun", "TargetOptions"]
 
@@ -434,6 +433,6 @@ def _stored(kind: OutcomeType, column: Sequence[object]) -> list[object]:
                 for value in column
             ]
         case "scores" | "parts":
-            return [None if value is None else orjson.dumps(value).decode() for value in column]
+            return [None if value is None else as_json(value).decode() for value in column]
         case _:
             return list(column)

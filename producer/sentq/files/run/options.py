@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, cast
 
 import typer
 
 from sentq.contract import Detail
 from sentq.files.formats import Format
-from sentq.files.outcomes import DEFAULT_PREFIX
+from sentq.files.outcomes import DEFAULT_PREFIX, OutcomeColumns
 from sentq.files.reading.sources import ROWS_PER_CHUNK
 from sentq.files.run.watch import ProgressKind
 
@@ -96,12 +96,7 @@ SplitOption = Annotated[
 
 def split_detail(split: Split) -> Detail | None:
     """Return what the option asks for."""
-    details: dict[Split, Detail] = {
-        Split.SENTENCES: "sentences",
-        Split.PARAGRAPHS: "paragraphs",
-        Split.WINDOWS: "windows",
-    }
-    return details.get(split)
+    return None if split is Split.NONE else cast("Detail", split.value)
 
 
 PrefixOption = Annotated[
@@ -195,7 +190,19 @@ class RunRequest:
     report_date: str | None = None
     report_by: str | None = None
 
-    @property
-    def split_option(self) -> dict[str, object]:
-        """The option `--split`, if it is given: runs of earlier versions do not have it."""
-        return {} if self.split is Split.NONE else {"--split": self.split.value}
+    def output_options(self, form: str, columns: OutcomeColumns) -> dict[str, object]:
+        """Return the options that change any output, by their names.
+
+        Args:
+            form: The format of the input.
+            columns: The columns of outcomes.
+        """
+        options: dict[str, object] = {
+            "--field": self.field,
+            "--format": form,
+            "--columns": ",".join(columns.parts),
+            "--prefix": columns.prefix,
+        }
+        if self.split is not Split.NONE:  # Runs of earlier versions do not have it.
+            options["--split"] = self.split.value
+        return options

@@ -176,13 +176,7 @@ def open_table_run(
     return TableRun(
         source=source,
         target=target,
-        options={
-            "--field": request.field,
-            "--format": DATABASE,
-            "--columns": ",".join(columns.parts),
-            "--prefix": columns.prefix,
-            **request.split_option,
-        },
+        options=request.output_options(DATABASE, columns),
         restart=request.restart,
         watch=watch,
     )
