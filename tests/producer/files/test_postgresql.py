@@ -129,10 +129,9 @@ def test_the_url_of_a_database_is_no_text() -> None:
     assert str(address) == "postgresql://host:5432/db"
 
 
-# Each of the following needs a server, which starts in some seconds.
+# Each of the following needs a server, which starts in a second.
 
 
-@pytest.mark.slow
 @pytest.mark.process
 def test_values_pass_through_with_their_types(server: PostgresServer, tmp_path: Path) -> None:
     server.execute(_VALUES)
@@ -173,7 +172,6 @@ def test_values_pass_through_with_their_types(server: PostgresServer, tmp_path: 
     assert table.column("plain").cast("int64").to_pylist()[0] < 0
 
 
-@pytest.mark.slow
 @pytest.mark.process
 @pytest.mark.parametrize("suffix", ["", "_scores"])
 def test_a_run_goes_on_and_takes_rows_that_came(
@@ -195,7 +193,6 @@ def test_a_run_goes_on_and_takes_rows_that_came(
     assert PASSWORD not in state
 
 
-@pytest.mark.slow
 @pytest.mark.process
 def test_nothing_is_mixed_or_overwritten(server: PostgresServer, table: str) -> None:
     def again(says: str, error: type[FileProblem] = RunChanged, **options: Any) -> None:
@@ -242,7 +239,6 @@ def test_nothing_is_mixed_or_overwritten(server: PostgresServer, table: str) -> 
     assert _outcomes(server, table) == [(1, "positive")]
 
 
-@pytest.mark.slow
 @pytest.mark.process
 def test_what_cannot_be_read_or_written_is_said(
     server: PostgresServer, table: str, tmp_path: Path
