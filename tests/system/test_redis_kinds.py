@@ -118,11 +118,14 @@ def _prefix(folder: Path) -> Iterator[RedisKind]:
 def _cluster(folder: Path) -> Iterator[RedisKind]:
     """A Redis in cluster mode, of one node that has all slots. It refuses a command for keys of
     more than one slot, so all keys need a prefix with a hash tag."""
-    with _run(folder / "redis", "--cluster-enabled", "yes") as server, server.client() as client:
+    # By default its second port is 10,000 above the first: where outgoing connections may be.
+    options = ("--cluster-enabled", "yes", "--cluster-port", str(free_port()))
+    with _run(folder / "redis", *options) as server, server.client() as client:
         client.execute_command("CLUSTER", "ADDSLOTSRANGE", "0", "16383")
         eventually(lambda: client.execute_command("CLUSTER INFO")["cluster_state"] == "ok")
-        options = {"global_keyprefix": HASH_TAG}
-        yield RedisKind(server, without_user(server.url), client, options)
+        yield RedisKind(
+            server, without_user(server.url), client, {"global_keyprefix": HASH_TAG}
+        )
 
 
 @contextmanager
