@@ -123,9 +123,7 @@ def _cluster(folder: Path) -> Iterator[RedisKind]:
     with _run(folder / "redis", *options) as server, server.client() as client:
         client.execute_command("CLUSTER", "ADDSLOTSRANGE", "0", "16383")
         eventually(lambda: client.execute_command("CLUSTER INFO")["cluster_state"] == "ok")
-        yield RedisKind(
-            server, without_user(server.url), client, {"global_keyprefix": HASH_TAG}
-        )
+        yield RedisKind(server, without_user(server.url), client, {"global_keyprefix": HASH_TAG})
 
 
 @contextmanager
