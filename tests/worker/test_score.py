@@ -18,7 +18,7 @@ import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
-from sentq.contract import TextError
+from sentq.contract import Prediction, TextError
 from sentq_worker import Scorer
 from tests.support.hub_server import HubServer
 
@@ -71,6 +71,21 @@ def test_rows_have_the_scores_of_the_engine(tiny_model: Path) -> None:
     assert summary["event"] == "summary"
     assert summary["rows"] == _ROWS
     assert summary["core_s"] > 0
+
+
+def test_sentences_have_the_scores_of_the_engine(tiny_model: Path) -> None:
+    text = "A good day. The movie was awful and dull!"
+    Path("in.jsonl").write_text(json.dumps({"text": text}))
+    done = _run(tiny_model, "in.jsonl", "--out", "out.jsonl", "--split", "sentences")
+    assert done.returncode == 0, done.stderr
+    row = json.loads(Path("out.jsonl").read_text())
+    found = [text[part["start"] : part["end"]] for part in row["sentq_parts"]]
+    assert found == ["A good day.", "The movie was awful and dull!"]
+    expected = Scorer(model=tiny_model, device="cpu", threads=1).score(found)
+    for part, outcome in zip(row["sentq_parts"], expected, strict=True):
+        assert isinstance(outcome, Prediction)
+        assert part["label"] == outcome.label
+        assert part["score"] == pytest.approx(outcome.score, abs=1e-5)
 
 
 def test_a_run_that_ctrl_c_stops_goes_on(tiny_model: Path) -> None:

@@ -8,17 +8,14 @@ containers, and it is not known which ones are free.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Final
+
+from sentq_worker.control_groups import control_groups
 
 __all__ = ["UsableCores", "core_groups", "read_usable_cores"]
-
-#: Hierarchies of control groups that limit the time of processors, and where each is mounted.
-_VERSION_2: Final = ""
-_VERSION_1: Final = "cpu"
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,32 +91,10 @@ def _physical(cores: Iterable[int], root: Path) -> tuple[tuple[int, ...], ...]:
 
 
 def _quota(root: Path) -> float | None:
-    """Return the least quota of the control group of this process and of those above it."""
-    quotas = []
-    for hierarchy, path in _control_groups(root):
-        mounted = root / "sys/fs/cgroup" / hierarchy
-        inside = Path(path.lstrip("/"))
-        # A container may see the path of its host, and only its own group where that is mounted.
-        for folder in {mounted / each for each in (inside, *inside.parents)}:
-            quota = _quota_1(folder) if hierarchy else _quota_2(folder)
-            quotas += [] if quota is None else [quota]
-    return min(quotas, default=None)
-
-
-def _control_groups(root: Path) -> Iterator[tuple[str, str]]:
-    """Yield the control groups of this process: the hierarchy, and the path in it."""
-    try:
-        lines = (root / "proc/self/cgroup").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return
-    for line in lines:
-        number, _, rest = line.partition(":")
-        controllers, _, path = rest.partition(":")
-        if number == "0" and not controllers:
-            yield _VERSION_2, path
-        elif _VERSION_1 in controllers.split(","):
-            yield _VERSION_1, path
-            yield controllers, path
+    """Return the least quota of the control groups of this process."""
+    read = {1: _quota_1, 2: _quota_2}
+    found = (read[version](folder) for version, folder in control_groups("cpu", root))
+    return min((quota for quota in found if quota is not None), default=None)
 
 
 def _quota_2(folder: Path) -> float | None:

@@ -1,4 +1,4 @@
-"""How many bytes the weights of a model take in memory, from the headers of its files."""
+"""How many bytes the weights of a model take in memory, and how many there are."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import json
 import math
 from pathlib import Path
 from typing import Final
+
+from sentq_worker.control_groups import control_groups
 
 __all__ = ["memory_limit_bytes", "weights_bytes"]
 
@@ -16,12 +18,8 @@ _ITEM_BYTES: Final = {"float32": 4, "auto": 4, "bfloat16": 2, "float16": 2}
 _LENGTH_BYTES: Final = 8
 _MAX_HEADER_BYTES: Final = 100_000_000
 
-#: Where the limit of a container stands, and the memory of the machine.
-_CGROUP_LIMITS: Final = (
-    Path("/sys/fs/cgroup/memory.max"),
-    Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"),
-)
-_MEMORY: Final = Path("/proc/meminfo")
+#: The file of a control group with its limit, by the version of control groups.
+_LIMITS: Final = {1: "memory.limit_in_bytes", 2: "memory.max"}
 _TOTAL: Final = "MemTotal:"
 
 
@@ -33,11 +31,16 @@ def weights_bytes(folder: Path, dtype: str) -> int:
     return sum(_file_bytes(file, _ITEM_BYTES[dtype]) for file in folder.glob("*.safetensors"))
 
 
-def memory_limit_bytes() -> int | None:
+def memory_limit_bytes(root: Path = Path("/")) -> int | None:
     """Return how much memory this process may use: that of its container, or of the machine. None
-    if the system does not tell."""
-    found = [*map(_number, _CGROUP_LIMITS), _machine_bytes()]
-    return min((limit for limit in found if limit), default=None)
+    if the system does not tell.
+
+    Args:
+        root: Where `proc` and `sys` are mounted.
+    """
+    groups = control_groups("memory", root)
+    found = [_number(group.folder / _LIMITS[group.version]) for group in groups]
+    return min((limit for limit in (*found, _machine_bytes(root)) if limit), default=None)
 
 
 def _file_bytes(file: Path, item_bytes: int) -> int:
@@ -58,9 +61,9 @@ def _number(file: Path) -> int | None:
         return None  # There is no such file, or no limit.
 
 
-def _machine_bytes() -> int | None:
+def _machine_bytes(root: Path) -> int | None:
     try:
-        lines = _MEMORY.read_text().splitlines()
+        lines = (root / "proc/meminfo").read_text().splitlines()
         return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(_TOTAL))
     except (OSError, ValueError, StopIteration):
         return None
