@@ -8,7 +8,14 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
-from sentq.contract import JobOutcome, Prediction, TextError
+from sentq.contract import (
+    DETAILS,
+    MIXED_SENTIMENT,
+    Detail,
+    JobOutcome,
+    Prediction,
+    TextError,
+)
 from sentq.errors import InvalidInput, JobError, Overloaded, WaitTimeout
 from sentq.gateway.console.forms import FormOf
 from sentq.gateway.console.pages import HEADERS, fragment, page
@@ -25,7 +32,7 @@ _WAIT_S: Final = 20.0
 
 async def show_trial(request: Request, services: Services, visitor: SignedIn) -> Response:
     """Show the form."""
-    return _page(request, services, visitor, "", {})
+    return _page(request, services, visitor, "", {"detail": DETAILS[0]})
 
 
 async def score(
@@ -34,19 +41,27 @@ async def score(
     """Score a text. A script gets the result alone, and a browser without it the page."""
     if not visitor.may_submit:
         raise Forbidden("this needs a key with the scope submit")
-    text = fields.text("text")
-    values = await _scored(services, visitor, text) if text.strip() else {}
+    text, detail = fields.text("text"), _detail(fields.text("detail"))
+    values = await _scored(services, visitor, text, detail) if text.strip() else {}
+    values |= {"detail": detail}
     if fields.text("part"):
-        html = fragment("parts/result.html", **_complete(values))
+        html = fragment("parts/result.html", text=text, **_complete(values))
         return HTMLResponse(html, headers=HEADERS)
     return _page(request, services, visitor, text, values)
 
 
-async def _scored(services: GatewayServices, visitor: Visitor, text: str) -> dict[str, Any]:
+def _detail(name: str) -> Detail | None:
+    """Return which parts a visitor wants to see; None for none."""
+    return next((detail for detail in DETAILS if detail == name), None)
+
+
+async def _scored(
+    services: GatewayServices, visitor: Visitor, text: str, detail: Detail | None
+) -> dict[str, Any]:
     """Return what the page shows of the outcome of a text."""
     try:
         await visitor.take_text(services, text)
-        job = await services.client.submit(text, deadline=_WAIT_S)
+        job = await services.client.submit(text, deadline=_WAIT_S, detail=detail)
         await record_owner(services.client, job.id, visitor.key_id)
         values: dict[str, Any] = {"problem": "This gateway ends. Load the page again."}
         async with services.closing.interrupts():
@@ -73,8 +88,8 @@ def _ordered_scores(prediction: Prediction) -> list[tuple[str, float]]:
 
 
 def _complete(values: dict[str, Any]) -> dict[str, Any]:
-    names = ("problem", "job_id", "outcome", "prediction", "scores")
-    return {name: values.get(name) for name in names}
+    names = ("problem", "job_id", "outcome", "prediction", "scores", "detail")
+    return {"clear": MIXED_SENTIMENT} | {name: values.get(name) for name in names}
 
 
 def _page(
@@ -89,6 +104,7 @@ def _page(
         visitor,
         "trial.html",
         text=text,
+        details=DETAILS,
         max_chars=services.client.limits.chars_per_text,
         **_complete(values),
     )

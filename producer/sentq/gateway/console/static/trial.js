@@ -36,6 +36,7 @@
     clearTimeout(timer);
     timer = setTimeout(score, DEBOUNCE_MS);
   });
+  form.elements.detail.addEventListener("change", score);
   form.addEventListener("submit", (event) => {
     event.preventDefault();
     score();
