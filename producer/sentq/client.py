@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Self
 from sentq.admin.dead import DeadLetters
 from sentq.admin.functions import load_into_redis
 from sentq.admin.history import read_history
+from sentq.admin.models import ModelRolls
 from sentq.admin.status import ServiceStatus, read_status
 from sentq.batch import Batch
 from sentq.contract import Detail, JobOutcome, Outcome, check_timeout
@@ -352,6 +353,11 @@ class Client:
     def dead(self) -> DeadLetters:
         """The dead letters: messages that no worker can process."""
         return DeadLetters(self._results, self._settings)
+
+    @property
+    def models(self) -> ModelRolls:
+        """The models of running workers: roll another one, promote it, roll it back."""
+        return ModelRolls(self._app)
 
     def service_status(self) -> ServiceStatus:
         """Return the status of the service: the backlog, how long it takes, and workers.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import Final
 
@@ -50,9 +50,11 @@ from sentq_worker.monitoring.endpoint import MonitoringEndpoint
 from sentq_worker.monitoring.job_counts import JobCounts
 from sentq_worker.providers.cache import with_cache
 from sentq_worker.providers.factory import make_provider
+from sentq_worker.providers.languages import settings_of_rolled
 from sentq_worker.providers.loading import LoadScorer, load_scorer
 from sentq_worker.reports.heartbeat import HeartbeatWriter
 from sentq_worker.reports.names import name_worker, worker_name
+from sentq_worker.reports.roll import RollPoller
 from sentq_worker.reports.start_check import StartCheck
 from sentq_worker.scoring.labels import Labels
 from sentq_worker.settings import HubSettings, WorkerSettings, load_all
@@ -182,21 +184,20 @@ def make_worker_app(
     # The leases have a thread of their own, and so have their own connections.
     backend = own_backend(app)
     loop_watchdog = LoopWatchdog(limit_s=worker_settings.loop_limit_s)
-    heartbeat = HeartbeatWriter(
-        dispatcher.snapshot, partial(_label_names, renamed=worker_settings.labels)
-    )
+    heartbeat = HeartbeatWriter(dispatcher.snapshot, partial(_label_names, worker_settings))
     schedule = JobSchedule(
         ScheduleLimits(worker_settings.max_scheduled_jobs, worker_settings.max_scheduled_bytes),
         max_eta_s=worker_settings.max_eta_s,
         clock=clock,
     )
+    roll = RollPoller(executor)
     leases = Leases(
         stores(backend),
         heartbeat,
         clock,
         poll_revocations=RevocationPoller(app, backend, schedule.end).poll,
         publish_callbacks=lambda: batch_callbacks.publish(backend.client),
-        look_at_queues=unread_queues.poll,
+        polls=(roll.poll, unread_queues.poll),
         may_renew=lambda: loop_watchdog.is_loop_turning,
         counts=counts,
     )
@@ -210,6 +211,7 @@ def make_worker_app(
         executor=executor,
         dispatcher=dispatcher,
         start_check=StartCheck(heartbeat, is_required=worker_settings.require_same_model),
+        roll=roll,
         leases=leases,
         schedule=schedule,
         shutdown=Shutdown(grace_s=worker_settings.shutdown_grace_s),
@@ -226,9 +228,16 @@ def make_worker_app(
         )
         app.conf.worker_log_format = _named(app.conf.worker_log_format, worker_settings)
     app.register_task(ScoreTask(runtime))
+    _connect_signals(runtime, unread_queues, uses_json=settings.log_format == "json")
+    return app
+
+
+def _connect_signals(
+    runtime: WorkerRuntime, unread_queues: UnreadQueues, *, uses_json: bool
+) -> None:
     # Only in a process that runs a worker: Flower and `celery inspect` use this app too.
     signals.celeryd_init.connect(_install, weak=False, dispatch_uid="sentq_worker.install")
-    if settings.log_format == "json":
+    if uses_json:
         signals.celeryd_init.connect(
             lambda instance, **_: use_json(instance), weak=False, dispatch_uid="sentq_worker.logs"
         )
@@ -240,7 +249,6 @@ def make_worker_app(
         weak=False,
         dispatch_uid="sentq_worker.exit",
     )
-    return app
 
 
 def _named(log_format: str, settings: WorkerSettings) -> str:
@@ -260,10 +268,10 @@ def _prefetch_limits(worker: WorkerSettings, hub: HubSettings) -> tuple[int, int
     return jobs, size_bytes
 
 
-def _label_names(engine: EngineInfo, *, renamed: Mapping[str, str]) -> Sequence[str]:
+def _label_names(settings: WorkerSettings, engine: EngineInfo, model: str) -> Sequence[str]:
     """Return the names of labels in outcomes. The Hub's are renamed already."""
     try:
-        return Labels(engine.labels, renamed).names
+        return Labels(engine.labels, settings_of_rolled(settings, model).labels).names
     except ValueError:
         return engine.labels
 

@@ -2,6 +2,7 @@
 
     without_garbage_collection    while modules are imported and the model is loaded: not at all
     tune_garbage_collector        for plain jobs: they leave no garbage, so it runs seldom
+    free_released                 after a roll, whose models do not live as long as the process
     CelerysGarbage                for messages that go through Celery: it runs by their size
 
 Python counts objects and not their bytes, so its own limits do not bound the last kind.
@@ -47,6 +48,15 @@ def tune_garbage_collector() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(20_000, 20, 5)
+
+
+def free_released() -> None:
+    """Return the memory of models that were released to the system. They were among the objects
+    that the collector skips."""
+    gc.unfreeze()
+    gc.collect()
+    gc.freeze()
+    _malloc_trim()()
 
 
 class CelerysGarbage:

@@ -42,6 +42,9 @@ Dtype = Literal["auto", "float32", "bfloat16", "float16"]
 #: What happens to a text in a language that the model does not read.
 OnOtherLanguage = Literal["score", "flag", "refuse", "route"]
 
+#: When a further model is loaded.
+LoadModel = Literal["start", "on_roll"]
+
 #: What is left out of a text before it is scored.
 Cleaning = Literal["none", "html", "markdown"]
 
@@ -126,6 +129,14 @@ class ModelSettings(BaseModel):
             "set, `worker.window_join`."
         ),
     ] = None
+    load: Annotated[
+        LoadModel,
+        Field(
+            description="When it is loaded: at the `start` of the worker, or `on_roll`, when "
+            "`sentq models roll` names it. Only models with `on_roll` can be rolled, and no text "
+            "is routed to them."
+        ),
+    ] = "start"
 
     @field_validator("languages", mode="before")
     @classmethod
@@ -317,9 +328,9 @@ class WorkerSettings(LayeredSettings):
             max_length=_MAX_MODELS - 1,
             description="Further models, each in a table `[worker.models.NAME]` (below), in the "
             'order in which `on_other_language = "route"` looks for one that reads a language. '
-            "Jobs ask for one by its name; `main` is the name of `worker.model`. All of them are "
-            "loaded when the worker starts. In the environment: JSON, such as "
-            '`{"multilingual": {"model": "/models/multilingual"}}`.',
+            "Jobs ask for one by its name; `main` is the name of `worker.model`. They are loaded "
+            "when the worker starts, unless `load` says otherwise. In the environment: JSON, such "
+            'as `{"multilingual": {"model": "/models/multilingual"}}`.',
         ),
     ] = Field(default_factory=dict)
     max_model_bytes: Annotated[
@@ -541,6 +552,16 @@ class WorkerSettings(LayeredSettings):
     def policies(self) -> set[ProviderPolicy]:
         """The provider policies that apply to any queue."""
         return {self.provider, *self.queue_providers.values()}
+
+    @property
+    def models_at_start(self) -> dict[str, ModelSettings]:
+        """The further models that are loaded when the worker starts."""
+        return {name: each for name, each in self.models.items() if each.load == "start"}
+
+    @property
+    def rollable_models(self) -> tuple[str, ...]:
+        """The names of the models that a roll may name."""
+        return tuple(name for name, each in self.models.items() if each.load == "on_roll")
 
     @field_validator("models")
     @classmethod

@@ -14,6 +14,7 @@ import typer
 from sentq.cli import admin, dead, doctor, local, score, status
 from sentq.cli.common import exit_code, notes
 from sentq.cli.gateway import serve
+from sentq.cli.models import app as models_app
 from sentq.cli.monitoring import exporter, flower
 from sentq.cli.webhooks import app as webhooks_app
 from sentq.errors import SentqError
@@ -35,6 +36,7 @@ app.command(help=doctor.HELP)(doctor.doctor)
 app.command(help=exporter.HELP)(exporter.exporter)
 app.add_typer(serve.app, name="gateway")
 app.add_typer(dead.app, name="dead")
+app.add_typer(models_app, name="models")
 app.add_typer(admin.app, name="admin")
 app.add_typer(webhooks_app, name="webhooks")
 app.command(

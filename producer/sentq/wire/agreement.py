@@ -137,7 +137,9 @@ def short_revision(revision: str) -> str:
 
 
 def _further(report: WorkerReport) -> list[ReportedModel]:
-    return [model for model in report.models if model.name != MAIN_MODEL]
+    """Return the models that jobs may ask for by name, as long as no roll changes them."""
+    rolled = report.roll.names if report.roll else ()
+    return [model for model in report.models if model.name not in (MAIN_MODEL, *rolled)]
 
 
 def _shown_model(model: ReportedModel) -> str:

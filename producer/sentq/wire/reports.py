@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, NonNegativeFloat, NonNegativeInt, Va
 
 from sentq.wire.functions import FUNCTIONS
 from sentq.wire.lua import load_script
+from sentq.wire.roll.report import RollReport
 from sentq.wire.steps import ScriptCall, Steps
 
 if TYPE_CHECKING:
@@ -117,7 +118,8 @@ class WorkerReport(BaseModel):
         labels_digest: The same for all names, to compare; it does not depend on their order.
         hub_budget: The limits of the Hub's budget; none if nothing is limited, or before the first
             call.
-        models: The models, if there are several, the main one first.
+        models: The models, if there are several, the one that serves first.
+        roll: What it does for a roll; None if it has no model that can be rolled.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
@@ -146,6 +148,7 @@ class WorkerReport(BaseModel):
     labels_digest: str | None = None
     hub_budget: tuple[ReportedBudget, ...] = ()
     models: tuple[ReportedModel, ...] = ()
+    roll: RollReport | None = None
 
 
 def report_key(worker: str, prefix: str = "") -> str:

@@ -35,6 +35,7 @@ class ScriptedJob:
     queue: str = "sentq"
     detail: Detail | None = None
     asked: JobOptions = NO_OPTIONS
+    id: str = ""
 
 
 @dataclass

@@ -31,7 +31,7 @@ DASHBOARD: Final = CONFIGS / "grafana" / "dashboards" / "sentq.json"
 RULE_FILES: Final = sorted((CONFIGS / "rules").glob("*.yml"))
 
 #: The durations of rules, as a test of minutes has them.
-SHORT: Final = {"1m": "4s", "2m": "8s", "5m": "10s", "10m": "15s", "15m": "30s"}
+SHORT: Final = {"1m": "4s", "2m": "8s", "5m": "10s", "10m": "15s", "15m": "30s", "1h": "60s"}
 
 _TARGET: Final = re.compile(r"vector\((\d+)\)")
 

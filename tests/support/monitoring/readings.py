@@ -8,6 +8,7 @@ from collections import Counter
 from sentq.admin.status import QueueStatus, ServiceStatus
 from sentq.exporter.reading import RedisMemory, ServiceReading
 from sentq.webhooks.store import WebhookPlace
+from sentq.wire.roll.report import RollReport, RollStage
 from sentq_worker.engine.base import EngineInfo
 from sentq_worker.engine.counts import BudgetUse, EngineCounts
 from sentq_worker.monitoring.reading import EngineReading
@@ -30,7 +31,11 @@ def engine_reading(n: int = 1) -> EngineReading:
             Counter(hits=n, misses=n, forged=n, errors=n),
             (BudgetUse("day", "calls", 95, 100, is_used_up=False, at_s=1.0),),
             model_texts=Counter(main=n),
+            shadow_texts=Counter(agreed=n, differed=n, failed=n),
+            shadow_difference=n * 0.25,
+            candidate_failures=n,
         ),
+        roll=RollReport(stage=RollStage.FAILED),
     )
 
 

@@ -118,8 +118,8 @@ def test_models_that_cannot_be_loaded_end_the_start_with_the_name_of_a_setting(
         load_others(load_scorer, missing, Limits())["absent"]()
     too_large = _settings(tiny_model, german_model, max_model_bytes=100_000)
     with pytest.raises(ModelUnavailable, match="raise SENTQ_WORKER_MAX_MODEL_BYTES"):
-        check_model_memory(too_large)
-    check_model_memory(_settings(tiny_model, german_model))
+        check_model_memory(too_large, ["main", "german"])
+    check_model_memory(_settings(tiny_model, german_model), ["main", "german"])
     unstated = _settings(tiny_model, german_model, models={"other": {"model": str(tiny_model)}})
     with pytest.raises(
         ModelUnavailable, match=r"set languages in a table \[worker\.models\.NAME\]"

@@ -12,7 +12,7 @@ import contextlib
 import logging
 import threading
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from functools import partial
 from typing import Final
 
@@ -55,8 +55,7 @@ class Leases:
         clock: Is set with each tick, if results are in the Redis of the messages.
         poll_revocations: Called with each tick; learns of cancelled jobs.
         publish_callbacks: Called with each tick; publishes the callbacks of complete batches.
-        look_at_queues: Called with each tick, with a connection to the broker and the prefix of all
-            keys.
+        polls: Called with each tick, with a connection to the broker and the prefix of all keys.
         counts: Counts the jobs of lost workers that this one requeues.
         may_renew: Tells whether this worker still completes jobs. While it does not, nothing is
             renewed, so that other workers get its jobs.
@@ -70,7 +69,7 @@ class Leases:
         *,
         poll_revocations: Callable[[], object],
         publish_callbacks: Callable[[], object] = lambda: None,
-        look_at_queues: Callable[[redis.Redis, str], object] = lambda *_: None,
+        polls: Sequence[Callable[[redis.Redis, str], object]] = (),
         may_renew: Callable[[], bool] = lambda: True,
         counts: JobCounts | None = None,
     ) -> None:
@@ -80,7 +79,7 @@ class Leases:
         self._heartbeat = heartbeat
         self._poll_revocations = poll_revocations
         self._publish_callbacks = publish_callbacks
-        self._look_at_queues = look_at_queues
+        self._polls = polls
         self._may_renew = may_renew
         #: Whether Redis did not answer at the last tick.
         self.is_redis_away = False
@@ -173,7 +172,8 @@ class Leases:
         )
         self._poll_revocations()
         self._publish_callbacks()
-        self._look_at_queues(reaper.connection, reaper.channel.full_key(""))
+        for poll in self._polls:
+            poll(reaper.connection, reaper.channel.full_key(""))
         if time.monotonic() >= self._trim_at:
             self._trim_at = time.monotonic() + _TRIM_INTERVAL_S
             trim_dead_letters(reaper.connection, reaper.channel.dead_letter_target())

@@ -100,6 +100,8 @@ class DispatcherStep(bootsteps.StartStopStep):
         runtime = runtime_of(consumer.app)
         channel = consumer.task_consumer.channel
         queues = consumer.app.amqp.queues.consume_from
+        if isinstance(channel, Channel):
+            runtime.roll.start(channel)
         runtime.start_check.run(
             channel if isinstance(channel, Channel) else None,
             worker=consumer.hostname,

@@ -21,6 +21,7 @@ from sentq_worker.jobs.dispatcher import Dispatcher
 from sentq_worker.jobs.executor import BatchExecutor
 from sentq_worker.monitoring.endpoint import MonitoringEndpoint
 from sentq_worker.monitoring.reading import EngineReading, Vitals
+from sentq_worker.reports.roll import RollPoller
 from sentq_worker.reports.start_check import StartCheck
 from sentq_worker.settings import WorkerSettings
 
@@ -43,6 +44,7 @@ class WorkerRuntime:
         executor: Scores batches of jobs.
         dispatcher: Owns jobs from delivery to completion.
         start_check: Refuses a start beside workers of another model.
+        roll: Reads which model serves.
         leases: Renews what this worker has in flight.
         schedule: Keeps jobs with an eta in Redis until they are due.
         shutdown: Handles the signals that end the worker.
@@ -60,6 +62,7 @@ class WorkerRuntime:
     executor: BatchExecutor
     dispatcher: Dispatcher
     start_check: StartCheck
+    roll: RollPoller
     leases: Leases
     schedule: JobSchedule
     shutdown: Shutdown
@@ -81,6 +84,7 @@ class WorkerRuntime:
             breakers={name: state for name, state in states._asdict().items() if state},
             counts=self.executor.counts,
             models=self.executor.models,
+            roll=self.executor.roll,
         )
 
     def vitals(self) -> Vitals:

@@ -40,6 +40,10 @@ class EngineCounts:
             `errors` of Redis.
         hub_budget: The limits of the Hub's budget. Nothing before the first call.
         model_texts: Texts with an outcome of a local model, by its name.
+        shadow_texts: Texts that the candidate of a roll has scored in the shadow of the serving
+            model: `agreed` and `differed` in the label, `failed`.
+        shadow_difference: The sum of the differences of their scores, each from 0 to 1.
+        candidate_failures: Jobs of the candidate's share on which it failed.
     """
 
     tokens: Counter[str] = field(default_factory=Counter)
@@ -47,6 +51,9 @@ class EngineCounts:
     cache: Counter[str] = field(default_factory=Counter)
     hub_budget: tuple[BudgetUse, ...] = ()
     model_texts: Counter[str] = field(default_factory=Counter)
+    shadow_texts: Counter[str] = field(default_factory=Counter)
+    shadow_difference: float = 0.0
+    candidate_failures: int = 0
 
     def __add__(self, other: EngineCounts) -> EngineCounts:
         return EngineCounts(
@@ -55,6 +62,9 @@ class EngineCounts:
             _sum(self.cache, other.cache),
             self.hub_budget + other.hub_budget,
             _sum(self.model_texts, other.model_texts),
+            _sum(self.shadow_texts, other.shadow_texts),
+            self.shadow_difference + other.shadow_difference,
+            self.candidate_failures + other.candidate_failures,
         )
 
 

@@ -11,6 +11,8 @@ from typing import NamedTuple, Protocol, runtime_checkable
 
 from sentq.contract import Detail, JobOptions, Outcome
 from sentq.errors import OverLimit
+from sentq.wire.roll.report import RollReport
+from sentq.wire.roll.state import RollState
 from sentq_worker.engine.base import EngineInfo, EngineUnavailable
 from sentq_worker.engine.steps import Steps
 
@@ -27,16 +29,23 @@ __all__ = [
     "SupportsPrefetch",
     "SupportsProgress",
     "SupportsProviderSteps",
+    "SupportsRoll",
     "SupportsRoutes",
     "SupportsScorerSteps",
     "models_of",
     "provider_steps",
+    "roll_of",
     "scorer_steps",
 ]
 
 
 class ProviderJob(Protocol):
     """The part of a job that a provider reads."""
+
+    @property
+    def id(self) -> str:
+        """The job's id."""
+        ...
 
     @property
     def texts(self) -> Sequence[object]: ...
@@ -196,6 +205,25 @@ class SupportsModels(Protocol):
 
 
 @runtime_checkable
+class SupportsRoll(Protocol):
+    """A `Provider` with models that can take over from the one that serves."""
+
+    @property
+    def roll(self) -> RollReport | None:
+        """What it does for a roll; None if no model can be rolled."""
+        ...
+
+    def follow(self, state: RollState, *, waits: bool = False) -> None:
+        """Load, use and release models as a state says. Returns at once.
+
+        Args:
+            state: What an operator has said.
+            waits: Return when that is done, or has failed.
+        """
+        ...
+
+
+@runtime_checkable
 class SupportsProviderSteps(Protocol):
     """A `Provider` that pauses between its steps."""
 
@@ -227,6 +255,11 @@ def scorer_steps(
 def models_of(provider: Provider) -> Mapping[str, EngineInfo]:
     """Return the engines of a provider's models, by name; none if it has only one model."""
     return provider.models if isinstance(provider, SupportsModels) else {}
+
+
+def roll_of(provider: Provider) -> RollReport | None:
+    """Return what a provider does for a roll; None if none of its models can be rolled."""
+    return provider.roll if isinstance(provider, SupportsRoll) else None
 
 
 def provider_steps(provider: Provider, jobs: Sequence[ProviderJob]) -> Steps[list[ProviderReply]]:

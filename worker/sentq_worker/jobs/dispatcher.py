@@ -183,6 +183,7 @@ class Dispatcher:
             hub_budget=self._executor.counts.hub_budget,
             models=self._executor.models,
             model_texts=self._executor.counts.model_texts,
+            roll=self._executor.roll,
         )
 
     @property

@@ -16,6 +16,8 @@ from typing import Final
 from celery.exceptions import WorkerShutdown
 
 from sentq.contract import Outcome
+from sentq.wire.roll.report import RollReport
+from sentq.wire.roll.state import RollState
 from sentq_worker.engine.base import DeviceLost, EngineInfo, EngineUnavailable
 from sentq_worker.engine.counts import EngineCounts, counts_of
 from sentq_worker.engine.provider import (
@@ -25,8 +27,10 @@ from sentq_worker.engine.provider import (
     ProviderReply,
     ScoredJob,
     SupportsProgress,
+    SupportsRoll,
     models_of,
     provider_steps,
+    roll_of,
 )
 from sentq_worker.engine.steps import Steps
 from sentq_worker.engine.time_slices import TimeSlices
@@ -116,6 +120,16 @@ class BatchExecutor:
         """The engines of all models, by the names under which jobs ask for them; none while a model
         is being loaded, or if there is no local one."""
         return models_of(self._provider)
+
+    @property
+    def roll(self) -> RollReport | None:
+        """What it does for a roll; None if no model can be rolled."""
+        return roll_of(self._provider)
+
+    def follow(self, state: RollState, *, waits: bool = False) -> None:
+        """See `SupportsRoll`."""
+        if isinstance(self._provider, SupportsRoll):
+            self._provider.follow(state, waits=waits)
 
     @property
     def breaker_states(self) -> BreakerStates:

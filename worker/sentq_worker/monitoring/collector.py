@@ -14,10 +14,12 @@ from prometheus_client.core import (
     HistogramMetricFamily,
     InfoMetricFamily,
     Metric,
+    SummaryMetricFamily,
 )
 from prometheus_client.registry import Collector
 
 from sentq.version import VERSION
+from sentq.wire.roll.report import RollStage
 from sentq_worker.engine.counts import BudgetUse
 from sentq_worker.monitoring.histogram import BucketCounts
 from sentq_worker.monitoring.job_counts import SECONDS, TEXTS, JobCounts, JobCountsReading
@@ -116,6 +118,7 @@ def _engine_families(engine: EngineReading) -> Iterator[Metric]:
         tokens.add_metric((kind,), engine.counts.tokens[kind])
     yield tokens
     yield from _model_families(engine)
+    yield from _roll_families(engine)
     breakers = GaugeMetricFamily(
         "sentq_breaker_state",
         "1 for the present state of a circuit breaker, 0 for the others.",
@@ -165,6 +168,40 @@ def _model_families(engine: EngineReading) -> Iterator[Metric]:
         about = {"model": info.model, "revision": info.revision or "", "dtype": info.dtype}
         models.add_metric((name,), about)
     yield models
+
+
+def _roll_families(engine: EngineReading) -> Iterator[Metric]:
+    """Yield how a roll goes. There are no series if no model can be rolled."""
+    stages = GaugeMetricFamily(
+        "sentq_roll_state",
+        "1 for how far the worker is with the models that shall serve, 0 for the other stages.",
+        labels=("stage",),
+    )
+    failures = CounterMetricFamily(
+        "sentq_candidate_failures",
+        "Jobs on which the candidate of a roll failed, so that the serving model scored them.",
+        labels=(),
+    )
+    texts = CounterMetricFamily(
+        "sentq_shadow_texts",
+        "Texts that the candidate has scored in the shadow of the serving model.",
+        labels=("result",),
+    )
+    difference = SummaryMetricFamily(
+        "sentq_shadow_score_difference",
+        "Difference between the scores of both models: 0 if they are the same, 1 at most.",
+        labels=(),
+    )
+    if engine.roll is not None:
+        for stage in RollStage:
+            stages.add_metric((stage,), stage is engine.roll.stage)
+        counts = engine.counts
+        failures.add_metric((), counts.candidate_failures)
+        for result, number in sorted(counts.shadow_texts.items()):
+            texts.add_metric((result,), number)
+        compared = counts.shadow_texts["agreed"] + counts.shadow_texts["differed"]
+        difference.add_metric((), compared, counts.shadow_difference)
+    yield from (stages, failures, texts, difference)
 
 
 def _budget_families(uses: Sequence[BudgetUse]) -> Iterator[Metric]:

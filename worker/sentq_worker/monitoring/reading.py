@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from sentq.wire.roll.report import RollReport
 from sentq_worker.engine.base import EngineInfo
 from sentq_worker.engine.counts import EngineCounts
 
@@ -22,6 +23,7 @@ class EngineReading:
         breakers: The states of the circuit breakers, by what they protect.
         counts: What the engine has counted.
         models: The engines of all local models, by the names under which jobs ask for them.
+        roll: What the worker does for a roll; None if no model can be rolled.
     """
 
     in_flight_jobs: int
@@ -30,6 +32,7 @@ class EngineReading:
     breakers: Mapping[str, str] = field(default_factory=dict)
     counts: EngineCounts = field(default_factory=EngineCounts)
     models: Mapping[str, EngineInfo] = field(default_factory=dict)
+    roll: RollReport | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

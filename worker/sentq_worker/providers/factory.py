@@ -9,14 +9,19 @@ from typing import TYPE_CHECKING, Final
 
 from celery.utils.nodenames import gethostname
 
-from sentq.contract import Limits
+from sentq.contract import MAIN_MODEL, Limits
 from sentq.errors import SettingsError
 from sentq_worker.engine.provider import JobScorer, Provider
 from sentq_worker.providers.breaker import Breaker
 from sentq_worker.providers.breaker_store import SharedBreakerState
 from sentq_worker.providers.fallback import FallbackProvider
 from sentq_worker.providers.languages import language_rule, languages_of_local_model
-from sentq_worker.providers.loading import LoadScorer, check_model_memory, load_others
+from sentq_worker.providers.loading import (
+    LoadScorer,
+    check_model_memory,
+    load_for_rolls,
+    load_others,
+)
 from sentq_worker.providers.local import LocalLabels, LocalProvider, is_device_back
 from sentq_worker.providers.results_redis import key_prefix, results_client
 from sentq_worker.settings import HubSettings, WorkerSettings
@@ -62,17 +67,21 @@ def make_provider(
         raise SettingsError(
             "worker.models needs the local engine: set worker.provider to local or prefer-local"
         )
-    if worker.on_other_language == "route" and not worker.models:
+    if worker.on_other_language == "route" and not worker.models_at_start:
         raise SettingsError(
             'worker.on_other_language = "route" needs another model: add a table '
             "[worker.models.NAME] with a model"
         )
 
     def load_main() -> JobScorer:
-        check_model_memory(worker)
+        check_model_memory(worker, [MAIN_MODEL, *worker.models_at_start])
         return load(worker, limits)
 
-    local = LocalProvider(load_main, load_others(load, worker, limits))
+    local = LocalProvider(
+        load_main,
+        load_others(load, worker, limits),
+        load_for_rolls(load, worker, limits),
+    )
     if wanted == {"local"}:
         return local
     connect, prefix = partial(results_client, app), key_prefix(app)

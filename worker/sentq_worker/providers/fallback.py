@@ -28,6 +28,8 @@ from sentq.contract import (
     Prediction,
     TextError,
 )
+from sentq.wire.roll.report import RollReport
+from sentq.wire.roll.state import RollState
 from sentq_worker.engine.base import (
     DeviceLost,
     EngineError,
@@ -43,8 +45,10 @@ from sentq_worker.engine.provider import (
     ProviderReply,
     ScoredJob,
     SupportsProgress,
+    SupportsRoll,
     models_of,
     provider_steps,
+    roll_of,
 )
 from sentq_worker.engine.steps import Steps, run_steps
 from sentq_worker.providers.breaker import PROBE_TEXT, Breaker
@@ -60,6 +64,7 @@ logger = logging.getLogger(__name__)
 class _ProbeJob:
     """The job of a probe: it shows whether the local engine works."""
 
+    id: str = ""
     texts: Sequence[object] = (PROBE_TEXT,)
     asked: JobOptions = NO_OPTIONS
     is_local_only: bool = True
@@ -131,6 +136,16 @@ class FallbackProvider:
     def models(self) -> Mapping[str, EngineInfo]:
         """See `SupportsModels`."""
         return models_of(self._local)
+
+    @property
+    def roll(self) -> RollReport | None:
+        """See `SupportsRoll`."""
+        return roll_of(self._local)
+
+    def follow(self, state: RollState, *, waits: bool = False) -> None:
+        """See `SupportsRoll`."""
+        if isinstance(self._local, SupportsRoll):
+            self._local.follow(state, waits=waits)
 
     @property
     def breaker_states(self) -> BreakerStates:

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
+from sentq.contract import MAIN_MODEL
 from sentq_worker.engine.base import ModelUnavailable
 from sentq_worker.inference.model_config import stated_languages
 from sentq_worker.inference.model_files import find_model
@@ -13,7 +14,13 @@ from sentq_worker.scoring.language_detector import LanguageDetector
 from sentq_worker.scoring.language_rule import LanguageRule
 from sentq_worker.settings import WorkerSettings
 
-__all__ = ["language_routes", "language_rule", "languages_of_local_model", "settings_of_model"]
+__all__ = [
+    "language_routes",
+    "language_rule",
+    "languages_of_local_model",
+    "settings_of_model",
+    "settings_of_rolled",
+]
 
 logger = logging.getLogger(__name__)
 
@@ -24,12 +31,20 @@ def settings_of_model(settings: WorkerSettings, name: str) -> WorkerSettings:
     A text that is sent to it is in a language that it reads, or its job asks for it, so it routes
     nothing.
     """
-    model = settings.models[name]
-    given = {key: value for key, value in model.__dict__.items() if value is not None}
-    own: dict[str, object] = {"revision": None, "window_tokens": None, "languages": None}
     rule = "flag" if settings.on_other_language == "route" else settings.on_other_language
     alone: dict[str, object] = {"models": {}, "max_model_bytes": None, "on_other_language": rule}
-    return settings.model_copy(update=own | given | alone)
+    return settings_of_rolled(settings, name).model_copy(update=alone)
+
+
+def settings_of_rolled(settings: WorkerSettings, name: str) -> WorkerSettings:
+    """Return the settings of a worker with one of its further models in place of the main one."""
+    if name == MAIN_MODEL:
+        return settings
+    model = settings.models[name]
+    own: dict[str, object] = {"revision": None, "window_tokens": None, "languages": None}
+    given = {key: value for key, value in model.__dict__.items() if value is not None}
+    del given["load"]
+    return settings.model_copy(update=own | given)
 
 
 def language_routes(settings: WorkerSettings) -> dict[str, str]:
@@ -42,7 +57,7 @@ def language_routes(settings: WorkerSettings) -> dict[str, str]:
     if settings.on_other_language != "route" or not settings.models:
         return {}
     routes: dict[str, str] = {}
-    for name, model in settings.models.items():
+    for name, model in settings.models_at_start.items():
         languages = model.languages or _stated(model.model, model.revision)
         for language in languages or ():
             routes.setdefault(language, name)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from typing import Final
 
@@ -14,17 +14,22 @@ from sentq.contract import MAIN_MODEL, Limits
 from sentq_worker.engine.base import EngineError, ModelUnavailable
 from sentq_worker.engine.provider import JobScorer
 from sentq_worker.garbage import without_garbage_collection
-from sentq_worker.inference.memory import memory_limit_bytes, weights_bytes
+from sentq_worker.inference.memory import free_memory_bytes, memory_limit_bytes, weights_bytes
 from sentq_worker.inference.model_config import stated_languages
 from sentq_worker.inference.model_files import find_model
-from sentq_worker.providers.languages import language_routes, language_rule, settings_of_model
+from sentq_worker.providers.languages import (
+    language_routes,
+    language_rule,
+    settings_of_model,
+    settings_of_rolled,
+)
 from sentq_worker.scoring.labels import Labels
 from sentq_worker.scoring.scorer import EngineScorer
 from sentq_worker.scoring.tokenizer_cost import find_slow_input
 from sentq_worker.scoring.windows import TextTokenizer
 from sentq_worker.settings import WorkerSettings
 
-__all__ = ["LoadScorer", "check_model_memory", "load_others", "load_scorer"]
+__all__ = ["LoadScorer", "check_model_memory", "load_for_rolls", "load_others", "load_scorer"]
 
 logger = logging.getLogger(__name__)
 
@@ -48,23 +53,48 @@ def load_others(
         except EngineError as error:
             raise type(error)(f"[worker.models.{name}] {error}") from error
 
-    return {name: partial(load_named, name) for name in settings.models}
+    return {name: partial(load_named, name) for name in settings.models_at_start}
 
 
-def check_model_memory(settings: WorkerSettings) -> None:
-    """Check that the weights of all models fit in memory together, before any of them is loaded.
+def load_for_rolls(
+    load: LoadScorer, settings: WorkerSettings, limits: Limits
+) -> dict[str, Callable[[Collection[str]], JobScorer]]:
+    """Return, by its name, what loads each model that may serve, beside others of these names.
+
+    There are none if no further model has `load = "on_roll"`. Each raises an EngineError, also if
+    there is too little memory.
+    """
+
+    def load_beside(name: str, others: Collection[str]) -> JobScorer:
+        own = settings_of_rolled(settings, name)
+        check_model_memory(settings, [*others, name])
+        free, needed = free_memory_bytes(), _weights_bytes(own)
+        if settings.device in {"auto", "cpu"} and free is not None and needed > free:
+            raise ModelUnavailable(
+                f"its weights have {needed / 1e6:,.0f} MB, and {free / 1e6:,.0f} MB are free"
+            )
+        return load(own, limits)
+
+    names = settings.rollable_models
+    return {name: partial(load_beside, name) for name in (MAIN_MODEL, *names) if names}
+
+
+def check_model_memory(settings: WorkerSettings, names: Collection[str]) -> None:
+    """Check that the weights of models fit in memory together, before they are loaded.
+
+    Args:
+        settings: The worker's settings.
+        names: The names of the models.
 
     Raises:
         ModelUnavailable: They do not, or a model is not found.
     """
     limit_bytes, name = settings.max_model_bytes, "SENTQ_WORKER_MAX_MODEL_BYTES"
-    if limit_bytes is None and settings.models and settings.device in {"auto", "cpu"}:
+    if limit_bytes is None and len(names) > 1 and settings.device in {"auto", "cpu"}:
         limit_bytes, name = memory_limit_bytes(), "the memory that this worker may use"
     if limit_bytes is None:
         return
-    sizes = {MAIN_MODEL: _weights_bytes(settings)}
-    for model in settings.models:
-        sizes[model] = _weights_bytes(settings_of_model(settings, model))
+    sizes = {model: _weights_bytes(settings_of_rolled(settings, model)) for model in names}
     if (total := sum(sizes.values())) > limit_bytes:
         each = ", ".join(f"{model} {size / 1e6:,.0f} MB" for model, size in sizes.items())
         raise ModelUnavailable(

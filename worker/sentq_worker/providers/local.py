@@ -8,6 +8,8 @@ from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Final
 
+from sentq.wire.roll.report import RollReport
+from sentq.wire.roll.state import RollState
 from sentq_worker.engine.base import EngineInfo, ModelUnavailable
 from sentq_worker.engine.counts import EngineCounts, counts_of
 from sentq_worker.engine.provider import (
@@ -20,6 +22,7 @@ from sentq_worker.engine.steps import Steps, run_steps
 from sentq_worker.inference.model_config import configured_labels
 from sentq_worker.inference.model_files import find_model
 from sentq_worker.providers.models import LoadedModels
+from sentq_worker.providers.roll import LoadBeside, RollFollower
 from sentq_worker.scoring.labels import Labels
 from sentq_worker.settings import WorkerSettings
 
@@ -35,18 +38,21 @@ class LocalProvider:
     Args:
         load: Makes the scorer of the main model, with the model loaded.
         load_others: The same for further models, by the names under which jobs ask for them.
+        load_rolled: What loads models while others serve, by name; see `RollFollower`.
     """
 
     def __init__(
         self,
         load: Callable[[], JobScorer],
         load_others: Mapping[str, Callable[[], JobScorer]] = MappingProxyType({}),
+        load_rolled: Mapping[str, LoadBeside] = MappingProxyType({}),
     ) -> None:
         self._load = load
         self._load_others = load_others
         self._models: LoadedModels | None = None
         #: What models have counted that were released.
         self._counts_before = EngineCounts()
+        self._roll = RollFollower(load_rolled, lambda: self._models)
 
     @property
     def counts(self) -> EngineCounts:
@@ -62,6 +68,15 @@ class LocalProvider:
     def models(self) -> Mapping[str, EngineInfo]:
         """See `SupportsModels`."""
         return {} if self._models is None else self._models.infos
+
+    @property
+    def roll(self) -> RollReport | None:
+        """See `SupportsRoll`."""
+        return self._roll.report
+
+    def follow(self, state: RollState, *, waits: bool = False) -> None:
+        """See `SupportsRoll`."""
+        self._roll.follow(state, waits=waits)
 
     @property
     def is_loaded(self) -> bool:

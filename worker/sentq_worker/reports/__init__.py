@@ -1,1 +1,2 @@
-"""The report that a worker writes about itself, its name, and what other workers report."""
+"""The report that a worker writes about itself, its name, what other workers report, and what an
+operator says of a roll."""

@@ -10,6 +10,7 @@ from typing import Final, Protocol
 
 import redis
 
+from sentq.contract import MAIN_MODEL
 from sentq.version import VERSION, find_commit
 from sentq.wire.agreement import describe_labels
 from sentq.wire.reports import (
@@ -20,6 +21,7 @@ from sentq.wire.reports import (
     remove_report,
     write_report,
 )
+from sentq.wire.roll.report import RollReport
 from sentq_worker.engine.base import EngineInfo
 from sentq_worker.engine.counts import BudgetUse
 from sentq_worker.reports.history import HistoryWriter
@@ -54,6 +56,7 @@ class WorkerSnapshot:
         hub_budget: The limits of the Hub's budget, and what was used of each.
         models: The engines of all local models, by name.
         model_texts: How many texts have an outcome of each of them, by name.
+        roll: What it does for a roll; None if no model can be rolled.
     """
 
     jobs_finished: int
@@ -69,6 +72,7 @@ class WorkerSnapshot:
     hub_budget: Sequence[BudgetUse] = ()
     models: Mapping[str, EngineInfo] = field(default_factory=dict)
     model_texts: Mapping[str, int] = field(default_factory=dict)
+    roll: RollReport | None = None
 
 
 class _ReportingChannel(Protocol):
@@ -88,13 +92,14 @@ class HeartbeatWriter:
 
     Args:
         snapshot: Returns the state of the worker. Called in the thread of the leases.
-        label_names: Returns the names of an engine's labels in outcomes.
+        label_names: Returns the names in outcomes of the labels of an engine, which is that of the
+            model of this name.
     """
 
     def __init__(
         self,
         snapshot: Callable[[], WorkerSnapshot],
-        label_names: Callable[[EngineInfo], Sequence[str]] = lambda engine: engine.labels,
+        label_names: Callable[[EngineInfo, str], Sequence[str]] = lambda engine, _: engine.labels,
     ) -> None:
         self._snapshot = snapshot
         self._label_names = label_names
@@ -143,7 +148,9 @@ class HeartbeatWriter:
             self._started_at_s = now_s
         engine, oldest_ms = snapshot.engine, snapshot.oldest_sent_at_ms
         self._pace.measure(snapshot.jobs_finished, snapshot.occupied_s)
-        labels, labels_digest = describe_labels(self._label_names(engine) if engine else ())
+        serving = snapshot.roll.serving if snapshot.roll else MAIN_MODEL
+        names = self._label_names(engine, serving) if engine else ()
+        labels, labels_digest = describe_labels(names)
         return WorkerReport(
             worker=worker,
             at_s=now_s,
@@ -169,6 +176,7 @@ class HeartbeatWriter:
             labels_digest=labels_digest,
             hub_budget=tuple(ReportedBudget(**use._asdict()) for use in snapshot.hub_budget),
             models=_reported_models(snapshot),
+            roll=snapshot.roll,
         )
 
     def withdraw(self, channel: _ReportingChannel, connection: redis.Redis) -> None:
