@@ -258,7 +258,7 @@ def producer(busy: Server) -> Iterator[Client]:
 def test_every_password_of_an_acl_file_is_a_placeholder(file: str) -> None:
     lines = [line.split() for line in (CONFIGS / file).read_text().splitlines()]
     assert [words[1] for words in lines] == ["default", *ROLES]
-    assert lines[0][2:] == ["off"]
+    assert lines[0][2:] == ["off", "~*", "&*", "+@all"]
     for words in lines[1:]:
         assert [word for word in words if word[0] in "><#"] == [f">REPLACE-the-{words[1]}-password"]
         assert "nopass" not in words
@@ -428,3 +428,30 @@ def test_a_user_may_not_run_other_commands(idle: Server, user: str, command: str
 def test_a_client_without_a_user_name_is_rejected(idle: Server) -> None:
     with idle.connection() as connection, pytest.raises(redis.AuthenticationError):
         connection.ping()
+    for command in ("GET a", "MULTI", "EVAL return 0", "SUBSCRIBE a", "ACL WHOAMI", "AUTH x"):
+        with idle.connection() as connection, pytest.raises(redis.AuthenticationError):
+            connection.execute_command(*command.split())
+
+
+@pytest.mark.parametrize("program", ["redis-server", "valkey-server"])
+def test_what_transactions_and_functions_have_written_survives_a_restart(
+    tmp_path: Path, program: str
+) -> None:
+    users = write_users(tmp_path, "root on >root-secret ~* &* +@all")
+    options = ("--aclfile", users)
+    with _server(tmp_path, *options, program=on_path(program)) as server:
+        with Client(broker_url=server.url("administrator")) as administrator:
+            administrator.load_functions()
+        with Client(broker_url=server.url("producer")) as client:
+            client.submit("a good day", key="order 17")
+            client.batch(["a good day", "a bad day"])
+        written = _content(server)
+        assert "sentq" in written
+    with _server(tmp_path, *options, program=on_path(program)) as server:
+        assert _content(server) == written
+
+
+def _content(server: Server) -> dict[str, object]:
+    """Return each key with its value, as Redis writes it to a file."""
+    with redis.Redis.from_url(server.url("root")) as root:
+        return {key.decode(): root.dump(key) for key in root.scan_iter()}
