@@ -103,14 +103,38 @@ def make_worker_app(
     settings = settings or Settings.load()
     worker_settings = worker_settings or WorkerSettings.load()
     hub_settings = hub_settings or HubSettings.load()
-    encryption = JobEncryption(settings, worker_settings)
     app = make_app(settings, set_as_current=True)
+    _configure(app, settings, worker_settings, hub_settings)
+    clock = WorkerClock()
+    provider = make_provider(
+        worker_settings,
+        hub_settings,
+        limits=settings.limits,
+        load=with_cache(load, app),
+        app=app,
+        now_ms=clock.now_ms,
+    )
+    executor = BatchExecutor(worker_settings, provider)
+    unread_queues = UnreadQueues(app)
+    runtime = _make_runtime(app, settings, worker_settings, executor, clock, unread_queues, link)
+    if link is not None:
+        link.attach(
+            lambda: runtime.shutdown.signals_received, grace_s=worker_settings.shutdown_grace_s
+        )
+        app.conf.worker_log_format = _named(app.conf.worker_log_format, worker_settings)
+    app.register_task(ScoreTask(runtime))
+    _connect_signals(runtime, unread_queues, uses_json=settings.log_format == "json")
+    return app
+
+
+def _configure(app: Celery, settings: Settings, worker: WorkerSettings, hub: HubSettings) -> None:
+    """Set what Celery does in a worker of sentq, and have it start the parts of the worker."""
     use_worker_backends(app)
-    prefetch_jobs, in_flight_bytes = _prefetch_limits(worker_settings, hub_settings)
+    prefetch_jobs, in_flight_bytes = _prefetch_limits(worker, hub)
     channel_options = {
         "in_flight_bytes": in_flight_bytes,
         "max_body_bytes": settings.limits.bytes_per_message,
-        "idle_poll_s": worker_settings.idle_poll_s,
+        "idle_poll_s": worker.idle_poll_s,
         "lease_timeout_s": settings.visibility_timeout_s,
         "dead_letter_ttl_s": settings.dead_letter_ttl_s,
         "dead_letter_max_bytes": settings.dead_letter_max_bytes,
@@ -121,7 +145,7 @@ def make_worker_app(
         worker_pool="solo",
         worker_consumer="sentq_worker.celery_worker.consumer:Consumer",
         worker_concurrency=1,
-        worker_enable_remote_control=worker_settings.remote_control != "off",
+        worker_enable_remote_control=worker.remote_control != "off",
         worker_prefetch_multiplier=prefetch_jobs,
         worker_cancel_long_running_tasks_on_connection_loss=False,
         worker_enable_prefetch_count_reduction=False,
@@ -133,7 +157,7 @@ def make_worker_app(
         result_chord_join_timeout=1.0,
     )
     app.conf.task_routes = app.conf.task_routes | {
-        task: {"queue": queue} for task, queue in worker_settings.follow_routes.items()
+        task: {"queue": queue} for task, queue in worker.follow_routes.items()
     }
     is_redis = app.connection_for_write().transport.driver_type == "redis"
     app.amqp.queues_cls = UndeclaredQueues if is_redis else UnkeptQueues
@@ -141,38 +165,38 @@ def make_worker_app(
     app.amqp.queues.select([settings.queue, settings.bulk_queue])
     app.steps["worker"].add(EngineStep)
     app.steps["consumer"].add(DispatcherStep)
-    scorer = with_cache(load, app)
-    clock = WorkerClock()
-    margin = MemoryMargin(worker_settings.maxmemory_margin)
-    provider = make_provider(
-        worker_settings,
-        hub_settings,
-        limits=settings.limits,
-        load=scorer,
-        app=app,
-        now_ms=clock.now_ms,
-    )
-    follow_rules = FollowRules(app, worker_settings)
-    unread_queues = UnreadQueues(app)
+
+
+def _make_runtime(
+    app: Celery,
+    settings: Settings,
+    worker: WorkerSettings,
+    executor: BatchExecutor,
+    clock: WorkerClock,
+    unread_queues: UnreadQueues,
+    link: ParentLink | None,
+) -> WorkerRuntime:
+    """Make the parts of the worker, and connect them."""
+    follow_rules = FollowRules(app, worker)
     messages = CallbackMessages(app, follow_rules, unread_queues.watch)
     is_single_redis = settings.is_single_redis
     job_callbacks = CallbacksOfJobs(messages, is_single_redis=is_single_redis)
     batch_callbacks = BatchCallbacks(app, messages, is_single_redis=is_single_redis)
     publish_callbacks_with(app, job_callbacks)
+    encryption = JobEncryption(settings, worker)
     stores = partial(
         ResultStore,
         app,
-        margin=margin,
+        margin=MemoryMargin(worker.maxmemory_margin),
         on_callbacks=batch_callbacks.publish,
         job_callbacks=job_callbacks,
     )
-    executor = BatchExecutor(worker_settings, provider)
     counts = JobCounts()
     dispatcher = Dispatcher(
         executor,
         stores(),
         clock,
-        batch_chars=_BATCH_CHARS_PER_TOKEN * worker_settings.batch_tokens,
+        batch_chars=_BATCH_CHARS_PER_TOKEN * worker.batch_tokens,
         seal_result=encryption.seal_result,
         bulk_queue=settings.bulk_queue,
         counts=counts,
@@ -183,11 +207,11 @@ def make_worker_app(
     )
     # The leases have a thread of their own, and so have their own connections.
     backend = own_backend(app)
-    loop_watchdog = LoopWatchdog(limit_s=worker_settings.loop_limit_s)
-    heartbeat = HeartbeatWriter(dispatcher.snapshot, partial(_label_names, worker_settings))
+    loop_watchdog = LoopWatchdog(limit_s=worker.loop_limit_s)
+    heartbeat = HeartbeatWriter(dispatcher.snapshot, partial(_label_names, worker))
     schedule = JobSchedule(
-        ScheduleLimits(worker_settings.max_scheduled_jobs, worker_settings.max_scheduled_bytes),
-        max_eta_s=worker_settings.max_eta_s,
+        ScheduleLimits(worker.max_scheduled_jobs, worker.max_scheduled_bytes),
+        max_eta_s=worker.max_eta_s,
         clock=clock,
     )
     roll = RollPoller(executor)
@@ -202,34 +226,24 @@ def make_worker_app(
         counts=counts,
     )
     loop_watchdog.is_redis_away = lambda: leases.is_redis_away
-    runtime = WorkerRuntime(
-        settings=worker_settings,
+    return WorkerRuntime(
+        settings=worker,
         encryption=encryption,
         follow_rules=follow_rules,
         job_callbacks=job_callbacks,
         batch_callbacks=batch_callbacks,
         executor=executor,
         dispatcher=dispatcher,
-        start_check=StartCheck(heartbeat, is_required=worker_settings.require_same_model),
+        start_check=StartCheck(heartbeat, is_required=worker.require_same_model),
         roll=roll,
         leases=leases,
         schedule=schedule,
-        shutdown=Shutdown(grace_s=worker_settings.shutdown_grace_s),
-        watchdog=Watchdog(executor.stalled_s, limit_s=worker_settings.batch_limit_s),
+        shutdown=Shutdown(grace_s=worker.shutdown_grace_s),
+        watchdog=Watchdog(executor.stalled_s, limit_s=worker.batch_limit_s),
         loop_watchdog=loop_watchdog,
-        endpoint=MonitoringEndpoint(
-            worker_settings.metrics_host, worker_settings.metrics_port, counts, link
-        ),
+        endpoint=MonitoringEndpoint(worker.metrics_host, worker.metrics_port, counts, link),
         prepared={},
     )
-    if link is not None:
-        link.attach(
-            lambda: runtime.shutdown.signals_received, grace_s=worker_settings.shutdown_grace_s
-        )
-        app.conf.worker_log_format = _named(app.conf.worker_log_format, worker_settings)
-    app.register_task(ScoreTask(runtime))
-    _connect_signals(runtime, unread_queues, uses_json=settings.log_format == "json")
-    return app
 
 
 def _connect_signals(
