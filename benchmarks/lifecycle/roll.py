@@ -258,7 +258,7 @@ def measure(
     """Return the figures of both runs."""
     distinct = [text for text in make_texts(2 * _TEXTS) if len(text) < _MAX_CHARS][:_TEXTS]
     labels = {
-        Path(sentq_model.folder()).name: labels_of(sentq_model.folder(), distinct),
+        client.models.status().workers[0].model or "": labels_of(sentq_model.folder(), distinct),
         _SECOND: labels_of(second, distinct),
     }
     texts = list(islice(cycle(distinct), options.jobs))

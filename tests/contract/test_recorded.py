@@ -32,6 +32,7 @@ ADDED: frozenset[str] = frozenset(
     {
         "reports.hub_budget",
         "reports.models",
+        "reports.roll",
         "reports.oldest_sent_at_s",
         "reports.pace_jobs_per_s",
         "reports.texts_finished",
