@@ -315,6 +315,28 @@ def test_the_client_for_asyncio_closes_connections_to_a_frozen_server_with_tls(
         assert [str(each.message) for each in seen] == []
 
 
+def test_the_client_for_asyncio_goes_on_after_a_restart_of_a_server_with_tls(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # As in Python 3.11.2, that of Debian 12, with a transport that the server has closed.
+    def fail(transport: object) -> None:
+        raise AttributeError("'NoneType' object has no attribute '_abort'")
+
+    monkeypatch.setattr("asyncio.sslproto._SSLProtocolTransport.abort", fail)
+
+    async def main(kind: RedisKind) -> None:
+        async with AsyncClient(broker_url=kind.url) as client:
+            await client.submit("text")
+            kind.server.kill()
+            with pytest.raises(errors.BrokerUnavailable):
+                await client.submit("text")
+            kind.server.start()
+            assert (await client.submit("text")).id
+
+    with _tls(tmp_path) as kind:
+        asyncio.run(asyncio.wait_for(main(kind), 2 * WAIT_S))
+
+
 def test_send_options_and_replay_of_dead_letters_work(kind: RedisKind) -> None:
     with Client(
         broker_url=kind.url,

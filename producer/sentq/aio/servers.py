@@ -90,7 +90,9 @@ class RedisServer:
         """
         with suppress(redis.RedisError, OSError):
             await connection.disconnect(nowait=is_lost)
-        self._transports.pop(connection).abort()
+        # Python 3.11.2, that of Debian 12, fails if the server has closed a connection with TLS.
+        with suppress(AttributeError):
+            self._transports.pop(connection).abort()
 
     async def aclose(self) -> None:
         """Close the connections to Sentinels."""
