@@ -22,10 +22,10 @@ DAY := tests/system/monitoring/test_day.py
 COVERAGE ?=
 FAST_COVERAGE := 88
 
-.PHONY: help demo test check coverage roles long attacks faults cases chaos bigdata newcomer pictures install lint types layers fast manifests docs kubernetes lock images sbom wheels format clean
+.PHONY: help demo test check check-containers coverage roles long attacks faults cases chaos bigdata newcomer pictures install lint types layers fast manifests docs kubernetes lock images sbom wheels format clean
 
 help: ## list the targets
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1	\2/p' Makefile
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1	\2/p' Makefile
 
 demo: $(VENV)/.runtime ## start a Redis and a worker, and score 200 reviews
 	$(BIN)/sentq demo
@@ -125,6 +125,13 @@ lock: $(VENV)/.tools ## write docker/requirements-*.lock, with hashes
 IMAGES ?=
 images: ## build the images with docker, podman or buildah
 	$(PYTHON) docker/images.py $(IMAGES)
+
+# As root on Debian, with podman and podman-compose: says what is missing. The image of the worker needs
+# torch for CPUs: see docker/images.py. For faults at random, say
+# `make check-containers CONTAINERS="--jobs 100000 --kills 40"`.
+CONTAINERS ?=
+check-containers: $(VENV)/.tools ## run the compose stack in containers, and break it: minutes
+	$(BIN)/python -m tests.support.containers.check $(CONTAINERS)
 
 # SBOM_PYTHON is the Python of a worker's environment.
 SBOM_PYTHON ?= $(BIN)/python
