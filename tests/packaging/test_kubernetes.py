@@ -102,6 +102,7 @@ def test_the_manifests_are_rendered_from_the_chart_as_it_is() -> None:
 
 def test_files_of_the_chart_are_those_of_configs() -> None:
     copies = {
+        "rules/drift.yml": CONFIGS / "observability" / "rules" / "drift.yml",
         "rules/recording.yml": CONFIGS / "observability" / "rules" / "recording.yml",
         "rules/alerts.yml": CONFIGS / "observability" / "rules" / "alerts.yml",
         "redis/redis.conf": CONFIGS / "redis.conf",

@@ -39,6 +39,7 @@ WANTED = {
     "SentqDeadLettersGrowing",
     "SentqDeadWebhooksGrowing",
     "SentqDrainTimeRising",
+    "SentqDrift",
     "SentqExporterDown",
     "SentqHubBudgetNearEnd",
     "SentqNoWorker",
@@ -74,7 +75,7 @@ def test_promtool_accepts_the_configuration_and_the_rules() -> None:
     assert _complaints("promtool", "check", "rules", "--lint-fatal", *RULE_FILES) == ""
 
 
-@pytest.mark.parametrize("name", ["rules_test", "rules_zero_test"])
+@pytest.mark.parametrize("name", ["rules_test", "rules_zero_test", "rules_drift_test"])
 def test_the_rules_pass_their_tests(name: str) -> None:
     assert _complaints("promtool", "test", "rules", CONFIGS / f"{name}.yml") == ""
 
@@ -133,7 +134,7 @@ def test_rules_and_dashboard_use_metrics_and_series_that_exist() -> None:
         "sentq_process_restarts_total",
     } | {
         f"sentq_{name}_{suffix}"
-        for name in ("job_seconds", "batch_seconds")
+        for name in ("job_seconds", "batch_seconds", "prediction_score")
         for suffix in ("sum", "count")
     }
 

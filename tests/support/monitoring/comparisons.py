@@ -128,6 +128,12 @@ def _of_jobs(seen: _WorkerSamples, worker: WatchedWorker) -> Iterator[Compared]:
     yield Compared("sentq_texts_total", _without_zeros(texts), ledger.texts())
     name = "sentq_other_language_texts_total"
     yield Compared(name, seen.one(name), ledger.other_language_texts())
+    labels = seen.by("sentq_predictions_total", "model", "label")
+    yield Compared("sentq_predictions_total", labels, ledger.labels())
+    for part, of in (("count", len), ("sum", sum)):
+        name = f"sentq_prediction_score_{part}"
+        scores = {model: float(of(values)) for model, values in ledger.scores().items()}
+        yield Compared(name, seen.by(name, "model"), pytest.approx(scores))
     redeliveries = seen.by("sentq_redeliveries_total", "reason")
     expected = {(reason,): float(n) for reason, n in worker.redeliveries.items()}
     yield Compared("sentq_redeliveries_total", _without_zeros(redeliveries), expected)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -76,6 +76,23 @@ class Ledger:
         return float(
             sum(isinstance(row, Prediction) and row.language_supported is False for row in rows)
         )
+
+    def labels(self) -> _Labelled:
+        """`sentq_predictions_total`, by model and label."""
+        return dict(Counter((model, row.label) for model, row in self._predictions()))
+
+    def scores(self) -> dict[tuple[str, ...], list[float]]:
+        """The values of `sentq_prediction_score`, by model."""
+        found: defaultdict[tuple[str, ...], list[float]] = defaultdict(list)
+        for model, row in self._predictions():
+            found[model,].append(row.score)
+        return dict(found)
+
+    def _predictions(self) -> Iterator[tuple[str, Prediction]]:
+        for entry in self.entries:
+            for row in entry.outcome.outcomes:
+                if isinstance(row, Prediction):
+                    yield row.model or entry.outcome.model, row
 
     def text_tokens(self) -> float:
         """`sentq_tokens_total` of the kind `text`: a model reads each text once, then its

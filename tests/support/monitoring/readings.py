@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import time
 from collections import Counter
+from types import SimpleNamespace
+from typing import Any
 
 from sentq.admin.status import QueueStatus, ServiceStatus
 from sentq.exporter.reading import RedisMemory, ServiceReading
@@ -13,7 +15,14 @@ from sentq_worker.engine.base import EngineInfo
 from sentq_worker.engine.counts import BudgetUse, EngineCounts
 from sentq_worker.monitoring.reading import EngineReading
 
-__all__ = ["engine_reading", "service_reading"]
+__all__ = ["completed_job", "engine_reading", "service_reading"]
+
+
+def completed_job(*outcomes: dict[str, object]) -> tuple[Any, Any]:
+    """Return a job of the queue sentq with these outcomes, as `JobCounts` takes it."""
+    job = SimpleNamespace(delivery_info={"routing_key": "sentq"}, lost_deliveries=0)
+    own = {"model": "m", "revision": None, "attempts": 1, "queued_ms": 3.0}
+    return job, {"outcomes": list(outcomes), **own}
 
 
 def engine_reading(n: int = 1) -> EngineReading:

@@ -6,7 +6,6 @@ It scrapes pages that the collectors of worker and exporter make, with all of th
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
@@ -21,19 +20,13 @@ from sentq_worker.monitoring.job_counts import JobCounts, Redelivery
 from sentq_worker.monitoring.reading import EngineReading
 from tests.support.monitoring.observability import alerts, expressions, panels, write_short_rules
 from tests.support.monitoring.prometheus import PrometheusServer
-from tests.support.monitoring.readings import engine_reading, service_reading
+from tests.support.monitoring.readings import completed_job, engine_reading, service_reading
 from tests.support.processes import eventually
 
 pytestmark = [pytest.mark.slow, pytest.mark.process]
 
 #: For `$__rate_interval`; the pages are scraped each second.
 RATE_INTERVAL = "5s"
-
-
-@dataclass
-class _CompletedJob:
-    delivery_info: dict[str, object] = field(default_factory=lambda: {"routing_key": "sentq"})
-    lost_deliveries: int = 0
 
 
 class _BusyWorker:
@@ -47,15 +40,12 @@ class _BusyWorker:
     def read(self) -> EngineReading:
         self._scrapes = n = self._scrapes + 1
         self.counts.add_batch(seconds=0.02, texts=3)
-        outcomes: list[dict[str, object]] = [
-            {"label": "positive"},
-            {"label": "neutral", "language": "de", "language_supported": False},
+        job = completed_job(
+            {"label": "positive", "score": 0.9},
+            {"label": "neutral", "score": 0.6, "language": "de", "language_supported": False},
             {"code": "nonfinite"},
-        ]
-        self.counts.add_completed(
-            [(_CompletedJob(), {"outcomes": outcomes, "attempts": 1, "queued_ms": 3.0})],
-            since_start_s=0.03,
         )
+        self.counts.add_completed([job], since_start_s=0.03)
         self.counts.add_redeliveries(Redelivery.LEASE_EXPIRED, 1)
         return engine_reading(n)
 

@@ -494,7 +494,7 @@ def test_a_day(day: Day, tmp_path: Path) -> None:
     fired = day.check_alerts()
     _print_table(day, fired)
     # No worker of this day has children; tests/system/lifecycle/test_group.py has such workers.
-    assert set(fired) == set(alerts()) - {"SentqProcessGivenUp", "SentqRollFailed"}
+    assert set(fired) == set(alerts()) - {"SentqDrift", "SentqProcessGivenUp", "SentqRollFailed"}
     compared = {metric for step in day.steps for metric in step.compared}
     elsewhere = documented_metrics("Metrics of a group") | documented_metrics("Metrics of a roll")
     documented = set(documented_metrics()) - set(elsewhere)

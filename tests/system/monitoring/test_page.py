@@ -19,7 +19,7 @@ from sentq_worker.group.restarts import RestartPolicy
 from sentq_worker.monitoring.collector import WorkerCollector
 from sentq_worker.monitoring.job_counts import JobCounts
 from tests.support.monitoring.metrics_page import METRICS_PAGE, documented_metrics
-from tests.support.monitoring.readings import engine_reading, service_reading
+from tests.support.monitoring.readings import completed_job, engine_reading, service_reading
 
 pytestmark = pytest.mark.unit
 
@@ -41,6 +41,7 @@ def _in_the_code(families: Iterable[Metric]) -> dict[str, tuple[str, set[str]]]:
 def test_the_page_has_each_metric_of_a_worker() -> None:
     counts = JobCounts()
     counts.name_queues(["sentq"])
+    counts.add_completed([completed_job({"label": "positive", "score": 0.9})], since_start_s=0.0)
     made = _in_the_code(WorkerCollector(counts, engine_reading).collect())
     of_rolls = documented_metrics("Metrics of a roll")
     assert made == documented_metrics("Metrics of a worker") | of_rolls

@@ -17,6 +17,7 @@ from sentq_worker.engine.counts import EngineCounts, counts_of
 from sentq_worker.monitoring import histogram
 from sentq_worker.monitoring.history import history_totals
 from sentq_worker.monitoring.job_counts import SECONDS, CountedEnd, JobCounts, Redelivery
+from sentq_worker.monitoring.predictions import SCORES, ModelKey
 from sentq_worker.providers.local import LocalProvider
 from sentq_worker.scoring.batcher import Batcher
 from tests.support.models.engines import ScriptedEngine, window
@@ -64,7 +65,9 @@ class _Results:
     def add(self, queue: object, outcomes: list[dict[str, object]], **more: Any) -> None:
         job = _Delivered({"routing_key": queue, "redelivered": more.pop("redelivered", False)})
         job.lost_deliveries = more.pop("lost", 0)
-        result = {"outcomes": outcomes, "attempts": 1, "queued_ms": 5.0} | more
+        scored = [{"score": 0.75} | each if "label" in each else each for each in outcomes]
+        own = {"model": "m", "revision": "r", "attempts": 1, "queued_ms": 5.0}
+        result = {"outcomes": scored} | own | more
         self.rows.append((job, result))
 
     def fail(self, queue: str, error: Exception) -> None:
@@ -129,6 +132,39 @@ def test_queues_that_a_message_invents_share_one_label() -> None:
     assert {queue for queue, _ in read.jobs} == {"sentq", "other"}
     assert read.jobs["other", CountedEnd.DONE] == 504
     assert set(read.queue_seconds) == {"sentq", "other"}
+
+
+def test_labels_and_scores_are_counted_by_the_model_that_gave_them() -> None:
+    counts, results = JobCounts(), _Results()
+    texts: list[dict[str, object]] = [
+        {"label": "positive", "score": 0.97},
+        {"label": "positive", "score": 0.4, "model": "other", "revision": None},
+        {"code": "empty"},
+    ]
+    results.add("sentq", texts)
+    results.add("sentq", [{"label": "negative", "score": 0.55}])
+    results.add("sentq", [{"label": "positive", "score": 0.5}], revision=None)
+    results.fail("sentq", TooManyTokens("too many"))
+    counts.add_completed(results.rows, since_start_s=0.0)
+    read = counts.read().predictions
+    assert {model: dict(each.labels) for model, each in read.items()} == {
+        ("m", "r"): {"positive": 1, "negative": 1},
+        ("other", ""): {"positive": 1},
+        ("m", ""): {"positive": 1},
+    }
+    up_to = dict(zip(SCORES, read[ModelKey("m", "r")].scores.counts, strict=False))
+    assert up_to == {0.4: 0, 0.5: 0, 0.6: 1, 0.7: 1, 0.8: 1, 0.9: 1, 0.95: 1, 0.99: 2, 1.0: 2}
+    assert read[ModelKey("m", "r")].scores.sum == pytest.approx(1.52)
+
+
+def test_a_model_with_many_labels_has_few_series() -> None:
+    counts, results = JobCounts(), _Results()
+    results.add("sentq", [{"label": f"label {n}"} for n in range(100)])
+    results.add("sentq", [{"label": "label 3"}])
+    counts.add_completed(results.rows, since_start_s=0.0)
+    labels = counts.read().predictions[ModelKey("m", "r")].labels
+    assert len(labels) == 17
+    assert (labels["label 3"], labels["other"]) == (2, 84)
 
 
 @pytest.mark.parametrize("pads", [True, False])

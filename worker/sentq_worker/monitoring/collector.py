@@ -23,6 +23,7 @@ from sentq.wire.roll.report import RollStage
 from sentq_worker.engine.counts import BudgetUse
 from sentq_worker.monitoring.histogram import BucketCounts
 from sentq_worker.monitoring.job_counts import SECONDS, TEXTS, JobCounts, JobCountsReading
+from sentq_worker.monitoring.predictions import SCORES, CountedPredictions, ModelKey
 from sentq_worker.monitoring.reading import EngineReading
 
 __all__ = ["WorkerCollector"]
@@ -77,6 +78,7 @@ def _job_families(counts: JobCountsReading) -> Iterator[Metric]:
         "Texts that were scored in a language that the model does not read.",
         counts.other_language_texts,
     )
+    yield from _prediction_families(counts.predictions)
     redeliveries = CounterMetricFamily(
         "sentq_redeliveries", "Jobs that were delivered again.", labels=("reason",)
     )
@@ -102,6 +104,26 @@ def _job_families(counts: JobCountsReading) -> Iterator[Metric]:
         counts.batch_seconds,
     )
     yield _histogram("sentq_batch_texts", "Texts of a batch of jobs.", TEXTS, counts.batch_texts)
+
+
+def _prediction_families(
+    predictions: Mapping[ModelKey, CountedPredictions],
+) -> Iterator[Metric]:
+    """Yield the distribution of labels and scores. Models are those of the worker's settings."""
+    names = ModelKey._fields
+    labels = CounterMetricFamily(
+        "sentq_predictions",
+        "Texts with a prediction of this model, by its label.",
+        labels=(*names, "label"),
+    )
+    scores = HistogramMetricFamily(
+        "sentq_prediction_score", "The score of the label of a prediction.", labels=names
+    )
+    for model, counted in sorted(predictions.items()):
+        for label, number in sorted(counted.labels.items()):
+            labels.add_metric((*model, label), number)
+        scores.add_metric(model, _buckets(SCORES, counted.scores), counted.scores.sum)
+    yield from (labels, scores)
 
 
 def _engine_families(engine: EngineReading) -> Iterator[Metric]:

@@ -7,12 +7,19 @@ from collections import Counter, defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Final, Protocol, TypedDict
+from itertools import chain
+from typing import Final, Protocol
 
 from celery.exceptions import TaskRevokedError
 
 from sentq.contract import ErrorCode
 from sentq_worker.monitoring.histogram import BucketCounts, Histogram
+from sentq_worker.monitoring.predictions import (
+    CountedOutcomes,
+    CountedPredictions,
+    ModelKey,
+    PredictionCounts,
+)
 
 __all__ = [
     "SECONDS",
@@ -67,10 +74,9 @@ class CountedJob(Protocol):
     def lost_deliveries(self) -> int: ...
 
 
-class _Outcomes(TypedDict):
+class _Outcomes(CountedOutcomes):
     """The part of a job's outcomes that is counted."""
 
-    outcomes: list[dict[str, object]]
     attempts: int
     queued_ms: float | None
 
@@ -88,6 +94,7 @@ class JobCountsReading:
         job_seconds: By queue, how long it took from sending until the outcome was stored.
         batch_seconds: How long the engine computed a batch.
         batch_texts: How many texts a batch had.
+        predictions: Their labels and scores, by model.
     """
 
     jobs: Mapping[tuple[str, CountedEnd], int]
@@ -98,6 +105,7 @@ class JobCountsReading:
     job_seconds: Mapping[str, BucketCounts]
     batch_seconds: BucketCounts
     batch_texts: BucketCounts
+    predictions: Mapping[ModelKey, CountedPredictions]
 
 
 class JobCounts:
@@ -115,6 +123,7 @@ class JobCounts:
         self._job_seconds: dict[str, Histogram] = {}
         self._batch_seconds = Histogram(SECONDS)
         self._batch_texts = Histogram(TEXTS)
+        self._predictions = PredictionCounts()
 
     def name_queues(self, queues: Collection[str]) -> None:
         """Count jobs of these queues under their names from now on."""
@@ -156,7 +165,7 @@ class JobCounts:
         """
         waits_ms: defaultdict[object, list[float | None]] = defaultdict(list)
         failed: Counter[tuple[object, CountedEnd]] = Counter()
-        outcomes: list[dict[str, object]] = []
+        done: list[_Outcomes] = []
         put_back = 0
         for job, result in results:
             queue = job.delivery_info.get("routing_key")
@@ -166,17 +175,19 @@ class JobCounts:
                 is_revoked = isinstance(result, TaskRevokedError)
                 failed[queue, CountedEnd.CANCELLED if is_revoked else CountedEnd.FAILED] += 1
                 continue
-            outcomes += result["outcomes"]
+            done.append(result)
             if result["attempts"] != 1:
                 is_put_back = job.delivery_info.get("redelivered") and not job.lost_deliveries
                 put_back += bool(is_put_back)
             waits_ms[queue].append(result["queued_ms"])
+        outcomes = list(chain.from_iterable(result["outcomes"] for result in done))
         errors = [str(outcome["code"]) for outcome in outcomes if "code" in outcome]
         others = [each for each in outcomes if each.get("language_supported") is False]
         with self._lock:
             self._texts[""] += len(outcomes) - len(errors)
             self._texts.update(errors)
             self._other_language_texts += len(others)
+            self._predictions.add(done)
             self._redeliveries[Redelivery.PUT_BACK] += put_back
             for (queue_name, end), count in failed.items():
                 self._jobs[self._label(queue_name), end] += count
@@ -200,6 +211,7 @@ class JobCounts:
                 job_seconds={name: one.read() for name, one in self._job_seconds.items()},
                 batch_seconds=self._batch_seconds.read(),
                 batch_texts=self._batch_texts.read(),
+                predictions=self._predictions.read(),
             )
 
     def _add_done(self, queue: str, waits: Sequence[float | None], since_start_s: float) -> None:
