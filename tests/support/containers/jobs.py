@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -25,6 +26,9 @@ _THREADS: Final = 8
 
 #: What a client repeats: the gateway or Redis is away, or a gateway has died during the request.
 _REPEATED: Final = {408, 409, 429, 502, 503, 504}
+
+#: Between two attempts.
+_PAUSE_S: Final = 0.5
 
 #: How much two scores of a text differ at most, and those of other texts at least.
 _SAME_SCORE: Final = 1e-4
@@ -135,17 +139,17 @@ class GatewayJobs:
         while found < jobs:
             if time.monotonic() > deadline:
                 raise NoAnswer(f"no further result of a batch for {self._patience_s} s")
-            try:
-                path = f"/v1/batches/{batch}/results?first={found}"
-                with self._http.stream("GET", path) as reply:
-                    for line in reply.iter_lines() if reply.status_code == 200 else ():
+            path = f"/v1/batches/{batch}/results?first={found}"
+            with suppress(httpx.TransportError), self._http.stream("GET", path) as reply:
+                if reply.is_success:
+                    for line in reply.iter_lines():
                         outcome = json.loads(line)
                         if outcome["index"] != found:
                             raise NoAnswer(f"result {outcome['index']} in place of {found}")
                         yield outcome
                         found, deadline = found + 1, time.monotonic() + self._patience_s
-            except httpx.TransportError:
-                time.sleep(0.5)
+            if found < jobs:
+                time.sleep(_PAUSE_S)
 
     def _request(
         self,
@@ -172,7 +176,7 @@ class GatewayJobs:
                 reason = f"{reply.status_code}: {reply.text}"
                 if reply.status_code not in _REPEATED:
                     break
-            time.sleep(0.5)
+            time.sleep(_PAUSE_S)
         raise NoAnswer(f"{method} {path}: {reason}")
 
     def _text(self, number: int) -> str:

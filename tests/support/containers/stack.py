@@ -84,7 +84,8 @@ class ComposeStack:
 
     def kill(self, container: str) -> None:
         """Send SIGKILL to its process, as the kernel does when memory runs out."""
-        os.kill(eventually(lambda: self._pid(container), what=container), signal.SIGKILL)
+        pid = eventually(lambda: self._pid(container), within_s=120, what=container)
+        os.kill(pid, signal.SIGKILL)
 
     def await_healthy(self, *services: str, within_s: float = 180) -> None:
         """Wait until the health check of each container succeeds.
