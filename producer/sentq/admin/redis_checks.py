@@ -68,6 +68,7 @@ def check_server(connection: redis.Redis, name: str) -> list[DoctorFinding]:
             _persistence(info, f"{name}: persistence", lambda: _snapshots(connection)),
             _eviction(info, f"{name}: eviction"),
             _memory(info, f"{name}: memory"),
+            *_default_user(info, f"{name}: users", connection),
         ]
 
     return unless_refused(f"{name}: version, persistence, eviction, memory", check)
@@ -170,6 +171,27 @@ def _persistence(
     return warning(
         check, "no append-only file: jobs accepted after the last snapshot can be lost", advice
     )
+
+
+def _default_user(info: _Info, check: str, connection: redis.Redis) -> list[DoctorFinding]:
+    """Say if the user `default` lacks rights with which the append-only file is read."""
+    if not info.get("aof_enabled") or str(info.get("redis_version", "")).startswith("6."):
+        return []
+    try:
+        user: Any = connection.acl_getuser("default")
+    except redis.ResponseError:
+        return []  # This user may not ask.
+    if user["categories"] == ["+@all"] and not user["commands"] and "~*" in user["keys"]:
+        return []
+    message = (
+        "the user default may not run each command: after a restart, most servers leave out "
+        "transactions of their append-only file"
+    )
+    advice = (
+        "before a restart, begin the ACL file with `user default off ~* &* +@all`, as "
+        "configs/users.acl does"
+    )
+    return [warning(check, message, advice)]
 
 
 def _eviction(info: _Info, check: str) -> DoctorFinding:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -20,7 +21,8 @@ from sentq.wire.dead_letters import DEAD_LETTERS_KEY, dead_letter_fields
 from sentq.wire.functions import load_functions
 from sentq.wire.reports import WorkerReport, write_report
 from tests.support.ports import free_port
-from tests.support.processes import RedisProcess
+from tests.support.processes import RedisProcess, eventually
+from tests.support.roles.users import functions_program, write_users
 from tests.support.tls.certificates import Authority
 from tests.support.tls.recorder import TlsRecorder
 
@@ -135,6 +137,34 @@ def test_eviction_and_persistence(
     _says("snapshots only", redis_server.url)
     configure(save="")
     _says("no persistence", redis_server.url)
+
+
+def test_a_default_user_with_few_rights(tmp_path: Path) -> None:
+    users = write_users(tmp_path, "root on >root-secret ~* &* +@all")
+    port = free_port()
+    command: list[str | Path] = [functions_program(), "--port", str(port), "--dir", tmp_path]
+    command += ["--aclfile", users, "--appendonly", "yes", "--save", ""]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    url = f"redis://root:root-secret@127.0.0.1:{port}/0"
+    try:
+        with redis.Redis.from_url(url) as root:
+            eventually(lambda: _replies(root), what="a Redis")
+            checks = {finding["check"] for finding in _doctor(url)[0]}
+            assert "broker: users" not in checks
+            root.execute_command("ACL", "SETUSER", "default", "-@all")
+            _says("a default user with few rights", url)
+        findings, _, _ = _doctor(url.replace("root:root", "operator:operator"))
+        assert "broker: users" not in {finding["check"] for finding in findings}
+    finally:
+        process.terminate()
+        process.wait(10)
+
+
+def _replies(connection: redis.Redis) -> bool:
+    try:
+        return bool(connection.ping())
+    except redis.ConnectionError:
+        return False
 
 
 def test_memory_nearly_full(redis_server: RedisProcess, configure: Callable[..., None]) -> None:

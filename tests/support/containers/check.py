@@ -71,7 +71,7 @@ class _Steps:
         try:
             yield
         except BaseException:
-            self._found = "failed"
+            self._found = f"FAILED {self._found}"
             raise
         finally:
             sys.stdout.write(f"{name:48} {time.monotonic() - began:8.1f} s  {self._found}\n")
