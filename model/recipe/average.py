@@ -17,7 +17,7 @@ import json
 import math
 import sys
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -117,6 +117,12 @@ def scored_by(folder: Path, files: Sequence[Rows], *, threads: int | None) -> li
     return done
 
 
+def scaled(scored: ScoredRows, scaling: Scaling) -> ScoredRows:
+    """Return what the model gives with its scaling, but for the rounding of the stored weights."""
+    logits = torch.tensor(scored.probabilities, dtype=torch.float64).clamp_min(1e-12).log()
+    return replace(scored, probabilities=scaling.scaled(logits).softmax(dim=-1).tolist())
+
+
 def figures(files: Sequence[Rows], scored: Sequence[ScoredRows]) -> list[dict[str, Any]]:
     """Return the figures of each file for the card and the record."""
     kept = ("rows", "accuracy", "macro_f1", "macro_recall", "polar_accuracy", "ece")
@@ -147,11 +153,12 @@ def main() -> None:
         # float32: the weights must be rounded only once, after the scaling.
         raw = Path(temporary)
         write(raw, weights, like=last, dtype=torch.float32, texts={})
-        scored = scored_by(raw, files, threads=options.threads)
+        scored = scored_by(raw, measured, threads=options.threads)
     labels = labels_of(last)
     scaling = Scaling.fitted(
-        [(one.probabilities, one.targets) for one in scored],
+        [(one.probabilities, one.targets) for one in scored[: len(files)]],
         raised=labels.index(options.lift) if options.lift else None,
+        bias=[dict(options.bias).get(label, 0.0) for label in labels],
     )
     layer = last_layer(load_model(str(last), labels=labels), len(labels))
     if layer is None:
@@ -162,11 +169,16 @@ def main() -> None:
         "command": f"python {command_line(sys.argv)}",
         "temperature": round(scaling.temperature, 4),
         "bias": dict(zip(labels, [round(one, 4) for one in scaling.bias], strict=True)),
-        "figures": figures(measured, scored_by(out, measured, threads=options.threads)),
+        "figures": figures(measured, [scaled(one, scaling) for one in scored]),
         "trainings": [run for part in parts for run in records_of(part)],
     }
     (out / "training.json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
     (out / "README.md").write_text(card(record), encoding="utf-8")
+
+
+def _bias(given: str) -> tuple[str, float]:
+    label, _, bias = given.partition("=")
+    return label, float(bias)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -178,6 +190,14 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--valid-where", action="append", default=[], metavar="FIELD=VALUE")
     parser.add_argument(
         "--lift", metavar="LABEL", help="raise the logit of this label, if that calibrates better"
+    )
+    parser.add_argument(
+        "--bias",
+        type=_bias,
+        action="append",
+        default=[],
+        metavar="LABEL=BIAS",
+        help="add this to the logit of a label, after the division by the temperature",
     )
     parser.add_argument("--threads", type=int)
     return parser

@@ -1,4 +1,4 @@
-"""Calibration of a classifier: a temperature for all logits, and a bias for one label.
+"""Calibration of a classifier: a temperature for all logits, and a bias for each label.
 
 A temperature makes scores equal to accuracies (Guo et al. 2017, arXiv:1706.04599). It cannot
 correct a label that is predicted too rarely because a part of the training data lacks it, such as
@@ -40,22 +40,24 @@ class Scaling:
         files: Sequence[tuple[Sequence[Sequence[float]], Sequence[int]]],
         *,
         raised: int | None = None,
+        bias: Sequence[float] | None = None,
     ) -> Scaling:
         """Return the best scaling of a grid.
 
         Args:
             files: The probabilities of the rows, and the numbers of their correct labels.
             raised: The number of the label whose logit may get a bias, or None.
+            bias: The bias of each label if it is known: only the temperature is searched then.
         """
         prepared = [
             (torch.tensor(found, dtype=torch.float64).clamp_min(1e-12).log(), torch.tensor(targets))
             for found, targets in files
         ]
-        labels = prepared[0][0].shape[1]
-        biases = [0.0] if raised is None else _BIASES
+        known = tuple(bias or [0.0] * prepared[0][0].shape[1])
+        lifts = [0.0] if raised is None else _BIASES
         tried = [
-            cls(temperature, tuple(lift if number == raised else 0.0 for number in range(labels)))
-            for temperature, lift in product(_TEMPERATURES, biases)
+            cls(temperature, tuple(one + lift * (at == raised) for at, one in enumerate(known)))
+            for temperature, lift in product(_TEMPERATURES, lifts)
         ]
         return min(tried, key=lambda one: max(one.error(*each) for each in prepared))
 

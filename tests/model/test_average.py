@@ -154,6 +154,17 @@ def test_scaling_reverts_a_transformation_of_the_logits() -> None:
     assert Scaling(1.0, (0.0, 0.0, 0.0)).error(moved, targets) > 0.1
 
 
+def test_a_known_bias_is_kept_and_the_temperature_is_fitted_to_it() -> None:
+    chance = torch.Generator().manual_seed(1)
+    true = torch.randn(4_000, 3, generator=chance, dtype=torch.float64) * 2
+    targets = torch.multinomial(true.softmax(-1), 1, generator=chance)[:, 0]
+    bias = (-0.2, 0.0, 0.3)
+    moved = 1.5 * (true - torch.tensor(bias))
+    scaling = Scaling.fitted([(_softmax(moved), targets.tolist())], bias=bias)
+    assert scaling.bias == bias
+    assert scaling.temperature == pytest.approx(1.5, rel=0.1)
+
+
 def test_a_badly_calibrated_file_counts_more_than_a_well_calibrated_one() -> None:
     sure, unsure = [[0.9, 0.1]] * 100, [[0.8, 0.2]] * 100
     right_on_most = [0] * 90 + [1] * 10
