@@ -75,7 +75,10 @@ def test_promtool_accepts_the_configuration_and_the_rules() -> None:
     assert _complaints("promtool", "check", "rules", "--lint-fatal", *RULE_FILES) == ""
 
 
-@pytest.mark.parametrize("name", ["rules_test", "rules_zero_test", "rules_drift_test"])
+@pytest.mark.parametrize(
+    "name",
+    ["rules_test", "rules_zero_test", pytest.param("rules_drift_test", marks=pytest.mark.slow)],
+)
 def test_the_rules_pass_their_tests(name: str) -> None:
     assert _complaints("promtool", "test", "rules", CONFIGS / f"{name}.yml") == ""
 
