@@ -22,7 +22,7 @@ DAY := tests/system/monitoring/test_day.py
 COVERAGE ?=
 FAST_COVERAGE := 88
 
-.PHONY: help demo test check check-containers coverage roles long attacks faults cases chaos bigdata newcomer pictures install lint types layers fast manifests docs kubernetes lock images sbom wheels format clean
+.PHONY: help demo test check check-containers coverage roles long attacks faults cases chaos bigdata newcomer pictures rehearsal install lint types layers fast manifests docs kubernetes lock images sbom wheels format clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1	\2/p' Makefile
@@ -103,6 +103,14 @@ pictures: $(VENV)/.tools ## run the day of monitoring, and draw the dashboard's 
 	@mkdir -p dist/pictures
 	MONITORING_RECORD=$(CURDIR)/dist/pictures/day.json $(BIN)/pytest -s $(DAY)
 	$(BIN)/python -m tests.support.monitoring.pictures dist/pictures/day.json dist/pictures
+
+# Real workers in network namespaces, scaled by the rules of KEDA: 20 minutes, root, Linux. It installs
+# matplotlib for the picture.
+rehearsal: $(VENV)/.tools ## scale workers as Kubernetes would, without a cluster, beside the usual trigger
+	$(PIP) matplotlib
+	@mkdir -p dist/pictures
+	$(BIN)/python -m benchmarks.lifecycle.rehearsal --record dist/pictures/rehearsal.json
+	$(BIN)/python -m tests.rehearsal.picture dist/pictures/rehearsal.json dist/pictures/rehearsal.svg
 
 # The page of all settings, from the models, and those of the chart; the document of the gateway's operations; the
 # page of all rights, from a Redis 7 with configs/users.acl. Tests fail while they are stale.

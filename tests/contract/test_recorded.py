@@ -30,6 +30,7 @@ FILES = sorted((Path(__file__).parent / "recorded").glob("*.json"))
 #: by a reader that does not know it.
 ADDED: frozenset[str] = frozenset(
     {
+        "reports.busy_share",
         "reports.hub_budget",
         "reports.models",
         "reports.roll",

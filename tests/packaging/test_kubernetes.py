@@ -425,12 +425,14 @@ def test_workers_are_scaled_from_none_and_kept_while_nothing_is_known(component:
     assert behavior["scaleDown"]["stabilizationWindowSeconds"] >= 300
 
 
-def test_the_trigger_reads_a_number_that_the_exporter_serves() -> None:
-    (trigger,) = _scaled_object("keda")["triggers"]
+def test_the_triggers_read_numbers_that_the_exporter_serves() -> None:
+    triggers = _scaled_object("keda")["triggers"]
     (port,) = _of_kind("Service")["sentq-exporter"]["spec"]["ports"]
     url = f"http://sentq-exporter.sentq.svc:{port['port']}/v1/scale"
-    assert trigger["metadata"]["url"] == url
-    assert trigger["metadata"]["valueLocation"] in Scale.model_fields
+    assert {each["metadata"]["url"] for each in triggers} == {url}
+    fields = [each["metadata"]["valueLocation"] for each in triggers]
+    assert fields == ["ready_jobs", "busy_workers"]
+    assert set(fields) <= set(Scale.model_fields)
 
 
 def _count(connection: redis.Redis, name: str) -> int:

@@ -34,6 +34,7 @@ _FOLDERS: Final = {
     "model": "models",
     "packaging": "packaging",
     "producer": "unit",
+    "rehearsal": "unit",
     "security": "process",
     "support": "unit",
     "system": "process",

@@ -87,6 +87,8 @@ class Scale(BaseModel):
             if there is no such job, or no id tells.
         pace_jobs_per_s: How many jobs a second the live workers complete while they have some; 0
             before the first one, and without a worker that can score.
+        busy_workers: For how many workers the last ten seconds were work: the sum, over the live
+            workers, of the share of time with jobs in the engine.
         drain_s: How long these workers need for `ready_jobs`, in seconds; None if the pace is 0.
         live_workers: How many workers report.
     """
@@ -103,6 +105,7 @@ class Scale(BaseModel):
     scheduled_jobs: int
     oldest_s: float | None
     pace_jobs_per_s: float
+    busy_workers: float
     drain_s: float | None
     live_workers: int
 
@@ -200,6 +203,7 @@ def service_status_steps(broker: BrokerKeys, settings: Settings) -> Steps[Servic
         scheduled_jobs=scheduled_jobs,
         oldest_s=max(_ages_s(queues, reports, now_s), default=None),
         pace_jobs_per_s=pace,
+        busy_workers=sum(report.busy_share for report in reports),
         drain_s=ready_jobs / pace if pace > 0 else None,
         live_workers=len(reports),
         queues=queues,

@@ -98,6 +98,8 @@ class WorkerReport(BaseModel):
         queues: The queues that it reads.
         jobs_finished: Jobs that it has completed since it started.
         jobs_per_s: Its recent rate, not the average.
+        busy_share: For which share of the recent time it had jobs in its engine, 0 to 1; 0 from an
+            older worker.
         pace_jobs_per_s: The jobs that it completes a second while it has some; None before its
             first one, and from an older worker.
         texts_finished: Texts with an outcome since it started.
@@ -130,6 +132,7 @@ class WorkerReport(BaseModel):
     queues: tuple[str, ...] = ()
     jobs_finished: NonNegativeInt = 0
     jobs_per_s: NonNegativeFloat = 0.0
+    busy_share: NonNegativeFloat = 0.0
     pace_jobs_per_s: NonNegativeFloat | None = None
     texts_finished: NonNegativeInt = 0
     in_flight_jobs: NonNegativeInt = 0

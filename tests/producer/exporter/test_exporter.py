@@ -81,13 +81,14 @@ def test_the_exporter_counts_every_list_and_all_that_is_not_in_one(
         "busy@here",
         in_flight_jobs=11,
         pace_jobs_per_s=10.0,
+        busy_share=0.75,
         oldest_sent_at_s=time.time() - 900,
         jobs_finished=100,
         texts_finished=300,
         model="old",
     )
     idle = {"jobs_finished": 100, "texts_finished": 100, "model": "new"}
-    _report(redis_server, "idle@here", pace_jobs_per_s=5.5, **idle)
+    _report(redis_server, "idle@here", pace_jobs_per_s=5.5, busy_share=0.125, **idle)
     _report(redis_server, "ill@here", pace_jobs_per_s=99.0, waiting_for="the Hub is away")
     seen = scrape(url)
     assert lengths == {0: 40, 3: 20, 6: 30, 9: 40}
@@ -120,7 +121,7 @@ def test_the_exporter_counts_every_list_and_all_that_is_not_in_one(
     assert scale["backlog_texts"] == round(155 * 400 / 200) == seen.value("sentq_backlog_texts")
     assert scale["backlog_texts_is_estimate"] is True
     assert scale["pace_jobs_per_s"] == 15.5, "one of the workers cannot score"
-    assert scale["drain_s"] == pytest.approx(150 / 15.5)
+    assert (scale["busy_workers"], scale["drain_s"]) == (0.875, pytest.approx(150 / 15.5))
     assert seen.value("sentq_drain_seconds") == pytest.approx(150 / 15.5)
     assert 899 < scale["oldest_s"] < 960, "the oldest job is in flight"
     assert scale["live_workers"] == 3

@@ -63,6 +63,7 @@ def service_reading() -> ServiceReading:
         scheduled_jobs=0,
         oldest_s=1.0,
         pace_jobs_per_s=1.0,
+        busy_workers=0.0,
         drain_s=1.0,
         live_workers=0,
         queues=(queue,),

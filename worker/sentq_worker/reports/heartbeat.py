@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import secrets
-import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Protocol
@@ -27,11 +26,9 @@ from sentq_worker.engine.counts import BudgetUse
 from sentq_worker.reports.history import HistoryWriter
 from sentq_worker.reports.pace import Pace
 from sentq_worker.reports.peers import PeerComparison
+from sentq_worker.reports.recent import RecentWork
 
 __all__ = ["HeartbeatWriter", "WorkerSnapshot"]
-
-#: The length of the window over which a rate is measured.
-_RATE_S: Final = 10.0
 
 #: How many ticks may fail before a report expires.
 _MISSED_TICKS: Final = 4
@@ -106,9 +103,7 @@ class HeartbeatWriter:
         self._peers = PeerComparison()
         self._process = secrets.token_hex(4)
         self._started_at_s: float | None = None
-        self._since = time.monotonic()
-        self._finished_then = 0
-        self._jobs_per_s = 0.0
+        self._recent = RecentWork()
         self._pace = Pace()
         self._history = HistoryWriter()
 
@@ -147,7 +142,8 @@ class HeartbeatWriter:
         if self._started_at_s is None:
             self._started_at_s = now_s
         engine, oldest_ms = snapshot.engine, snapshot.oldest_sent_at_ms
-        self._pace.measure(snapshot.jobs_finished, snapshot.occupied_s)
+        for each in (self._pace, self._recent):
+            each.measure(snapshot.jobs_finished, snapshot.occupied_s)
         serving = snapshot.roll.serving if snapshot.roll else MAIN_MODEL
         names = self._label_names(engine, serving) if engine else ()
         labels, labels_digest = describe_labels(names)
@@ -157,7 +153,8 @@ class HeartbeatWriter:
             started_at_s=self._started_at_s,
             queues=tuple(sorted(queues)),
             jobs_finished=snapshot.jobs_finished,
-            jobs_per_s=self._rate(snapshot.jobs_finished),
+            jobs_per_s=self._recent.jobs_per_s,
+            busy_share=self._recent.busy_share,
             pace_jobs_per_s=self._pace.jobs_per_s,
             texts_finished=snapshot.texts_finished,
             in_flight_jobs=snapshot.in_flight_jobs,
@@ -190,15 +187,6 @@ class HeartbeatWriter:
             remove_report(connection, channel.worker, prefix=prefix)
             now_s = float(connection.time()[0])
             self._history.write(connection, self._snapshot().totals, now_s=now_s, prefix=prefix)
-
-    def _rate(self, finished: int) -> float:
-        """Return the jobs completed a second, measured from one window to the next."""
-        elapsed_s = time.monotonic() - self._since
-        if elapsed_s >= _RATE_S or not self._jobs_per_s:
-            self._jobs_per_s = (finished - self._finished_then) / max(elapsed_s, 0.001)
-        if elapsed_s >= _RATE_S:
-            self._since, self._finished_then = time.monotonic(), finished
-        return self._jobs_per_s
 
 
 def _reported_models(snapshot: WorkerSnapshot) -> tuple[ReportedModel, ...]:

@@ -1,0 +1,1 @@
+"""Network namespaces of Linux: processes that see a network as if each had a host of its own."""
