@@ -44,6 +44,9 @@ _MIN_ENCRYPTED_MESSAGE_BYTES = 2048
 
 _REDIS_SCHEMES = ("redis://", "rediss://", "redis+socket://", "sentinel://")
 
+#: Transport options that say which master is meant, and nothing of keys or databases.
+_SENTINEL_OPTIONS = {"master_name", "min_other_sentinels", "sentinel_kwargs"}
+
 
 #: Schemes that are written in place of another one.
 _OTHER_SCHEMES = {
@@ -557,12 +560,12 @@ class Settings(LayeredSettings):
 
     @property
     def is_single_redis(self) -> bool:
-        """Whether jobs and outcomes are in one database of one Redis, without a key prefix."""
+        """Whether jobs and outcomes are in one database of one Redis, without a key prefix. It may
+        be behind Sentinel."""
         broker = self.broker_url.get_secret_value()
         return (
             self.broker_is_redis
-            and not broker.startswith("sentinel")
-            and not self.transport_options
+            and self.transport_options.keys() <= _SENTINEL_OPTIONS
             and self.result_backend_url.get_secret_value() == broker
         )
 

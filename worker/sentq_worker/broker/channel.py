@@ -481,7 +481,7 @@ class Channel(stock.Channel):
     def shares_redis(self, connection_options: Mapping[str, object]) -> bool:
         """Return whether a client with these options connects to the Redis of this channel."""
         ours = self._connparams()
-        return type(self) is Channel and all(
+        return all(
             str(ours.get(name)) == str(connection_options.get(name))
             for name in ("host", "port", "path", "db")
         )
@@ -557,6 +557,12 @@ class SentinelChannel(Channel, stock.SentinelChannel):
     """Takes messages from the Redis that Sentinel names."""
 
     from_transport_options = (*stock.SentinelChannel.from_transport_options, *_OPTIONS)
+
+    def shares_redis(self, connection_options: Mapping[str, object]) -> bool:
+        """Return whether a client with these options asks the same Sentinel: the transport options
+        name one master for both."""
+        hosts = connection_options.get("hosts")
+        return isinstance(hosts, list) and super().shares_redis(hosts[0])
 
     def own_client(self) -> redis.Redis:
         """Return a client with connections of its own, for another thread. It adds no prefix to
