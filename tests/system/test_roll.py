@@ -19,7 +19,7 @@ from tests.support.ports import free_port
 from tests.support.processes import RedisProcess, StartWorker, WorkerProcess, eventually
 from tests.support.roles.users import ARE_TESTED, as_role
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 _TEXTS = tuple(f"It was a good day, number {number}." for number in range(60))
 
