@@ -110,7 +110,7 @@ rehearsal: $(VENV)/.tools ## scale workers as Kubernetes would, without a cluste
 	$(PIP) matplotlib
 	@mkdir -p dist/pictures
 	$(BIN)/python -m benchmarks.lifecycle.rehearsal --record dist/pictures/rehearsal.json
-	$(BIN)/python -m tests.rehearsal.picture dist/pictures/rehearsal.json dist/pictures/rehearsal.svg
+	$(BIN)/python -m tests.rehearsal.picture dist/pictures/rehearsal.json dist/pictures/rehearsal.png
 
 # The page of all settings, from the models, and those of the chart; the document of the gateway's operations; the
 # page of all rights, from a Redis 7 with configs/users.acl. Tests fail while they are stale.

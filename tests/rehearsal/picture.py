@@ -1,7 +1,7 @@
 """A picture of a rehearsal: workers, backlog and the oldest job over time, for each way to scale.
 
 `python -m tests.rehearsal.picture RECORD FILE` draws what `benchmarks.lifecycle.rehearsal --record`
-has kept, as SVG. It needs matplotlib.
+has kept, as PNG. It needs matplotlib.
 """
 
 from __future__ import annotations
@@ -11,14 +11,13 @@ import sys
 from pathlib import Path
 from typing import Any, Final
 
-import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 __all__ = ["main"]
 
 #: Seconds between the points that are drawn.
-_EVERY: Final = 6
+_EVERY: Final = 8
 
 _ROWS: Final = (
     ("workers", "replicas", "#1c7ed6"),
@@ -31,8 +30,6 @@ def main(record: str, file: str) -> None:
     """Draw a record."""
     runs = json.loads(Path(record).read_text(encoding="utf-8"))
     target_s = runs.pop("target_s")
-    # Letters as text, and the same file for the same record.
-    mpl.rcParams |= {"svg.fonttype": "none", "svg.hashsalt": "rehearsal"}
     figure = Figure(figsize=(11, 6), layout="constrained")
     grid = figure.subplots(len(_ROWS), len(runs), sharex=True, sharey="row", squeeze=False)
     for column, (name, run) in enumerate(runs.items()):
@@ -44,7 +41,7 @@ def main(record: str, file: str) -> None:
                 axes.set_ylabel(label, fontsize=8)
         grid[1][column].set_yscale("symlog", linthresh=10)
         grid[2][column].axhline(target_s, color="#868e96", linestyle="--", linewidth=0.8)
-    figure.savefig(file, format="svg", metadata={"Date": None})
+    figure.savefig(file, dpi=80)
 
 
 def _draw(axes: Axes, samples: list[dict[str, Any]], field: str, color: str) -> None:
