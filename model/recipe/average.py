@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from card import card
+from card import BUNDLED, card
 from safetensors.torch import load_file
 from scaling import Scaling
 
@@ -173,7 +173,7 @@ def main() -> None:
         "trainings": [run for part in parts for run in records_of(part)],
     }
     (out / "training.json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
-    (out / "README.md").write_text(card(record), encoding="utf-8")
+    (out / "README.md").write_text(card(record, options.card), encoding="utf-8")
 
 
 def _bias(given: str) -> tuple[str, float]:
@@ -199,6 +199,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="LABEL=BIAS",
         help="add this to the logit of a label, after the division by the temperature",
     )
+    parser.add_argument("--card", type=Path, default=BUNDLED, help="the template of the card")
     parser.add_argument("--threads", type=int)
     return parser
 

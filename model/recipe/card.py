@@ -1,4 +1,4 @@
-"""Write the card (README.md) of the bundled model from its record, by card.md.jinja."""
+"""Write the card (README.md) of a model from its record, by a template."""
 
 from __future__ import annotations
 
@@ -11,13 +11,16 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
-def card(record: Mapping[str, Any]) -> str:
+#: The card of the bundled model.
+BUNDLED = Path(__file__).with_name("card.md.jinja")
+
+
+def card(record: Mapping[str, Any], template: Path = BUNDLED) -> str:
     """Return the card: the text is in the template, the figures are in the record."""
     environment = Environment(  # noqa: S701 - Markdown, from trusted text and figures
         undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
     )
-    template = Path(__file__).with_name("card.md.jinja").read_text(encoding="utf-8")
-    return environment.from_string(template).render(
+    return environment.from_string(template.read_text(encoding="utf-8")).render(
         record=record, most_seen=lambda name: _most_seen(record, name)
     )
 

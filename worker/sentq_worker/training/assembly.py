@@ -48,6 +48,8 @@ def load(
         dropout=options.dropout,
         attention_dropout=options.attention_dropout,
     )
+    if options.freeze_embeddings:
+        model.get_input_embeddings().requires_grad_(requires_grad=False)
     longest = longest_tokens(model, tokenizer)
     if longest is not None and options.max_tokens > longest:
         raise TrainingOptionsError(

@@ -158,6 +158,14 @@ def train(
         float | None,
         typer.Option(min=0.0, max=0.9, help="Replaces that of the base; 0 trains faster."),
     ] = None,
+    freeze_embeddings: Annotated[
+        bool,
+        typer.Option(
+            "--freeze-embeddings",
+            help="Keep the token embeddings of the base: it is faster, and words that the rows "
+            "lack, such as those of other languages, stay where they were among the others.",
+        ),
+    ] = False,
     seed: Annotated[int, typer.Option(help="Seed of all random choices.")] = 1,
     dtype: Annotated[
         Precision, typer.Option(help="auto: bfloat16 if the hardware supports it.")
@@ -237,6 +245,7 @@ def train(
             warmup=warmup,
             dropout=dropout,
             attention_dropout=attention_dropout,
+            freeze_embeddings=freeze_embeddings,
             seed=seed,
             dtype=dtype.value,
             device=device,

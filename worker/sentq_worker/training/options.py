@@ -45,6 +45,7 @@ class TrainingOptions:
     calibrate: bool
     dropout: float | None
     attention_dropout: float | None
+    freeze_embeddings: bool
     dtype: torch.dtype
     device: torch.device
     threads: int | None
@@ -142,6 +143,7 @@ class TrainingOptions:
             "--average": self.average,
             "--dropout": self.dropout,
             "--attention-dropout": self.attention_dropout,
+            "--freeze-embeddings": self.freeze_embeddings or None,
             "--seed": schedule.seed,
             "--dtype": str(self.dtype).removeprefix("torch."),
         }

@@ -29,8 +29,10 @@ def make_learner(
     *,
     dtype: torch.dtype = torch.float32,
     average_steps: int = 0,
+    freeze_embeddings: bool = False,
 ) -> Learner:
     model = load_model(str(base), labels=LABELS, dropout=0.0, attention_dropout=0.0)
+    model.get_input_embeddings().requires_grad_(requires_grad=not freeze_embeddings)
     cpu = torch.device("cpu")
     return Learner(model, padding=_PADDING, device=cpu, dtype=dtype, average_steps=average_steps)
 
@@ -112,3 +114,15 @@ def test_the_loss_is_that_of_the_objective(base: Path) -> None:
     found = torch.tensor(learner.predict(_ROWS)).log()
     expected = functional.nll_loss(found, torch.tensor(_TARGETS)).item()
     assert learner.learn(_ROWS, _TARGETS, rate=0.0) == pytest.approx(expected, rel=1e-4)
+
+
+def test_frozen_embeddings_keep_each_bit_while_the_others_are_trained(base: Path) -> None:
+    before = load_model(str(base), labels=LABELS).state_dict()
+    # Weights of the base that bfloat16 would round.
+    learner = make_learner(base, dtype=torch.bfloat16, average_steps=10, freeze_embeddings=True)
+    for _ in range(10):
+        learner.learn(_ROWS, _TARGETS, rate=0.01)
+    after = learner.weights()
+    assert set(after) == set(before)
+    same = {name for name, one in after.items() if torch.equal(one, before[name])}
+    assert same == {"bert.embeddings.word_embeddings.weight"}

@@ -44,7 +44,8 @@ class LearnerState(TypedDict):
 class Learner:
     """A classifier with its optimizer and, on request, the running mean of its weights.
 
-    The model is moved to `device` and `dtype`, and trained in place. With `average_steps` > 0,
+    The model is moved to `device` and `dtype`, and trained in place, except weights that require
+    no gradient. With `average_steps` > 0,
     `weights` returns the mean of the weights over about so many steps.
     """
 
@@ -62,6 +63,10 @@ class Learner:
         self._padding = padding
         self._device = device
         self._objective = objective
+        # Before they are converted to `dtype`: they must not be rounded.
+        self._frozen_weights = self._copies(
+            {name: one for name, one in model.named_parameters() if not one.requires_grad}
+        )
         # The decorator of transformers around `to` hides its type.
         self.model: torch.nn.Module = torch.nn.Module.to(model, device=device, dtype=dtype)
         self.model.train()
@@ -125,8 +130,9 @@ class Learner:
         return probabilities
 
     def weights(self) -> dict[str, torch.Tensor]:
-        """Return float32 copies of the trained weights on the CPU, by name."""
-        kept = self._master_weights if self._mean is None else self._mean.weights
+        """Return float32 copies of all weights on the CPU, by name."""
+        trained = self._master_weights if self._mean is None else self._mean.weights
+        kept = self._frozen_weights | trained
         return {name: one.cpu() for name, one in self._copies(kept).items()}
 
     def state(self) -> LearnerState:
