@@ -211,16 +211,15 @@ def test_a_script_gets_the_result_alone(browser: Browser) -> None:
 
 
 def test_sentences_are_shown_with_their_labels(browser: Browser) -> None:
-    form = {"text": "A good day. A bad <b>night</b>!", "detail": "sentences"}
-    page = browser.send("/try", from_page="/try", **form)
+    text = "A good day. A bad <b>night</b>!"
+    page = browser.send("/try", from_page="/try", text=text, detail="sentences")
     assert "<option selected>sentences</option>" in page
     assert '<li class="plus"><span>A good day.</span>' in page
     assert '<li class="minus"><span>A bad &lt;b&gt;night&lt;/b&gt;!</span>' in page
     assert re.search(r"2 sentences mixed one clearly praises", text_of(page))
     for detail in ("", "words"):
-        assert "2 sentences" not in browser.send(
-            "/try", from_page="/try", **form | {"detail": detail}
-        )
+        page = browser.send("/try", from_page="/try", text=text, detail=detail)
+        assert "2 sentences" not in page
 
 
 def test_markup_in_a_text_stays_text(browser: Browser) -> None:
