@@ -75,13 +75,14 @@ def test_every_block_is_of_a_kind_that_is_tested_here() -> None:
         ("mermaid", ""),  # A drawing,
         ("", ""),  # or one of characters.
     }
-    # Docker, a cluster and a second model are not everywhere where tests run, a test writes no file
-    # of the project, and what another test runs is not run twice.
+    # Docker, podman, a cluster and a second model are not everywhere where tests run, a test writes
+    # no file of the project, and what another test runs is not run twice.
     left_out = {one.mark for one in ALL if one not in TESTED}
     assert left_out == {
         "not run, needs Docker",
         "not run, needs a cluster",
         "not run, needs a second model",
+        "not run, needs podman",
         "not run, writes a file of the project",
         "not run, tests/packaging/test_observability.py runs it",
     }
