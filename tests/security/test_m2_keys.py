@@ -23,6 +23,8 @@ from sentq.gateway.settings import GatewaySettings
 from sentq.webhooks.store import Settlement, WebhookLimits, settle_steps, take_steps
 from sentq.wire.dead_letters import dead_letter_fields
 from sentq.wire.lua import load_script
+from sentq.wire.reports import WorkerReport, write_report
+from sentq.wire.roll.report import RollReport
 from sentq_worker.broker.dead_letters import DeadLetterTarget, dead_letter
 from sentq_worker.providers.breaker import Breaker
 from sentq_worker.providers.breaker_store import SharedBreakerState
@@ -129,6 +131,14 @@ def _leave_webhooks(server: redis.Redis) -> None:
     assert BrokerRedis(redis=server).run(gone)
 
 
+def _roll_a_model(server: redis.Redis, client: Client) -> None:
+    now_s = time.time()
+    roll = RollReport(names=("candidate",))
+    report = WorkerReport(worker="other", at_s=now_s, started_at_s=now_s, roll=roll)
+    write_report(server, report, lifetime_s=60)
+    client.models.roll("candidate")
+
+
 @pytest.mark.slow
 @pytest.mark.process
 def test_every_key_is_known_and_expires_or_is_bounded(
@@ -151,6 +161,7 @@ def test_every_key_is_known_and_expires_or_is_bounded(
         stock.send_task("sentq.score", args=[["bulk"]], queue="sentq.bulk")
         stock.send_task("sentq.score", args=[["later"]], queue="sentq", countdown=3600)
         _use_a_gateway(Settings.load(broker_url=redis_server.url))
+        _roll_a_model(server, client)
         seen |= _check(server)
         try:
             worker.wait_until_ready()

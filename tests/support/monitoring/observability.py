@@ -150,6 +150,8 @@ def write_short_rules(folder: Path, targets_s: Mapping[str, int]) -> None:
     """
     for file in RULE_FILES:
         content = yaml.safe_load(file.read_text())
+        for group in content["groups"]:
+            group.pop("interval", None)  # That of the server is short.
         for rule in (rule for group in content["groups"] for rule in group["rules"]):
             if _TARGET.fullmatch(rule["expr"]) and "seconds" in rule["record"]:
                 target_s = targets_s[rule.get("labels", {}).get("queue", "drain")]
