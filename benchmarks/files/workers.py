@@ -45,6 +45,9 @@ from sentq.files.run.watch import ProgressKind
 from sentq_worker.providers.loading import load_scorer
 from sentq_worker.settings import WorkerSettings
 
+#: Texts that the bare engine gets as one job: a job has a limit of tokens.
+_TEXTS_PER_JOB: Final = 4096
+
 #: Texts that each way scores before the first turn.
 _WARM_UP: Final = 512
 
@@ -82,8 +85,8 @@ def _score_on(core: int, pipe: Connection) -> None:
     scorer = load_scorer(WorkerSettings.load(device="cpu", threads=1), Limits())
     pipe.send(scorer.engine.info.dtype)
     while (texts := pipe.recv()) is not None:
-        (outcomes,) = scorer.score([texts])
-        pipe.send(len(outcomes))
+        jobs = [texts[n : n + _TEXTS_PER_JOB] for n in range(0, len(texts), _TEXTS_PER_JOB)]
+        pipe.send(sum(map(len, scorer.score(jobs))))
 
 
 def _score_file(service: BenchmarkedService, source: Path, out: Path) -> None:
