@@ -47,7 +47,6 @@ _REDIS_SCHEMES = ("redis://", "rediss://", "redis+socket://", "sentinel://")
 #: Transport options that say which master is meant, and nothing of keys or databases.
 _SENTINEL_OPTIONS = {"master_name", "min_other_sentinels", "sentinel_kwargs"}
 
-
 #: Schemes that are written in place of another one.
 _OTHER_SCHEMES = {
     **dict.fromkeys(("http", "tcp", "valkey"), "redis"),

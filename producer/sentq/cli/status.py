@@ -21,7 +21,7 @@ from sentq.client import Client
 from sentq.errors import BrokerUnavailable
 from sentq.rendering import printable
 from sentq.results.batch import BatchProgress
-from sentq.wire.agreement import Disagreement, differing_topics, short_revision
+from sentq.wire.agreement import Disagreement, differing_topics, with_revision
 from sentq.wire.reports import WorkerReport
 
 __all__ = ["HELP", "status"]
@@ -215,8 +215,8 @@ def _models(report: WorkerReport) -> str:
     """Return the models of a worker that has several, and how many texts each has scored."""
     each = []
     for model in report.models:
-        revision = f"@{short_revision(model.revision)}" if model.revision else ""
-        each.append(f"{model.name} = {model.model}{revision} ({model.texts_finished:,} texts)")
+        loaded = with_revision(model.model, model.revision)
+        each.append(f"{model.name} = {loaded} ({model.texts_finished:,} texts)")
     return "\n" + printable(f"models of {report.worker}: {', '.join(each)}")
 
 
@@ -236,9 +236,7 @@ def _budget(budget: HubBudget) -> str:
 
 
 def _cells(report: WorkerReport, seen: ServiceStatus) -> list[str]:
-    model = report.model
-    if model and report.revision:
-        model = f"{model}@{short_revision(report.revision)}"
+    model = with_revision(report.model, report.revision)
     engine = " ".join(part for part in (model, report.backend, report.dtype) if part)
     state = report.waiting_for or ("busy" if report.in_flight_jobs else "idle")
     if report.breaker and report.breaker != "closed":

@@ -25,8 +25,8 @@ __all__ = [
     "differences",
     "differing_topics",
     "disagreements",
-    "short_revision",
     "value_of",
+    "with_revision",
 ]
 
 _SHOWN_DIGITS: Final = 12
@@ -121,7 +121,7 @@ def value_of(topic: Topic, report: WorkerReport) -> str | None:
         case Topic.MODEL:
             return report.model
         case Topic.REVISION:
-            return report.revision and f"{report.model} at {short_revision(report.revision)}"
+            return report.revision and f"{report.model} at {_short_revision(report.revision)}"
         case Topic.LABELS:
             return report.labels_digest and _shown_labels(report)
         case Topic.MODELS:
@@ -130,10 +130,15 @@ def value_of(topic: Topic, report: WorkerReport) -> str | None:
             return report.version and report.version.partition(".")[0]
 
 
-def short_revision(revision: str) -> str:
+def _short_revision(revision: str) -> str:
     """Return the first digits of a revision."""
     digits = revision.removeprefix(_DIGEST_PREFIX)
     return revision[: len(revision) - len(digits) + _SHOWN_DIGITS]
+
+
+def with_revision(model: str | None, revision: str | None) -> str | None:
+    """Return a model with the first digits of its revision, if both are known."""
+    return f"{model}@{_short_revision(revision)}" if model and revision else model
 
 
 def _further(report: WorkerReport) -> list[ReportedModel]:
@@ -143,7 +148,7 @@ def _further(report: WorkerReport) -> list[ReportedModel]:
 
 
 def _shown_model(model: ReportedModel) -> str:
-    revision = f" at {short_revision(model.revision)}" if model.revision else ""
+    revision = f" at {_short_revision(model.revision)}" if model.revision else ""
     return f"{model.name}: {model.model}{revision}"
 
 

@@ -6,7 +6,7 @@ from rich.table import Table
 
 from sentq.admin.models import ModelsStatus
 from sentq.rendering import printable
-from sentq.wire.agreement import short_revision
+from sentq.wire.agreement import with_revision
 from sentq.wire.reports import WorkerReport
 from sentq.wire.roll.report import RollReport
 from sentq.wire.roll.state import RollState
@@ -32,9 +32,7 @@ def described(state: RollState) -> str:
 
 def _cells(report: WorkerReport, found: ModelsStatus) -> list[str]:
     stage, roll = found.stages()[report.worker], report.roll or RollReport()
-    engine = (
-        f"{report.model}@{short_revision(report.revision)}" if report.revision else report.model
-    )
+    engine = with_revision(report.model, report.revision)
     texts = (f"{model.name} {model.texts_finished:,}" for model in report.models)
     cells = (
         *(report.worker, stage or "cannot be rolled", f"{roll.serving}: {engine}"),
