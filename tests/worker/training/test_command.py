@@ -231,6 +231,30 @@ def test_columns_labels_and_long_texts_follow_the_options(base: Path, tmp_path: 
     assert "windows of 12 tokens" in (tmp_path / "model" / "README.md").read_text()
 
 
+def test_training_learns_from_scores_without_labels(base: Path, tmp_path: Path) -> None:
+    rows = [
+        {"text": row["text"], "scores": dict.fromkeys(LABELS, 0.1) | {row["label"]: 0.8}}
+        for row in separable_rows(600, seed=1)
+    ]
+    data = write_rows(tmp_path / "rows.jsonl", rows)
+    plain = write_rows(tmp_path / "plain.jsonl", separable_rows(60, seed=3))
+    valid = write_rows(tmp_path / "valid.jsonl", separable_rows(120, seed=2))
+    result = run_train(
+        *(data, plain, "--scores-field", "scores", "--valid", valid, "--base", base),
+        *("--out", tmp_path / "model", "--epochs", 3, "--learning-rate", 3e-3, "--no-calibrate"),
+        *("--batch-size", 16, "--max-tokens", 32, "--threads", 1, "--class-weights", "balanced"),
+    )
+    assert result.exit_code == 0, result.output
+    record = json.loads((tmp_path / "model" / "training.json").read_text())
+    assert record["epochs"][record["best_epoch"] - 1]["overall"]["accuracy"] > LEARNED
+    assert [source["rows_with_scores"] for source in record["sources"]] == [600, 0]
+    assert record["options"]["scores-field"] == "scores"
+    # The entropy of such scores is 0.64: a loss below it would be one of labels.
+    assert record["losses"][-1][1] > 0.5
+    card = (tmp_path / "model" / "README.md").read_text()
+    assert "600 of these rows have the probability of each label" in card
+
+
 # Interruptions
 
 

@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from sentq_worker.training.data.batches import rows_per_epoch
 from sentq_worker.training.data.corpus import Corpus, EncodedRows, encode
 from sentq_worker.training.data.training_set import TrainingSet
 from sentq_worker.training.errors import TrainingOptionsError
 from sentq_worker.training.loop.trainer import Trainer
 from sentq_worker.training.model.base import load_model, load_tokenizer, longest_tokens
-from sentq_worker.training.report.record import source_figures
 from sentq_worker.training.step.learner import Learner
 from sentq_worker.training.step.objective import Objective, balanced_weights
 from sentq_worker.training.step.padding import Padding
@@ -67,12 +67,23 @@ def assemble(
 ) -> Trainer:
     """Tokenise the rows, and build the trainer."""
 
-    def encoded(rows: Rows, *, max_tokens: int = options.max_tokens) -> EncodedRows:
-        return encode(rows, tokenizer, labels=corpus.labels, max_tokens=max_tokens)
+    def encoded(
+        rows: Rows, *, max_tokens: int = options.max_tokens, soft_targets: bool = False
+    ) -> EncodedRows:
+        return encode(
+            rows,
+            tokenizer,
+            labels=corpus.labels,
+            max_tokens=max_tokens,
+            soft_targets=soft_targets,
+        )
 
     max_text_tokens = options.max_tokens * (_MAX_WINDOWS if options.long_texts == "windows" else 1)
     training_set = TrainingSet(
-        [encoded(rows, max_tokens=max_text_tokens) for rows in corpus.training],
+        [
+            encoded(rows, max_tokens=max_text_tokens, soft_targets=corpus.has_scores)
+            for rows in corpus.training
+        ],
         corpus.weights,
         batch_size=options.schedule.batch_size,
         max_tokens=options.max_tokens,
@@ -104,7 +115,9 @@ def _class_weights(options: TrainingOptions, corpus: Corpus) -> tuple[float, ...
     if options.class_weights == "none":
         return None
     rows_by_label = dict.fromkeys(corpus.labels, 0.0)
-    for source in source_figures(corpus):
-        for label, rows in source.labels.items():
-            rows_by_label[label] += rows * source.rows_per_epoch / source.rows
+    for rows, weight in zip(corpus.training, corpus.weights, strict=True):
+        share = rows_per_epoch(len(rows), weight) / len(rows)
+        for scores in rows.distributions:
+            for label, probability in scores.items():
+                rows_by_label[label] += probability * share
     return balanced_weights([*rows_by_label.values()])

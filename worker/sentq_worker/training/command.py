@@ -106,6 +106,14 @@ def train(
         list[str] | None,
         typer.Option(metavar="OLD=NEW", help="Rename a label; 'OLD=' drops its rows."),
     ] = None,
+    scores_field: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FIELD",
+            help="Field that holds the probability of each label, as an object; a row that has one "
+            "is trained on it in place of its label, and needs no label.",
+        ),
+    ] = None,
     epochs: Annotated[
         int, typer.Option(min=1, help="Maximum number of epochs; the best is kept.")
     ] = 5,
@@ -228,6 +236,7 @@ def train(
             text_field=text_field,
             label_field=label_field,
             label_map=label_map or [],
+            scores_field=scores_field,
             epochs=epochs,
             patience=patience,
             learning_rate=learning_rate,

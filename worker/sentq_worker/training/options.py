@@ -70,6 +70,7 @@ class TrainingOptions:
         text_field: str,
         label_field: str,
         label_map: Sequence[str],
+        scores_field: str | None,
         epochs: int,
         learning_rate: float,
         batch_size: int,
@@ -99,7 +100,9 @@ class TrainingOptions:
             valid=tuple(valid),
             valid_filters=tuple(map(Filter.parse, valid_where)),
             held_out=tuple(hold_out),
-            columns=Columns.parse(text=text_field, label=label_field, names=label_map),
+            columns=Columns.parse(
+                text=text_field, label=label_field, names=label_map, scores=scores_field
+            ),
             schedule=Schedule(epochs, learning_rate, batch_size, warmup, schedule, patience, seed),
             optimizer=OptimizerOptions(head_rate, weight_decay, max_gradient_norm),
             dtype=resolve_dtype(dtype, resolved_device),
@@ -126,6 +129,7 @@ class TrainingOptions:
             "--text-field": columns.text,
             "--label-field": columns.label,
             "--label-map": [f"{old}={new or ''}" for old, new in columns.names.items()],
+            "--scores-field": columns.scores,
             "--base": self.base,
             "--epochs": schedule.epochs,
             "--patience": schedule.patience,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from array import array
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from sentq_worker.training.data.rows import Columns, Rows, read_rows, shown_labels
@@ -46,12 +46,15 @@ class EncodedRows:
     """Tokenised rows: token ids with special tokens, and the numbers of the labels.
 
     `special_tokens` counts the special tokens before and after the tokens of the text.
+    `soft_targets` holds the probabilities of all labels of each row, or nothing if they are not
+    wanted.
     """
 
     name: str
     token_ids: list[array[int]]
     targets: list[int]
     special_tokens: tuple[int, int]
+    soft_targets: list[tuple[float, ...]] = field(default_factory=list)
 
     def __len__(self) -> int:
         return len(self.targets)
@@ -68,9 +71,14 @@ class Corpus:
 
     @property
     def digest(self) -> str:
-        """A digest of all rows, their order and their labels."""
+        """A digest of all rows, their order, their labels and their scores."""
         digests = [rows.digest for rows in (*self.training, *self.validation)]
         return hashlib.blake2b("".join(digests).encode(), digest_size=16).hexdigest()
+
+    @property
+    def has_scores(self) -> bool:
+        """Whether a training row has scores, which the loss is then computed with."""
+        return any(rows.scores for rows in self.training)
 
     def seen_in_training(self, rows: Rows) -> int:
         """Count the validation rows whose text is in the training rows too.
@@ -111,7 +119,7 @@ def read_corpus(
     if held_out or not validating:
         training, held = hold_out(training, seed=seed, names=held_out or names)
         validating += held
-    labels = label_order({label for rows in training for label in rows.labels})
+    labels = label_order({label for rows in training for label in rows.label_names})
     for rows in validating:
         if not_trained := set(rows.labels) - set(labels):
             raise TrainingDataError(
@@ -157,9 +165,18 @@ def hold_out(
 
 
 def encode(
-    rows: Rows, tokenizer: PreTrainedTokenizerBase, *, labels: Sequence[str], max_tokens: int
+    rows: Rows,
+    tokenizer: PreTrainedTokenizerBase,
+    *,
+    labels: Sequence[str],
+    max_tokens: int,
+    soft_targets: bool = False,
 ) -> EncodedRows:
-    """Tokenise rows; of each text, the first `max_tokens` tokens are kept (special ones count)."""
+    """Tokenise rows; of each text, the first `max_tokens` tokens are kept (special ones count).
+
+    With `soft_targets`, the result has the probabilities of the labels too; those of a row without
+    scores are 1 for its label, and 0 for the others.
+    """
     numbers = {label: number for number, label in enumerate(labels)}
     max_chars = max_tokens * _CHARS_PER_TOKEN
     token_ids: list[array[int]] = []
@@ -177,8 +194,16 @@ def encode(
         tokenizer("a", add_special_tokens=False)["input_ids"], tokenizer("a")["input_ids"]
     )
     return EncodedRows(
-        rows.name, token_ids, [numbers[label] for label in rows.labels], special_tokens
+        rows.name,
+        token_ids,
+        [numbers[label] for label in rows.labels],
+        special_tokens,
+        _soft_targets(rows, labels) if soft_targets else [],
     )
+
+
+def _soft_targets(rows: Rows, labels: Sequence[str]) -> list[tuple[float, ...]]:
+    return [tuple(each.get(label, 0.0) for label in labels) for each in rows.distributions]
 
 
 def normalised(text: str) -> str:
@@ -194,4 +219,6 @@ def _is_held_out(text: str, seed: int) -> bool:
 def _subset(rows: Rows, chosen: Sequence[bool], *, name: str) -> Rows:
     texts = [text for text, yes in zip(rows.texts, chosen, strict=True) if yes]
     labels = [label for label, yes in zip(rows.labels, chosen, strict=True) if yes]
-    return Rows(name, texts, labels, rows.digest)
+    # Not strict: without scores the list is empty.
+    scores = [each for each, yes in zip(rows.scores, chosen, strict=False) if yes]
+    return Rows(name, texts, labels, rows.digest, scores=scores)

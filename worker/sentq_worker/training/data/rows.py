@@ -1,7 +1,7 @@
 """Labelled rows from files and Hub datasets, each of them checked.
 
-A row has a text and a label; `Filter` may use any other field. Errors name the file and the line,
-and never quote a text.
+A row has a text and a label, and scores in place of the label or beside it if `Columns` names their
+field; `Filter` may use any other field. Errors name the file and the line, and never quote a text.
 """
 
 from __future__ import annotations
@@ -17,6 +17,12 @@ import orjson
 
 from sentq_worker.training.data.formats import has_known_format, read_labelled
 from sentq_worker.training.data.hub_dataset import DatasetId, fetch_dataset
+from sentq_worker.training.data.scores import (
+    InvalidScores,
+    most_probable,
+    parse_scores,
+    renamed,
+)
 from sentq_worker.training.errors import TrainingDataError, TrainingOptionsError
 
 if TYPE_CHECKING:
@@ -89,15 +95,19 @@ class Columns:
     """The fields that hold the text and the label of a row, and the names of the labels.
 
     `names` maps a label as it is written in the data (numbers as in JSON) to its new name, or to
-    None for rows that are dropped. A label that is not in `names` keeps its name.
+    None for rows that are dropped. A label that is not in `names` keeps its name. `scores` is the
+    field that may hold the probability of each label, or None if such a field is not read.
     """
 
     text: str = "text"
     label: str = "label"
     names: Mapping[str, str | None] = field(default_factory=dict)
+    scores: str | None = None
 
     @classmethod
-    def parse(cls, *, text: str, label: str, names: Sequence[str]) -> Columns:
+    def parse(
+        cls, *, text: str, label: str, names: Sequence[str], scores: str | None = None
+    ) -> Columns:
         """Parse the names from `OLD=NEW`; `OLD=` drops the rows with this label.
 
         Raises:
@@ -110,7 +120,12 @@ class Columns:
             if not (old and equals):
                 raise TrainingOptionsError(f"a label is renamed by OLD=NEW, not {argument!r}")
             pairs[old] = new or None
-        return cls(text, label, pairs)
+        return cls(text, label, pairs, scores)
+
+    @property
+    def fields(self) -> set[str]:
+        """The fields that are read of a row."""
+        return {self.text, self.label, *([self.scores] if self.scores else [])}
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +133,9 @@ class Rows:
     """The kept rows of one source, in the order of its file; `digest` identifies their content.
 
     `places` holds the line number of each row, or the row number in a format without lines. It is
-    empty if the rows are from several files.
+    empty if the rows are from several files. `scores` holds the probabilities of the labels of each
+    row, which add up to 1, or None for a row that has only its label. It is empty if no row has
+    probabilities.
     """
 
     name: str
@@ -126,9 +143,22 @@ class Rows:
     labels: list[str]
     digest: str
     places: list[int] = field(default_factory=list)
+    scores: list[dict[str, float] | None] = field(default_factory=list)
 
     def __len__(self) -> int:
         return len(self.texts)
+
+    @property
+    def distributions(self) -> list[Mapping[str, float]]:
+        """The probabilities of the labels of each row; the label of a row without scores has 1."""
+        scores = self.scores or [None] * len(self)
+        pairs = zip(self.labels, scores, strict=True)
+        return [{label: 1.0} if each is None else each for label, each in pairs]
+
+    @property
+    def label_names(self) -> set[str]:
+        """All labels of the rows, those of their scores included."""
+        return {*self.labels, *(label for each in self.scores for label in each or ())}
 
 
 _DEFAULT_COLUMNS = Columns()
@@ -147,15 +177,16 @@ def read_rows(
         path: A .jsonl, .csv, .tsv (each also .gz) or .parquet file. If there is no such file,
             `owner/name`, `owner/name:split` or `owner/name:config:split` names a Hub dataset.
         filters: A row is kept if all filters keep it.
-        columns: The fields of text and label.
+        columns: The fields of text, label and scores. A row that has scores needs no label: it gets
+            the most probable one.
 
     Raises:
         TrainingDataError: The file cannot be read, no row is kept, or the row at the line in the
-            message has no text or no label.
+            message has no text, no label, or invalid scores.
         MissingExtra: Parquet needs a library that is not installed.
     """
     name, files = _files(path)
-    wanted = {columns.text, columns.label, *(one.field for one in filters)}
+    wanted = columns.fields | {one.field for one in filters}
     rows = Rows(name, [], [], "")
     digest = hashlib.blake2b(digest_size=16)
     for file in files:
@@ -163,16 +194,19 @@ def read_rows(
             if not all(one.keeps(record.fields) for one in filters):
                 continue
             where = f"{name}, {record.unit} {record.number}"
-            text, label = _text(record, columns, where), _label(record, columns, where)
+            text, (label, scores) = _text(record, columns, where), _target(record, columns, where)
             if label is not None:
                 rows.texts.append(text)
                 rows.labels.append(label)
                 rows.places.append(record.number)
+                rows.scores.append(scores)
                 digest.update(f"{label}\0{text}\0".encode())
+                digest.update(orjson.dumps(scores, option=orjson.OPT_SORT_KEYS) if scores else b"")
     if not rows.texts:
         raise TrainingDataError(f"{name} has no rows left to use: check it and the filters")
     places = rows.places if len(files) == 1 else []
-    return Rows(name, rows.texts, rows.labels, digest.hexdigest(), places)
+    scored = rows.scores if any(rows.scores) else []
+    return Rows(name, rows.texts, rows.labels, digest.hexdigest(), places, scored)
 
 
 def shown_labels(labels: Collection[str]) -> str:
@@ -200,6 +234,33 @@ def _text(record: LabelledRecord, columns: Columns, where: str) -> str:
     if not value.strip():
         raise TrainingDataError(f"{where}: the field {columns.text!r} is empty")
     return value
+
+
+def _target(
+    record: LabelledRecord, columns: Columns, where: str
+) -> tuple[str | None, dict[str, float] | None]:
+    """Return the label, None for a row that is dropped, and the scores if the row has any."""
+    scores = _scores(record, columns, where)
+    if scores is None or record.fields.get(columns.label) not in (None, ""):
+        label = _label(record, columns, where)
+    else:
+        first = most_probable(scores)
+        label = columns.names.get(first, first)
+    if scores is None or label is None:
+        return label, None
+    try:
+        return label, renamed(scores, columns.names)
+    except InvalidScores as error:
+        raise TrainingDataError(f"{where}: the field {columns.scores!r} {error}") from None
+
+
+def _scores(record: LabelledRecord, columns: Columns, where: str) -> dict[str, float] | None:
+    if columns.scores is None:
+        return None
+    try:
+        return parse_scores(record.fields.get(columns.scores))
+    except InvalidScores as error:
+        raise TrainingDataError(f"{where}: the field {columns.scores!r} {error}") from None
 
 
 def _label(record: LabelledRecord, columns: Columns, where: str) -> str | None:

@@ -13,7 +13,10 @@ if TYPE_CHECKING:
 
     from sentq_worker.training.data.corpus import EncodedRows
 
-__all__ = ["TrainingSet"]
+__all__ = ["Target", "TrainingSet"]
+
+#: What the loss of a row is computed with: the number of its label, or all labels' probabilities.
+Target = int | tuple[float, ...]
 
 
 class TrainingSet:
@@ -38,7 +41,10 @@ class TrainingSet:
         self._special_tokens = sources[0].special_tokens
         self._sizes = [len(source) for source in sources]
         self._token_ids = [ids for source in sources for ids in source.token_ids]
-        self._targets = [target for source in sources for target in source.targets]
+        # Either all sources have soft targets or none has.
+        self._targets: list[Target] = [
+            target for source in sources for target in source.soft_targets or source.targets
+        ]
         self._lengths = [min(len(ids), max_tokens) for ids in self._token_ids]
 
     @property
@@ -57,8 +63,8 @@ class TrainingSet:
             epoch=number,
         )
 
-    def rows(self, batch: Sequence[int], epoch: int) -> tuple[list[array[int]], list[int]]:
-        """Return the token ids of a batch, at most `max_tokens` per row, and the label numbers."""
+    def rows(self, batch: Sequence[int], epoch: int) -> tuple[list[array[int]], list[Target]]:
+        """Return the token ids of a batch, at most `max_tokens` per row, and the targets."""
         tokens = [
             epoch_window(
                 self._token_ids[row],

@@ -26,12 +26,16 @@ _FIGURES = (
 
 @dataclass(frozen=True, slots=True)
 class SourceFigures:
-    """The kept rows of a data file, those that each epoch draws, and the kept rows by label."""
+    """The kept rows of a data file, those that each epoch draws, and the kept rows by label.
+
+    `rows_with_scores` counts those that are trained on probabilities in place of their label.
+    """
 
     name: str
     rows: int
     rows_per_epoch: int
     labels: Mapping[str, int]
+    rows_with_scores: int = 0
 
     def as_json(self) -> dict[str, object]:
         """Return the fields as JSON."""
@@ -127,6 +131,15 @@ class Card:
         )
 
     def _sources(self) -> str:
+        scored = sum(source.rows_with_scores for source in self.sources)
+        if not scored:
+            return self._source_table()
+        return (
+            f"{scored} of these rows have the probability of each label, and were trained on that. "
+            f"Each counts under its label, or its most probable one.\n\n{self._source_table()}"
+        )
+
+    def _source_table(self) -> str:
         return _table(
             ("file", "rows", "drawn per epoch", *self.labels),
             [

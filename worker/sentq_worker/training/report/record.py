@@ -90,6 +90,7 @@ def source_figures(corpus: Corpus) -> list[SourceFigures]:
             rows=len(rows),
             rows_per_epoch=rows_per_epoch(len(rows), weight),
             labels=Counter(rows.labels),
+            rows_with_scores=sum(each is not None for each in rows.scores),
         )
         for rows, weight in zip(corpus.training, corpus.weights, strict=True)
     ]

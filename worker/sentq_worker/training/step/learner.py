@@ -83,8 +83,17 @@ class Learner:
             RunningMean(self._master_weights, steps=average_steps) if average_steps else None
         )
 
-    def learn(self, rows: Sequence[Sequence[int]], targets: Sequence[int], *, rate: float) -> float:
+    def learn(
+        self,
+        rows: Sequence[Sequence[int]],
+        targets: Sequence[int | Sequence[float]],
+        *,
+        rate: float,
+    ) -> float:
         """Take one optimizer step at this learning rate; return the loss.
+
+        Args:
+            targets: Of all rows the numbers of the labels, or the probabilities of all labels.
 
         Raises:
             DivergedError: The loss is not finite. The weights are unchanged.

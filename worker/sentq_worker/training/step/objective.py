@@ -1,4 +1,4 @@
-"""The loss: cross entropy with optional class weights and label smoothing."""
+"""The loss: cross entropy with labels or probabilities, class weights and label smoothing."""
 
 from __future__ import annotations
 
@@ -23,11 +23,21 @@ class Objective:
     class_weights: tuple[float, ...] | None = None
 
     def loss(self, logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-        """Return the mean over the rows; logits are (rows, labels), targets (rows,)."""
+        """Return the mean over the rows, each with the weight of its label.
+
+        Args:
+            logits: (rows, labels).
+            targets: The numbers of the labels (rows,), or the probabilities (rows, labels), which
+                must add up to 1. A row with probabilities has their mean of the labels' weights.
+        """
         weights = None if self.class_weights is None else logits.new_tensor(self.class_weights)
-        return functional.cross_entropy(
+        loss = functional.cross_entropy(
             logits, targets, weight=weights, label_smoothing=self.label_smoothing
         )
+        if weights is None or targets.ndim == 1:
+            return loss
+        # With probabilities, torch divides by the rows and not by their weights.
+        return loss * len(targets) / (targets @ weights).sum()
 
 
 def balanced_weights(rows_by_label: Sequence[float]) -> tuple[float, ...]:
