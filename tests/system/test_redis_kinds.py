@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import gc
 import json
 import signal
@@ -25,6 +26,7 @@ from sentq.results.cancel import cancelled_ids
 from sentq.wire.dead_letters import dead_letter_fields
 from sentq.wire.reports import WorkerReport, write_report
 from tests.support.celery.site import stock_app
+from tests.support.gateway.process import GatewayProcess
 from tests.support.missing import bundled_redis, on_path, redis_program, skip_without
 from tests.support.processes import RedisProcess, WorkerProcess, eventually, free_port
 from tests.support.roles.users import without_user
@@ -411,6 +413,45 @@ def test_behind_sentinel_hundreds_of_jobs_are_one_round_trip(tmp_path: Path) -> 
         jobs = client.submit_many(["text"] * 1000)
         assert len(list(client.results(jobs, timeout=WAIT_S))) == 1000
         assert requests(kind.redis) - before < 400
+
+
+def test_behind_sentinel_batches_and_callbacks_work(tmp_path: Path) -> None:
+    allowed = {"SENTQ_WORKER_FOLLOW_QUEUES": "kept", "SENTQ_WORKER_FOLLOW_TASKS": "app.save"}
+    with (
+        _sentinel(tmp_path) as kind,
+        _worker(tmp_path, kind, **allowed),
+        _stock(kind) as stock,
+        Client(broker_url=kind.url, transport_options=kind.options) as client,
+    ):
+        save = stock.signature("app.save").set(queue="kept")
+        batch = client.batch(["a", "b"], then=save)
+        job = client.submit("c", then=save)
+        assert (batch.wait(WAIT_S).done, batch.progress().is_complete) == (2, True)
+        eventually(lambda: kind.redis.llen("kept") == 2, what="two callbacks")
+        messages: Any = kind.redis.lrange("kept", 0, -1)
+        bodies = [base64.b64decode(json.loads(each)["body"]) for each in messages]
+        assert {json.loads(each)[0][0] for each in bodies} == {batch.id, job.id}
+
+
+@pytest.mark.parametrize("make", [_sentinel, _tls, _cluster], ids=["Sentinel", "TLS", "cluster"])
+def test_a_gateway_works(
+    make: Callable[[Path], AbstractContextManager[RedisKind]], tmp_path: Path
+) -> None:
+    with make(tmp_path) as kind, _worker(tmp_path, kind), ExitStack() as stack:
+        options = json.dumps(kind.options)
+        gateway = GatewayProcess(tmp_path, kind.url, SENTQ_TRANSPORT_OPTIONS=options)
+        stack.callback(gateway.stop)
+        with gateway.wait_until_ready().client() as http:
+            scored = http.post("/v1/score", json={"texts": ["a text"]})
+            assert has_hash_scores(scored.json(), "a text")
+            uploaded = http.post(
+                "/v1/batches",
+                content=b'{"text": "one"}\n{"text": "two"}\n',
+                headers={"content-type": "application/jsonl"},
+            )
+            batch = uploaded.headers["location"]
+            eventually(lambda: http.get(batch).json()["is_complete"], what="a scored batch")
+            assert len(http.get(f"{batch}/results").text.splitlines()) == 2
 
 
 def test_worker_and_client_follow_sentinel_to_the_new_master(tmp_path: Path) -> None:

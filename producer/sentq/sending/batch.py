@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from sentq.connection.app import key_with_result_prefix
 from sentq.connection.broker import queue_lists
 from sentq.errors import BatchClosed, BatchTooLarge
 from sentq.results.batch import batch_keys, unknown_batch
@@ -86,7 +87,13 @@ def push_to_batch_steps(
     tail: list[str | bytes] = ["1" if step.closes else "", *messages]
     reply: list[Any] = yield ScriptCall(
         _PUSH,
-        [queue, sent_key, *batch_keys(results, batch_id), *lists],
+        # With a key prefix, Celery publishes. A cluster wants all keys to have the prefix even so.
+        [
+            key_with_result_prefix(results.app, queue),
+            sent_key,
+            *batch_keys(results, batch_id),
+            *lists,
+        ],
         [*head, *most, step.first.place, packed_ids(job_ids), *tail],
     )
     _check(reply, batch_id)
