@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, TypedDict
+from typing import TypedDict
 
-from sentq.contract import Outcome, TextError
+from sentq.contract import Outcome, Prediction
 from sentq.errors import OverLimit
 from sentq_worker.engine.base import EngineUnavailable
 from sentq_worker.engine.provider import ProviderReply
@@ -30,13 +30,6 @@ class OutcomeFields(TypedDict):
     queued_ms: float | None
     inference_ms: float
 
-
-#: What is stored of an outcome that has neither a language nor parts.
-_FIELDS: Final = ("label", "score", "scores", "sentiment", "tokens", "windows")
-_FIELDS_WITH_LANGUAGE: Final = (
-    *_FIELDS,
-    *("language", "language_confidence", "language_supported"),
-)
 
 #: How a job ends: with its outcomes, or with an error.
 JobResult = OutcomeFields | Exception
@@ -86,14 +79,26 @@ def _stored(outcome: Outcome) -> dict[str, object]:
     Without those that a reader takes as None if they are missing: nulls for languages, parts and
     models would make the outcome of a worker that has none of them a third larger.
     """
+    # Read from the dictionary, and written out: attributes of a model of pydantic, and a loop over
+    # names, take longer, and a batch has thousands of texts.
     fields = outcome.__dict__
-    if isinstance(outcome, TextError):
+    if not isinstance(outcome, Prediction):
         return fields
-    names = _FIELDS if outcome.language is None else _FIELDS_WITH_LANGUAGE
-    stored = {name: fields[name] for name in names}
-    if outcome.model is not None:
-        stored |= {"model": outcome.model, "revision": outcome.revision}
-    if outcome.parts is not None:
-        stored["parts"] = [part.__dict__ for part in outcome.parts]
-        stored["mixed"] = outcome.mixed
+    stored: dict[str, object] = {
+        "label": fields["label"],
+        "score": fields["score"],
+        "scores": fields["scores"],
+        "sentiment": fields["sentiment"],
+        "tokens": fields["tokens"],
+        "windows": fields["windows"],
+    }
+    if fields["language"] is not None:
+        stored["language"] = fields["language"]
+        stored["language_confidence"] = fields["language_confidence"]
+        stored["language_supported"] = fields["language_supported"]
+    if fields["model"] is not None:
+        stored["model"], stored["revision"] = fields["model"], fields["revision"]
+    if fields["parts"] is not None:
+        stored["parts"] = [part.__dict__ for part in fields["parts"]]
+        stored["mixed"] = fields["mixed"]
     return stored
