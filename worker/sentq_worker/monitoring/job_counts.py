@@ -180,13 +180,13 @@ class JobCounts:
                 is_put_back = job.delivery_info.get("redelivered") and not job.lost_deliveries
                 put_back += bool(is_put_back)
             waits_ms[queue].append(result["queued_ms"])
-        outcomes = list(chain.from_iterable(result["outcomes"] for result in done))
+        outcomes = list(chain.from_iterable([result["outcomes"] for result in done]))
         errors = [str(outcome["code"]) for outcome in outcomes if "code" in outcome]
-        others = [each for each in outcomes if each.get("language_supported") is False]
+        known = [each["language_supported"] for each in outcomes if "language" in each]
         with self._lock:
             self._texts[""] += len(outcomes) - len(errors)
             self._texts.update(errors)
-            self._other_language_texts += len(others)
+            self._other_language_texts += known.count(False)
             self._predictions.add(done)
             self._redeliveries[Redelivery.PUT_BACK] += put_back
             for (queue_name, end), count in failed.items():

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping
-from typing import Final, NamedTuple, TypedDict, cast
+from collections.abc import Iterable, Mapping, Sequence
+from operator import itemgetter
+from typing import Final, NamedTuple, TypedDict
 
 from sentq_worker.monitoring.histogram import BucketCounts, Histogram
 
@@ -16,6 +17,9 @@ SCORES: Final = (0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 1.0)
 #: The most labels of a model that are counted by name; the label of the others.
 _MAX_LABELS: Final = 16
 _OTHER: Final = "other"
+
+_LABEL: Final = itemgetter("label")
+_SCORE: Final = itemgetter("score")
 
 
 class ModelKey(NamedTuple):
@@ -54,21 +58,23 @@ class PredictionCounts:
 
     def add(self, results: Iterable[CountedOutcomes]) -> None:
         """Count the predictions among the outcomes of jobs."""
-        found: defaultdict[ModelKey, list[tuple[str, float]]] = defaultdict(list)
+        found: defaultdict[tuple[str, str], list[dict[str, object]]] = defaultdict(list)
         for result in results:
-            of_job = ModelKey(result["model"], result["revision"] or "")
-            for outcome in result["outcomes"]:
-                if "label" in outcome:
-                    key = _own_model(outcome) if outcome.get("model") else of_job
-                    found[key].append(
-                        cast("tuple[str, float]", (outcome["label"], outcome["score"]))
-                    )
-        for key, predictions in found.items():
-            counted = self._labels[key]
-            for label, number in Counter(label for label, _ in predictions).items():
-                is_named = label in counted or len(counted) < _MAX_LABELS
-                counted[label if is_named else _OTHER] += number
-            self._scores[key].add_sorted(sorted(score for _, score in predictions))
+            found[result["model"], result["revision"] or ""] += result["outcomes"]
+        for (model, revision), outcomes in found.items():
+            own = [each for each in outcomes if "label" in each and "model" not in each]
+            self._add(ModelKey(model, revision), own)
+            for routed in [each for each in outcomes if "model" in each]:
+                self._add(_own_model(routed), [routed])
+
+    def _add(self, key: ModelKey, predictions: Sequence[Mapping[str, object]]) -> None:
+        if not predictions:
+            return
+        counted = self._labels[key]
+        for label, number in Counter(map(_LABEL, predictions)).items():
+            is_named = label in counted or len(counted) < _MAX_LABELS
+            counted[label if is_named else _OTHER] += number
+        self._scores[key].add_sorted(sorted(map(_SCORE, predictions)))
 
     def read(self) -> dict[ModelKey, CountedPredictions]:
         """Return what was counted so far, by model."""
