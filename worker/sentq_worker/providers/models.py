@@ -20,13 +20,12 @@ from itertools import zip_longest
 from operator import add
 from typing import Final, NamedTuple
 
-from sentq.contract import MAIN_MODEL, ErrorCode, Outcome, Prediction, TextError
+from sentq.contract import MAIN_MODEL, NO_OPTIONS, ErrorCode, Outcome, Prediction, TextError
 from sentq.errors import OverLimit
 from sentq.wire.roll.state import RollState
 from sentq_worker.engine.base import DeviceLost, EngineInfo
 from sentq_worker.engine.counts import EngineCounts, counts_of
 from sentq_worker.engine.provider import (
-    JobOutcomes,
     JobScorer,
     ProviderJob,
     ProviderReply,
@@ -82,8 +81,11 @@ class _ModelSet:
         is_tried = not state.is_shadow and state.takes(job.id)
         return _Choice(state.models[is_tried], is_asked_for=False)
 
-    def group(self, jobs: Sequence[ProviderJob]) -> dict[_Choice, list[int]]:
+    def group(self, jobs: Sequence[ProviderJob]) -> Mapping[_Choice, Sequence[int]]:
         """Return the positions of jobs by their model."""
+        # Nearly every batch. To choose for each of thousands of jobs a second would take longer.
+        if self.state.candidate is None and all(job.asked is NO_OPTIONS for job in jobs):
+            return {_Choice(self.state.serving, is_asked_for=False): range(len(jobs))}
         found: defaultdict[_Choice, list[int]] = defaultdict(list)
         for n, job in enumerate(jobs):
             found[self.choose(job)].append(n)
@@ -197,7 +199,7 @@ class LoadedModels:
             elif failed := (yield from self._try_candidate(scorer, numbers, jobs, replies)):
                 names.update(dict.fromkeys(failed, serving))
                 yield from _score(models.rolled[serving], failed, jobs, replies)
-        routed = _routed(replies)
+        routed = _routed(replies) if len(models.named) > 1 else {}
         for name, places in routed.items():
             yield from _score_elsewhere(models.named[name], places, jobs, replies)
         self._count(names, replies, routed)
@@ -268,12 +270,13 @@ class LoadedModels:
             replies: The replies, by position.
             routed: Texts that other models than those of their jobs have scored.
         """
-        texts = {n: len(r.outcomes) for n, r in replies.items() if isinstance(r, ScoredJob)}
         for n, name in names.items():
-            self._texts[name] += texts.get(n, 0)
+            reply = replies[n]
+            if isinstance(reply, ScoredJob):
+                self._texts[name] += len(reply.outcomes)
         for name, places in routed.items():
             for n, of_job in places.items():
-                if n in texts:
+                if isinstance(replies[n], ScoredJob):
                     self._texts[name] += len(of_job)
                     self._texts[names[n]] -= len(of_job)
 
@@ -295,8 +298,9 @@ def _score(
 ) -> Steps[None]:
     """Have a model score jobs, and add its replies."""
     scored = yield from scorer_steps(scorer, [texts_of(jobs[n]) for n in numbers])
+    info = scorer.engine.info
     for n, outcomes in zip(numbers, scored, strict=True):
-        replies[n] = _reply(outcomes, scorer.engine.info)
+        replies[n] = outcomes if isinstance(outcomes, OverLimit) else ScoredJob(outcomes, info)
 
 
 def _score_elsewhere(
@@ -316,10 +320,6 @@ def _score_elsewhere(
         elif isinstance(reply, ScoredJob):
             for at, outcome in zip(of_job, outcomes, strict=True):
                 reply.outcomes[at] = _named(outcome, info)
-
-
-def _reply(outcomes: JobOutcomes, info: EngineInfo) -> ProviderReply:
-    return outcomes if isinstance(outcomes, OverLimit) else ScoredJob(outcomes, info)
 
 
 def _has_failed(reply: ProviderReply) -> bool:
