@@ -13,7 +13,7 @@ for (`batching`), and so does ours for a message that is not certainly plain.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from celery.exceptions import InvalidTaskError
@@ -116,7 +116,7 @@ class JobIntake:
         if size_bytes <= limit:
             return False
         error = MessageTooLarge(f"{size_bytes:,} bytes; the limit is {limit:,} a message")
-        job = _in_flight(message.headers, message.delivery_info, self._ack(message))
+        job = _in_flight(message.headers, [], message.delivery_info, self._ack(message))
         self._dispatcher.refuse(job, error)
         return True
 
@@ -131,18 +131,20 @@ class JobIntake:
         return CALLBACK_HEADER in headers and not self._job_callbacks.allows(headers)
 
     def _take(
-        self, headers: Headers, delivery_info: Headers, body: bytes, ack_handle: AckHandle
+        self, headers: Mapping[str, Any], delivery_info: Headers, body: bytes, ack_handle: AckHandle
     ) -> bool:
         arguments = plain_arguments(body)
         if arguments is None:
             return False
-        job = _in_flight(headers, delivery_info, ack_handle)
+        texts: Sequence[object] = []
         try:
-            job.texts, job.asked = self._encryption.read(job.id, *arguments)
-            check_options(headers, len(job.texts))
+            texts, asked = self._encryption.read(headers["id"], *arguments)
+            check_options(headers, len(texts))
         except InvalidInput as error:
-            self._dispatcher.refuse(job, error)
+            self._dispatcher.refuse(_in_flight(headers, texts, delivery_info, ack_handle), error)
         else:
+            job = _in_flight(headers, texts, delivery_info, ack_handle)
+            job.asked = asked
             self._dispatcher.add(job)
         return True
 
@@ -152,9 +154,12 @@ class JobIntake:
 
 
 def _in_flight(
-    headers: Mapping[str, Any], delivery_info: Headers, ack_handle: AckHandle
+    headers: Mapping[str, Any],
+    texts: Sequence[object],
+    delivery_info: Headers,
+    ack_handle: AckHandle,
 ) -> InFlightJob:
-    return InFlightJob(headers["id"], [], headers, delivery_info, ack_handle)
+    return InFlightJob(headers["id"], texts, headers, delivery_info, ack_handle)
 
 
 def batching(task: Task, app: Celery, consumer: StrategyConsumer) -> MessageHandler:

@@ -78,13 +78,6 @@ class DeliveredJob:
     asked: JobOptions = field(default=NO_OPTIONS, init=False)
 
     @property
-    def chars(self) -> int:
-        """The number of characters that are read for its texts: twice as many if their parts are
-        scored, too."""
-        chars = sum([len(text) for text in self.texts if isinstance(text, str)])
-        return 2 * chars if DETAIL_HEADER in self.headers else chars
-
-    @property
     def is_local_only(self) -> bool:
         """Whether its texts may not leave this machine."""
         return bool(self.headers.get(LOCAL_ONLY_HEADER))
@@ -134,6 +127,8 @@ class InFlightJob(DeliveredJob):
         shortages: In how many of these memory was short.
         duplicates: Later deliveries of the same job.
         lost_deliveries: How many deliveries of its message were lost, as its headers tell.
+        chars: The number of characters that are read for its texts: twice as many if their parts
+            are scored, too. A job is looked at for several batches until one has it.
     """
 
     ack_handle: AckHandle
@@ -141,9 +136,12 @@ class InFlightJob(DeliveredJob):
     shortages: int = 0
     duplicates: tuple[InFlightJob, ...] = ()
     lost_deliveries: int = field(init=False)
+    chars: int = field(init=False)
 
     def __post_init__(self) -> None:
         self.lost_deliveries = lost_deliveries(self.headers)
+        chars = sum([len(text) for text in self.texts if isinstance(text, str)])
+        self.chars = 2 * chars if DETAIL_HEADER in self.headers else chars
 
     @property
     def attempts(self) -> int:
