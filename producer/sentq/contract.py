@@ -319,7 +319,9 @@ class JobOutcome(_Wire):
         inference_ms: Milliseconds that its whole batch took.
     """
 
-    outcomes: list[Outcome]
+    # In pydantic's own mode each text that has a prediction would also be tried as an error, which
+    # takes as long again.
+    outcomes: list[Annotated[Outcome, Field(union_mode="left_to_right")]]
     model: str
     revision: str | None
     backend: str
