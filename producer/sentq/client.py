@@ -191,7 +191,7 @@ class Client:
         ids = [id_of(job) for job in several(jobs, "results", "jobs or job ids")]
         for job_id in ids:
             reader.expect(job_id)
-        return (self._results.run(reader.end_steps()) for _ in ids)
+        return (reader.ended_already() or self._results.run(reader.end_steps()) for _ in ids)
 
     def job(self, job_id: str) -> Job:
         """Return the handle of a job by its id, also of one that another process sent.

@@ -179,7 +179,10 @@ class AsyncClient:
         self, reader: OrderedResults, jobs: int
     ) -> AsyncGenerator[JobOutcome | JobError, None]:
         for _ in range(jobs):
-            yield await self._drivers.current().run(reader.end_steps())
+            ended = reader.ended_already()
+            if ended is None:
+                ended = await self._drivers.current().run(reader.end_steps())
+            yield ended
 
     def job(self, job_id: str) -> AsyncJob:
         """Return the handle of a job by its id, also of one that another process sent.
