@@ -6,7 +6,7 @@ import asyncio
 import subprocess
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -20,14 +20,14 @@ from sentq import AsyncClient, Client, JobStatus, Prediction, Settings, errors
 from sentq.cli import app as cli
 from sentq.connection.app import make_app, own_backend
 from tests.support.celery.flower import start_flower
-from tests.support.processes import RedisProcess, WorkerProcess, eventually, free_port
-from tests.support.tls.certificates import Authority, Certificate, redis_program_with_tls
+from tests.support.processes import RedisProcess, WorkerProcess, eventually
+from tests.support.tls.certificates import Authority
 from tests.support.tls.recorder import TlsRecorder
+from tests.support.tls.servers import MASTER, redis_with_tls, sentinel_with_tls
 
 PASSWORD: Final = "the-password-of-redis"
 TEXT: Final = "a text that must stay private"
 STANDIN: Final = ("tests.support.workers.standin",)
-MASTER: Final = "the-master"
 
 
 @dataclass
@@ -275,33 +275,11 @@ def test_an_unverified_connection_of_another_app_is_not_used(untrusted: Untruste
         other.pool.force_close_all()
 
 
-@contextmanager
-def _tls_redis(
-    folder: Path, authority: Authority, certificate: Certificate, *options: str
-) -> Iterator[tuple[RedisProcess, int]]:
-    """Run a Redis that also has a port with TLS, and yield both."""
-    (folder / "redis").mkdir()
-    port = free_port()
-    words = {
-        "--tls-port": port,
-        "--tls-cert-file": certificate.certificate,
-        "--tls-key-file": certificate.key,
-        "--tls-ca-cert-file": authority.file,
-    }
-    command = [str(word) for option in words.items() for word in option]
-    server = RedisProcess(redis_program_with_tls(), folder / "redis", *command, *options)
-    try:
-        server.start()
-        yield server, port
-    finally:
-        server.stop()
-
-
 @pytest.mark.slow
 def test_client_certificates_are_shown_by_client_and_worker(tmp_path: Path) -> None:
     authority = Authority(tmp_path / "authority")
     server, own = authority.certificate("server"), authority.certificate("client")
-    with _tls_redis(tmp_path, authority, server, "--tls-auth-clients", "yes") as (_, port):
+    with redis_with_tls(tmp_path, authority, server, "--tls-auth-clients", "yes") as (_, port):
         url = f"rediss://127.0.0.1:{port}/0"
         without: dict[str, Any] = {"broker_url": url, "tls_ca_file": authority.file}
         with Client(Settings.load(**without)) as client, pytest.raises(errors.BrokerUnavailable):
@@ -328,30 +306,11 @@ def test_sentinel_and_the_redis_that_it_names_are_verified(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     authority = Authority(tmp_path / "authority")
-    certificate = authority.certificate("server")
-    files = (
-        *("--tls-cert-file", str(certificate.certificate)),
-        *("--tls-key-file", str(certificate.key)),
-        *("--tls-ca-cert-file", str(authority.file), "--tls-auth-clients", "no"),
-    )
+    shown = authority, authority.certificate("server")
     with (
-        ExitStack() as stack,
-        _tls_redis(tmp_path, authority, certificate, "--tls-auth-clients", "no") as (_, master),
+        redis_with_tls(tmp_path, *shown, "--tls-auth-clients", "no") as (_, master),
+        sentinel_with_tls(tmp_path, *shown, master_port=master) as (_, port),
     ):
-        port, plain = free_port(), free_port()
-        configuration = tmp_path / "sentinel.conf"
-        configuration.write_text(
-            f"dir {tmp_path}\nbind 127.0.0.1\nsentinel monitor {MASTER} 127.0.0.1 {master} 1\n"
-        )
-        command = [
-            *(str(redis_program_with_tls()), str(configuration), "--sentinel"),
-            *("--port", str(plain), "--tls-port", str(port), "--tls-replication", "yes", *files),
-        ]
-        process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
-        stack.callback(process.wait, 10)
-        stack.callback(process.terminate)
-        with redis.Redis(port=plain) as client:
-            eventually(lambda: _is_monitored(client), what="a Sentinel that reaches its master")
         urls: dict[str, Any] = {
             "broker_url": f"sentinel://127.0.0.1:{port}/0?ssl_cert_reqs=required",
             "transport_options": {"master_name": MASTER},
@@ -361,19 +320,21 @@ def test_sentinel_and_the_redis_that_it_names_are_verified(
             pytest.raises(errors.BrokerUnavailable),
         ):
             client.submit(TEXT)
+        with pytest.raises(errors.BrokerUnavailable):
+            asyncio.run(_submit(Settings.load(**urls, socket_timeout_s=1)))
         settings = urls | {"tls_ca_file": authority.file}
         with Client(Settings.load(**settings)) as client:
             job = client.submit(TEXT)
             assert job.status() is JobStatus.QUEUED
+            asyncio.run(_submit(Settings.load(**settings)))
+            assert client.backlog().total_jobs == 2
         with pytest.raises(errors.SettingsError, match="sentinel:// needs"):
             Client(Settings.load(**settings | {"broker_url": f"sentinel://127.0.0.1:{port}/0"}))
 
 
-def _is_monitored(sentinel: redis.Redis) -> bool:
-    with suppress(redis.ConnectionError):
-        master: Any = sentinel.sentinel_master(MASTER)
-        return "down" not in master["flags"]
-    return False
+async def _submit(settings: Settings) -> None:
+    async with AsyncClient(settings) as client:
+        await client.submit(TEXT)
 
 
 @pytest.mark.unit

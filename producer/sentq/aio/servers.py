@@ -22,12 +22,12 @@ if TYPE_CHECKING:
 
 __all__ = ["RedisServer"]
 
-#: By the class that Celery chose, which may be a subclass: the one of redis.asyncio.
-_CLASSES: Final[tuple[tuple[type, type[AbstractConnection]], ...]] = (
-    (redis.sentinel.SentinelManagedSSLConnection, SentinelManagedSSLConnection),
-    (redis.sentinel.SentinelManagedConnection, SentinelManagedConnection),
-    (redis.SSLConnection, aioredis.SSLConnection),
-    (redis.UnixDomainSocketConnection, aioredis.UnixDomainSocketConnection),
+#: By what the class is that Celery chose, often one of its own: the class of redis.asyncio.
+_CLASSES: Final[tuple[tuple[tuple[type, ...], type[AbstractConnection]], ...]] = (
+    ((redis.sentinel.SentinelManagedConnection, redis.SSLConnection), SentinelManagedSSLConnection),
+    ((redis.sentinel.SentinelManagedConnection,), SentinelManagedConnection),
+    ((redis.SSLConnection,), aioredis.SSLConnection),
+    ((redis.UnixDomainSocketConnection,), aioredis.UnixDomainSocketConnection),
 )
 
 
@@ -55,8 +55,9 @@ class RedisServer:
         # In this version of the protocol replies and notices have one form, in every redis-py.
         options |= {"protocol": 2, "socket_timeout": None}
         options.pop("max_connections", None)
-        for given, own in _CLASSES:
-            if issubclass(options.get("connection_class", object), given):
+        chosen = options.get("connection_class", object)
+        for kinds, own in _CLASSES:
+            if all(issubclass(chosen, kind) for kind in kinds):
                 options["connection_class"] = own
                 break
         if "hosts" in options:

@@ -1,1 +1,1 @@
-"""Certificates for tests, and a TLS server that records what clients send to it."""
+"""For tests: certificates, servers with TLS, and one that records what clients send to it."""
