@@ -18,6 +18,7 @@ from sentq.contract import JobOutcome, JobStatus
 from sentq.errors import JobError, ResultsUnavailable
 from sentq.results.backlog import Backlog, read_backlog
 from sentq.results.steps import Listen, ReadBacklog, ResultSteps, Subscribe, results_unavailable
+from sentq.results.subscription import PooledSubscription
 from sentq.wire.lua import Script
 from sentq.wire.scheduled import DueTime
 from sentq.wire.sealing import load_keyring
@@ -161,13 +162,13 @@ class ResultReader(ResultSteps):
         except redis.RedisError as error:
             raise results_unavailable(error) from error
 
-    def subscription(self) -> redis.client.PubSub | StandInSubscription:
-        """Return a subscription to no channel yet, on a connection of its own."""
+    def subscription(self) -> PooledSubscription | StandInSubscription:
+        """Return a subscription to no channel yet. It has a connection of its own until it ends."""
         in_place = stand_in()
         if in_place is not None:
             return in_place.subscription()
-        pubsub: redis.client.PubSub = self.connection.pubsub(ignore_subscribe_messages=True)
-        return pubsub
+        pool = self.connection.connection_pool
+        return PooledSubscription(pool, ignore_subscribe_messages=True)
 
     @property
     def connection(self) -> redis.Redis:
@@ -180,7 +181,7 @@ class _Subscription:
 
     def __init__(self, results: ResultReader) -> None:
         self._results = results
-        self._channel: redis.client.PubSub | StandInSubscription | None = None
+        self._channel: PooledSubscription | StandInSubscription | None = None
 
     def perform(self, request: Request) -> Any:
         """Do what steps request, and return the reply."""
