@@ -199,7 +199,9 @@ def _fingerprint(each: bytes) -> str:
     try:
         # The worker writes an integer beyond 64 bits as a float, as most readers of JSON do.
         whole = json.loads(text, parse_int=float)
-        ids = (whole["properties"].get("correlation_id"), whole["headers"].get("id"))
-        return json.dumps([*ids, whole["body"]])
+        headers = whole["headers"]
+        # Generated messages may differ in the task alone: one is a job, the other is not.
+        names = (whole["properties"].get("correlation_id"), headers.get("id"), headers.get("task"))
+        return json.dumps([*names, whole["body"]])
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
         return text
