@@ -12,7 +12,7 @@ from itertools import islice
 from typing import Final
 
 from sentq.contract import JobOutcome
-from sentq.errors import JobError
+from sentq.errors import JobError, ResultsUnavailable
 from sentq.results.steps import ResultSteps
 from sentq.wire.steps import Deadline, Steps
 
@@ -41,6 +41,7 @@ class OrderedResults:
         self._expected: deque[str] = deque()
         self._ended: dict[str, JobOutcome | JobError] = {}
         self._jobs_per_read = min(_MIN_JOBS, read_jobs)
+        self._has_read = False
 
     def expect(self, job_id: str) -> None:
         """Expect a job after all that are expected already."""
@@ -67,13 +68,13 @@ class OrderedResults:
             IndexError: No job is expected.
         """
         job_id = self._expected.popleft()
-        if job_id not in self._ended:
-            yield from self._read_ended_steps(job_id)
+        is_away = job_id not in self._ended and not (yield from self._read_ended_steps(job_id))
         ended = self._ended.pop(job_id, None)
         if ended is not None:
             return ended
+        deadline = Deadline(self._timeout_s)
         try:
-            return (yield from self._results.wait_steps(job_id, Deadline(self._timeout_s)))
+            return (yield from self._results.wait_steps(job_id, deadline, is_away=is_away))
         except JobError as error:
             return error
 
@@ -89,10 +90,21 @@ class OrderedResults:
             self._expected.popleft()
         return ended
 
-    def _read_ended_steps(self, job_id: str) -> Steps[None]:
+    def _read_ended_steps(self, job_id: str) -> Steps[bool]:
         """Read this job and some after it: few while the workers are slower than the reader, more
-        and more while they are faster."""
+        and more while they are faster. Return whether Redis replied.
+
+        Raises:
+            ResultsUnavailable: Redis did not reply, and has not replied before.
+        """
         ids = [job_id, *islice(self._expected, self._jobs_per_read - 1)]
-        ended = yield from self._results.ready_steps(ids)
+        try:
+            ended = yield from self._results.ready_steps(ids)
+        except ResultsUnavailable:
+            if not self._has_read:
+                raise
+            return False
+        self._has_read = True
         self._ended |= ended
         self._jobs_per_read = min(self._most_jobs, max(_MIN_JOBS, 2 * len(ended)))
+        return True

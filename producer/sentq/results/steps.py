@@ -174,8 +174,16 @@ class ResultSteps:
         due_ms = None if document is None else due_ms_of(document)
         return None if due_ms is None else moment(due_ms)
 
-    def wait_steps(self, job_id: str, deadline: Deadline) -> Steps[JobOutcome]:
+    def wait_steps(
+        self, job_id: str, deadline: Deadline, *, is_away: bool = False
+    ) -> Steps[JobOutcome]:
         """Wait for the job's outcome.
+
+        Args:
+            job_id: The job's id.
+            deadline: Until when.
+            is_away: Redis was available before and did not reply just now, which is waited out.
+                Otherwise its first reply has to come at once.
 
         Raises:
             WaitTimeout: There was no outcome at the deadline.
@@ -184,7 +192,7 @@ class ResultSteps:
             JobFailed: The job as a whole failed.
             ResultsUnavailable: Redis was not available for too long.
         """
-        document = yield from self._final_document_steps(job_id, deadline)
+        document = yield from self._final_document_steps(job_id, deadline, is_away=is_away)
         return outcome_of(job_id, document, self.keyring)
 
     def ready_steps(self, job_ids: Sequence[str]) -> Steps[dict[str, JobOutcome | JobError]]:
@@ -208,10 +216,14 @@ class ResultSteps:
                 ended[job_id] = error
         return ended
 
-    def _final_document_steps(self, job_id: str, deadline: Deadline) -> Steps[dict[str, Any]]:
-        document = self.require_document(job_id, (yield from self._document_steps(job_id)))
+    def _final_document_steps(
+        self, job_id: str, deadline: Deadline, *, is_away: bool
+    ) -> Steps[dict[str, Any]]:
+        document: dict[str, Any] | None = None
+        if not is_away:
+            document = self.require_document(job_id, (yield from self._document_steps(job_id)))
         outage_since: float | None = None
-        while not is_final(document):
+        while document is None or not is_final(document):
             try:
                 document = yield from self._listen_steps(job_id, deadline)
                 outage_since = None

@@ -117,6 +117,28 @@ def test_reading_continues_after_a_restart_of_redis(own_redis: RedisProcess) -> 
         assert read == [job.id for job in jobs]
 
 
+def test_reading_outlasts_an_outage_that_is_found_between_two_jobs(own_redis: RedisProcess) -> None:
+    with (
+        Client(broker_url=own_redis.url) as client,
+        closing_results(make_app(client._settings)) as app,
+    ):
+        store = ResultStore(app)
+        jobs = client.submit_many(["first", "second"])
+        _finish(store, jobs[:1])
+        outcomes = _read(client, jobs)
+        assert next(outcomes) == jobs[0].id
+        own_redis.stop()
+
+        def come_back() -> None:
+            own_redis.start()
+            _finish(store, jobs[1:])
+
+        timer = threading.Timer(0.5, come_back)
+        timer.start()
+        assert next(outcomes) == jobs[1].id
+        timer.join()
+
+
 def test_a_reader_receives_only_its_own_outcomes(
     client: Client, store: ResultStore, redis_server: RedisProcess
 ) -> None:
