@@ -7,6 +7,7 @@ subscription, from the pool of Celery's result backend.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
 
 import redis
@@ -18,7 +19,7 @@ from sentq.contract import JobOutcome, JobStatus
 from sentq.errors import JobError, ResultsUnavailable
 from sentq.results.backlog import Backlog, read_backlog
 from sentq.results.steps import Listen, ReadBacklog, ResultSteps, Subscribe, results_unavailable
-from sentq.results.subscription import PooledSubscription
+from sentq.results.subscription import KeptSubscription, Subscriptions
 from sentq.wire.lua import Script
 from sentq.wire.scheduled import DueTime
 from sentq.wire.sealing import load_keyring
@@ -162,13 +163,16 @@ class ResultReader(ResultSteps):
         except redis.RedisError as error:
             raise results_unavailable(error) from error
 
-    def subscription(self) -> PooledSubscription | StandInSubscription:
+    def subscription(self) -> KeptSubscription | StandInSubscription:
         """Return a subscription to no channel yet. It has a connection of its own until it ends."""
         in_place = stand_in()
         if in_place is not None:
             return in_place.subscription()
-        pool = self.connection.connection_pool
-        return PooledSubscription(pool, ignore_subscribe_messages=True)
+        return self._subscriptions.open()
+
+    @cached_property
+    def _subscriptions(self) -> Subscriptions:
+        return Subscriptions(self.connection.connection_pool)
 
     @property
     def connection(self) -> redis.Redis:
@@ -181,7 +185,7 @@ class _Subscription:
 
     def __init__(self, results: ResultReader) -> None:
         self._results = results
-        self._channel: PooledSubscription | StandInSubscription | None = None
+        self._channel: KeptSubscription | StandInSubscription | None = None
 
     def perform(self, request: Request) -> Any:
         """Do what steps request, and return the reply."""
