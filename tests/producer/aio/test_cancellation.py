@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import time
 from collections import Counter
 from collections.abc import AsyncIterator
 from functools import partial
@@ -32,13 +33,20 @@ async def _score(client: AsyncClient, text: str) -> bool:
 
 
 async def _cancelled_at_random(client: AsyncClient, count: int) -> Counter[str]:
-    """Score texts, and cancel each caller at a random moment; count how they ended."""
+    """Score texts, and cancel most callers at a random moment; count how they ended.
+
+    A third is cancelled at once, a third within the time that as many texts take without that, and
+    a third after four times as long, if they are not scored yet.
+    """
     ended: Counter[str] = Counter()
     chance = random.Random(5)
+    started_s = time.monotonic()
+    await asyncio.gather(*(_score(client, f"timed {i}") for i in range(_TEXTS_AT_ONCE)))
+    usual_s = time.monotonic() - started_s
 
     async def one(number: int) -> None:
         call = asyncio.create_task(_score(client, f"{number} of {count}"))
-        await asyncio.sleep(chance.choice([0, chance.expovariate(100), chance.expovariate(10)]))
+        await asyncio.sleep(usual_s * chance.choice([0, chance.random(), 4]))
         call.cancel()
         try:
             how = "scored" if await call else ""

@@ -39,10 +39,12 @@ def test_it_says_that_no_worker_reports(
     finally:
         scoring.terminate()
         out, _ = scoring.communicate(timeout=30)
-    assert said == (
-        "sentq: waiting: no worker reports that it reads sentq or sentq.bulk (1 job queued); "
+    # On a busy machine it may not have sent the job yet.
+    assert said in {
+        f"sentq: waiting: no worker reports that it reads sentq or sentq.bulk ({queued}); "
         "sentq-worker starts one\n"
-    )
+        for queued in ("1 job queued", "0 jobs queued")
+    }
     assert out == ""
 
 
