@@ -50,7 +50,8 @@ def checked_texts(
     if not isinstance(texts, (list, tuple)):
         raise NotAString(f"a job is a text or a list of texts, not {type(texts).__name__}")
     check_job(texts, limits)
-    check_detail(detail, len(texts))
+    if detail is not None:
+        check_detail(detail, len(texts))
     return texts
 
 

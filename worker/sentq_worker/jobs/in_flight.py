@@ -85,7 +85,8 @@ class DeliveredJob:
     @property
     def detail(self) -> Detail | None:
         """Which parts of its texts are scored, too."""
-        return cast("Detail | None", self.headers.get(DETAIL_HEADER))
+        detail = self.headers.get(DETAIL_HEADER)
+        return None if detail is None else cast("Detail", detail)
 
     @property
     def deadline_ms(self) -> float | None:
@@ -235,7 +236,8 @@ def check_options(headers: Headers, texts: int) -> None:
         InvalidInput: The deadline is not a finite number, there is no such detail, or it permits
             fewer texts.
     """
-    check_detail(headers.get(DETAIL_HEADER), texts)
+    if DETAIL_HEADER in headers:
+        check_detail(headers[DETAIL_HEADER], texts)
     deadline_ms = headers.get(DEADLINE_HEADER)
     if deadline_ms is None or type(deadline_ms) is int:
         return

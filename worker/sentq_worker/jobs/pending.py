@@ -11,6 +11,7 @@ from typing import Final, NamedTuple
 
 from celery.worker import state
 
+from sentq.contract import DEADLINE_HEADER
 from sentq_worker.jobs.in_flight import InFlightJob, has_deadline_passed
 
 __all__ = ["DiscardedJobs", "PendingJobs"]
@@ -171,7 +172,7 @@ def _is_wanted(job: InFlightJob, now_ms: float, discarded: DiscardedJobs) -> boo
             return False
     elif job.ack_handle.is_ended():
         return False
-    if has_deadline_passed(job.headers, now_ms):
+    if DEADLINE_HEADER in job.headers and has_deadline_passed(job.headers, now_ms):
         discarded.late.append(job)
         return False
     return True

@@ -52,7 +52,8 @@ class _DetailedJob(Protocol):
 
 def texts_of(job: _DetailedJob) -> Sequence[object]:
     """Return the texts of a job, as a scorer takes them."""
-    return with_detail(job.texts, job.detail)
+    detail = job.detail
+    return job.texts if detail is None else with_detail(job.texts, detail)
 
 
 def with_detail(texts: Sequence[object], detail: Detail | None) -> Sequence[object]:
