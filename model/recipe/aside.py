@@ -9,8 +9,7 @@ case, spaces or punctuation is in OUT/train, from any source.
 
 In OUT/train, the labels of a source have nearly equal shares: a label gets as many rows as the
 label in the middle has, up to a limit. Of a frequent label the others are left out; of a rare one
-each row is taken at most twice. OUT/unbalanced gets the rows of tweets and comments in the shares
-that they have, for a model to label them (see distil.py).
+each row is taken at most twice.
 """
 
 from __future__ import annotations
@@ -82,9 +81,6 @@ SOURCES = (
     FileRows("tse_tweets_train", "more_tweets"),
     FileRows("goemotions_train", "comments"),
 )
-
-#: Their rows are written with the shares of labels that they have, too.
-UNBALANCED = {"tweets", "more_tweets", "comments"}
 
 #: Of these the second and the third training held 5% out, which stay held out. unseen.py writes
 #: those of the film reviews that the first one did not draw either.
@@ -178,8 +174,6 @@ def main(data: Path, out: Path) -> None:
     for source, (learned, _) in parts.items():
         new = [row for row in learned if letters(row["text"]) not in known]
         write(out / "train" / f"{source.name}.jsonl.gz", balanced(new, most=source.most))
-        if source.name in UNBALANCED:
-            write(out / "unbalanced" / f"{source.name}.jsonl.gz", new)
 
 
 if __name__ == "__main__":

@@ -104,10 +104,12 @@ def write(
     )
 
 
-def scored_by(folder: Path, files: Sequence[Rows], *, threads: int | None) -> list[ScoredRows]:
-    """Score rows as a worker does, in float32."""
+def scored_by(
+    folder: Path, files: Sequence[Rows], *, threads: int | None, dtype: str = "float32"
+) -> list[ScoredRows]:
+    """Score rows as a worker does, in the precision that `worker.dtype` would name."""
     settings = WorkerSettings.load(
-        model=str(folder), dtype="float32", threads=threads, on_other_language="score"
+        model=str(folder), dtype=dtype, threads=threads, on_other_language="score"
     )
     scorer = load_scorer(settings, Limits())
     done = []
