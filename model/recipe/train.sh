@@ -143,7 +143,7 @@ from_mean() {
 from_mean fourth 4 6e-5
 from_mean fifth 5 1e-4
 
-# The biases were chosen so that reviews lose nothing.
+# The biases were chosen so that reviews of films and products lose nothing.
 #
 # Rows that a training has seen, rows that were written to deceive a model, and rows made from patterns must not set
 # the scores of ordinary texts.
