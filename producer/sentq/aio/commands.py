@@ -19,12 +19,12 @@ import hiredis
 import redis
 import redis.asyncio as aioredis
 
+from sentq.aio.servers import BROKEN, RedisServer
 from sentq.wire.lua import with_cause
 
 if TYPE_CHECKING:
     from redis.asyncio.connection import AbstractConnection
 
-    from sentq.aio.servers import RedisServer
     from sentq.wire.steps import Command
 
 __all__ = ["CommandConnection", "ConnectionsClosed", "pack"]
@@ -195,7 +195,7 @@ class CommandConnection:
                     limit.reschedule(loop.time() + self._server.timeout_s)
         except TimeoutError:
             raise redis.TimeoutError("Redis did not answer in time") from None
-        except OSError as error:
+        except BROKEN as error:
             raise redis.ConnectionError(str(error)) from error
 
     def _parsed(self, command: Command, reply: Any) -> Any:

@@ -152,6 +152,7 @@ class Drivers:
         self._lock = threading.Lock()
         self._by_loop: dict[asyncio.AbstractEventLoop, LoopDriver] = {}
         self._thread: ThreadPoolExecutor | None = None
+        self._ending: set[asyncio.Task[None]] = set()
 
     def current(self) -> LoopDriver:
         """Return the driver of the running event loop."""
@@ -161,6 +162,8 @@ class Drivers:
         loop = asyncio.get_running_loop()
         driver = self._by_loop.get(loop)
         if driver is None or driver.is_closed:
+            if driver is not None:
+                self._end(driver, loop)
             link = RedisLink(self._results.app)
             driver = LoopDriver(self._results, link, in_thread=self.in_thread)
             with self._lock:
@@ -168,6 +171,12 @@ class Drivers:
                     del self._by_loop[ended]
                 self._by_loop[loop] = driver
         return driver
+
+    def _end(self, driver: LoopDriver, loop: asyncio.AbstractEventLoop) -> None:
+        """Close a driver of which one connection has failed: the other may be open."""
+        task = loop.create_task(driver.aclose(), name="sentq-end")
+        self._ending.add(task)
+        task.add_done_callback(self._ending.discard)
 
     async def in_thread(self, call: Callable[[], T]) -> T:
         """Call code that blocks, such as Celery's, in the one thread that does so."""
@@ -185,6 +194,8 @@ class Drivers:
         A loop that has ended has cancelled the tasks of its driver, which closed theirs.
         """
         here = asyncio.get_running_loop()
+        if ending := [each for each in self._ending if each.get_loop() is here]:
+            await asyncio.wait(ending)
         with self._lock:
             drivers = {loop: each for loop, each in self._by_loop.items() if loop.is_running()}
             for loop in drivers:

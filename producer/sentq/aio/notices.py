@@ -18,11 +18,11 @@ from typing import TYPE_CHECKING, Final
 import redis
 
 from sentq.aio.commands import ConnectionsClosed, pack
+from sentq.aio.servers import BROKEN, RedisServer
 
 if TYPE_CHECKING:
     from redis.asyncio.connection import AbstractConnection
 
-    from sentq.aio.servers import RedisServer
 
 __all__ = ["Listener", "Notices"]
 
@@ -198,8 +198,9 @@ class Notices:
                 await self._has_changed.wait()
                 try:
                     await self._talk()
-                except (redis.RedisError, OSError) as error:
-                    self._fail_all(type(error), *error.args)
+                except (redis.RedisError, *BROKEN) as error:
+                    is_known = isinstance(error, redis.RedisError)
+                    self._fail_all(type(error) if is_known else redis.ConnectionError, *error.args)
         finally:
             self._is_closed = True
             self._fail_all(ConnectionsClosed)
@@ -219,7 +220,7 @@ class Notices:
         """Write and read on a new connection until it is lost.
 
         Raises:
-            redis.RedisError, OSError: It is lost.
+            redis.RedisError, OSError, RuntimeError: It is lost.
         """
         connection = await self._server.connect()
         self._lost = asyncio.get_running_loop().create_future()

@@ -20,7 +20,11 @@ from redis.asyncio.sentinel import (
 if TYPE_CHECKING:
     from celery import Celery
 
-__all__ = ["RedisServer"]
+__all__ = ["BROKEN", "RedisServer"]
+
+#: How a connection fails, beside errors of redis-py. Uvloop raises RuntimeError for a transport
+#: that is closed already.
+BROKEN: Final = (OSError, RuntimeError)
 
 #: By what the class is that Celery chose, often one of its own: the class of redis.asyncio.
 _CLASSES: Final[tuple[tuple[tuple[type, ...], type[AbstractConnection]], ...]] = (
@@ -77,9 +81,12 @@ class RedisServer:
                 await connection.connect()
         except TimeoutError:
             raise redis.TimeoutError("Redis did not answer in time") from None
-        except OSError as error:
+        except BROKEN as error:
             raise redis.ConnectionError(str(error)) from error
-        self._transports[connection] = connection._writer.transport  # type: ignore[union-attr]  # noqa: SLF001
+        writer = connection._writer  # noqa: SLF001
+        if writer is None:
+            raise redis.ConnectionError("the connection was lost while it was opened")
+        self._transports[connection] = writer.transport
         return connection
 
     async def disconnect(self, connection: AbstractConnection, *, is_lost: bool) -> None:
@@ -89,7 +96,7 @@ class RedisServer:
         as redis-py does for a connection, and not at all if the connection is lost. Then the socket
         is closed all the same: it would stay open after the end of the event loop.
         """
-        with suppress(redis.RedisError, OSError):
+        with suppress(redis.RedisError, *BROKEN):
             await connection.disconnect(nowait=is_lost)
         # Python 3.11.2, that of Debian 12, fails if the server has closed a connection with TLS.
         with suppress(AttributeError):

@@ -6,8 +6,10 @@ import asyncio
 import signal
 import threading
 import time
+from typing import Any
 
 import pytest
+from redis.asyncio.connection import AbstractConnection
 
 from sentq import AsyncClient, JobStatus, errors
 from sentq.connection.app import make_app
@@ -269,3 +271,47 @@ def _later(delay_s: float, store: ResultStore, outcome: dict[str, bytes]) -> Non
 def _document(model: str) -> dict[str, object]:
     about = {"model": model, "revision": None, "backend": "test", "dtype": "none"}
     return about | {"outcomes": [], "attempts": 1, "queued_ms": None, "inference_ms": 0.0}
+
+
+def test_if_one_connection_fails_for_good_the_other_is_closed_and_both_are_made_anew(
+    run: RunInLoop, own_redis: RedisProcess
+) -> None:
+    async def main() -> None:
+        async with AsyncClient(broker_url=own_redis.url) as client:
+            job = await client.submit("text")
+            with pytest.raises(errors.WaitTimeout):
+                await job.result(timeout=0.1)
+            (task,) = (each for each in asyncio.all_tasks() if each.get_name() == "sentq-notices")
+            task.cancel()
+            await asyncio.wait([task])
+            assert await job.status() is JobStatus.QUEUED
+            await until(lambda: _connections(own_redis) == 1)
+
+    run(asyncio.wait_for(main(), 60))
+
+
+def test_a_transport_that_is_closed_already_is_a_lost_connection(
+    run: RunInLoop, own_redis: RedisProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # As uvloop does.
+    failures = [RuntimeError("the handler is closed")]
+    send = AbstractConnection.send_packed_command
+
+    async def fail_once(self: AbstractConnection, *args: Any, **options: Any) -> None:
+        if failures:
+            raise failures.pop()
+        await send(self, *args, **options)
+
+    async def main() -> None:
+        async with AsyncClient(broker_url=own_redis.url) as client:
+            job = await client.submit("text")
+            monkeypatch.setattr(AbstractConnection, "send_packed_command", fail_once)
+            assert await job.status() is JobStatus.QUEUED
+            assert not failures
+            failures.append(RuntimeError("the handler is closed"))
+            waiting = asyncio.create_task(job.result(timeout=30))
+            await until(lambda: not failures)
+            _finish(client._settings, [job])
+            assert (await waiting).outcomes
+
+    run(asyncio.wait_for(main(), 60))
