@@ -3,10 +3,9 @@
     python -m benchmarks.network [--json] [--seconds N] [--failovers N]
 
 Redis has TLS and is behind Sentinel. The client and the worker are on hosts of their own, each at
-the given distance from Redis. The engine replies at once, so that only the queue is measured, but
-for `model_jobs_per_s`: that is with the bundled model on one core, and texts of 100 characters.
-*far* is sentq with `batch_tokens = 16384` and `prefetch_jobs = 4096`. Takes root, the program `ip`,
-and a Redis with TLS.
+the given distance from Redis. The engine replies at once, so that only the queue is measured. *far*
+is sentq with `batch_tokens = 16384` and `prefetch_jobs = 4096`. Takes root, the program `ip`, and a
+Redis with TLS.
 """
 
 from __future__ import annotations
@@ -24,8 +23,7 @@ import redis
 from benchmarks.figures import argument_parser
 from benchmarks.network.failover import failovers
 from benchmarks.network.zone import Distance, Zone
-from sentq import Client
-from sentq.errors import JobError
+from tests.support.processes import eventually
 
 _DISTANCES: Final = (
     Distance(),
@@ -40,8 +38,6 @@ _STOCK: Final = (
     *("-P", "solo", "-Q", "sentq", "-l", "INFO"),
 )
 _SENTQ: Final = ("benchmarks.instant",)
-#: With the bundled model, on one core.
-_MODEL: Final = ("sentq_worker", "--threads", "1")
 
 _FAR: Final = {"SENTQ_WORKER_PREFETCH_JOBS": "4096", "SENTQ_WORKER_BATCH_TOKENS": "16384"}
 
@@ -67,19 +63,14 @@ def _measure(name: str, distance: Distance, seconds: float) -> dict[str, float]:
         ids = sent["ids"]
         if client == "stock":  # It sends few jobs in its time, and a worker could take more.
             ids += zone.send("sentq", "backlog", str(_JOBS // 10))["ids"]
-        rates = {"jobs_per_s": _rate(zone, command, variables, len(ids), seconds)}
+        rate = _rate(zone, command, variables, len(ids), seconds)
         with zone.near_worker(_SENTQ):
             lost = _lost(zone, ids)
-        if client == "sentq":
-            zone.send(client, "backlog", str(_JOBS // 10))
-            rates["model_jobs_per_s"] = _rate(zone, _MODEL, variables, _JOBS // 10, seconds)
-            with zone.master.client() as redis_client:
-                redis_client.flushall()
         with zone.worker(command, variables):
             single = zone.send(client, "single", str(seconds))
     return {
         "sent_per_s": round(sent["sent_per_s"], 1),
-        **{key: round(rate, 1) for key, rate in rates.items()},
+        "jobs_per_s": round(rate, 1),
         "latency_ms_p50": round(statistics.median(single["times_ms"]), 1),
         "latency_ms_max": round(max(single["times_ms"]), 1),
         "timeouts": single["timeouts"],
@@ -115,10 +106,11 @@ def _done(client: redis.Redis, jobs: int) -> int:
 
 
 def _lost(zone: Zone, ids: Sequence[str]) -> int:
-    """Return how many jobs get no outcome from a worker that finishes what is left."""
-    with Client(broker_url=zone.master.url) as client:
-        results = client.results(ids, timeout=60)
-        return sum(isinstance(result, JobError) for result in results)
+    """Return how many jobs have no outcome once a worker has finished what is left."""
+    with zone.master.client() as client:
+        eventually(lambda: _done(client, len(ids)) == len(ids), within_s=120, what="no job left")
+        stored: Any = client.mget([f"celery-task-meta-{job_id}" for job_id in ids])
+    return sum(each is None or json.loads(each)["status"] != "SUCCESS" for each in stored)
 
 
 def _show(figures: Mapping[str, Mapping[str, Mapping[str, float]]]) -> None:
