@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import statistics
 import tempfile
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from benchmarks.network.zone import DOWN_AFTER_S, Distance, Zone, found, is_master
 from tests.support.processes import eventually
@@ -96,13 +95,9 @@ def _wait_for_outcomes(zone: Zone, ids: Sequence[str]) -> dict[str, float]:
 
 
 def _done_at(zone: Zone, ids: Sequence[str]) -> dict[str, float]:
-    with zone.master.client() as client:
-        stored: Any = client.mget([f"celery-task-meta-{job_id}" for job_id in ids])
-    results = {job_id: json.loads(each) for job_id, each in zip(ids, stored, strict=True) if each}
     return {
-        job_id: datetime.fromisoformat(result["date_done"]).timestamp()
-        for job_id, result in results.items()
-        if result["status"] == "SUCCESS"
+        job_id: datetime.fromisoformat(document["date_done"]).timestamp()
+        for job_id, document in zone.successes(ids).items()
     }
 
 

@@ -11,7 +11,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -111,6 +111,16 @@ class Zone:
     def master(self) -> RedisProcess:
         """The server that is the master now."""
         return next(each for each in self.servers if each.process and is_master(each))
+
+    def successes(self, ids: Iterable[str]) -> dict[str, dict[str, Any]]:
+        """Return the documents of the jobs that were scored, by id."""
+        names = list(ids)
+        with self.master.client() as client:
+            stored: Any = client.mget([f"celery-task-meta-{job_id}" for job_id in names])
+        found = {
+            job_id: json.loads(each) for job_id, each in zip(names, stored, strict=True) if each
+        }
+        return {job_id: each for job_id, each in found.items() if each["status"] == "SUCCESS"}
 
     @contextmanager
     def worker(
